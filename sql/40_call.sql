@@ -1,0 +1,26 @@
+-- Calls to providers. The row is committed before the request goes out, and the answer before the
+-- success handler runs; after a crash whoever comes next goes on from there, with the same key and
+-- the same request.
+create table queues.call (
+    task_id bigint primary key references queues.task (task_id) on delete cascade,
+    -- the worker that waits for the answer
+    owner bigint not null,
+    provider text not null,
+    idempotency_key uuid not null,
+    -- what is sent, without credentials; dropped when the task has ended
+    request jsonb,
+    requested_at timestamptz not null default clock_timestamp(),
+    answered_at timestamptz,
+    -- what the success handler is given as worker_payload
+    answer jsonb,
+    -- or why there is no answer: message, sqlstate, detail, hint
+    failure jsonb
+);
+
+comment on table queues.call is 'Calls to providers: the request before it is sent, the answer before it is handled';
+
+-- Calls to take over when their worker is gone.
+create index call_open on queues.call (owner)
+    where request is not null;
+
+select pg_catalog.pg_extension_config_dump('queues.call', '');

@@ -1,0 +1,117 @@
+-- For workers outside the database, which compete with those inside.
+
+-- Hands out the next ready task with a lease: one row, all null when nothing is ready. With
+-- pg_errand.lease_duration = 0 the task counts as finished by that.
+create function queues.dequeue_next_available_task(
+    out task_id bigint,
+    out task_type text,
+    out payload jsonb,
+    out enqueued_at timestamptz,
+    out scheduled_at timestamptz,
+    out dequeued_at timestamptz
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
+    _leased_until timestamptz := clock_timestamp() + _lease;
+begin
+    update queues.task t
+    set dequeued_at = clock_timestamp(),
+        attempts = t.attempts + 1,
+        leased = true,
+        held_until = case when _lease > '0' then _leased_until end,
+        finished_at = case when _lease = '0' then clock_timestamp() end,
+        final_status = case when _lease = '0' then 'succeeded' end
+    from (
+        select r.task_id
+        from queues.task r
+        where r.finished_at is null
+            and not r.calling
+            and r.scheduled_at <= clock_timestamp()
+            and (r.held_until is null or r.held_until <= clock_timestamp())
+        order by r.scheduled_at, r.task_id
+        limit 1
+        for no key update skip locked
+    ) ready
+    where t.task_id = ready.task_id
+    returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
+    into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
+
+    if found and _lease > '0' then
+        perform queues.announce(_leased_until);
+    end if;
+end;
+$$;
+
+-- Ends a task as succeeded. No effect on one that has ended, or whose provider call a worker
+-- inside is waiting for.
+create function queues.complete_task(_task_id bigint)
+returns void
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    update queues.task
+    set finished_at = clock_timestamp(),
+        final_status = 'succeeded',
+        leased = false,
+        held_until = null
+    where task_id = _task_id
+        and finished_at is null
+        and not calling;
+$$;
+
+-- Records an error, of a task or (null) of none in particular. A task that counts as finished only
+-- because it was handed out without a lease has failed by that.
+create function queues.append_error(task_id bigint, error_message text)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    _task queues.task;
+begin
+    select *
+    into _task
+    from queues.task t
+    where t.task_id = append_error.task_id;
+
+    insert into queues.error (task_id, error_message, task_type, attempt)
+    values (_task.task_id, coalesce(append_error.error_message, ''), _task.task_type, _task.attempts);
+
+    update queues.task t
+    set final_status = 'failed'
+    where t.task_id = append_error.task_id
+        and t.final_status = 'succeeded'
+        and t.leased;
+
+    return '{"success": true}';
+end;
+$$;
+
+-- Records an error and ends the task as failed. On a task that has ended only the error is recorded.
+create function queues.fail_task(_task_id bigint, _error_message text)
+returns void
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform queues.append_error(_task_id, _error_message);
+
+    update queues.task
+    set finished_at = clock_timestamp(),
+        final_status = 'failed',
+        leased = false,
+        held_until = null
+    where task_id = _task_id
+        and finished_at is null
+        and not calling;
+end;
+$$;

@@ -1,0 +1,80 @@
+-- The live workers of this database, from shared memory. Views call functions with the rights of
+-- whoever reads them, so this one is open, and itself asks for the right to read one of the views.
+create function internal.worker_state(
+    out pid integer,
+    out worker_number integer,
+    out state text,
+    out owner bigint,
+    out task_id bigint,
+    out task_type text,
+    out handler text,
+    out busy_since timestamptz,
+    out in_flight integer,
+    out succeeded bigint,
+    out failed bigint,
+    out started_at timestamptz
+)
+returns setof record
+stable
+strict
+language c
+as 'MODULE_PATHNAME', 'worker_state_wrapper';
+
+-- A row per live worker process of this database.
+create view queues.worker as
+select
+    w.pid,
+    w.worker_number,
+    w.state,
+    w.task_id,
+    w.task_type,
+    w.handler,
+    w.busy_since,
+    w.in_flight,
+    w.succeeded,
+    w.failed,
+    w.started_at
+from internal.worker_state() w;
+
+comment on view queues.worker is 'A row per live worker process of this database';
+
+-- A row per task with its status as of now.
+create view queues.task_status as
+select
+    t.task_id,
+    t.task_type,
+    case
+        when t.finished_at is not null then t.final_status
+        when running.task_id is not null then 'running'
+        when t.calling and calling.task_id is not null then 'running'
+        when t.leased and t.held_until > clock_timestamp() then 'running'
+        when t.scheduled_at > clock_timestamp() then 'scheduled'
+        else 'ready'
+    end as status,
+    t.attempts + (running.task_id is not null and not t.calling)::integer as attempts,
+    t.enqueued_at,
+    t.scheduled_at,
+    coalesce(running.busy_since, t.dequeued_at) as started_at,
+    t.finished_at,
+    (
+        select e.error_message
+        from queues.error e
+        where e.task_id = t.task_id
+        order by e.error_id desc
+        limit 1
+    ) as last_error,
+    t.outcome
+from queues.task t
+left join (
+    select w.task_id, w.busy_since
+    from internal.worker_state() w
+    where w.task_id is not null
+) running on running.task_id = t.task_id and t.finished_at is null
+left join (
+    select c.task_id
+    from queues.call c
+    join internal.worker_state() w on w.owner = c.owner
+    where c.request is not null
+) calling on calling.task_id = t.task_id and t.calling;
+
+comment on view queues.task_status is 'A row per task with its status: scheduled, ready, running, succeeded, failed, cancelled';

@@ -1,0 +1,25 @@
+-- Takes over open calls whose worker is gone. $1 new owner, $2 live owners, $3 owners from here on
+-- are newer than that list, $4 at most.
+update queues.call c
+set owner = $1
+from (
+    select o.task_id
+    from queues.call o
+    join queues.task t on t.task_id = o.task_id
+    where o.request is not null
+        and o.owner < $3
+        and o.owner <> all ($2)
+        and t.calling
+        and t.finished_at is null
+    order by o.task_id
+    limit $4
+    for no key update of o skip locked
+) orphan
+where c.task_id = orphan.task_id
+returning
+    c.task_id,
+    c.provider,
+    c.idempotency_key::text,
+    c.request,
+    c.answered_at is not null,
+    extract(epoch from clock_timestamp() - c.requested_at)::float8;

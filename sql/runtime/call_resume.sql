@@ -1,0 +1,20 @@
+-- Locks a task whose call has been answered, for its last step. $1 task, $2 owner.
+select
+    t.task_id,
+    t.task_type,
+    t.payload,
+    t.attempts,
+    t.payload ->> 'db_function',
+    t.payload ->> 'before_handler',
+    t.payload ->> 'success_handler',
+    t.payload ->> 'error_handler',
+    c.answer,
+    c.failure
+from queues.task t
+join queues.call c on c.task_id = t.task_id
+where t.task_id = $1
+    and t.calling
+    and t.finished_at is null
+    and c.owner = $2
+    and c.answered_at is not null
+for no key update of t;

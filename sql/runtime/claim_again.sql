@@ -1,0 +1,15 @@
+-- Locks a certain task, if it is still to be run. $1 task.
+select
+    t.task_id,
+    t.task_type,
+    t.payload,
+    t.attempts,
+    t.payload ->> 'db_function',
+    t.payload ->> 'before_handler',
+    t.payload ->> 'success_handler',
+    t.payload ->> 'error_handler'
+from queues.task t
+where t.task_id = $1
+    and t.finished_at is null
+    and not t.calling
+for no key update skip locked;

@@ -1,0 +1,16 @@
+-- When a task becomes ready by time alone; null: none will.
+select least(
+    (
+        select min(t.scheduled_at)
+        from queues.task t
+        where t.finished_at is null
+            and not t.calling
+            and t.scheduled_at > now()
+    ),
+    (
+        select min(t.held_until)
+        from queues.task t
+        where t.finished_at is null
+            and t.held_until > now()
+    )
+);

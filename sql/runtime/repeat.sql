@@ -1,0 +1,9 @@
+-- Gives a task back for another run. $1 task, $2 when this run started, $3 not before.
+update queues.task
+set attempts = attempts + 1,
+    dequeued_at = $2,
+    held_until = $3,
+    leased = false
+where task_id = $1
+    and finished_at is null
+    and not calling;

@@ -1,0 +1,233 @@
+//! Calls to providers, made on threads of their own so that many are under way while the worker
+//! goes on with SQL. Nothing in here touches a PostgreSQL symbol.
+
+mod http;
+mod wakeup;
+
+use crate::provider::{Credential, Provider, Reply, Request};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use wakeup::Wakeup;
+
+/// A thread without work ends after this time.
+const MAX_IDLE: Duration = Duration::from_secs(10);
+/// Pause before asking again, when the provider is just processing a request with the same key.
+const IN_PROGRESS_PAUSE: Duration = Duration::from_secs(1);
+
+/// A call to make.
+pub struct Job {
+    pub task_id: i64,
+    pub provider: &'static dyn Provider,
+    pub request: Request,
+    pub credentials: Vec<Credential>,
+    /// For the whole call, from its start to the last byte.
+    pub timeout: Duration,
+}
+
+/// What came of a call.
+pub struct Outcome {
+    pub task_id: i64,
+    pub provider: &'static dyn Provider,
+    /// The provider's reply, or why there is none.
+    pub reply: Result<Reply, String>,
+    pub took: Duration,
+}
+
+/// The threads, and the channels to and from them.
+pub struct Pool {
+    jobs: Sender<Job>,
+    waiting: Receiver<Job>,
+    outcomes: Receiver<Outcome>,
+    report: Sender<Outcome>,
+    /// Threads that wait for a job, less the jobs that wait for a thread.
+    idle: Arc<AtomicUsize>,
+    agent: http::Agent,
+    wakeup: Arc<Wakeup>,
+    spawn: fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>,
+}
+
+impl Pool {
+    /// `spawn` starts a thread in the way this process allows.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn new(spawn: fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>) -> std::io::Result<Self> {
+        let (jobs, waiting) = unbounded();
+        let (report, outcomes) = unbounded();
+        Ok(Pool {
+            jobs,
+            waiting,
+            outcomes,
+            report,
+            idle: Arc::new(AtomicUsize::new(0)),
+            agent: http::Agent::new(),
+            wakeup: Arc::new(Wakeup::new()?),
+            spawn,
+        })
+    }
+
+    /// Starts a call. Its outcome comes through [`Pool::outcomes`].
+    pub fn start(&self, job: Job) {
+        let taken = self.idle.fetch_update(SeqCst, SeqCst, |idle| idle.checked_sub(1)).is_ok();
+        if taken {
+            let _ = self.jobs.send(job);
+            return;
+        }
+        let (task_id, provider) = (job.task_id, job.provider);
+        let thread = Thread {
+            waiting: self.waiting.clone(),
+            report: self.report.clone(),
+            idle: self.idle.clone(),
+            agent: self.agent.clone(),
+            wakeup: self.wakeup.clone(),
+        };
+        if let Err(error) = (self.spawn)(Box::new(move || thread.run(job))) {
+            let reply = Err(format!("no thread for the call: {error}"));
+            let _ = self.report.send(Outcome { task_id, provider, reply, took: Duration::ZERO });
+            self.wakeup.signal();
+        }
+    }
+
+    /// The calls that have ended since the last time.
+    pub fn outcomes(&self) -> Vec<Outcome> {
+        self.wakeup.clear();
+        self.outcomes.try_iter().collect()
+    }
+
+    /// Becomes readable when a call has ended.
+    pub fn readable(&self) -> RawFd {
+        self.wakeup.descriptor()
+    }
+}
+
+struct Thread {
+    waiting: Receiver<Job>,
+    report: Sender<Outcome>,
+    idle: Arc<AtomicUsize>,
+    agent: http::Agent,
+    wakeup: Arc<Wakeup>,
+}
+
+impl Thread {
+    fn run(self, first: Job) {
+        self.perform(first);
+        loop {
+            self.idle.fetch_add(1, SeqCst);
+            match self.waiting.recv_timeout(MAX_IDLE) {
+                Ok(job) => self.perform(job),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    // Leave, unless a job was promised to this thread meanwhile.
+                    let free = self.idle.fetch_update(SeqCst, SeqCst, |idle| idle.checked_sub(1)).is_ok();
+                    if free {
+                        return;
+                    }
+                    match self.waiting.recv() {
+                        Ok(job) => self.perform(job),
+                        Err(_) => return,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a call; whatever happens, its outcome is reported.
+    fn perform(&self, job: Job) {
+        let start = Instant::now();
+        let reply = catch_unwind(AssertUnwindSafe(|| self.call(&job, start)))
+            .unwrap_or_else(|_| Err("the call failed inside pg_errand".into()))
+            .map(|reply| masked(reply, &job.credentials))
+            .map_err(|reason| mask(&reason, &job.credentials));
+        let outcome =
+            Outcome { task_id: job.task_id, provider: job.provider, reply, took: start.elapsed() };
+        let _ = self.report.send(outcome);
+        self.wakeup.signal();
+    }
+
+    fn call(&self, job: &Job, start: Instant) -> Result<Reply, String> {
+        let request = match &job.request {
+            Request::Local { answer } => {
+                return Ok(Reply { status: 200, body: answer.to_string().into_bytes() });
+            }
+            Request::Http(request) => request,
+        };
+        loop {
+            let left = job.timeout.saturating_sub(start.elapsed());
+            let reply = self.agent.send(request, &job.credentials, left)?;
+            let enough_time = start.elapsed() + IN_PROGRESS_PAUSE < job.timeout;
+            if !(job.provider.is_in_progress(&reply) && enough_time) {
+                return Ok(reply);
+            }
+            std::thread::sleep(IN_PROGRESS_PAUSE);
+        }
+    }
+}
+
+/// A reply without the secrets that a provider may echo.
+fn masked(reply: Reply, credentials: &[Credential]) -> Reply {
+    let echoed = credentials.iter().any(|credential| {
+        let secret = credential.secret.as_bytes();
+        !secret.is_empty() && reply.body.windows(secret.len()).any(|window| window == secret)
+    });
+    if !echoed {
+        return reply;
+    }
+    let body = mask(&String::from_utf8_lossy(&reply.body), credentials).into_bytes();
+    Reply { body, ..reply }
+}
+
+fn mask(text: &str, credentials: &[Credential]) -> String {
+    credentials
+        .iter()
+        .filter(|credential| !credential.secret.is_empty())
+        .fold(text.to_owned(), |text, credential| text.replace(&credential.secret, "********"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::simulated::Simulated;
+    use serde_json::json;
+
+    fn spawn(body: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+        std::thread::Builder::new().spawn(body).map(|_| ())
+    }
+
+    fn job(task_id: i64) -> Job {
+        Job {
+            task_id,
+            provider: &Simulated,
+            request: Request::Local { answer: json!({ "n": task_id }) },
+            credentials: Vec::new(),
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    #[test]
+    fn every_job_has_an_outcome() {
+        let pool = Pool::new(spawn).unwrap();
+        (0..500).for_each(|id| pool.start(job(id)));
+        let mut ids: Vec<i64> = (0..500).map(|_| pool.outcomes.recv().unwrap().task_id).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_is_an_outcome() {
+        let pool = Pool::new(|_| Err(std::io::Error::other("none left"))).unwrap();
+        pool.start(job(1));
+        assert!(pool.outcomes()[0].reply.as_ref().unwrap_err().contains("none left"));
+    }
+
+    #[test]
+    fn echoed_secrets_are_masked() {
+        let credentials =
+            [Credential { header: "Authorization", value: "Bearer s3".into(), secret: "s3".into() }];
+        let reply = Reply { status: 401, body: b"bad key s3!".to_vec() };
+        assert_eq!(masked(reply, &credentials).body, b"bad key ********!");
+    }
+}

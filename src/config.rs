@@ -1,0 +1,288 @@
+//! All settings. An entry here is all it takes; `docs/configuration.md` is made from them.
+
+use crate::pg::guc::{About, Check, Choice, Context, Int, Secret, Setting, Text, Unit, check_hook};
+use crate::pg::guc::{reserve_prefix, split_list};
+use pgrx::guc::{GucSetting, PostgresGucEnum};
+
+static ALL: &[&'static dyn Setting] = &[
+    &DATABASES,
+    &ROLE,
+    &CONCURRENCY,
+    &MAX_WORKERS,
+    &POLL_INTERVAL,
+    &MAX_IDLE_TIME,
+    &MAX_IN_FLIGHT,
+    &LEASE_DURATION,
+    &HANDLER_TIMEOUT,
+    &HTTP_TIMEOUT,
+    &RETENTION,
+    &LOG_LEVEL,
+    &RESEND_API_KEY,
+    &RESEND_BASE_URL,
+    &SMS_PROVIDER,
+];
+
+pub fn init() {
+    ALL.iter().for_each(|setting| setting.define());
+    reserve_prefix(c"pg_errand");
+}
+
+pub static DATABASES: Text = Text {
+    about: About {
+        name: c"pg_errand.databases",
+        short: c"Databases whose tasks are worked off.",
+        long: c"Comma-separated names. Empty: every database that has the extension, templates excepted.",
+        context: Context::Sighup,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<NameList>),
+};
+
+pub static ROLE: Text = Text {
+    about: About {
+        name: c"pg_errand.role",
+        short: c"Role that workers connect as and handlers run as.",
+        long: c"Whoever may set this can have handlers run with any role's rights, a superuser's included.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"pg_errand_worker")),
+    check: Some(check_hook::<RoleName>),
+};
+
+pub static CONCURRENCY: Int = Int {
+    about: About {
+        name: c"pg_errand.concurrency",
+        short: c"Worker processes per database.",
+        long: c"0 pauses: tasks wait until it is raised again.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(2),
+    min: 0,
+    max: crate::shared::MAX_SLOTS as i32,
+    unit: Unit::None,
+};
+
+pub static MAX_WORKERS: Int = Int {
+    about: About {
+        name: c"pg_errand.max_workers",
+        short: c"Worker processes of all databases together.",
+        long: c"They and the launcher are taken from max_worker_processes. When short, each database with work gets one before any gets a second.",
+        context: Context::Sighup,
+    },
+    value: GucSetting::<i32>::new(4),
+    min: 0,
+    max: crate::shared::MAX_SLOTS as i32,
+    unit: Unit::None,
+};
+
+pub static POLL_INTERVAL: Int = Int {
+    about: About {
+        name: c"pg_errand.poll_interval",
+        short: c"How often an idle worker looks for work that nobody announced.",
+        long: c"Only a fallback: a commit wakes an idle worker at once.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(5_000),
+    min: 10,
+    max: i32::MAX,
+    unit: Unit::Milliseconds,
+};
+
+pub static MAX_IDLE_TIME: Int = Int {
+    about: About {
+        name: c"pg_errand.max_idle_time",
+        short: c"How long a worker process stays without work.",
+        long: c"0 keeps it for ever. Work brings workers back at once.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(30_000),
+    min: 0,
+    max: i32::MAX,
+    unit: Unit::Milliseconds,
+};
+
+pub static MAX_IN_FLIGHT: Int = Int {
+    about: About {
+        name: c"pg_errand.max_in_flight",
+        short: c"Provider calls in flight per worker process.",
+        long: c"While that many are waited for, the worker starts only tasks that need no call.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(64),
+    min: 1,
+    max: 1_024,
+    unit: Unit::None,
+};
+
+pub static LEASE_DURATION: Int = Int {
+    about: About {
+        name: c"pg_errand.lease_duration",
+        short: c"How long a worker outside the database may take for a task.",
+        long: c"After it the task is handed out again. 0: no lease; a task counts as finished when it is handed out.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(300_000),
+    min: 0,
+    max: i32::MAX,
+    unit: Unit::Milliseconds,
+};
+
+pub static HANDLER_TIMEOUT: Int = Int {
+    about: About {
+        name: c"pg_errand.handler_timeout",
+        short: c"Time limit for one handler call.",
+        long: c"A handler that takes longer is interrupted and fails. 0: no limit.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(0),
+    min: 0,
+    max: i32::MAX,
+    unit: Unit::Milliseconds,
+};
+
+pub static HTTP_TIMEOUT: Int = Int {
+    about: About {
+        name: c"pg_errand.http_timeout",
+        short: c"Time limit for one provider call.",
+        long: c"From the start of the call to the last byte of the answer, name look-up and connecting included.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(30_000),
+    min: 1,
+    max: 3_600_000,
+    unit: Unit::Milliseconds,
+};
+
+pub static RETENTION: Int = Int {
+    about: About {
+        name: c"pg_errand.retention",
+        short: c"How long finished tasks and errors are kept.",
+        long: c"0 keeps them for ever.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(7 * 24 * 3600),
+    min: 0,
+    max: i32::MAX,
+    unit: Unit::Seconds,
+};
+
+pub static LOG_LEVEL: Choice<LogLevel> = Choice {
+    about: About {
+        name: c"pg_errand.log_level",
+        short: c"The least important events that workers write to the server log.",
+        long: c"debug: every step; info: every task; warning: failures; error: faults of the workers themselves.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<LogLevel>::new(LogLevel::Info),
+};
+
+pub static RESEND_API_KEY: Secret<0> = Secret {
+    about: About {
+        name: c"pg_errand.resend_api_key",
+        short: c"API key for Resend.",
+        long: c"Never shown. Empty: the server's environment variable RESEND_API_KEY.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    environment: "RESEND_API_KEY",
+};
+
+pub static RESEND_BASE_URL: Text = Text {
+    about: About {
+        name: c"pg_errand.resend_base_url",
+        short: c"Where Resend's interface is.",
+        long: c"http or https, without a path or query behind the base.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"https://api.resend.com")),
+    check: Some(check_hook::<BaseUrl>),
+};
+
+pub static SMS_PROVIDER: Choice<SmsProvider> = Choice {
+    about: About {
+        name: c"pg_errand.sms_provider",
+        short: c"Who sends text messages.",
+        long: c"simulated: nobody; the message is logged and counts as sent.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<SmsProvider>::new(SmsProvider::Simulated),
+};
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, PostgresGucEnum)]
+pub enum LogLevel {
+    #[name = c"debug"]
+    Debug,
+    #[name = c"info"]
+    Info,
+    #[name = c"warning"]
+    Warning,
+    #[name = c"error"]
+    Error,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
+pub enum SmsProvider {
+    #[name = c"simulated"]
+    Simulated,
+}
+
+pub struct NameList;
+
+impl Check for NameList {
+    fn check(value: &str) -> Result<(), String> {
+        let names = split_list(value);
+        if names.is_none() {
+            return Err("A comma-separated list of names is allowed; quote names that need it.".into());
+        }
+        Ok(())
+    }
+}
+
+pub struct RoleName;
+
+impl Check for RoleName {
+    fn check(value: &str) -> Result<(), String> {
+        match value {
+            "" => Err("The name of a role is needed.".into()),
+            "none" | "public" => Err(format!("\"{value}\" is no role.")),
+            name if name.len() > 63 => Err("A role's name has 63 bytes at most.".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub struct BaseUrl;
+
+impl Check for BaseUrl {
+    fn check(value: &str) -> Result<(), String> {
+        let allowed = "A URL such as https://api.example.com is allowed, without user, query or fragment.";
+        let url: ureq::http::Uri = value.parse().map_err(|_| allowed.to_owned())?;
+        let plain = matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+            && url.query().is_none()
+            && !url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if plain { Ok(()) } else { Err(allowed.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls() {
+        for good in ["https://api.resend.com", "http://127.0.0.1:8080", "https://proxy.example/resend"] {
+            assert_eq!(BaseUrl::check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "api.resend.com", "ftp://x", "https://u:p@x", "https://x/?a=b", "https://"] {
+            assert!(BaseUrl::check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn role_names() {
+        assert_eq!(RoleName::check("app_worker"), Ok(()));
+        assert!(RoleName::check("").is_err());
+        assert!(RoleName::check(&"x".repeat(64)).is_err());
+    }
+}

@@ -1,0 +1,173 @@
+//! Functions that SQL calls. Their declarations are in sql/, next to what they are for.
+
+use crate::pg::trigger::NewRow;
+use crate::pg::{backend, catalog, shmem};
+use crate::worker::wake;
+use crate::{launcher, processor, worker};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+/// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn task_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: called by the function manager.
+    let row = unsafe { NewRow::of(fcinfo) };
+    let task_type: Option<&str> = row.get(c"task_type");
+    if !task_type.is_some_and(|name| processor::find(name).is_some()) {
+        refuse_task_type(task_type);
+    }
+    let due = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
+    wake::note(due);
+    row.unchanged()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_task_before_insert() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+fn refuse_task_type(task_type: Option<&str>) -> ! {
+    let message = match task_type {
+        Some(name) => format!("unknown task type \"{name}\""),
+        None => "a task needs a task type".to_owned(),
+    };
+    let hint = format!("Known task types: {}.", processor::known_types());
+    refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
+}
+
+/// Raises an error that says what to do.
+fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
+    ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// `queues.announce(timestamptz)`.
+#[pg_extern(sql = false)]
+fn announce(due_at: TimestampWithTimeZone) {
+    wake::note(i64::from(due_at));
+}
+
+/// `queues.preloaded()`.
+#[pg_extern(sql = false)]
+fn preloaded() -> bool {
+    shmem::available()
+}
+
+/// `queues.cancel_running(bigint)`.
+#[pg_extern(sql = false)]
+fn cancel_running(task_id: i64) -> bool {
+    if !shmem::available() {
+        return false;
+    }
+    let database = backend::database();
+    shmem::write(|shared| {
+        let pid = shared.cancel_running(database, task_id);
+        // Under the lock, so that the signal can only reach the worker while it has this task.
+        if let Some(pid) = pid {
+            backend::signal(pid, libc::SIGINT);
+        }
+        pid.is_some()
+    })
+}
+
+/// `queues.cancel_call(bigint, bigint)`.
+#[pg_extern(sql = false)]
+fn cancel_call(owner: i64, task_id: i64) -> bool {
+    if !shmem::available() {
+        return false;
+    }
+    match shmem::write(|shared| shared.cancel_call(owner, task_id)) {
+        Some(true) => true,
+        None => false,
+        Some(false) => refuse(
+            PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            "too many cancels are waiting for the worker of this task".into(),
+            "Try again in a moment.".into(),
+        ),
+    }
+}
+
+/// `internal.worker_state()`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn worker_state() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(worker_number, i32),
+        name!(state, String),
+        name!(owner, i64),
+        name!(task_id, Option<i64>),
+        name!(task_type, Option<String>),
+        name!(handler, Option<String>),
+        name!(busy_since, Option<TimestampWithTimeZone>),
+        name!(in_flight, i32),
+        name!(succeeded, i64),
+        name!(failed, i64),
+        name!(started_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    if !["worker", "task_status"].iter().any(|view| may_read(view)) {
+        refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied for the state of workers".into(),
+            "Ask for GRANT SELECT ON queues.worker or queues.task_status.".into(),
+        );
+    }
+    let database = backend::database();
+    let slots: Vec<_> = if shmem::available() {
+        shmem::read(|shared| shared.slots_of(database).filter(|slot| slot.is_live()).copied().collect())
+    } else {
+        Vec::new()
+    };
+    TableIterator::new(slots.into_iter().map(|slot| {
+        let running = slot.task_id != 0;
+        (
+            slot.pid,
+            slot.number as i32,
+            if slot.is_busy() { "busy" } else { "idle" }.to_owned(),
+            slot.owner,
+            running.then_some(slot.task_id),
+            running.then(|| slot.task_type.as_str().to_owned()),
+            running.then(|| slot.handler.as_str().to_owned()),
+            running.then(|| timestamp(slot.busy_since)).flatten(),
+            slot.in_flight as i32,
+            slot.succeeded as i64,
+            slot.failed as i64,
+            timestamp(slot.started_at),
+        )
+    }))
+}
+
+fn may_read(view: &str) -> bool {
+    let name = std::ffi::CString::new(view).unwrap_or_default();
+    catalog::may_select(c"queues", &name)
+}
+
+fn timestamp(microseconds: i64) -> Option<TimestampWithTimeZone> {
+    TimestampWithTimeZone::try_from(microseconds).ok()
+}
+
+/// The launcher process starts here.
+#[unsafe(no_mangle)]
+#[pg_guard]
+extern "C-unwind" fn pg_errand_launcher_main(_arg: pg_sys::Datum) {
+    launcher::main();
+}
+
+/// The process that reads stored settings starts here, with the database to connect to.
+#[unsafe(no_mangle)]
+#[pg_guard]
+extern "C-unwind" fn pg_errand_settings_main(database: pg_sys::Datum) {
+    launcher::settings::main(pg_sys::Oid::from_u32(database.value() as u32));
+}
+
+/// A worker process starts here, with the number of its slot.
+#[unsafe(no_mangle)]
+#[pg_guard]
+extern "C-unwind" fn pg_errand_worker_main(slot: pg_sys::Datum) {
+    worker::main(slot.value());
+}

@@ -1,0 +1,154 @@
+//! Calling handlers: users' functions `name(payload jsonb)`, as the worker's role, in a
+//! subtransaction and a clean session.
+
+use crate::config;
+use crate::error::{Failure, PgError};
+use crate::pg::spi::{Arg, Plan, Statement};
+use crate::pg::{activity, catch, ident, interrupt, jsonb, session, spi, timeout, transaction};
+use crate::worker::slot::MySlot;
+use pgrx::{IntoDatum, pg_sys};
+use std::collections::HashMap;
+
+/// Plans kept at most; handler names are user data.
+const MAX_PLANS: usize = 256;
+
+static MISSING_GRANTS: Statement = Statement::new(
+    include_str!("../sql/runtime/missing_grants.sql"),
+    &[pg_sys::BuiltinOid::TEXTOID, pg_sys::BuiltinOid::TEXTARRAYOID],
+);
+
+/// Why a task's run stops without an end: its transaction is rolled back.
+pub enum Stop {
+    /// A serialization failure or deadlock: the whole task is to be run again.
+    Repeat,
+    Cancelled,
+}
+
+/// What a handler returned.
+pub struct Returned {
+    /// The jsonb value; lives as long as the transaction.
+    pub value: pg_sys::Datum,
+    /// Its text.
+    pub text: String,
+}
+
+/// A call of a handler.
+pub struct Call<'a> {
+    /// `db_function`, `before_handler`, …
+    pub kind: &'static str,
+    /// As the payload names it.
+    pub name: &'a str,
+    pub payload: pg_sys::Datum,
+    pub task_id: i64,
+    pub task_type: &'a str,
+    /// Whether [`Stop::Repeat`] is wanted; otherwise such an error is a failure like any other.
+    pub may_repeat: bool,
+}
+
+impl Call<'_> {
+    /// What error messages call it.
+    pub fn what(&self) -> String {
+        if self.kind == self.task_type {
+            format!("{} {}", self.kind, self.name)
+        } else {
+            format!("{} {} {}", self.task_type, self.kind, self.name)
+        }
+    }
+}
+
+/// Calls handlers and keeps their plans.
+pub struct Handlers {
+    plans: HashMap<String, Plan>,
+    /// The extension's owner.
+    owner: pg_sys::Oid,
+    /// The role that handlers run as.
+    role: String,
+}
+
+impl Handlers {
+    pub fn new(owner: pg_sys::Oid, role: String) -> Self {
+        Handlers { plans: HashMap::new(), owner, role }
+    }
+
+    /// Calls a handler. A failure has undone its work, and only that.
+    pub fn call(&mut self, slot: MySlot, call: &Call) -> Result<Result<Returned, Failure>, Stop> {
+        let what = call.what();
+        activity::running(&format!("{what} (task {})", call.task_id));
+        slot.set_handler(call.name);
+        interrupt::forget_cancel();
+
+        let limit = config::HANDLER_TIMEOUT.duration();
+        let result = transaction::savepoint(|| {
+            session::handler_scope(|| {
+                timeout::arm(limit);
+                let returned = self.execute(call);
+                transaction::fire_deferred_triggers();
+                returned
+            })
+        });
+        let timed_out = timeout::disarm();
+        if slot.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        match result {
+            Ok(returned) => Ok(Ok(returned)),
+            Err(error) if error.is_transient() && call.may_repeat => Err(Stop::Repeat),
+            Err(error) => Ok(Err(self.failure(call, &what, error, timed_out))),
+        }
+    }
+
+    fn execute(&mut self, call: &Call) -> Returned {
+        let value = spi::connected(|| {
+            let plan = self.plan(call.name);
+            let rows = plan.execute(&[Some(call.payload)], |row| row.keep(1));
+            rows.into_iter().next().flatten()
+        });
+        let value = value.unwrap_or_else(|| jsonb::from_text("{}"));
+        Returned { value, text: jsonb::to_text(value) }
+    }
+
+    fn plan(&mut self, name: &str) -> Plan {
+        if let Some(plan) = self.plans.get(name) {
+            return *plan;
+        }
+        let quoted: Vec<String> = ident::parse(name).iter().map(|part| ident::quote(part)).collect();
+        let sql = format!("select {}($1)::pg_catalog.jsonb", quoted.join("."));
+        let plan = Plan::prepare(&sql, &[pg_sys::JSONBOID]);
+        if self.plans.len() >= MAX_PLANS {
+            self.plans.drain().for_each(|(_, old)| old.free());
+        }
+        self.plans.insert(name.to_owned(), plan);
+        plan
+    }
+
+    fn failure(&self, call: &Call, what: &str, mut error: PgError, timed_out: bool) -> Failure {
+        if timed_out && error.sqlstate == "57014" {
+            error.message = format!(
+                "interrupted after pg_errand.handler_timeout ({} ms)",
+                config::HANDLER_TIMEOUT.duration().as_millis()
+            );
+        }
+        let grants = (error.sqlstate == "42501").then(|| self.missing_grants(call.name)).flatten();
+        if let Some(grants) = grants {
+            error.message = format!("{}; to allow it, run: {grants}", error.message);
+            error.hint.get_or_insert(grants);
+        }
+        Failure::caught(what, error).of_handler(call.name)
+    }
+
+    /// The statements that would give the role what it lacks to call `name`.
+    fn missing_grants(&self, name: &str) -> Option<String> {
+        let found = transaction::savepoint(|| {
+            let args: [Arg; 2] = [self.role.as_str().into_datum(), ident::parse(name).into_datum()];
+            session::as_owner(self.owner, || MISSING_GRANTS.row(&args, |row| row.get::<String>(1)))
+        });
+        found.ok().flatten().flatten()
+    }
+}
+
+/// Builds a handler's argument from parts by a statement of ours; raises only on lack of memory.
+pub fn build(statement: &Statement, args: &[Arg]) -> Result<pg_sys::Datum, PgError> {
+    catch::catch(|| {
+        statement.row(args, |row| row.keep(1)).flatten().unwrap_or_else(|| jsonb::from_text("{}"))
+    })
+}

@@ -1,0 +1,81 @@
+//! Commands that cannot run beside workers (DROP DATABASE and its like): they bar their database,
+//! have its workers ended, and lift the bar when their transaction is over.
+
+use crate::pg::backend::{self, Ended};
+use crate::pg::command::{self, Notice};
+use crate::pg::{interrupt, latch, shmem};
+use crate::shared::SlotState;
+use pgrx::pg_sys::Oid;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// How often workers that should end are looked after.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What the current transaction of this process has to tell the launcher at its end.
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    barred: bool,
+    changes: bool,
+    settings: bool,
+    created: bool,
+}
+
+const NOTHING: Pending = Pending { barred: false, changes: false, settings: false, created: false };
+
+thread_local! {
+    static PENDING: Cell<Pending> = const { Cell::new(NOTHING) };
+}
+
+pub fn init() {
+    command::observe(on_command);
+    backend::on_transaction_end(at_transaction_end);
+}
+
+fn on_command(notice: Notice) {
+    let pending = PENDING.get();
+    match notice {
+        Notice::Create => PENDING.set(Pending { created: true, changes: true, ..pending }),
+        Notice::Changes => PENDING.set(Pending { changes: true, ..pending }),
+        Notice::Settings => PENDING.set(Pending { settings: true, changes: true, ..pending }),
+        Notice::Clear(database) => {
+            PENDING.set(Pending { barred: true, changes: true, ..pending });
+            clear(database);
+        }
+    }
+}
+
+/// Ends the workers of `database` and waits until they are gone.
+fn clear(database: Oid) {
+    let pids = shmem::write(|shared| shared.bar(database, backend::pid()));
+    pids.iter().filter(|pid| **pid != 0).for_each(|pid| backend::signal(*pid, libc::SIGTERM));
+    while shmem::read(|shared| shared.slots_of(database).any(|slot| slot.state != SlotState::Free)) {
+        interrupt::check();
+        latch::wait(None, LOOK);
+    }
+}
+
+/// In the middle of the commit: neither allocates nor fails.
+fn at_transaction_end(ended: Ended) {
+    let pending = PENDING.take();
+    if !(pending.barred || pending.changes) || !shmem::available() {
+        return;
+    }
+    let (database, pid) = (backend::database(), backend::pid());
+    shmem::write(|shared| {
+        if pending.barred {
+            shared.lift_bars(pid);
+        }
+        if pending.created
+            && ended == Ended::Committed
+            && let Some(entry) = shared.database_or_new(database)
+        {
+            entry.look = true;
+            entry.no_extension = false;
+            entry.has_extension = true;
+        }
+        shared.catalog_changes += 1;
+        shared.settings_changes += u64::from(pending.settings);
+        shared.launcher.set();
+    });
+}

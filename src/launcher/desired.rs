@@ -1,0 +1,145 @@
+//! Desired: which databases are to be served, how, and what keeps that from happening.
+
+use crate::config;
+use crate::error::PgError;
+use crate::pg::catalog::{self, DatabaseRow};
+use crate::pg::guc::split_list;
+use crate::pg::transaction;
+use crate::shared::Database;
+use pgrx::pg_sys::Oid;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What the catalogs say.
+#[derive(Default)]
+pub struct Catalogs {
+    databases: Vec<DatabaseRow>,
+    /// Names of databases in `pg_errand.databases`; empty: all.
+    listed: Vec<String>,
+    /// Every role that some database's workers have: whether it may connect to which databases.
+    roles: HashMap<String, Option<catalog::Role>>,
+    denied: Vec<(Oid, Oid)>,
+}
+
+/// How a database is to be served.
+pub struct Desired {
+    pub oid: Oid,
+    pub concurrency: usize,
+    pub role: Oid,
+    /// Differs when workers have to be started anew to see their settings.
+    pub settings: u64,
+    /// Why no worker can connect, and what to do about it.
+    pub hindrance: Option<(String, String)>,
+}
+
+impl Catalogs {
+    /// Reads databases and roles, in a transaction of its own. `known`: the entries in shared
+    /// memory.
+    pub fn read(known: &[Database]) -> Result<Catalogs, PgError> {
+        let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
+        transaction::commit_after(|| {
+            let mut catalogs = Catalogs { databases: catalog::databases(), listed, ..Default::default() };
+            for entry in known {
+                let name = role_name(entry);
+                let role = catalog::role(&name);
+                if let Some(oid) = role.as_ref().map(|role| role.oid)
+                    && catalogs.find(entry.oid).is_some()
+                    && !catalog::may_connect(entry.oid, oid)
+                {
+                    catalogs.denied.push((entry.oid, oid));
+                }
+                catalogs.roles.insert(name, role);
+            }
+            catalogs
+        })
+    }
+
+    pub fn exists(&self, oid: Oid) -> bool {
+        self.find(oid).is_some()
+    }
+
+    pub fn allows_connections(&self, oid: Oid) -> bool {
+        self.find(oid).is_some_and(|row| row.allows_connections)
+    }
+
+    /// Databases whose tasks are to be worked off, should they have the extension.
+    pub fn wanted(&self) -> impl Iterator<Item = Oid> {
+        self.databases.iter().filter(|row| self.is_wanted(row)).map(|row| row.oid)
+    }
+
+    /// A database that settings can be read in: none in which a connection is in the way.
+    pub fn any_database(&self, known: &[Database]) -> Option<Oid> {
+        let barred = |oid| known.iter().any(|entry| entry.oid == oid && entry.barred_by != 0);
+        let mut usable: Vec<&DatabaseRow> =
+            self.databases.iter().filter(|row| row.allows_connections && !barred(row.oid)).collect();
+        usable.sort_by_key(|row| (row.name != "postgres", row.is_template));
+        usable.first().map(|row| row.oid)
+    }
+
+    /// How the database of `entry` is to be served; `None` if it is not.
+    pub fn desired(&self, entry: &Database) -> Option<Desired> {
+        let row = self.find(entry.oid).filter(|row| self.is_wanted(row))?;
+        let name = role_name(entry);
+        // A role that was not asked for when the catalogs were read: after the next reading.
+        let role = self.roles.get(&name)?;
+        let role_oid = role.as_ref().map_or(Oid::INVALID, |role| role.oid);
+        let mut hasher = DefaultHasher::new();
+        (entry.settings, role_oid).hash(&mut hasher);
+        Some(Desired {
+            oid: entry.oid,
+            concurrency: entry.concurrency.map_or(config::CONCURRENCY.get() as usize, |n| n as usize),
+            role: role_oid,
+            settings: hasher.finish(),
+            hindrance: self.hindrance(row, &name, role.as_ref()),
+        })
+    }
+
+    fn find(&self, oid: Oid) -> Option<&DatabaseRow> {
+        self.databases.iter().find(|row| row.oid == oid)
+    }
+
+    fn is_wanted(&self, row: &DatabaseRow) -> bool {
+        if self.listed.is_empty() {
+            return !row.is_template && row.allows_connections;
+        }
+        self.listed.contains(&row.name)
+    }
+
+    fn hindrance(&self, row: &DatabaseRow, role: &str, found: Option<&catalog::Role>) -> Option<(String, String)> {
+        let name = &row.name;
+        let Some(found) = found else {
+            return Some((
+                format!("role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{name}\" wait"),
+                format!("Run: CREATE ROLE \"{role}\" LOGIN; or name another role in pg_errand.role."),
+            ));
+        };
+        if !row.allows_connections {
+            return Some((
+                format!("database \"{name}\" accepts no connections, so its tasks wait"),
+                format!("Run: ALTER DATABASE \"{name}\" WITH ALLOW_CONNECTIONS true;"),
+            ));
+        }
+        let needs_login = cfg!(not(any(feature = "pg17", feature = "pg18")));
+        if needs_login && !found.can_login {
+            return Some((
+                format!("role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{name}\" wait"),
+                format!("Run: ALTER ROLE \"{role}\" LOGIN;"),
+            ));
+        }
+        if self.denied.contains(&(row.oid, found.oid)) {
+            return Some((
+                format!("role \"{role}\" (pg_errand.role) may not connect to database \"{name}\", so its tasks wait"),
+                format!("Run: GRANT CONNECT ON DATABASE \"{name}\" TO \"{role}\";"),
+            ));
+        }
+        None
+    }
+}
+
+/// The role that a database's workers connect as.
+fn role_name(entry: &Database) -> String {
+    match entry.role.as_str() {
+        "" => config::ROLE.get(),
+        own => own.to_owned(),
+    }
+}

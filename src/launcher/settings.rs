@@ -1,0 +1,143 @@
+//! Settings that ALTER DATABASE and ALTER ROLE stored. A process without a database cannot read
+//! them, so the launcher has a short-lived process read them for all databases, when they may have
+//! changed. It runs no task and no function of any user.
+
+use crate::config::{self, LogLevel};
+use crate::error::PgError;
+use crate::pg::spi::{Row, Statement};
+use crate::pg::{activity, bgworker, interrupt, log, session, shmem, transaction};
+use pgrx::pg_sys::Oid;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+static SETTINGS: Statement = Statement::new(include_str!("../../sql/runtime/settings.sql"), &[]);
+static HAS_EXTENSION: Statement =
+    Statement::new(include_str!("../../sql/runtime/has_extension.sql"), &[]);
+
+/// Starts the process in `database`, whichever that is; `None`: the server has no place for it.
+pub fn start_reader(database: Oid) -> Option<bgworker::Handle> {
+    bgworker::start(&bgworker::Registration {
+        name: "pg_errand settings",
+        kind: "pg_errand launcher",
+        function: "pg_errand_settings_main",
+        argument: database.to_u32() as i32,
+        restart_after: None,
+    })
+}
+
+/// The life of that process; never returns.
+pub fn main(database: Oid) -> ! {
+    interrupt::install();
+    bgworker::connect_as_system(database);
+    activity::name("pg_errand settings");
+    session::prepare();
+    let as_of = shmem::read(|shared| shared.settings_changes);
+    match read() {
+        Ok((stored, has_extension)) => {
+            note_extension(database, has_extension);
+            publish(&stored, as_of);
+        }
+        Err(error) => {
+            log::event(LogLevel::Error, format!("stored settings cannot be read: {}", error.message));
+        }
+    }
+    interrupt::exit(0)
+}
+
+/// A row of `pg_db_role_setting`.
+struct Stored {
+    /// `InvalidOid`: for every database.
+    database: Oid,
+    /// Empty: for every role.
+    role: String,
+    /// `name=value` each.
+    settings: Vec<String>,
+}
+
+fn read() -> Result<(Vec<Stored>, bool), PgError> {
+    transaction::commit_after(|| {
+        let stored = SETTINGS.rows(&[], |row: &Row| Stored {
+            database: row.get(1).unwrap_or(Oid::INVALID),
+            role: row.get(2).unwrap_or_default(),
+            settings: row.get(3).unwrap_or_default(),
+        });
+        (stored, HAS_EXTENSION.row(&[], |row| row.get::<bool>(1)).flatten() == Some(true))
+    })
+}
+
+/// While workers cannot connect to a database, only this process can tell whether they should.
+fn note_extension(oid: Oid, found: bool) {
+    shmem::write(|shared| {
+        if let Some(database) = shared.database(oid) {
+            database.has_extension = found;
+            database.no_extension = !found;
+        }
+    });
+}
+
+fn publish(stored: &[Stored], as_of: u64) {
+    let databases: Vec<Oid> = shmem::read(|shared| {
+        shared.databases.iter().map(|database| database.oid).filter(|oid| *oid != Oid::INVALID).collect()
+    });
+    for oid in databases {
+        let role = own(stored, oid, "pg_errand.role");
+        let concurrency = own(stored, oid, "pg_errand.concurrency").and_then(|text| text.parse().ok());
+        let effective = role.map_or_else(|| config::ROLE.get(), str::to_owned);
+        let fingerprint = fingerprint(stored, oid, &effective);
+        shmem::write(|shared| {
+            if let Some(database) = shared.database(oid) {
+                database.role.set(role.unwrap_or(""));
+                database.concurrency = concurrency;
+                database.settings = fingerprint;
+                database.settings_as_of = as_of;
+            }
+        });
+    }
+    shmem::write(|shared| shared.launcher.set());
+}
+
+/// The value that ALTER DATABASE … SET stored for `name`.
+fn own<'a>(stored: &'a [Stored], database: Oid, name: &str) -> Option<&'a str> {
+    stored
+        .iter()
+        .filter(|row| row.database == database && row.role.is_empty())
+        .flat_map(|row| &row.settings)
+        .find_map(|setting| setting.split_once('=').filter(|(key, _)| *key == name))
+        .map(|(_, value)| value)
+}
+
+/// A digest of everything that a session of `role` in `database` starts with.
+fn fingerprint(stored: &[Stored], database: Oid, role: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for row in stored {
+        let applies = (row.database == database || row.database == Oid::INVALID)
+            && (row.role == role || row.role.is_empty());
+        if applies {
+            row.settings.hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(database: u32, role: &str, setting: &str) -> Stored {
+        Stored { database: Oid::from_u32(database), role: role.into(), settings: vec![setting.into()] }
+    }
+
+    #[test]
+    fn only_settings_of_the_database_itself_count() {
+        let all = [stored(0, "", "pg_errand.role=a"), stored(1, "x", "pg_errand.role=b"), stored(1, "", "pg_errand.role=c")];
+        assert_eq!(own(&all, Oid::from_u32(1), "pg_errand.role"), Some("c"));
+        assert_eq!(own(&all, Oid::from_u32(2), "pg_errand.role"), None);
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_what_applies() {
+        let one = Oid::from_u32(1);
+        let before = fingerprint(&[stored(1, "", "a=1")], one, "w");
+        assert_eq!(fingerprint(&[stored(1, "", "a=1"), stored(2, "", "b=1"), stored(1, "x", "c=1")], one, "w"), before);
+        assert_ne!(fingerprint(&[stored(1, "", "a=1"), stored(0, "w", "d=1")], one, "w"), before);
+    }
+}

@@ -1,0 +1,32 @@
+//! Start: gives a slot to a new worker process.
+
+use super::desired::Desired;
+use crate::pg::{bgworker, shmem};
+
+/// A worker process that this launcher has started.
+pub struct Started {
+    pub generation: u32,
+    pub handle: bgworker::Handle,
+}
+
+/// Starts a worker; its slot, or `None` if the server has no place for it.
+pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
+    let (slot, generation) = shmem::write(|shared| {
+        let slot = shared.allocate(desired.oid, desired.settings, now)?;
+        shared.slots[slot].role = desired.role;
+        Some((slot, shared.slots[slot].generation))
+    })?;
+    let handle = bgworker::start(&bgworker::Registration {
+        name: "pg_errand worker",
+        kind: "pg_errand worker",
+        function: "pg_errand_worker_main",
+        argument: slot as i32,
+        restart_after: None,
+    });
+    let Some(handle) = handle else {
+        shmem::write(|shared| shared.give_up(slot, generation, now));
+        return None;
+    };
+    shmem::write(|shared| shared.expect_worker(desired.oid, now));
+    Some((slot, Started { generation, handle }))
+}

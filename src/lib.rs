@@ -1,0 +1,46 @@
+//! pg_errand: the database runs its own errands.
+//!
+//! A task's path is the layout: [`worker::wake`] → [`worker::claim`] → [`worker::dispatch`] →
+//! [`worker::process`] → [`worker::record`]. Processors serve task types, providers are the
+//! outside services; both are registries to which a new one is a file and a line.
+
+mod call;
+mod config;
+mod envelope;
+mod error;
+mod functions;
+mod handler;
+mod launcher;
+mod pg;
+mod processor;
+mod provider;
+mod shared;
+mod worker;
+
+use pgrx::prelude::*;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/00_guard.sql", name = "guard", bootstrap);
+extension_sql_file!("../sql/10_schemas.sql", name = "schemas", requires = ["guard"]);
+extension_sql_file!("../sql/20_task.sql", name = "task", requires = ["schemas"]);
+extension_sql_file!("../sql/30_error.sql", name = "error", requires = ["task"]);
+extension_sql_file!("../sql/40_call.sql", name = "call", requires = ["error"]);
+extension_sql_file!("../sql/50_enqueue.sql", name = "enqueue", requires = ["call"]);
+extension_sql_file!("../sql/60_outside.sql", name = "outside", requires = ["enqueue"]);
+extension_sql_file!("../sql/70_cancel.sql", name = "cancel", requires = ["outside"]);
+extension_sql_file!("../sql/80_run_function.sql", name = "run_function", requires = ["cancel"]);
+extension_sql_file!("../sql/85_views.sql", name = "views", requires = ["run_function"]);
+extension_sql_file!("../sql/90_rights.sql", name = "rights", requires = ["views"]);
+extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]);
+
+#[pg_guard]
+extern "C-unwind" fn _PG_init() {
+    config::init();
+    if pg::backend::preloading() && !pg::backend::upgrading() {
+        pg::shmem::init();
+        worker::wake::init();
+        launcher::bar::init();
+        launcher::register();
+    }
+}

@@ -1,0 +1,46 @@
+//! What `pg_stat_activity` shows of a process.
+
+use pgrx::pg_sys;
+use std::ffi::CString;
+
+/// Sets `application_name`.
+pub fn name(text: &str) {
+    let text = c_string(text);
+    // SAFETY: copies the text; also through the GUC, so that `SHOW` agrees.
+    unsafe {
+        pg_sys::SetConfigOption(
+            c"application_name".as_ptr(),
+            text.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
+    }
+}
+
+/// Reports `active` with `text` as the query; `query_start` is now.
+pub fn running(text: &str) {
+    let text = c_string(text);
+    // SAFETY: copies the text.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr());
+    }
+}
+
+/// Reports `idle`; the last query stays, as in any session.
+pub fn idle() {
+    // SAFETY: no pointer is kept.
+    unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null()) }
+}
+
+/// Sends table statistics (autovacuum depends on them); `force` also when it was done just now.
+pub fn flush_statistics(force: bool) {
+    // SAFETY: outside transactions, as PostgreSQL's main loops call it.
+    unsafe {
+        pg_sys::pgstat_report_stat(force);
+    }
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
+}

@@ -1,0 +1,124 @@
+//! Shared catalogs, read by a process that is connected to no database.
+
+use pgrx::pg_sys;
+use std::ffi::{CStr, CString};
+
+/// A row of `pg_database`.
+pub struct DatabaseRow {
+    pub oid: pg_sys::Oid,
+    pub name: String,
+    pub is_template: bool,
+    pub allows_connections: bool,
+}
+
+/// All databases.
+pub fn databases() -> Vec<DatabaseRow> {
+    scan(pg_sys::DatabaseRelationId, |tuple| {
+        // SAFETY: a row of pg_database; its fixed part maps onto the struct.
+        let row = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
+        DatabaseRow {
+            oid: row.oid,
+            name: name_text(&row.datname),
+            is_template: row.datistemplate,
+            allows_connections: row.datallowconn,
+        }
+    })
+}
+
+/// What the launcher needs to know of a role.
+pub struct Role {
+    pub oid: pg_sys::Oid,
+    pub can_login: bool,
+}
+
+/// The role of that name, if there is one.
+pub fn role(name: &str) -> Option<Role> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a pinned syscache entry, released before the return.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::AUTHNAME as i32,
+            pg_sys::Datum::from(name.as_ptr()),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
+        let role = Role { oid: row.oid, can_login: row.rolcanlogin };
+        pg_sys::ReleaseSysCache(tuple);
+        Some(role)
+    }
+}
+
+/// True if `role` may connect to `database`.
+pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::pg_database_aclcheck(database, role, pg_sys::ACL_CONNECT as _);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result = pg_sys::object_aclcheck(
+            pg_sys::DatabaseRelationId,
+            database,
+            role,
+            pg_sys::ACL_CONNECT as _,
+        );
+        result == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// True if the current user owns `database`.
+pub fn owns_database(database: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
+    }
+}
+
+/// True if the current user may read the relation `schema.name`.
+pub fn may_select(schema: &CStr, name: &CStr) -> bool {
+    // SAFETY: catalog look-ups.
+    unsafe {
+        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        let relation = pg_sys::get_relname_relid(name.as_ptr(), namespace);
+        relation != pg_sys::InvalidOid
+            && pg_sys::pg_class_aclcheck(relation, pg_sys::GetUserId(), pg_sys::ACL_SELECT as _)
+                == pg_sys::AclResult::ACLCHECK_OK
+    }
+}
+
+/// The database of that name.
+pub fn database_oid(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up.
+    let oid = unsafe { pg_sys::get_database_oid(name.as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// Maps every row of a shared catalog; within a transaction.
+fn scan<R>(relation: pg_sys::Oid, mut map: impl FnMut(pg_sys::HeapTuple) -> R) -> Vec<R> {
+    let mut rows = Vec::new();
+    // SAFETY: as autovacuum.c's get_database_list: a catalog scan with its own snapshot; tuples are
+    // used before the next one is fetched.
+    unsafe {
+        let table = pg_sys::table_open(relation, pg_sys::AccessShareLock as _);
+        let scan = pg_sys::table_beginscan_catalog(table, 0, std::ptr::null_mut());
+        loop {
+            let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            if tuple.is_null() {
+                break;
+            }
+            rows.push(map(tuple));
+        }
+        pg_sys::table_endscan(scan);
+        pg_sys::table_close(table, pg_sys::AccessShareLock as _);
+    }
+    rows
+}
+
+fn name_text(name: &pg_sys::NameData) -> String {
+    // SAFETY: NameData is NUL-padded.
+    unsafe { CStr::from_ptr(name.data.as_ptr()) }.to_string_lossy().into_owned()
+}

@@ -1,0 +1,173 @@
+//! SQL commands that concern the workers of a database, seen before they run (ProcessUtility).
+
+use super::{backend, catalog};
+use pgrx::pg_sys;
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
+
+/// What a command means for workers.
+pub enum Notice {
+    /// It cannot run while workers are connected to this database.
+    Clear(pg_sys::Oid),
+    /// It brings the extension to this database.
+    Create,
+    /// Databases, roles or their rights may be others after it.
+    Changes,
+    /// Settings stored for databases or roles may be others after it.
+    Settings,
+}
+
+type Hook = unsafe extern "C-unwind" fn(
+    *mut pg_sys::PlannedStmt,
+    *const std::os::raw::c_char,
+    bool,
+    pg_sys::ProcessUtilityContext::Type,
+    pg_sys::ParamListInfo,
+    *mut pg_sys::QueryEnvironment,
+    *mut pg_sys::DestReceiver,
+    *mut pg_sys::QueryCompletion,
+);
+
+static OBSERVER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+static NEXT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Calls `observer` before each command that concerns workers; it may raise.
+pub fn observe(observer: fn(Notice)) {
+    OBSERVER.store(observer as *mut (), Relaxed);
+    // SAFETY: while libraries are preloaded; keeps the hook that was there.
+    unsafe {
+        if let Some(next) = pg_sys::ProcessUtility_hook {
+            NEXT.store(next as *mut (), Relaxed);
+        }
+        pg_sys::ProcessUtility_hook = Some(on_command);
+    }
+}
+
+#[pgrx::pg_guard]
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn on_command(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const std::os::raw::c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    destination: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: `statement` is a utility statement; the observer was stored as this very type.
+    let observer = unsafe {
+        let observer = OBSERVER.load(Relaxed);
+        (!observer.is_null()).then(|| std::mem::transmute::<*mut (), fn(Notice)>(observer))
+    };
+    // SAFETY: the parse tree of a utility statement lives through the call.
+    if let (Some(observer), Some(notice)) = (observer, unsafe { notice_of((*statement).utilityStmt) }) {
+        observer(notice);
+    }
+    // SAFETY: calls on with the same arguments, through the boundary that turns errors into panics.
+    unsafe {
+        let next = NEXT.load(Relaxed);
+        if next.is_null() {
+            pg_sys::standard_ProcessUtility(
+                statement, text, read_only_tree, context, params, environment, destination, completion,
+            );
+        } else {
+            let next = std::mem::transmute::<*mut (), Hook>(next);
+            pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                next(statement, text, read_only_tree, context, params, environment, destination, completion)
+            });
+        }
+    }
+}
+
+/// What `node` means for workers. Rights are checked first: whoever may not run the command may
+/// not stop anyone's workers by trying.
+unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the tag tells the type of the node.
+    unsafe {
+        match (*node).type_ {
+            T_CreateExtensionStmt => {
+                let stmt = &*node.cast::<pg_sys::CreateExtensionStmt>();
+                is_ours(stmt.extname).then_some(Notice::Create)
+            }
+            T_AlterExtensionStmt => {
+                let stmt = &*node.cast::<pg_sys::AlterExtensionStmt>();
+                (is_ours(stmt.extname) && pg_sys::superuser()).then(|| Notice::Clear(backend::database()))
+            }
+            T_DropStmt => {
+                let stmt = &*node.cast::<pg_sys::DropStmt>();
+                let ours = stmt.removeType == pg_sys::ObjectType::OBJECT_EXTENSION
+                    && names(stmt.objects).any(|name| is_ours(name));
+                (ours && pg_sys::superuser()).then(|| Notice::Clear(backend::database()))
+            }
+            T_DropdbStmt => clear_owned((*node.cast::<pg_sys::DropdbStmt>()).dbname),
+            T_RenameStmt => {
+                let stmt = &*node.cast::<pg_sys::RenameStmt>();
+                if stmt.renameType == pg_sys::ObjectType::OBJECT_DATABASE {
+                    clear_owned(stmt.subname)
+                } else {
+                    None
+                }
+            }
+            T_AlterDatabaseStmt => {
+                let stmt = &*node.cast::<pg_sys::AlterDatabaseStmt>();
+                if option(stmt.options, c"tablespace").is_some() { clear_owned(stmt.dbname) } else { Some(Notice::Changes) }
+            }
+            T_CreatedbStmt => {
+                let stmt = &*node.cast::<pg_sys::CreatedbStmt>();
+                option(stmt.options, c"template")
+                    .map_or(Some(Notice::Changes), |element| clear_template(pg_sys::defGetString(element)))
+            }
+            T_AlterDatabaseSetStmt | T_AlterRoleSetStmt | T_DropRoleStmt => Some(Notice::Settings),
+            T_AlterRoleStmt | T_CreateRoleStmt | T_GrantStmt => Some(Notice::Changes),
+            _ => None,
+        }
+    }
+}
+
+unsafe fn is_ours(name: *const std::os::raw::c_char) -> bool {
+    // SAFETY: a terminated string of the parse tree.
+    unsafe { !name.is_null() && CStr::from_ptr(name) == c"pg_errand" }
+}
+
+unsafe fn clear_owned(name: *const std::os::raw::c_char) -> Option<Notice> {
+    // SAFETY: as above.
+    let oid = catalog::database_oid(unsafe { CStr::from_ptr(name) })?;
+    catalog::owns_database(oid).then_some(Notice::Clear(oid))
+}
+
+/// The source of CREATE DATABASE: its owner may copy it (and anybody a template, whose workers
+/// don't exist).
+unsafe fn clear_template(name: *const std::os::raw::c_char) -> Option<Notice> {
+    // SAFETY: as above.
+    unsafe { clear_owned(name) }.or(Some(Notice::Changes))
+}
+
+unsafe fn names(list: *mut pg_sys::List) -> impl Iterator<Item = *const std::os::raw::c_char> {
+    // SAFETY: DROP EXTENSION lists its names as String nodes.
+    let length = unsafe { if list.is_null() { 0 } else { (*list).length } };
+    (0..length).map(move |i| unsafe { string_of(pg_sys::list_nth(list, i).cast()) })
+}
+
+#[cfg(feature = "pg14")]
+unsafe fn string_of(node: *mut pg_sys::Value) -> *const std::os::raw::c_char {
+    // SAFETY: a String node.
+    unsafe { (*node).val.str_ }
+}
+
+#[cfg(not(feature = "pg14"))]
+unsafe fn string_of(node: *mut pg_sys::String) -> *const std::os::raw::c_char {
+    // SAFETY: a String node.
+    unsafe { (*node).sval }
+}
+
+unsafe fn option(list: *mut pg_sys::List, name: &CStr) -> Option<*mut pg_sys::DefElem> {
+    // SAFETY: option lists hold DefElem nodes.
+    unsafe {
+        let length = if list.is_null() { 0 } else { (*list).length };
+        (0..length)
+            .map(|i| pg_sys::list_nth(list, i).cast::<pg_sys::DefElem>())
+            .find(|element| CStr::from_ptr((**element).defname) == name)
+    }
+}

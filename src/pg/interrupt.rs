@@ -1,0 +1,85 @@
+//! Signals of a worker, and when they may act.
+//!
+//! SIGTERM may end the process at any CHECK_FOR_INTERRUPTS. SIGINT (`pg_cancel_backend`,
+//! `queues.cancel`) acts only while a handler runs: outside of one, cancels are held off, so that
+//! it never hits the worker's own statements.
+
+use pgrx::pg_sys;
+use std::os::raw::c_int;
+
+unsafe extern "C-unwind" {
+    // postmaster/interrupt.h and tcop/tcopprot.h: handlers, so without pgrx's error boundary.
+    fn SignalHandlerForConfigReload(signal: c_int);
+    fn die(signal: c_int);
+    fn StatementCancelHandler(signal: c_int);
+}
+
+/// Installs the handlers of a background worker that runs SQL, and unblocks signals.
+pub fn install() {
+    // SAFETY: called once, at the start of a background worker, with signals still blocked.
+    unsafe {
+        pg_sys::pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
+        pg_sys::pqsignal(libc::SIGTERM, Some(die));
+        pg_sys::pqsignal(libc::SIGINT, Some(StatementCancelHandler));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Holds cancels off until [`allow_cancel`] (HOLD_CANCEL_INTERRUPTS; an ERROR resets the count).
+pub fn hold_cancel() {
+    // SAFETY: plain counters of this process.
+    unsafe { pg_sys::QueryCancelHoldoffCount = 1 }
+}
+
+/// Lets a cancel interrupt what follows.
+pub fn allow_cancel() {
+    // SAFETY: as above.
+    unsafe { pg_sys::QueryCancelHoldoffCount = 0 }
+}
+
+/// Forgets a cancel that came for something that is over.
+pub fn forget_cancel() {
+    // SAFETY: as above; the flag is a sig_atomic_t.
+    unsafe { pg_sys::QueryCancelPending = 0 }
+}
+
+/// Requests a cancel of what this process runs, as SIGINT would.
+///
+/// Callable from a signal handler.
+pub fn cancel_myself() {
+    // SAFETY: sig_atomic_t flags and this process's own latch.
+    unsafe {
+        pg_sys::QueryCancelPending = 1;
+        pg_sys::InterruptPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
+/// CHECK_FOR_INTERRUPTS: barriers, and the end of the process when it was asked for.
+pub fn check() {
+    // SAFETY: main thread, at a point where an ERROR or FATAL may be raised.
+    unsafe {
+        if std::ptr::read_volatile(&raw const pg_sys::InterruptPending) != 0 {
+            pg_sys::ProcessInterrupts();
+        }
+    }
+}
+
+/// Rereads the configuration files if SIGHUP came; true if it did.
+pub fn reload_if_asked() -> bool {
+    // SAFETY: main thread, outside transactions (as every PostgreSQL main loop does it).
+    unsafe {
+        if std::ptr::read_volatile(&raw const pg_sys::ConfigReloadPending) == 0 {
+            return false;
+        }
+        pg_sys::ConfigReloadPending = 0;
+        pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+    }
+    true
+}
+
+/// Ends the process through PostgreSQL's exit callbacks.
+pub fn exit(code: i32) -> ! {
+    // SAFETY: runs the callbacks and never returns.
+    unsafe { pg_sys::proc_exit(code) }
+}

@@ -1,0 +1,49 @@
+//! Waiting, and waking other processes.
+
+use pgrx::pg_sys;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// The latch of a process of this server. Lives in shared memory (PGPROC), so the address is the
+/// same everywhere; whoever publishes one takes it back before its process ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LatchRef(*mut pg_sys::Latch);
+
+impl LatchRef {
+    pub const NONE: LatchRef = LatchRef(std::ptr::null_mut());
+
+    pub fn mine() -> LatchRef {
+        // SAFETY: set at process start.
+        LatchRef(unsafe { pg_sys::MyLatch })
+    }
+
+    /// Wakes the process; nothing happens on [`LatchRef::NONE`].
+    pub fn set(self) {
+        if !self.0.is_null() {
+            // SAFETY: points into PGPROC, which lives as long as shared memory does. SetLatch
+            // neither allocates nor fails, so it may be called during commit.
+            unsafe { pg_sys::SetLatch(self.0) }
+        }
+    }
+}
+
+/// Waits until this process's latch is set, `socket` is readable or `timeout` has passed. The
+/// process ends if the postmaster dies.
+pub fn wait(socket: Option<RawFd>, timeout: Duration) {
+    let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    if socket.is_some() {
+        events |= pg_sys::WL_SOCKET_READABLE;
+    }
+    let milliseconds = timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i64;
+    // SAFETY: main thread; an own latch and a descriptor that the caller keeps open.
+    unsafe {
+        pg_sys::WaitLatchOrSocket(
+            pg_sys::MyLatch,
+            events as i32,
+            socket.unwrap_or(-1),
+            milliseconds as _,
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+}

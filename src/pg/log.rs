@@ -1,0 +1,34 @@
+//! The server log: one line per event, filtered by `pg_errand.log_level`.
+
+use crate::config::{self, LogLevel};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
+
+/// Writes an event of level `level`, if the setting lets it pass.
+pub fn event(level: LogLevel, message: String) {
+    write(level, message, None);
+}
+
+/// [`event`] with a HINT that says what to do.
+pub fn event_with_hint(level: LogLevel, message: String, hint: String) {
+    write(level, message, Some(hint));
+}
+
+fn write(level: LogLevel, message: String, hint: Option<String>) {
+    if level < config::LOG_LEVEL.get() {
+        return;
+    }
+    // LOG always reaches the server log; an ERROR can't be used, it would end what is running.
+    let severity = match level {
+        LogLevel::Debug | LogLevel::Info => PgLogLevel::LOG,
+        LogLevel::Warning | LogLevel::Error => PgLogLevel::WARNING,
+    };
+    let mut report = ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!("pg_errand: {message}"),
+        "",
+    );
+    if let Some(hint) = hint {
+        report = report.set_hint(hint);
+    }
+    report.report(severity);
+}

@@ -1,0 +1,24 @@
+//! The only modules with `unsafe`: small, safe faces of PostgreSQL's C interface.
+//!
+//! Everything here belongs to the main thread of a backend. Threads that call providers live in
+//! [`crate::call`] and never touch a symbol of this module.
+
+pub mod activity;
+pub mod backend;
+pub mod bgworker;
+pub mod catalog;
+pub mod catch;
+pub mod command;
+pub mod guc;
+pub mod ident;
+pub mod interrupt;
+pub mod jsonb;
+pub mod latch;
+pub mod log;
+pub mod session;
+pub mod shmem;
+pub mod spi;
+pub mod thread;
+pub mod timeout;
+pub mod transaction;
+pub mod trigger;

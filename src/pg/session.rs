@@ -1,0 +1,129 @@
+//! The session in which handlers run, kept clean between them.
+//!
+//! The worker is connected as `pg_errand.role`, and handlers run as that role. The worker's own
+//! statements run as the extension's owner, under a `search_path` that no user can reach into.
+
+use super::interrupt;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// The `search_path` of the worker's own statements.
+const OWN_SEARCH_PATH: &CStr = c"pg_catalog, pg_temp";
+
+/// Settings that the loop depends on, whatever the configuration says. As in autovacuum.c
+/// (AutoVacWorkerMain), a forced value can't be changed from outside.
+const PINNED: &[(&CStr, &CStr)] = &[
+    (c"default_transaction_isolation", c"read committed"),
+    (c"default_transaction_read_only", c"off"),
+    (c"default_transaction_deferrable", c"off"),
+    (c"idle_in_transaction_session_timeout", c"0"),
+    (c"idle_session_timeout", c"0"),
+];
+
+/// Prepares the session of a worker that has just connected.
+pub fn prepare() {
+    for (name, value) in PINNED {
+        // SAFETY: known settings and valid values.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+    // A session value, so that the role's own search_path stays readable below it.
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::SetConfigOption(
+            c"search_path".as_ptr(),
+            OWN_SEARCH_PATH.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+        );
+    }
+    interrupt::hold_cancel();
+}
+
+/// SET LOCAL of a setting in the current transaction (or, within [`handler_scope`], in it).
+pub fn set_local(name: &CStr, value: &CStr) {
+    set_option(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
+}
+
+fn set_option(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+    // SAFETY: names and values are C strings that PostgreSQL copies.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Runs `body` with the rights of `owner`; only for the worker's own statements.
+///
+/// If `body` raises, the end of the (sub)transaction puts the user back.
+pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+    let mut user = pg_sys::InvalidOid;
+    let mut context = 0;
+    // SAFETY: as SECURITY DEFINER functions do it (fmgr.c, fmgr_security_definer).
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(
+            owner,
+            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+        );
+        let value = body();
+        pg_sys::SetUserIdAndSecContext(user, context);
+        value
+    }
+}
+
+/// Runs a handler: as the session's role, under the role's `search_path`, interruptible, and with
+/// every setting it changes put back afterwards.
+///
+/// Called in a subtransaction, whose abort does the same if `body` raises.
+pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: GUC nest levels as fmgr_security_definer uses them for a function's SET clause; the
+    // reset value of search_path is a valid string of the GUC machinery, copied at once.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let path = pg_sys::GetConfigOptionResetString(c"search_path".as_ptr());
+        set_option(c"search_path", CStr::from_ptr(path), pg_sys::GucAction::GUC_ACTION_SAVE);
+        level
+    };
+    interrupt::allow_cancel();
+    let value = body();
+    interrupt::hold_cancel();
+    // SAFETY: closes the level opened above; "abort" undoes plain SETs too, SET ROLE included.
+    unsafe { pg_sys::AtEOXact_GUC(false, level) };
+    value
+}
+
+/// Removes what a task's handlers left in the session beyond settings: cursors, prepared
+/// statements, temporary objects, advisory locks, cached sequence values.
+///
+/// What DISCARD ALL does (commands/discard.c), but within the task's transaction and without
+/// throwing away the worker's plans.
+pub fn discard_leftovers() {
+    // SAFETY: within a transaction, no portal or query is active.
+    unsafe {
+        pg_sys::PortalHashTableDeleteAll();
+        pg_sys::DropAllPreparedStatements();
+        pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as _);
+        pg_sys::ResetTempTableNamespace();
+        pg_sys::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
+    }
+}
+
+unsafe extern "C-unwind" {
+    // commands/sequence.h, not among pgrx's bindings
+    fn ResetSequenceCaches();
+}

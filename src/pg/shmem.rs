@@ -1,0 +1,30 @@
+//! The one piece of shared memory and its lock.
+
+use crate::shared::Shared;
+use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+static SHARED: PgLwLock<AssertPGRXSharedMemory<Shared>> = unsafe { PgLwLock::new(c"pg_errand") };
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Reserves the memory; while the postmaster preloads libraries.
+pub fn init() {
+    // SAFETY: Shared is plain data without pointers into one process's memory.
+    pg_shmem_init!(SHARED = unsafe { AssertPGRXSharedMemory::new(Shared::new(super::backend::now())) });
+    PRELOADED.store(true, Relaxed);
+}
+
+/// True if the library was loaded by `shared_preload_libraries` and there is shared memory.
+pub fn available() -> bool {
+    PRELOADED.load(Relaxed)
+}
+
+/// Reads shared state. `body` is short and calls nothing that can raise.
+pub fn read<R>(body: impl FnOnce(&Shared) -> R) -> R {
+    body(&SHARED.share())
+}
+
+/// Changes shared state. `body` is short and calls nothing that can raise.
+pub fn write<R>(body: impl FnOnce(&mut Shared) -> R) -> R {
+    body(&mut SHARED.exclusive())
+}

@@ -1,0 +1,142 @@
+//! Statements run through SPI: prepared once, kept, and executed without building any text.
+
+use pgrx::{FromDatum, pg_sys};
+use std::cell::Cell;
+use std::ffi::CString;
+
+/// An argument of a statement; `None` is null.
+pub type Arg = Option<pg_sys::Datum>;
+
+/// A statement of ours, from a .sql file; prepared at its first execution in this process.
+pub struct Statement {
+    sql: &'static str,
+    types: &'static [pg_sys::BuiltinOid],
+    plan: Cell<Option<Plan>>,
+}
+
+// SAFETY: only the main thread executes SQL (pgrx checks that in every call).
+unsafe impl Sync for Statement {}
+
+impl Statement {
+    /// `types` are those of the parameters `$1`, `$2` …
+    pub const fn new(sql: &'static str, types: &'static [pg_sys::BuiltinOid]) -> Self {
+        Statement { sql, types, plan: Cell::new(None) }
+    }
+
+    /// Executes the statement and maps each row of its result. PostgreSQL errors are raised.
+    pub fn rows<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
+        connected(|| self.plan().execute(args, map))
+    }
+
+    /// [`Statement::rows`] for at most one row.
+    pub fn row<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
+        self.rows(args, map).pop()
+    }
+
+    /// Executes the statement for its effect; returns the number of rows affected.
+    pub fn run(&self, args: &[Arg]) -> u64 {
+        connected(|| {
+            self.plan().execute(args, |_| ());
+            // SAFETY: set by the execution right before.
+            unsafe { pg_sys::SPI_processed }
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        let plan = self.plan.get().unwrap_or_else(|| {
+            let types: Vec<pg_sys::Oid> = self.types.iter().map(|t| t.value()).collect();
+            Plan::prepare(self.sql, &types)
+        });
+        self.plan.set(Some(plan));
+        plan
+    }
+}
+
+/// A kept SPI plan.
+#[derive(Clone, Copy)]
+pub struct Plan(pg_sys::SPIPlanPtr);
+
+impl Plan {
+    /// Prepares and keeps `sql`; within [`connected`].
+    pub fn prepare(sql: &str, types: &[pg_sys::Oid]) -> Plan {
+        let text = CString::new(sql).expect("SQL text holds no NUL");
+        let mut types = types.to_vec();
+        // SAFETY: connected to SPI; the text and types are copied.
+        unsafe {
+            let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
+            let code = pg_sys::SPI_result;
+            assert!(!plan.is_null(), "SPI_prepare failed: {code}");
+            pg_sys::SPI_keepplan(plan);
+            Plan(plan)
+        }
+    }
+
+    /// Executes the plan; within [`connected`].
+    pub fn execute<R>(self, args: &[Arg], mut map: impl FnMut(&Row) -> R) -> Vec<R> {
+        let mut values: Vec<pg_sys::Datum> =
+            args.iter().map(|arg| arg.unwrap_or(pg_sys::Datum::null())).collect();
+        let nulls: Vec<std::os::raw::c_char> =
+            args.iter().map(|arg| if arg.is_some() { b' ' } else { b'n' } as _).collect();
+        // SAFETY: connected to SPI; as many values as the plan has parameters; the tuple table is
+        // valid until the next SPI call on this level.
+        unsafe {
+            let code = pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
+            assert!(code >= 0, "SPI_execute_plan failed: {code}");
+            let table = pg_sys::SPI_tuptable;
+            if table.is_null() {
+                return Vec::new();
+            }
+            (0..pg_sys::SPI_processed as usize)
+                .map(|i| map(&Row { tuple: *(*table).vals.add(i), shape: (*table).tupdesc }))
+                .collect()
+        }
+    }
+
+    /// Frees the plan, which must not be used any more.
+    pub fn free(self) {
+        // SAFETY: a kept plan of ours, freed once.
+        unsafe {
+            pg_sys::SPI_freeplan(self.0);
+        }
+    }
+}
+
+/// Runs `body` connected to SPI. An ERROR disconnects by itself, at the (sub)transaction's end.
+pub fn connected<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: within a transaction; connect and finish are paired.
+    unsafe {
+        pg_sys::SPI_connect();
+        let value = body();
+        pg_sys::SPI_finish();
+        value
+    }
+}
+
+/// A row of a result. Columns are numbered from 1.
+pub struct Row {
+    tuple: pg_sys::HeapTuple,
+    shape: pg_sys::TupleDesc,
+}
+
+impl Row {
+    /// A column's value, copied into Rust; `None` for null.
+    pub fn get<T: FromDatum>(&self, column: i32) -> Option<T> {
+        let (datum, null) = self.datum(column);
+        // SAFETY: the statements of this crate ask for the type their column has.
+        unsafe { T::from_datum(datum, null) }
+    }
+
+    /// A column's jsonb (or other varlena), copied so that it lives as long as the transaction.
+    pub fn keep(&self, column: i32) -> Arg {
+        let (datum, null) = self.datum(column);
+        // SAFETY: varlena; SPI_datumTransfer copies into the context from before SPI_connect.
+        (!null).then(|| unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) })
+    }
+
+    fn datum(&self, column: i32) -> (pg_sys::Datum, bool) {
+        let mut null = false;
+        // SAFETY: a tuple of the current tuple table.
+        let datum = unsafe { pg_sys::SPI_getbinval(self.tuple, self.shape, column, &mut null) };
+        (datum, null)
+    }
+}

@@ -1,0 +1,50 @@
+//! A limit on the time a handler may run.
+
+use super::interrupt;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
+use std::os::raw::c_int;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::time::Duration;
+
+static ID: AtomicI32 = AtomicI32::new(-1);
+static FIRED: AtomicBool = AtomicBool::new(false);
+
+/// Asks RegisterTimeout for a free id: any value from `USER_TIMEOUT` of utils/timeout.h up (10 to
+/// 13, depending on the major version).
+const ANY_USER_TIMEOUT: c_int = 13;
+
+unsafe extern "C-unwind" {
+    // utils/timeout.h, not among pgrx's bindings
+    fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
+    fn enable_timeout_after(id: c_int, delay_ms: c_int);
+    fn disable_timeout(id: c_int, keep_indicator: bool);
+}
+
+/// Registers the timeout; once per process, after the database connection is initialized.
+pub fn register() {
+    // SAFETY: InitPostgres has run InitializeTimeouts.
+    ID.store(unsafe { boundary(|| RegisterTimeout(ANY_USER_TIMEOUT, Some(on_timeout))) }, Relaxed);
+}
+
+/// Interrupts what runs after `limit` (zero: no limit), until [`disarm`].
+pub fn arm(limit: Duration) {
+    FIRED.store(false, Relaxed);
+    if !limit.is_zero() {
+        let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128) as c_int;
+        // SAFETY: the id was registered; main thread.
+        unsafe { boundary(|| enable_timeout_after(ID.load(Relaxed), milliseconds)) }
+    }
+}
+
+/// Ends the limit; true if it interrupted something.
+pub fn disarm() -> bool {
+    // SAFETY: as in `arm`; disabling an idle timeout does nothing.
+    unsafe { boundary(|| disable_timeout(ID.load(Relaxed), false)) }
+    FIRED.swap(false, Relaxed)
+}
+
+/// Runs in SIGALRM's handler: flags only.
+unsafe extern "C-unwind" fn on_timeout() {
+    FIRED.store(true, Relaxed);
+    interrupt::cancel_myself();
+}

@@ -1,0 +1,108 @@
+//! Transactions and subtransactions of a worker.
+
+use super::catch::catch;
+use super::interrupt;
+use crate::error::PgError;
+use pgrx::pg_sys;
+
+/// What a transaction's body wants done with its work.
+pub enum End<R> {
+    Commit(R),
+    /// Roll back, which is no error: the value tells the caller what to do next.
+    RollBack(R),
+}
+
+/// Runs `body` in a transaction of its own.
+///
+/// An ERROR in the body or in the commit itself rolls back and comes back as the error.
+pub fn run<R>(body: impl FnOnce() -> End<R>) -> Result<R, PgError> {
+    let result = catch(|| {
+        begin();
+        match body() {
+            End::Commit(value) => {
+                commit();
+                (value, false)
+            }
+            End::RollBack(value) => (value, true),
+        }
+    });
+    match result {
+        Ok((value, false)) => Ok(value),
+        Ok((value, true)) => {
+            abort();
+            Ok(value)
+        }
+        Err(error) => {
+            abort();
+            Err(error)
+        }
+    }
+}
+
+/// [`run`] for a body that always commits.
+pub fn commit_after<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
+    run(|| End::Commit(body()))
+}
+
+/// Runs `body` in a subtransaction; an ERROR undoes the body's work and only that.
+pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
+    // SAFETY: within a transaction on the main thread. Context and resource owner are put back as
+    // PL/pgSQL does around its exception blocks (pl_exec.c, exec_stmt_block).
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::MemoryContextSwitchTo(context);
+        let result = catch(|| {
+            let value = body();
+            pg_sys::ReleaseCurrentSubTransaction();
+            value
+        });
+        if result.is_err() {
+            pg_sys::MemoryContextSwitchTo(context);
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            interrupt::hold_cancel();
+        }
+        pg_sys::MemoryContextSwitchTo(context);
+        pg_sys::CurrentResourceOwner = owner;
+        result
+    }
+}
+
+/// Lets the current transaction commit without waiting for its WAL to reach the disk.
+///
+/// Safe where all effects are in the transaction: a crash loses all of it or nothing.
+pub fn commit_asynchronously() {
+    super::session::set_local(c"synchronous_commit", c"off");
+}
+
+/// Fires triggers and constraint checks that were deferred to the commit, in the current
+/// subtransaction, so that their errors belong to the handler that caused them.
+pub fn fire_deferred_triggers() {
+    // SAFETY: within a transaction and outside any query, as CommitTransaction calls it.
+    unsafe { pg_sys::AfterTriggerFireDeferred() }
+}
+
+fn begin() {
+    // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
+    // wants a snapshot below those that it takes for each statement.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+}
+
+fn commit() {
+    // SAFETY: closes what `begin` opened.
+    unsafe {
+        pg_sys::PopActiveSnapshot();
+        pg_sys::CommitTransactionCommand();
+    }
+}
+
+fn abort() {
+    // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
+    unsafe { pg_sys::AbortCurrentTransaction() };
+    interrupt::hold_cancel();
+}

@@ -1,0 +1,58 @@
+//! A provider that sends nothing: for development and tests. The template for a new one.
+
+use super::{Credential, Provider, Reply, Request};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+pub struct Simulated;
+
+impl Provider for Simulated {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    fn request(&self, payload: &Value, _key: &str) -> Result<Request, String> {
+        for field in ["to_number", "body"] {
+            if !payload.get(field).is_some_and(Value::is_string) {
+                return Err(format!("the payload's {field} has to be a string"));
+            }
+        }
+        let message_id = match payload.get("message_id") {
+            Some(Value::String(id)) => id.clone(),
+            Some(id @ Value::Number(_)) => id.to_string(),
+            _ => return Err("the payload's message_id has to be a number or a string".into()),
+        };
+        let answer = json!({ "message_id": format!("sms_{message_id}"), "status": "sent" });
+        Ok(Request::Local { answer })
+    }
+
+    fn credentials(&self) -> Result<Vec<Credential>, String> {
+        Ok(Vec::new())
+    }
+
+    fn answer(&self, reply: &Reply) -> Result<Value, String> {
+        serde_json::from_slice(&reply.body).map_err(|error| error.to_string())
+    }
+
+    fn remembers_keys_for(&self) -> Duration {
+        Duration::MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_with_the_message_id() {
+        let payload = json!({ "message_id": 7, "to_number": "+491", "body": "hi" });
+        let Request::Local { answer } = Simulated.request(&payload, "k").unwrap() else { panic!() };
+        assert_eq!(answer, json!({ "message_id": "sms_7", "status": "sent" }));
+    }
+
+    #[test]
+    fn says_which_field_is_wrong() {
+        let error = Simulated.request(&json!({ "message_id": 7, "to_number": 1, "body": "" }), "k");
+        assert!(error.unwrap_err().contains("to_number"));
+    }
+}

@@ -1,0 +1,262 @@
+//! Provider calls of this worker, between the step that prepares one and the step that handles its
+//! answer. No transaction is open while a provider is asked.
+
+use super::task::Brief;
+use super::{Worker, claim, process, record};
+use crate::call::{Job, Outcome, Pool};
+use crate::config::{self, LogLevel};
+use crate::error::{Failure, PgError};
+use crate::handler::Stop;
+use crate::pg::{log, thread, transaction};
+use crate::provider::{self, Prepared, Provider, Request};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// A call that has been answered: the answer is stored, its handler has still to run.
+struct Answered {
+    task_id: i64,
+    not_before: Instant,
+    repeats: u32,
+}
+
+pub struct Calls {
+    pool: Pool,
+    waiting_for: HashSet<i64>,
+    /// Results that could not be stored yet.
+    unstored: Vec<(i64, Result<Value, String>)>,
+    answered: Vec<Answered>,
+}
+
+impl Calls {
+    pub fn new() -> std::io::Result<Self> {
+        let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
+        Ok(Calls { pool, waiting_for: HashSet::new(), unstored: Vec::new(), answered: Vec::new() })
+    }
+
+    /// Tasks between their two steps.
+    pub fn len(&self) -> usize {
+        self.waiting_for.len() + self.unstored.len() + self.answered.len()
+    }
+
+    pub fn readable(&self) -> std::os::fd::RawFd {
+        self.pool.readable()
+    }
+
+    /// When a handler that met a serialization failure is to be called again.
+    pub fn next_repeat(&self) -> Option<Duration> {
+        let next = self.answered.iter().map(|answered| answered.not_before).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// How often the last step of a task has been repeated.
+    pub fn repeats(&self, task_id: i64) -> u32 {
+        self.answered.iter().find(|a| a.task_id == task_id).map_or(0, |answered| answered.repeats)
+    }
+
+    /// Sends a request that has been stored.
+    pub fn send(&mut self, task_id: i64, prepared: Prepared) {
+        self.send_stored(task_id, prepared.provider, prepared.request);
+    }
+
+    fn send_stored(&mut self, task_id: i64, provider: &'static dyn Provider, request: Request) {
+        match provider.credentials() {
+            Ok(credentials) => {
+                let timeout = config::HTTP_TIMEOUT.duration();
+                self.waiting_for.insert(task_id);
+                self.pool.start(Job { task_id, provider, request, credentials, timeout });
+            }
+            Err(reason) => self.unstored.push((task_id, Err(reason))),
+        }
+    }
+
+    fn collect(&mut self) {
+        for outcome in self.pool.outcomes() {
+            if self.waiting_for.remove(&outcome.task_id) {
+                self.unstored.push((outcome.task_id, interpret(&outcome)));
+            }
+        }
+    }
+
+    fn forget(&mut self, task_id: i64) -> bool {
+        let known = self.waiting_for.remove(&task_id)
+            || self.unstored.iter().any(|(id, _)| *id == task_id)
+            || self.answered.iter().any(|answered| answered.task_id == task_id);
+        self.unstored.retain(|(id, _)| *id != task_id);
+        self.answered.retain(|answered| answered.task_id != task_id);
+        known
+    }
+
+    fn add_answered(&mut self, task_id: i64) {
+        self.answered.push(Answered { task_id, not_before: Instant::now(), repeats: 0 });
+    }
+
+    fn next_answered(&self) -> Option<i64> {
+        let now = Instant::now();
+        self.answered.iter().find(|answered| answered.not_before <= now).map(|a| a.task_id)
+    }
+}
+
+/// Stores the answers that have come. One commit, and one wait for the disk, for all of them.
+pub fn store_answers(worker: &mut Worker) -> Result<bool, PgError> {
+    worker.calls.collect();
+    if worker.calls.unstored.is_empty() {
+        return Ok(false);
+    }
+    transaction::commit_after(|| {
+        for (task_id, result) in &worker.calls.unstored {
+            record::answer(worker, *task_id, result);
+        }
+    })?;
+    for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {
+        worker.calls.add_answered(task_id);
+    }
+    Ok(true)
+}
+
+/// Runs the last step of one answered task.
+pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
+    let Some(task_id) = worker.calls.next_answered() else { return Ok(false) };
+    let result = transaction::run(|| {
+        let Some(stored) = claim::answered(worker, task_id) else {
+            return transaction::End::Commit(Ok(None));
+        };
+        let brief = worker.begin(&stored.task);
+        let end = process::resume(worker, &stored).and_then(|end| {
+            record::finish(worker, &stored.task, &end);
+            worker.close(end)
+        });
+        match end {
+            Ok(end) => transaction::End::Commit(Ok(Some((brief, end)))),
+            Err(stop) => transaction::End::RollBack(Err(stop)),
+        }
+    });
+    match result {
+        Ok(Ok(ended)) => {
+            worker.calls.forget(task_id);
+            worker.end(ended);
+        }
+        Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
+        Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id),
+        Err(error) if error.is_transient() && worker.calls.repeats(task_id) < process::MAX_RUNS as u32 => {
+            repeat_later(worker, task_id);
+        }
+        Err(error) => end_without_handlers(worker, task_id, error)?,
+    }
+    Ok(true)
+}
+
+/// Only the commit failed, or a statement of ours: ends the task with what is known, so that it
+/// does not come round for ever.
+fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
+    let ended = transaction::commit_after(|| {
+        let stored = claim::answered(worker, task_id)?;
+        let brief = stored.task.brief();
+        let failure = Failure::caught(&stored.task.task_type, error);
+        let succeeded = stored.failure.is_none();
+        let end = process::End { succeeded, outcome: None, failures: vec![failure] };
+        record::finish(worker, &stored.task, &end);
+        Some((brief, end))
+    })?;
+    worker.calls.forget(task_id);
+    worker.end(ended);
+    Ok(())
+}
+
+fn repeat_later(worker: &mut Worker, task_id: i64) {
+    worker.slot.end(None);
+    if let Some(answered) = worker.calls.answered.iter_mut().find(|a| a.task_id == task_id) {
+        answered.repeats += 1;
+        answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
+    }
+}
+
+/// Gives up the calls that were cancelled.
+pub fn cancel_calls(worker: &mut Worker) -> Result<bool, PgError> {
+    let cancelled = worker.slot.take_cancels();
+    for task_id in &cancelled {
+        cancel(worker, *task_id)?;
+    }
+    Ok(!cancelled.is_empty())
+}
+
+fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
+    if worker.calls.forget(task_id) {
+        transaction::commit_after(|| record::cancel(worker, task_id, None))?;
+        log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
+    }
+    worker.slot.end(None);
+    Ok(())
+}
+
+/// Takes over the calls of workers that are gone: what was answered goes on to its handler, what
+/// was not is sent again, the same request with the same key.
+pub fn take_over(worker: &mut Worker) -> Result<bool, PgError> {
+    let wanted = worker.slot.change_database(|database| std::mem::take(&mut database.orphans));
+    if wanted != Some(true) && worker.looked_for_orphans {
+        return Ok(false);
+    }
+    worker.looked_for_orphans = true;
+    let room = (config::MAX_IN_FLIGHT.get() as usize).saturating_sub(worker.calls.len()).max(1);
+    let orphans = transaction::commit_after(|| claim::orphans(worker, room))?;
+    if orphans.len() == room {
+        worker.slot.change_database(|database| database.orphans = true);
+    }
+    for orphan in &orphans {
+        adopt(worker, orphan);
+    }
+    Ok(!orphans.is_empty())
+}
+
+fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
+    let task_id = orphan.task_id;
+    if orphan.answered {
+        worker.calls.add_answered(task_id);
+        return;
+    }
+    let provider = provider::find(&orphan.provider);
+    let request = serde_json::from_str(&orphan.request);
+    match (provider, request) {
+        (Some(provider), _) if orphan.age > provider.remembers_keys_for().as_secs_f64() => {
+            let reason = format!(
+                "outcome unknown: the call was cut off {:.0} s ago, and {} no longer recognizes its idempotency key",
+                orphan.age,
+                provider.name()
+            );
+            worker.calls.unstored.push((task_id, Err(reason)));
+        }
+        (Some(provider), Ok(request)) => worker.calls.send_stored(task_id, provider, request),
+        _ => {
+            let reason = format!("no provider {} here can send the stored request", orphan.provider);
+            worker.calls.unstored.push((task_id, Err(reason)));
+        }
+    }
+}
+
+/// What a call came to: the provider's answer, or a reason that names the provider.
+fn interpret(outcome: &Outcome) -> Result<Value, String> {
+    let named = |reason: String| format!("{}: {reason}", outcome.provider.name());
+    let result = outcome.reply.clone().and_then(|reply| outcome.provider.answer(&reply)).map_err(named);
+    log::event(
+        LogLevel::Debug,
+        format!(
+            "call ended task_id={} provider={} ok={} duration_ms={}",
+            outcome.task_id,
+            outcome.provider.name(),
+            result.is_ok(),
+            outcome.took.as_millis()
+        ),
+    );
+    result
+}
+
+/// What the log shows of a task whose call starts.
+pub fn log_start(brief: &Brief, provider: &str) {
+    log::event(
+        LogLevel::Debug,
+        format!(
+            "call started task_id={} task_type={} handler={:?} provider={provider}",
+            brief.id, brief.task_type, brief.handler
+        ),
+    );
+}

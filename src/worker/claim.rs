@@ -1,0 +1,118 @@
+//! Claim: takes the next ready task by locking its row. The lock is the claim: it dies with the
+//! worker, and the task is ready again at once.
+
+use super::Worker;
+use super::task::Task;
+use crate::pg::spi::{Arg, Row, Statement};
+use crate::pg::{backend, session};
+use crate::processor;
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTARRAYOID};
+use pgrx::{IntoDatum, pg_sys};
+
+static CLAIM: Statement =
+    Statement::new(include_str!("../../sql/runtime/claim.sql"), &[TEXTARRAYOID, BOOLOID]);
+static CLAIM_AGAIN: Statement =
+    Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
+static CALL_RESUME: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_resume.sql"), &[INT8OID, INT8OID]);
+static CALL_RECLAIM: Statement = Statement::new(
+    include_str!("../../sql/runtime/call_reclaim.sql"),
+    &[INT8OID, pg_sys::BuiltinOid::INT8ARRAYOID, INT8OID, pg_sys::BuiltinOid::INT4OID],
+);
+
+/// Claims the next ready task, in the current transaction. If there is more than this worker can
+/// run at once, another one is woken.
+pub fn next(worker: &Worker) -> Option<Task> {
+    let look_ahead = worker.slot.others_could_help();
+    let args: [Arg; 2] = [excluded_types(worker).into_datum(), look_ahead.into_datum()];
+    let found = session::as_owner(worker.owner, || {
+        CLAIM.row(&args, |row| (task_of(row, false), row.get::<bool>(9)))
+    });
+    let (task, more) = found?;
+    if more == Some(true) {
+        worker.slot.wake_another();
+    }
+    Some(task)
+}
+
+/// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was
+/// faster or it has ended.
+pub fn again(worker: &Worker, task_id: i64) -> Option<Task> {
+    session::as_owner(worker.owner, || {
+        CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, false))
+    })
+}
+
+/// What came of a call, as it is stored.
+pub struct Stored {
+    pub task: Task,
+    pub answer: Arg,
+    /// JSON text of `queues.call.failure`.
+    pub failure: Option<String>,
+}
+
+/// Locks the task of a call of this worker that has been answered; `None` if it has ended.
+pub fn answered(worker: &Worker, task_id: i64) -> Option<Stored> {
+    session::as_owner(worker.owner, || {
+        let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
+        CALL_RESUME.row(&args, |row| Stored {
+            task: task_of(row, true),
+            answer: row.keep(9),
+            failure: row.keep(10).map(crate::pg::jsonb::to_text),
+        })
+    })
+}
+
+/// A call whose worker is gone.
+pub struct Orphan {
+    pub task_id: i64,
+    pub provider: String,
+    /// JSON text of the stored request.
+    pub request: String,
+    pub answered: bool,
+    /// Seconds since it was stored.
+    pub age: f64,
+}
+
+/// Takes over up to `limit` calls whose workers are gone.
+pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
+    let (live, bound) = worker.slot.live_owners();
+    let args: [Arg; 4] = [
+        worker.slot.owner.into_datum(),
+        live.into_datum(),
+        bound.into_datum(),
+        (limit as i32).into_datum(),
+    ];
+    session::as_owner(worker.owner, || {
+        CALL_RECLAIM.rows(&args, |row| Orphan {
+            task_id: row.get(1).unwrap_or_default(),
+            provider: row.get(2).unwrap_or_default(),
+            request: row.keep(4).map(crate::pg::jsonb::to_text).unwrap_or_default(),
+            answered: row.get(5).unwrap_or_default(),
+            age: row.get(6).unwrap_or_default(),
+        })
+    })
+}
+
+/// While all places for calls are taken, tasks that need one are left alone.
+fn excluded_types(worker: &Worker) -> Vec<&'static str> {
+    if worker.has_room_for_calls() {
+        return Vec::new();
+    }
+    processor::ALL.iter().filter(|p| p.calls()).map(|p| p.task_type()).collect()
+}
+
+fn task_of(row: &Row, counted: bool) -> Task {
+    Task {
+        id: row.get(1).unwrap_or_default(),
+        task_type: row.get(2).unwrap_or_default(),
+        payload: row.keep(3).unwrap_or(pg_sys::Datum::null()),
+        attempts: row.get(4).unwrap_or_default(),
+        db_function: row.get(5),
+        before_handler: row.get(6),
+        success_handler: row.get(7),
+        error_handler: row.get(8),
+        started_at: backend::now(),
+        counted,
+    }
+}

@@ -1,0 +1,344 @@
+//! A worker process: one database, one task at a time, many provider calls in flight.
+
+mod calls;
+pub mod claim;
+pub mod dispatch;
+pub mod process;
+pub mod record;
+mod retention;
+pub mod slot;
+pub mod task;
+pub mod wake;
+
+use crate::config::{self, LogLevel};
+use crate::error::{Failure, PgError};
+use crate::handler::{Handlers, Stop};
+use crate::pg::transaction::{self, End as Transaction};
+use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, spi, timeout};
+use pgrx::pg_sys;
+use process::Step;
+use slot::MySlot;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use task::{Brief, Task};
+
+/// Pause after a fault that is nobody's task.
+const FAULT_PAUSE: Duration = Duration::from_secs(1);
+/// Statistics are reported at least so often while a worker is busy.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+
+static EXTENSION: spi::Statement =
+    spi::Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
+
+/// The slot to give back when this process ends.
+static ATTACHED: OnceLock<MySlot> = OnceLock::new();
+
+pub struct Worker {
+    pub slot: MySlot,
+    /// The extension's owner, as whom the worker's own statements run.
+    pub owner: pg_sys::Oid,
+    pub handlers: Handlers,
+    calls: calls::Calls,
+    retention: retention::Pass,
+    looked_for_orphans: bool,
+    idle_since: Instant,
+    reported_at: Instant,
+}
+
+/// What came of trying to run a task.
+enum Ran {
+    Nothing,
+    Ended(Brief, process::End),
+    Calling(Brief, crate::provider::Prepared),
+    Stopped(Brief, Stop),
+}
+
+/// The life of a worker process; never returns.
+pub fn main(slot: usize) -> ! {
+    interrupt::install();
+    let Some(slot) = MySlot::attach(slot) else { interrupt::exit(0) };
+    let _ = ATTACHED.set(slot);
+    // Before the connection, so that it runs after the transaction of a dying worker is undone.
+    backend::on_exit(detach);
+    bgworker::connect(slot.database, slot.role);
+    activity::name(&format!("pg_errand worker {}", slot.number));
+    session::prepare();
+    timeout::register();
+
+    let Some(mut worker) = Worker::set_up(slot) else { interrupt::exit(0) };
+    log::event(LogLevel::Debug, format!("worker {} started", slot.number));
+    loop {
+        match worker.turn() {
+            Ok(true) => {}
+            Ok(false) => {
+                log::event(LogLevel::Debug, format!("worker {} leaves", slot.number));
+                interrupt::exit(0)
+            }
+            Err(error) => worker.recover(&error),
+        }
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn detach(_code: i32, _arg: pg_sys::Datum) {
+    if let Some(slot) = ATTACHED.get() {
+        slot.detach();
+    }
+}
+
+/// Pause before the `n`th repetition after a serialization failure: 10 ms, doubled, 2 s at most.
+pub fn repeat_pause(n: u32) -> Duration {
+    Duration::from_millis(10 << n.min(8)).min(Duration::from_secs(2))
+}
+
+impl Worker {
+    /// `None` if there is nothing for a worker in this database.
+    fn set_up(slot: MySlot) -> Option<Worker> {
+        let found = transaction::commit_after(|| {
+            let extension = |row: &spi::Row| {
+                (
+                    row.get::<pg_sys::Oid>(1).unwrap_or(pg_sys::Oid::INVALID),
+                    row.get::<String>(2).unwrap_or_default(),
+                    row.get::<bool>(3).unwrap_or_default(),
+                )
+            };
+            (backend::user_name(), EXTENSION.row(&[], extension))
+        });
+        let Ok((role, Some((owner, version, has_grants)))) = found else {
+            slot.change_database(|database| *database = crate::shared::Database::without_extension(database.oid));
+            return None;
+        };
+        slot.change_database(|database| database.has_extension = true);
+        if version != env!("CARGO_PKG_VERSION") {
+            log::event_with_hint(
+                LogLevel::Error,
+                format!("the extension in this database has version {version}, the library {}", env!("CARGO_PKG_VERSION")),
+                "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced.".into(),
+            );
+            return None;
+        }
+        if !has_grants {
+            log::event_with_hint(
+                LogLevel::Warning,
+                format!("role {role} has not all rights that handlers may need to enqueue"),
+                format!(
+                    "Run: GRANT USAGE ON SCHEMA queues, internal TO {role}; \
+                     GRANT EXECUTE ON FUNCTION queues.enqueue(text, jsonb, timestamptz), \
+                     internal.run_function(text, jsonb) TO {role};"
+                ),
+            );
+        }
+        let calls = calls::Calls::new().ok()?;
+        Some(Worker {
+            slot,
+            owner,
+            handlers: Handlers::new(owner, role),
+            calls,
+            retention: retention::Pass::default(),
+            looked_for_orphans: false,
+            idle_since: Instant::now(),
+            reported_at: Instant::now(),
+        })
+    }
+
+    /// One turn of the loop; false if the worker should end.
+    fn turn(&mut self) -> Result<bool, PgError> {
+        interrupt::check();
+        interrupt::reload_if_asked();
+        let retiring = self.slot.should_retire();
+        if retiring && self.calls.len() == 0 {
+            return Ok(false);
+        }
+        let announced = self.slot.database(|database| database.announced).unwrap_or_default();
+        let mut busy = calls::cancel_calls(self)?;
+        busy |= calls::store_answers(self)?;
+        busy |= calls::finish_answered(self)?;
+        if !retiring {
+            busy |= calls::take_over(self)?;
+            busy |= self.run_next()?;
+        }
+        if busy {
+            self.idle_since = Instant::now();
+            self.report_statistics(false);
+            return Ok(true);
+        }
+        if retention::step(self)? {
+            return Ok(true);
+        }
+        self.rest(announced)
+    }
+
+    /// Claims the next ready task and runs its first step.
+    fn run_next(&mut self) -> Result<bool, PgError> {
+        let mut claimed = None;
+        let ran = transaction::run(|| {
+            let Some(task) = claim::next(self) else { return Transaction::Commit(Ran::Nothing) };
+            let brief = self.begin(&task);
+            claimed = Some(brief.clone());
+            match self.step(&task) {
+                Ok(ran) => Transaction::Commit(ran),
+                Err(stop) => Transaction::RollBack(Ran::Stopped(brief, stop)),
+            }
+        });
+        let ran = match (ran, claimed) {
+            (Ok(ran), _) => ran,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(brief)) => return self.fail(&brief, error),
+        };
+        match ran {
+            Ran::Nothing => return Ok(false),
+            Ran::Ended(brief, end) => self.end(Some((brief, end))),
+            Ran::Calling(brief, prepared) => {
+                calls::log_start(&brief, prepared.provider.name());
+                self.slot.end(None);
+                self.calls.send(brief.id, prepared);
+                self.slot.set_in_flight(self.calls.len());
+            }
+            Ran::Stopped(brief, Stop::Cancelled) => {
+                transaction::commit_after(|| record::cancel(self, brief.id, Some(brief.started_at)))?;
+                log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
+                self.slot.end(None);
+            }
+            Ran::Stopped(brief, Stop::Repeat) => self.repeat(&brief)?,
+        }
+        Ok(true)
+    }
+
+    /// The first step of a claimed task, recorded.
+    fn step(&mut self, task: &Task) -> Result<Ran, Stop> {
+        match process::start(self, task)? {
+            Step::Done(end) => {
+                record::finish(self, task, &end);
+                Ok(Ran::Ended(task.brief(), self.close(end)?))
+            }
+            Step::Call(prepared) => {
+                record::store_call(self, task, &prepared);
+                Ok(Ran::Calling(task.brief(), self.close(prepared)?))
+            }
+        }
+    }
+
+    /// An error that came outside of the handlers, at the commit for instance.
+    fn fail(&mut self, brief: &Brief, error: PgError) -> Result<bool, PgError> {
+        if error.is_transient() && brief.attempt < process::MAX_RUNS {
+            self.repeat(brief)?;
+            return Ok(true);
+        }
+        let failure = Failure::caught(&format!("{} {}", brief.task_type, brief.handler), error);
+        let ended = transaction::run(|| {
+            let Some(task) = claim::again(self, brief.id) else { return Transaction::Commit(Ok(None)) };
+            let end = process::conclude(self, &task, Err(failure.clone())).map(|end| {
+                record::finish(self, &task, &end);
+                Some((brief.clone(), end))
+            });
+            match end {
+                Ok(end) => Transaction::Commit(Ok(end)),
+                Err(stop) => Transaction::RollBack(Err(stop)),
+            }
+        });
+        match ended {
+            Ok(Ok(ended)) => self.end(ended),
+            // The error handler cannot be called either: end the task without it.
+            Ok(Err(_)) | Err(_) => {
+                let end = process::End { succeeded: false, outcome: None, failures: vec![failure] };
+                transaction::commit_after(|| {
+                    if let Some(task) = claim::again(self, brief.id) {
+                        record::finish(self, &task, &end);
+                    }
+                })?;
+                self.end(Some((brief.clone(), end)));
+            }
+        }
+        Ok(true)
+    }
+
+    fn repeat(&mut self, brief: &Brief) -> Result<(), PgError> {
+        transaction::commit_after(|| record::repeat(self, brief))?;
+        log::event(LogLevel::Info, format!("task repeated task_id={} attempt={}", brief.id, brief.attempt));
+        self.slot.end(None);
+        Ok(())
+    }
+
+    /// Shows a claimed task as running.
+    fn begin(&self, task: &Task) -> Brief {
+        let brief = task.brief();
+        self.slot.begin(&brief);
+        brief
+    }
+
+    /// From here on the task at hand cannot be cancelled any more.
+    fn close<T>(&self, value: T) -> Result<T, Stop> {
+        if self.slot.close() { Ok(value) } else { Err(Stop::Cancelled) }
+    }
+
+    /// The task at hand is over and committed.
+    fn end(&mut self, ended: Option<(Brief, process::End)>) {
+        self.slot.end(ended.as_ref().map(|(_, end)| end.succeeded));
+        self.slot.set_in_flight(self.calls.len());
+        if let Some((brief, end)) = ended {
+            record::log_end(&brief, &end);
+        }
+    }
+
+    /// Waits for work, or finds that it is time to leave: then false.
+    fn rest(&mut self, announced: u64) -> Result<bool, PgError> {
+        self.slot.set_in_flight(self.calls.len());
+        self.report_statistics(true);
+        let next_due = wake::next_due(self)?;
+        let limit = self.calls.next_repeat().unwrap_or(Duration::MAX).min(self.time_to_leave());
+        if wake::wait(self, announced, next_due, limit) {
+            if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
+                return Ok(false);
+            }
+            self.slot.unsettle();
+        }
+        Ok(true)
+    }
+
+    /// How long this worker may still idle; no limit while it waits for answers.
+    fn time_to_leave(&self) -> Duration {
+        let limit = config::MAX_IDLE_TIME.duration();
+        if limit.is_zero() || self.calls.len() > 0 {
+            return Duration::MAX;
+        }
+        limit.saturating_sub(self.idle_since.elapsed())
+    }
+
+    fn report_statistics(&mut self, idle: bool) {
+        if idle || self.reported_at.elapsed() >= STATISTICS_INTERVAL {
+            activity::flush_statistics(idle);
+            self.reported_at = Instant::now();
+        }
+    }
+
+    /// After an error in a statement of the worker's own.
+    fn recover(&mut self, error: &PgError) {
+        self.slot.end(None);
+        log::event(
+            LogLevel::Error,
+            format!("worker {}: sqlstate={} {}", self.slot.number, error.sqlstate, error.message),
+        );
+        if error.is_missing_object() {
+            interrupt::exit(1);
+        }
+        activity::idle();
+        latch::wait(None, FAULT_PAUSE);
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub fn has_room_for_calls(&self) -> bool {
+        self.calls.len() < config::MAX_IN_FLIGHT.get() as usize
+    }
+
+    fn readable(&self) -> Option<std::os::fd::RawFd> {
+        Some(self.calls.readable())
+    }
+
+    /// How often the last step of a task has been repeated.
+    fn repeats(&self, task_id: i64) -> u32 {
+        self.calls.repeats(task_id)
+    }
+}

@@ -1,0 +1,157 @@
+//! Process: drives a task through its handlers, in the transaction that claimed it.
+
+use super::Worker;
+use super::claim::Stored;
+use super::dispatch;
+use super::task::Task;
+use crate::error::{Failure, PgError};
+use crate::handler::{self, Stop};
+use crate::pg::jsonb;
+use crate::pg::spi::Statement;
+use crate::processor::{Context, Product, Started};
+use crate::provider::Prepared;
+use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID};
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::Value;
+
+static SUCCESS_PAYLOAD: Statement =
+    Statement::new(include_str!("../../sql/runtime/success_payload.sql"), &[JSONBOID, JSONBOID]);
+static ERROR_PAYLOAD: Statement =
+    Statement::new(include_str!("../../sql/runtime/error_payload.sql"), &[JSONBOID, TEXTOID]);
+
+/// Runs of a task at most, if each ends in a serialization failure or deadlock.
+pub const MAX_RUNS: i32 = 10;
+
+/// Where a step has led.
+pub enum Step {
+    Done(End),
+    /// The request is to be stored, then sent.
+    Call(Prepared),
+}
+
+/// How a task ends.
+pub struct End {
+    pub succeeded: bool,
+    /// What was said besides success.
+    pub outcome: Option<String>,
+    pub failures: Vec<Failure>,
+}
+
+/// The first step of a claimed task.
+pub fn start(worker: &mut Worker, task: &Task) -> Result<Step, Stop> {
+    let processor = match dispatch::select(&task.task_type) {
+        Ok(processor) => processor,
+        Err(failure) => return conclude(worker, task, Err(failure)).map(Step::Done),
+    };
+    match processor.start(task, &mut context(worker, task))? {
+        Started::Call(prepared) => Ok(Step::Call(prepared)),
+        Started::Done(result) => conclude(worker, task, result).map(Step::Done),
+    }
+}
+
+/// The last step of a task whose call has been answered.
+pub fn resume(worker: &mut Worker, stored: &Stored) -> Result<End, Stop> {
+    let result = match (&stored.failure, stored.answer) {
+        (None, Some(worker_payload)) => Ok(Product { worker_payload, outcome: None }),
+        (failure, _) => Err(stored_failure(&stored.task, failure.as_deref().unwrap_or("{}"))),
+    };
+    conclude(worker, &stored.task, result)
+}
+
+/// Calls the success or the error handler. A success handler that fails is an error of its own: the
+/// task has succeeded.
+pub fn conclude(worker: &mut Worker, task: &Task, result: Result<Product, Failure>) -> Result<End, Stop> {
+    let (end, handler) = match result {
+        Ok(product) => {
+            let end = End { succeeded: true, outcome: product.outcome, failures: Vec::new() };
+            let argument = [Some(task.payload), Some(product.worker_payload)];
+            let handler = task.success_handler.as_deref();
+            (end, handler.map(|name| ("success_handler", name, handler::build(&SUCCESS_PAYLOAD, &argument))))
+        }
+        Err(failure) => {
+            let argument = [Some(task.payload), failure.error.message.as_str().into_datum()];
+            let end = End { succeeded: false, outcome: None, failures: vec![failure] };
+            let handler = task.error_handler.as_deref();
+            (end, handler.map(|name| ("error_handler", name, handler::build(&ERROR_PAYLOAD, &argument))))
+        }
+    };
+    match handler {
+        None => Ok(end),
+        Some((kind, name, argument)) => call_last(worker, task, end, kind, name, argument),
+    }
+}
+
+fn call_last(
+    worker: &mut Worker,
+    task: &Task,
+    mut end: End,
+    kind: &'static str,
+    name: &str,
+    argument: Result<pg_sys::Datum, PgError>,
+) -> Result<End, Stop> {
+    let what = format!("{} {kind} {name}", task.task_type);
+    let returned = match argument {
+        Ok(argument) => context(worker, task).call(task, kind, name, argument)?,
+        Err(error) => Err(Failure::caught(&what, error).of_handler(name)),
+    };
+    match returned.map(|returned| crate::envelope::judge(&returned.text)) {
+        Err(failure) => end.failures.push(failure),
+        Ok(crate::envelope::Verdict::Failure(reason)) => {
+            end.failures.push(Failure::new("P0001", &what, &reason).of_handler(name));
+        }
+        Ok(crate::envelope::Verdict::Unsuccessful(outcome)) => {
+            end.outcome.get_or_insert(format!("{kind}: {outcome}"));
+        }
+        Ok(crate::envelope::Verdict::Success) => {}
+    }
+    Ok(end)
+}
+
+fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
+    let may_repeat = task.attempt() < MAX_RUNS && worker.repeats(task.id) < MAX_RUNS as u32;
+    Context { handlers: &mut worker.handlers, slot: worker.slot, may_repeat }
+}
+
+/// A failure as `queues.call.failure` holds it.
+fn stored_failure(task: &Task, text: &str) -> Failure {
+    let stored: Value = serde_json::from_str(text).unwrap_or_default();
+    let field = |name: &str| stored.get(name).and_then(Value::as_str).map(str::to_owned);
+    let message = field("message").unwrap_or_else(|| "the call was not answered".into());
+    let mut failure = Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) };
+    failure.error.hint = field("hint");
+    failure
+}
+
+/// JSON text of a value for a jsonb column: without U+0000, which jsonb cannot hold.
+pub fn storable(value: &Value) -> pg_sys::Datum {
+    let text = value.to_string();
+    if text.contains("\\u0000") {
+        return jsonb::from_text(&without_nul(value.clone()).to_string());
+    }
+    jsonb::from_text(&text)
+}
+
+fn without_nul(value: Value) -> Value {
+    let clean = |text: String| text.replace('\0', "\u{fffd}");
+    match value {
+        Value::String(text) => Value::String(clean(text)),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nul).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(key, value)| (clean(key), without_nul(value))).collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nul_is_replaced_everywhere() {
+        let value = json!({ "a\u{0}": ["x\u{0}y", { "b": "\u{0}" }], "n": 1 });
+        let expected = json!({ "a\u{fffd}": ["x\u{fffd}y", { "b": "\u{fffd}" }], "n": 1 });
+        assert_eq!(without_nul(value), expected);
+    }
+}

@@ -1,0 +1,154 @@
+//! Record: the only writer of what becomes of tasks.
+
+use super::Worker;
+use super::process::{End, storable};
+use super::task::{Brief, Task};
+use crate::config::LogLevel;
+use crate::error::Failure;
+use crate::pg::spi::{Arg, Statement};
+use crate::pg::{backend, log, session, transaction};
+use crate::provider::Prepared;
+use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
+use pgrx::{IntoDatum, pg_sys};
+use serde_json::{Value, json};
+
+static FINISH: Statement = Statement::new(
+    include_str!("../../sql/runtime/finish.sql"),
+    &[INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+);
+static APPEND_ERROR: Statement = Statement::new(
+    include_str!("../../sql/runtime/append_error.sql"),
+    &[INT8OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
+);
+static REPEAT: Statement = Statement::new(
+    include_str!("../../sql/runtime/repeat.sql"),
+    &[INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID],
+);
+static CALL_STORE: Statement = Statement::new(
+    include_str!("../../sql/runtime/call_store.sql"),
+    &[INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID],
+);
+static CALL_BEGIN: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID]);
+static CALL_ANSWER: Statement = Statement::new(
+    include_str!("../../sql/runtime/call_answer.sql"),
+    &[INT8OID, INT8OID, JSONBOID, JSONBOID],
+);
+static CALL_END: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
+
+/// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
+/// wait for the disk: effects and end are lost or kept together.
+pub fn finish(worker: &Worker, task: &Task, end: &End) {
+    session::as_owner(worker.owner, || {
+        for failure in &end.failures {
+            append_error(&task.brief(), failure);
+        }
+        let status = if end.succeeded { "succeeded" } else { "failed" };
+        write_end(task.id, status, end.outcome.as_deref(), (!task.counted).then_some(task.started_at));
+        if task.counted {
+            CALL_END.run(&[task.id.into_datum()]);
+        }
+    });
+    session::discard_leftovers();
+    transaction::commit_asynchronously();
+}
+
+/// Stores the request of a call, in the transaction of the handler that built it. The commit waits
+/// for the disk, as far as the server's `synchronous_commit` says.
+pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
+    let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
+    session::as_owner(worker.owner, || {
+        CALL_STORE.run(&[
+            task.id.into_datum(),
+            worker.slot.owner.into_datum(),
+            prepared.provider.name().into_datum(),
+            prepared.key.as_str().into_datum(),
+            Some(storable(&request)),
+        ]);
+        CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at)]);
+    });
+    session::discard_leftovers();
+}
+
+/// Stores what came of a call, before any handler sees it.
+pub fn answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
+    let (answer, failure) = match result {
+        Ok(answer) => (Some(storable(answer)), None),
+        Err(message) => (None, Some(storable(&json!({ "message": message })))),
+    };
+    session::as_owner(worker.owner, || {
+        CALL_ANSWER.run(&[task_id.into_datum(), worker.slot.owner.into_datum(), answer, failure]);
+    });
+}
+
+/// Gives a task back after a serialization failure or deadlock, to be run again a little later.
+pub fn repeat(worker: &Worker, brief: &Brief) {
+    let not_before = backend::now() + super::repeat_pause(brief.attempt as u32).as_micros() as i64;
+    session::as_owner(worker.owner, || {
+        REPEAT.run(&[brief.id.into_datum(), timestamp(brief.started_at), timestamp(not_before)]);
+    });
+}
+
+/// Ends a task as cancelled. `started_at` is null if its run is counted already.
+pub fn cancel(worker: &Worker, task_id: i64, started_at: Option<i64>) {
+    session::as_owner(worker.owner, || {
+        write_end(task_id, "cancelled", None, started_at);
+        CALL_END.run(&[task_id.into_datum()]);
+    });
+}
+
+/// Writes the log lines of a task that has ended; after the commit.
+pub fn log_end(brief: &Brief, end: &End) {
+    let took = (backend::now() - brief.started_at) / 1000;
+    let named = format!(
+        "task_id={} task_type={} handler={:?} attempt={} duration_ms={took}",
+        brief.id, brief.task_type, brief.handler, brief.attempt
+    );
+    for failure in &end.failures {
+        let error = &failure.error;
+        let message = excerpt(&error.message);
+        log::event(LogLevel::Warning, format!("error {named} sqlstate={} message={message:?}", error.sqlstate));
+    }
+    let outcome = end.outcome.as_deref().map(|o| format!(" outcome={:?}", excerpt(o))).unwrap_or_default();
+    if end.succeeded {
+        log::event(LogLevel::Info, format!("task succeeded {named}{outcome}"));
+    } else {
+        log::event(LogLevel::Warning, format!("task failed {named}{outcome}"));
+    }
+}
+
+fn write_end(task_id: i64, status: &str, outcome: Option<&str>, started_at: Option<i64>) {
+    FINISH.run(&[
+        task_id.into_datum(),
+        status.into_datum(),
+        outcome.and_then(IntoDatum::into_datum),
+        started_at.and_then(timestamp),
+    ]);
+}
+
+fn append_error(brief: &Brief, failure: &Failure) {
+    let error = &failure.error;
+    let text = |value: &Option<String>| value.as_deref().and_then(IntoDatum::into_datum);
+    APPEND_ERROR.run(&[
+        brief.id.into_datum(),
+        error.message.as_str().into_datum(),
+        brief.task_type.as_str().into_datum(),
+        text(&failure.handler),
+        brief.attempt.into_datum(),
+        error.sqlstate.as_str().into_datum(),
+        text(&error.detail),
+        text(&error.hint),
+        text(&error.context),
+    ]);
+}
+
+/// A timestamptz argument from microseconds since 2000-01-01.
+fn timestamp(microseconds: i64) -> Arg {
+    Some(pg_sys::Datum::from(microseconds))
+}
+
+/// The beginning of a text, for a log line.
+fn excerpt(text: &str) -> &str {
+    &text[..text.floor_char_boundary(1000)]
+}

@@ -1,0 +1,164 @@
+//! This worker's own entry in shared memory: what it does, and what others want of it.
+
+use super::task::Brief;
+use crate::pg::latch::LatchRef;
+use crate::pg::{backend, shmem};
+use crate::shared::{Database, Shared, Slot, SlotState};
+use pgrx::pg_sys::Oid;
+
+/// The slot of this process.
+#[derive(Clone, Copy)]
+pub struct MySlot {
+    pub index: usize,
+    pub database: Oid,
+    pub role: Oid,
+    pub number: u32,
+    /// This worker's identity in `queues.call.owner`.
+    pub owner: i64,
+}
+
+impl MySlot {
+    /// Attaches this process to the slot that the launcher took for it; `None` if that has given
+    /// it up meanwhile. Undone by [`MySlot::detach`].
+    pub fn attach(index: usize) -> Option<MySlot> {
+        shmem::write(|shared| {
+            let slot = shared.slots.get_mut(index)?;
+            if slot.state != SlotState::Starting {
+                return None;
+            }
+            slot.state = SlotState::Working;
+            slot.pid = backend::pid();
+            slot.latch = LatchRef::mine();
+            slot.started_at = backend::now();
+            Some(MySlot {
+                index,
+                database: slot.database,
+                role: slot.role,
+                number: slot.number,
+                owner: slot.owner,
+            })
+        })
+    }
+
+    pub fn detach(self) {
+        let now = backend::now();
+        shmem::write(|shared| shared.detach(self.index, now));
+    }
+
+    fn change<R>(self, change: impl FnOnce(&mut Slot) -> R) -> R {
+        shmem::write(|shared| change(&mut shared.slots[self.index]))
+    }
+
+    fn read<R>(self, read: impl FnOnce(&Slot) -> R) -> R {
+        shmem::read(|shared| read(&shared.slots[self.index]))
+    }
+
+    /// Shows a task as running, so that it can be cancelled.
+    pub fn begin(self, task: &Brief) {
+        self.change(|slot| {
+            slot.task_id = task.id;
+            slot.task_type.set(&task.task_type);
+            slot.handler.set(&task.handler);
+            slot.busy_since = task.started_at;
+            slot.cancelled = false;
+            slot.closing = false;
+        });
+    }
+
+    pub fn set_handler(self, name: &str) {
+        self.change(|slot| slot.handler.set(name));
+    }
+
+    /// True if the task at hand was cancelled.
+    pub fn is_cancelled(self) -> bool {
+        self.read(|slot| slot.cancelled)
+    }
+
+    /// Takes the task past the point where it can be cancelled; false if it was before.
+    pub fn close(self) -> bool {
+        self.change(|slot| {
+            slot.closing = !slot.cancelled;
+            slot.closing
+        })
+    }
+
+    /// The task at hand is over; counts it if it has ended.
+    pub fn end(self, succeeded: Option<bool>) {
+        shmem::write(|shared| {
+            let slot = &mut shared.slots[self.index];
+            slot.task_id = 0;
+            slot.succeeded += u64::from(succeeded == Some(true));
+            slot.failed += u64::from(succeeded == Some(false));
+            if succeeded.is_some() && let Some(database) = shared.database(self.database) {
+                database.failures = 0;
+            }
+        });
+    }
+
+    pub fn set_in_flight(self, calls: usize) {
+        self.change(|slot| slot.in_flight = calls as u32);
+    }
+
+    /// Tasks whose calls were cancelled since the last time.
+    pub fn take_cancels(self) -> Vec<i64> {
+        if self.read(|slot| slot.cancels.iter().all(|id| *id == 0)) {
+            return Vec::new();
+        }
+        let taken = self.change(|slot| std::mem::replace(&mut slot.cancels, [0; _]));
+        taken.into_iter().filter(|id| *id != 0).collect()
+    }
+
+    /// True if the launcher wants this worker to leave.
+    pub fn should_retire(self) -> bool {
+        self.read(|slot| slot.retire)
+    }
+
+    /// Reads the entry of this worker's database.
+    pub fn database<R>(self, read: impl FnOnce(&Database) -> R) -> Option<R> {
+        shmem::read(|shared| {
+            shared.databases.iter().find(|database| database.oid == self.database).map(read)
+        })
+    }
+
+    /// Changes the entry of this worker's database.
+    pub fn change_database<R>(self, change: impl FnOnce(&mut Database) -> R) -> Option<R> {
+        shmem::write(|shared| shared.database(self.database).map(change))
+    }
+
+    /// True if another worker of this database could take up more work.
+    pub fn others_could_help(self) -> bool {
+        shmem::read(|shared| {
+            let hungry = shared.databases.iter().any(|d| d.oid == self.database && d.hungry);
+            !hungry || shared.slots_of(self.database).any(|slot| slot.state == SlotState::Idle)
+        })
+    }
+
+    /// Gets another worker to look for work.
+    pub fn wake_another(self) {
+        shmem::write(|shared| shared.wake(self.database, 1));
+    }
+
+    /// [`Shared::settle`] for this worker.
+    pub fn settle(self, announced: u64, next_due: i64) -> bool {
+        shmem::write(|shared| shared.settle(self.index, announced, next_due))
+    }
+
+    /// Ends the wait that [`MySlot::settle`] began.
+    pub fn unsettle(self) {
+        let now = backend::now();
+        shmem::write(|shared| shared.unsettle(self.index, now));
+    }
+
+    /// [`Shared::leave`] for this worker.
+    pub fn leave(self) -> bool {
+        shmem::write(|shared| shared.leave(self.index))
+    }
+
+    /// Identities of the workers that are alive, and a bound above all of them.
+    pub fn live_owners(self) -> (Vec<i64>, i64) {
+        shmem::read(|shared: &Shared| {
+            let live = shared.slots.iter().filter(|slot| slot.state != SlotState::Free);
+            (live.map(|slot| slot.owner).collect(), shared.next_owner)
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! A task in the hands of a worker.
+
+use pgrx::pg_sys;
+
+/// A claimed task; `payload` lives as long as the transaction that claimed it.
+pub struct Task {
+    pub id: i64,
+    pub task_type: String,
+    pub payload: pg_sys::Datum,
+    /// Runs started before this one.
+    pub attempts: i32,
+    pub db_function: Option<String>,
+    pub before_handler: Option<String>,
+    pub success_handler: Option<String>,
+    pub error_handler: Option<String>,
+    /// When this run started: microseconds since 2000-01-01.
+    pub started_at: i64,
+    /// Whether this run is counted in the row already (it is after a provider call).
+    pub counted: bool,
+}
+
+impl Task {
+    /// The number of this run.
+    pub fn attempt(&self) -> i32 {
+        if self.counted { self.attempts } else { self.attempts + 1 }
+    }
+
+    /// The handler that log lines name.
+    pub fn main_handler(&self) -> &str {
+        self.db_function.as_deref().or(self.before_handler.as_deref()).unwrap_or("")
+    }
+
+    /// What remains of the task when its transaction is over.
+    pub fn brief(&self) -> Brief {
+        Brief {
+            id: self.id,
+            task_type: self.task_type.clone(),
+            handler: self.main_handler().to_owned(),
+            attempt: self.attempt(),
+            started_at: self.started_at,
+        }
+    }
+}
+
+/// A task without its payload.
+#[derive(Clone)]
+pub struct Brief {
+    pub id: i64,
+    pub task_type: String,
+    pub handler: String,
+    pub attempt: i32,
+    pub started_at: i64,
+}

@@ -1,0 +1,142 @@
+//! How a cluster is set up.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::cluster::Cluster;
+use super::permit::Permit;
+use super::programs::{output, server};
+use super::run_dir::{copy_template, new_directory};
+
+/// Settings every cluster starts with; a builder's own come later and win.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("shared_preload_libraries", "pg_errand"),
+    ("listen_addresses", ""),
+    ("fsync", "off"),
+    ("log_min_messages", "info"),
+    ("log_line_prefix", "%m [%p] %b %q%a "),
+    ("max_worker_processes", "16"),
+];
+
+/// Where a new cluster's data come from.
+enum Source {
+    /// A fresh `initdb`.
+    Template,
+    /// A base backup of the server whose socket is in this directory.
+    Backup { socket: PathBuf, standby: bool },
+}
+
+/// A cluster about to be started.
+pub struct Builder {
+    source: Source,
+    settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// A fresh cluster.
+    pub fn new() -> Self {
+        Self::from_source(Source::Template)
+    }
+
+    /// A standby of a running cluster, streaming from it.
+    pub fn standby_of(primary: &Cluster) -> Self {
+        Self::from_source(Source::Backup {
+            socket: primary.socket_dir().to_owned(),
+            standby: true,
+        })
+    }
+
+    /// A server of its own, started from a base backup of a running cluster.
+    pub fn backup_of(original: &Cluster) -> Self {
+        Self::from_source(Source::Backup {
+            socket: original.socket_dir().to_owned(),
+            standby: false,
+        })
+    }
+
+    /// A setting for `postgresql.conf`; the value as it is, without quotes.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A variable in the environment of the server.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Creates the cluster, starts it and waits until it takes connections. Waits before that while three other tests
+    /// have clusters.
+    ///
+    /// # Panics
+    /// The cluster cannot be made, or does not start; the message holds the end of its log.
+    #[track_caller]
+    pub fn start(self) -> Cluster {
+        let permit = Permit::take();
+        let home = new_directory();
+        let data_dir = home.join("data");
+        match &self.source {
+            Source::Template => copy_template(&data_dir),
+            Source::Backup { socket, standby } => base_backup(socket, &data_dir, *standby),
+        }
+        let place = (
+            "unix_socket_directories",
+            home.to_str().expect("a temporary directory named in UTF-8"),
+        );
+        let own = self
+            .settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        configure(&data_dir, DEFAULTS.into_iter().chain(own).chain([place]));
+        let cluster = Cluster::new(home, self.environment, permit);
+        cluster.start_again();
+        cluster
+    }
+
+    fn from_source(source: Source) -> Self {
+        Self {
+            source,
+            settings: Vec::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// A value as configuration files and `ALTER SYSTEM` take it.
+pub(super) fn quote(value: &str) -> String {
+    format!("'{}'", value.replace('\'', "''"))
+}
+
+/// Appends settings to `postgresql.conf`. A copied cluster's are in there already; the last line wins.
+fn configure<'a>(data_dir: &Path, settings: impl Iterator<Item = (&'a str, &'a str)>) {
+    let path = data_dir.join("postgresql.conf");
+    let mut file = OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .expect("postgresql.conf");
+    for (name, value) in settings {
+        writeln!(file, "{name} = {}", quote(value)).expect("writing postgresql.conf");
+    }
+}
+
+fn base_backup(socket: &Path, data_dir: &Path, standby: bool) {
+    let mut backup = server("pg_basebackup");
+    backup
+        .arg("--host")
+        .arg(socket)
+        .arg("--pgdata")
+        .arg(data_dir);
+    backup.args([
+        "--username=postgres",
+        "--checkpoint=fast",
+        "--no-sync",
+        "--wal-method=stream",
+    ]);
+    if standby {
+        backup.arg("--write-recovery-conf");
+    }
+    output(&mut backup);
+}

@@ -1,0 +1,18 @@
+//! What the tests share.
+//!
+//! - [`cluster`]: a PostgreSQL cluster of the test's own: its connections, its log, its processes.
+//! - [`builder`]: how such a cluster is set up, also as a standby or a copy of another.
+//! - [`wait`]: waiting for a condition, never for a time.
+//! - [`queue`]: the extension's interface in a few words.
+//!
+//! The provider's stand-in is this package's library, `standin`.
+
+pub mod builder;
+pub mod cluster;
+mod log;
+mod permit;
+mod process;
+mod programs;
+pub mod queue;
+mod run_dir;
+pub mod wait;

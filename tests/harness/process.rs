@@ -1,0 +1,66 @@
+//! Processes, as `/proc` and signals know them.
+
+use std::fs;
+use std::time::Duration;
+
+use super::wait::within;
+
+/// How long a server gets to stop at once before it is killed, and a killed process to disappear.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Sends a signal; false if there is no such process.
+pub fn kill(pid: i32, signal: i32) -> bool {
+    assert!(pid > 1, "no process of ours: {pid}");
+    // SAFETY: kill() touches no memory of this process.
+    unsafe { libc::kill(pid, signal) == 0 }
+}
+
+/// Whether the process runs; a zombie doesn't.
+pub fn is_alive(pid: i32) -> bool {
+    state_and_parent(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+/// Stops a server immediately; if it doesn't heed that, kills it. Never panics.
+pub fn stop_immediately(postmaster: i32) {
+    kill(postmaster, libc::SIGQUIT);
+    if !within(LIMIT, || !is_alive(postmaster)) {
+        kill_tree(postmaster);
+    }
+}
+
+/// Kills a postmaster and all its children at once, as a power failure would, and waits until they are gone.
+pub fn kill_tree(postmaster: i32) {
+    // A stopped postmaster starts no child between the look and the end.
+    kill(postmaster, libc::SIGSTOP);
+    within(LIMIT, || {
+        !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _)))
+    });
+    let mut tree = children(postmaster);
+    tree.push(postmaster);
+    for pid in &tree {
+        kill(*pid, libc::SIGKILL);
+    }
+    within(LIMIT, || !tree.iter().any(|pid| is_alive(*pid)));
+}
+
+/// The living children of a process.
+fn children(parent: i32) -> Vec<i32> {
+    let processes = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(
+        |pid| matches!(state_and_parent(*pid), Some((state, of)) if of == parent && state != 'Z'),
+    )
+    .collect()
+}
+
+/// The third and fourth field of `/proc/PID/stat`: state and parent.
+fn state_and_parent(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses, which may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}

@@ -1,0 +1,121 @@
+//! The directory of one test run: the template cluster and a directory per cluster.
+//!
+//! It is removed when the run ends. If the run was killed, the next one kills its servers and removes it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::process::{is_alive, stop_immediately};
+use super::programs::{as_server_user, give_to_server_user, output, server};
+
+/// Directories are named with this and the process id of their run. Short: the path of a Unix socket has 107 bytes.
+const PREFIX: &str = "pge-";
+
+static RUN_DIR: LazyLock<PathBuf> = LazyLock::new(create);
+static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(init_template);
+
+/// A new, empty directory that belongs to the server's user, with a name of its own.
+pub fn new_directory() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let path = RUN_DIR.join(COUNT.fetch_add(1, Relaxed).to_string());
+    create_private(&path);
+    path
+}
+
+/// Copies the template cluster, which the first call makes.
+pub fn copy_template(data_dir: &Path) {
+    let copy = &mut as_server_user(Path::new("cp"));
+    output(
+        copy.arg("-a")
+            .arg("--reflink=auto")
+            .arg(&*TEMPLATE)
+            .arg(data_dir),
+    );
+}
+
+fn create() -> PathBuf {
+    let parent = std::env::temp_dir()
+        .canonicalize()
+        .expect("the directory of temporary files");
+    sweep(&parent);
+    let path = parent.join(format!("{PREFIX}{}", std::process::id()));
+    // A run that had the same process id.
+    remove(&path);
+    create_private(&path);
+    // SAFETY: the function is safe to call at any time and does not unwind out of C code (it is `extern "C"`).
+    let registered = unsafe { libc::atexit(remove_at_exit) };
+    assert_eq!(registered, 0, "atexit");
+    path
+}
+
+fn create_private(path: &Path) {
+    fs::create_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fs::set_permissions(path, Permissions::from_mode(0o700)).expect("permissions");
+    give_to_server_user(path);
+}
+
+extern "C" fn remove_at_exit() {
+    remove(&RUN_DIR);
+}
+
+/// Removes what runs left behind that are no more.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let owner = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.parse::<i32>().ok());
+        if owner.is_some_and(|pid| !is_alive(pid)) {
+            remove(&entry.path());
+        }
+    }
+}
+
+/// Removes a run's directory, and first kills the servers that still use it.
+fn remove(path: &Path) {
+    for entry in fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        if let Some(pid) = postmaster(&entry.path().join("data")) {
+            stop_immediately(pid);
+        }
+    }
+    // Another run may be sweeping the same directory.
+    let _ = fs::remove_dir_all(path);
+}
+
+/// The postmaster that serves a data directory, if it runs.
+fn postmaster(data_dir: &Path) -> Option<i32> {
+    let pid = fs::read_to_string(data_dir.join("postmaster.pid"))
+        .ok()?
+        .lines()
+        .next()?
+        .parse()
+        .ok()?;
+    let at_home = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data_dir);
+    (at_home && is_alive(pid)).then_some(pid)
+}
+
+fn init_template() -> PathBuf {
+    let path = new_directory().join("data");
+    let initdb = &mut server("initdb");
+    initdb.args([
+        "--no-sync",
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--username=postgres",
+        "--pgdata",
+    ]);
+    output(initdb.arg(&path));
+    path
+}

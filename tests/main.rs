@@ -1,0 +1,6 @@
+//! Tests of pg_errand from outside: real clusters, real signals, and a stand-in for the provider.
+//!
+//! A file per promise. What they share is in `harness`; see there first.
+
+mod harness;
+mod smoke;

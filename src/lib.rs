@@ -44,3 +44,18 @@ extern "C-unwind" fn _PG_init() {
         launcher::register();
     }
 }
+
+#[cfg(any(test, feature = "pg_test"))]
+#[path = "../pgrx-tests/mod.rs"]
+mod pgrx_tests;
+
+/// Where `cargo pgrx test` looks for its settings.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    #[must_use]
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'pg_errand'", "pg_errand.concurrency = 0"]
+    }
+}

@@ -242,8 +242,7 @@ impl Shared {
     /// The entry of a database, made if there is room for it.
     pub fn database_or_new(&mut self, oid: Oid) -> Option<&mut Database> {
         let known = self.databases.iter().position(|database| database.oid == oid);
-        let index =
-            known.or_else(|| self.databases.iter().position(|d| d.oid == Oid::INVALID))?;
+        let index = known.or_else(|| self.databases.iter().position(|d| d.oid == Oid::INVALID))?;
         if known.is_none() {
             self.databases[index] = Database { oid, look: true, ..Database::FREE };
         }
@@ -257,9 +256,7 @@ impl Shared {
     }
 
     pub fn slots_of(&self, database: Oid) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(move |slot| {
-            slot.database == database && slot.state != SlotState::Free
-        })
+        self.slots.iter().filter(move |slot| slot.database == database && slot.state != SlotState::Free)
     }
 
     /// A transaction that made `tasks` tasks ready or due from `due` on has become visible.
@@ -298,10 +295,7 @@ impl Shared {
     }
 
     fn wake_idle(&mut self, oid: Oid) -> bool {
-        let idle = self
-            .slots
-            .iter_mut()
-            .find(|slot| slot.database == oid && slot.state == SlotState::Idle);
+        let idle = self.slots.iter_mut().find(|slot| slot.database == oid && slot.state == SlotState::Idle);
         let Some(slot) = idle else { return false };
         slot.state = SlotState::Working;
         slot.latch.set();

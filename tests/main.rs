@@ -2,5 +2,6 @@
 //!
 //! A file per promise. What they share is in `harness`; see there first.
 
+mod contract;
 mod harness;
 mod smoke;

@@ -19,31 +19,15 @@ fn plain() -> Builder {
 fn a_cluster_runs_sql() {
     let cluster = Cluster::start(&[("shared_preload_libraries", "")]);
     let mut client = cluster.connect("postgres");
-    assert_eq!(
-        client.query_one("select 1", &[]).unwrap().get::<_, i32>(0),
-        1
-    );
-    assert_eq!(
-        cluster.psql(
-            "postgres",
-            "create database d;\n\\c d\nselect current_database()"
-        ),
-        "d"
-    );
+    assert_eq!(client.query_one("select 1", &[]).unwrap().get::<_, i32>(0), 1);
+    assert_eq!(cluster.psql("postgres", "create database d;\n\\c d\nselect current_database()"), "d");
     client.batch_execute("create role app login").unwrap();
-    wait_until_sql(
-        &mut cluster.connect_as("app", "d"),
-        "select current_user",
-        "app",
-    );
+    wait_until_sql(&mut cluster.connect_as("app", "d"), "select current_user", "app");
 }
 
 #[test]
 fn settings_come_from_the_test_and_change_at_run_time() {
-    let cluster = plain()
-        .set("work_mem", "1MB")
-        .env("ERRAND_PROBE", "it's here")
-        .start();
+    let cluster = plain().set("work_mem", "1MB").env("ERRAND_PROBE", "it's here").start();
     let mut client = cluster.connect("postgres");
     wait_until_sql(&mut client, "show work_mem", "1MB");
     wait_until_sql(&mut client, "show listen_addresses", "");
@@ -57,12 +41,7 @@ fn settings_come_from_the_test_and_change_at_run_time() {
 fn committed_rows_outlive_every_way_to_stop() {
     let cluster = plain().start();
     cluster.psql("postgres", "create table kept (mode text)");
-    for mode in [
-        StopMode::Smart,
-        StopMode::Fast,
-        StopMode::Immediate,
-        StopMode::Kill,
-    ] {
+    for mode in [StopMode::Smart, StopMode::Fast, StopMode::Immediate, StopMode::Kill] {
         cluster.psql("postgres", &format!("insert into kept values ('{mode:?}')"));
         cluster.restart(mode);
     }
@@ -73,58 +52,33 @@ fn committed_rows_outlive_every_way_to_stop() {
 fn the_log_is_read_from_a_mark() {
     let cluster = plain().start();
     let mut client = cluster.connect("postgres");
-    client
-        .batch_execute("do $$ begin raise log 'first errand'; end $$")
-        .unwrap();
+    client.batch_execute("do $$ begin raise log 'first errand'; end $$").unwrap();
     cluster.wait_log(0, "first errand");
     let mark = cluster.log_mark();
-    client
-        .batch_execute("do $$ begin raise log 'second errand'; end $$")
-        .unwrap();
-    assert!(
-        cluster
-            .wait_log(mark, "second errand")
-            .contains("client backend")
-    );
-    assert!(
-        !cluster.log_since(mark).contains("first errand") && cluster.log().contains("first errand")
-    );
+    client.batch_execute("do $$ begin raise log 'second errand'; end $$").unwrap();
+    assert!(cluster.wait_log(mark, "second errand").contains("client backend"));
+    assert!(!cluster.log_since(mark).contains("first errand") && cluster.log().contains("first errand"));
 }
 
 #[test]
 fn a_crash_is_waited_for() {
     let cluster = plain().start();
     let mut client = cluster.connect("postgres");
-    let pid: i32 = client
-        .query_one("select pg_backend_pid()", &[])
-        .unwrap()
-        .get(0);
+    let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     cluster.kill(pid, libc::SIGKILL);
     eventually("the session ends", || client.simple_query("").is_err());
-    wait_until_sql(
-        &mut cluster.connect("postgres"),
-        "select pg_is_in_recovery()",
-        "f",
-    );
+    wait_until_sql(&mut cluster.connect("postgres"), "select pg_is_in_recovery()", "f");
 }
 
 #[test]
 fn standbys_and_backups_are_clusters_of_their_own() {
     let primary = plain().start();
     primary.psql("postgres", "create table t as select 1 as x");
-    let standby = Builder::standby_of(&primary)
-        .set("shared_preload_libraries", "")
-        .start();
+    let standby = Builder::standby_of(&primary).set("shared_preload_libraries", "").start();
     let mut reader = standby.connect("postgres");
     primary.psql("postgres", "insert into t values (2)");
-    wait_until_sql(
-        &mut reader,
-        "select count(*), pg_is_in_recovery() from t",
-        "2",
-    );
-    let copy = Builder::backup_of(&primary)
-        .set("shared_preload_libraries", "")
-        .start();
+    wait_until_sql(&mut reader, "select count(*), pg_is_in_recovery() from t", "2");
+    let copy = Builder::backup_of(&primary).set("shared_preload_libraries", "").start();
     copy.psql("postgres", "insert into t values (3)");
     assert_eq!(copy.psql("postgres", "select pg_is_in_recovery()"), "f");
     let mut dump = primary.client_program("pg_dump");
@@ -156,10 +110,7 @@ fn the_extension_runs_a_task() {
     queue::wait_status(&mut client, task_id, "failed");
     assert_eq!(queue::status(&mut client, task_id), "failed");
     let errors = queue::errors(&mut client, task_id);
-    assert!(
-        errors.len() == 1 && errors[0].error_message.contains("no_such_function"),
-        "{errors:?}"
-    );
+    assert!(errors.len() == 1 && errors[0].error_message.contains("no_such_function"), "{errors:?}");
     assert!(!queue::workers(&mut client).is_empty());
 }
 
@@ -176,9 +127,7 @@ fn the_standin_runs_as_a_program() {
         .arg(directory.join("mailbox"))
         .stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
-    let port = eventually("the port is written", || {
-        std::fs::read_to_string(&port_file)
-    });
+    let port = eventually("the port is written", || std::fs::read_to_string(&port_file));
     assert!(port.trim().parse::<u16>().is_ok());
     // SAFETY: kill() touches no memory of this process.
     unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGTERM) };

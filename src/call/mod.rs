@@ -142,8 +142,7 @@ impl Thread {
             .unwrap_or_else(|_| Err("the call failed inside pg_errand".into()))
             .map(|reply| masked(reply, &job.credentials))
             .map_err(|reason| mask(&reason, &job.credentials));
-        let outcome =
-            Outcome { task_id: job.task_id, provider: job.provider, reply, took: start.elapsed() };
+        let outcome = Outcome { task_id: job.task_id, provider: job.provider, reply, took: start.elapsed() };
         let _ = self.report.send(outcome);
         self.wakeup.signal();
     }

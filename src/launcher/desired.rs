@@ -105,11 +105,18 @@ impl Catalogs {
         self.listed.contains(&row.name)
     }
 
-    fn hindrance(&self, row: &DatabaseRow, role: &str, found: Option<&catalog::Role>) -> Option<(String, String)> {
+    fn hindrance(
+        &self,
+        row: &DatabaseRow,
+        role: &str,
+        found: Option<&catalog::Role>,
+    ) -> Option<(String, String)> {
         let name = &row.name;
         let Some(found) = found else {
             return Some((
-                format!("role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{name}\" wait"),
+                format!(
+                    "role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{name}\" wait"
+                ),
                 format!("Run: CREATE ROLE \"{role}\" LOGIN; or name another role in pg_errand.role."),
             ));
         };
@@ -122,13 +129,17 @@ impl Catalogs {
         let needs_login = cfg!(not(any(feature = "pg17", feature = "pg18")));
         if needs_login && !found.can_login {
             return Some((
-                format!("role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{name}\" wait"),
+                format!(
+                    "role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{name}\" wait"
+                ),
                 format!("Run: ALTER ROLE \"{role}\" LOGIN;"),
             ));
         }
         if self.denied.contains(&(row.oid, found.oid)) {
             return Some((
-                format!("role \"{role}\" (pg_errand.role) may not connect to database \"{name}\", so its tasks wait"),
+                format!(
+                    "role \"{role}\" (pg_errand.role) may not connect to database \"{name}\", so its tasks wait"
+                ),
                 format!("Run: GRANT CONNECT ON DATABASE \"{name}\" TO \"{role}\";"),
             ));
         }

@@ -242,8 +242,7 @@ impl Launcher {
     /// True if workers cannot connect to the database of `entry`, although a process could.
     fn is_hindered(&self, entry: &Database) -> bool {
         let hindrance = self.catalogs.desired(entry).and_then(|desired| desired.hindrance);
-        entry.settings_as_of != 0
-            && hindrance.is_some_and(|_| self.catalogs.allows_connections(entry.oid))
+        entry.settings_as_of != 0 && hindrance.is_some_and(|_| self.catalogs.allows_connections(entry.oid))
     }
 
     fn start(&mut self, database: Oid, now: i64) {

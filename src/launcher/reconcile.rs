@@ -150,9 +150,8 @@ fn victim(state: &State, retired: &[usize], for_first: bool) -> Option<usize> {
     if idle.is_some() || !for_first {
         return idle.map(|worker| worker.slot);
     }
-    let has_others = |worker: &&Worker| {
-        candidates().filter(|other| other.database == worker.database).count() > 1
-    };
+    let has_others =
+        |worker: &&Worker| candidates().filter(|other| other.database == worker.database).count() > 1;
     let had_its_turn = |worker: &&Worker| worker.started_at + TURN <= state.now;
     candidates()
         .find(has_others)
@@ -169,14 +168,7 @@ mod tests {
     }
 
     fn database(n: u32, has_work: bool) -> Database {
-        Database {
-            oid: oid(n),
-            concurrency: 2,
-            settings: 0,
-            has_work,
-            next_due: NEVER,
-            start_allowed_at: 0,
-        }
+        Database { oid: oid(n), concurrency: 2, settings: 0, has_work, next_due: NEVER, start_allowed_at: 0 }
     }
 
     fn worker(slot: usize, of: u32, idle: bool) -> Worker {

@@ -10,8 +10,7 @@ use pgrx::pg_sys::Oid;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 static SETTINGS: Statement = Statement::new(include_str!("../../sql/runtime/settings.sql"), &[]);
-static HAS_EXTENSION: Statement =
-    Statement::new(include_str!("../../sql/runtime/has_extension.sql"), &[]);
+static HAS_EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/has_extension.sql"), &[]);
 
 /// Starts the process in `database`, whichever that is; `None`: the server has no place for it.
 pub fn start_reader(database: Oid) -> Option<bgworker::Handle> {
@@ -128,7 +127,11 @@ mod tests {
 
     #[test]
     fn only_settings_of_the_database_itself_count() {
-        let all = [stored(0, "", "pg_errand.role=a"), stored(1, "x", "pg_errand.role=b"), stored(1, "", "pg_errand.role=c")];
+        let all = [
+            stored(0, "", "pg_errand.role=a"),
+            stored(1, "x", "pg_errand.role=b"),
+            stored(1, "", "pg_errand.role=c"),
+        ];
         assert_eq!(own(&all, Oid::from_u32(1), "pg_errand.role"), Some("c"));
         assert_eq!(own(&all, Oid::from_u32(2), "pg_errand.role"), None);
     }
@@ -137,7 +140,10 @@ mod tests {
     fn the_fingerprint_changes_with_what_applies() {
         let one = Oid::from_u32(1);
         let before = fingerprint(&[stored(1, "", "a=1")], one, "w");
-        assert_eq!(fingerprint(&[stored(1, "", "a=1"), stored(2, "", "b=1"), stored(1, "x", "c=1")], one, "w"), before);
+        assert_eq!(
+            fingerprint(&[stored(1, "", "a=1"), stored(2, "", "b=1"), stored(1, "x", "c=1")], one, "w"),
+            before
+        );
         assert_ne!(fingerprint(&[stored(1, "", "a=1"), stored(0, "w", "d=1")], one, "w"), before);
     }
 }

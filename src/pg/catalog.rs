@@ -57,12 +57,8 @@ pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let result = pg_sys::pg_database_aclcheck(database, role, pg_sys::ACL_CONNECT as _);
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = pg_sys::object_aclcheck(
-            pg_sys::DatabaseRelationId,
-            database,
-            role,
-            pg_sys::ACL_CONNECT as _,
-        );
+        let result =
+            pg_sys::object_aclcheck(pg_sys::DatabaseRelationId, database, role, pg_sys::ACL_CONNECT as _);
         result == pg_sys::AclResult::ACLCHECK_OK
     }
 }

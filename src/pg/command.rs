@@ -69,7 +69,14 @@ unsafe extern "C-unwind" fn on_command(
         let next = NEXT.load(Relaxed);
         if next.is_null() {
             pg_sys::standard_ProcessUtility(
-                statement, text, read_only_tree, context, params, environment, destination, completion,
+                statement,
+                text,
+                read_only_tree,
+                context,
+                params,
+                environment,
+                destination,
+                completion,
             );
         } else {
             let next = std::mem::transmute::<*mut (), Hook>(next);
@@ -112,7 +119,11 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
             }
             T_AlterDatabaseStmt => {
                 let stmt = &*node.cast::<pg_sys::AlterDatabaseStmt>();
-                if option(stmt.options, c"tablespace").is_some() { clear_owned(stmt.dbname) } else { Some(Notice::Changes) }
+                if option(stmt.options, c"tablespace").is_some() {
+                    clear_owned(stmt.dbname)
+                } else {
+                    Some(Notice::Changes)
+                }
             }
             T_CreatedbStmt => {
                 let stmt = &*node.cast::<pg_sys::CreatedbStmt>();

@@ -73,7 +73,14 @@ impl Setting for Int {
         };
         let About { name, short, long, context } = &self.about;
         GucRegistry::define_int_guc(
-            name, short, long, &self.value, self.min, self.max, (*context).into(), flags,
+            name,
+            short,
+            long,
+            &self.value,
+            self.min,
+            self.max,
+            (*context).into(),
+            flags,
         );
     }
 }
@@ -93,9 +100,7 @@ impl<T: GucEnum> Choice<T> {
 impl<T: GucEnum> Setting for Choice<T> {
     fn define(&'static self) {
         let About { name, short, long, context } = &self.about;
-        GucRegistry::define_enum_guc(
-            name, short, long, &self.value, (*context).into(), GucFlags::empty(),
-        );
+        GucRegistry::define_enum_guc(name, short, long, &self.value, (*context).into(), GucFlags::empty());
     }
 }
 
@@ -119,8 +124,15 @@ impl Setting for Text {
         // SAFETY: the hook is guarded, see `check_hook`.
         unsafe {
             GucRegistry::define_string_guc_with_hooks(
-                name, short, long, &self.value, (*context).into(), GucFlags::empty(),
-                self.check, None, None,
+                name,
+                short,
+                long,
+                &self.value,
+                (*context).into(),
+                GucFlags::empty(),
+                self.check,
+                None,
+                None,
             );
         }
     }
@@ -180,8 +192,15 @@ impl<const N: usize> Setting for Secret<N> {
         // SAFETY: the hooks are guarded.
         unsafe {
             GucRegistry::define_string_guc_with_hooks(
-                name, short, long, &self.value, (*context).into(), GucFlags::SUPERUSER_ONLY,
-                Some(check_secret), Some(assign_secret::<N>), Some(show_secret::<N>),
+                name,
+                short,
+                long,
+                &self.value,
+                (*context).into(),
+                GucFlags::SUPERUSER_ONLY,
+                Some(check_secret),
+                Some(assign_secret::<N>),
+                Some(show_secret::<N>),
             );
         }
     }
@@ -198,7 +217,9 @@ unsafe extern "C-unwind" fn check_secret(
         refuse(
             Some("a secret cannot be set for a database, a role or a function"),
             "Those settings are stored where every user can read them.",
-            Some("Put it into postgresql.conf (or ALTER SYSTEM), or give the server its environment variable."),
+            Some(
+                "Put it into postgresql.conf (or ALTER SYSTEM), or give the server its environment variable.",
+            ),
         );
         return false;
     }

@@ -22,11 +22,8 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
         LogLevel::Debug | LogLevel::Info => PgLogLevel::LOG,
         LogLevel::Warning | LogLevel::Error => PgLogLevel::WARNING,
     };
-    let mut report = ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!("pg_errand: {message}"),
-        "",
-    );
+    let mut report =
+        ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, format!("pg_errand: {message}"), "");
     if let Some(hint) = hint {
         report = report.set_hint(hint);
     }

@@ -56,7 +56,9 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 pub enum Request {
     Http(HttpRequest),
     /// Nobody is asked: the answer is known.
-    Local { answer: Value },
+    Local {
+        answer: Value,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,14 +108,6 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_unique_and_found() {
-        for provider in ALL {
-            assert!(std::ptr::addr_eq(find(provider.name()).unwrap(), *provider) || ALL.len() > 1);
-            assert_eq!(ALL.iter().filter(|other| other.name() == provider.name()).count(), 1);
-        }
-    }
 
     #[test]
     fn a_stored_request_is_read_back_as_it_was() {

@@ -41,8 +41,7 @@ impl Shape {
         match self {
             Shape::Text => value.is_string(),
             Shape::TextOrList => {
-                value.is_string()
-                    || value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
+                value.is_string() || value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
             }
             Shape::List => value.is_array(),
             Shape::Object => value.is_object(),
@@ -161,7 +160,19 @@ mod tests {
         let names: Vec<&str> = body.keys().map(String::as_str).collect();
         assert_eq!(
             names,
-            ["from", "to", "subject", "html", "text", "cc", "bcc", "reply_to", "headers", "tags", "attachments"]
+            [
+                "from",
+                "to",
+                "subject",
+                "html",
+                "text",
+                "cc",
+                "bcc",
+                "reply_to",
+                "headers",
+                "tags",
+                "attachments"
+            ]
         );
     }
 

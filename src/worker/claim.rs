@@ -11,8 +11,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 static CLAIM: Statement =
     Statement::new(include_str!("../../sql/runtime/claim.sql"), &[TEXTARRAYOID, BOOLOID]);
-static CLAIM_AGAIN: Statement =
-    Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
+static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
 static CALL_RESUME: Statement =
     Statement::new(include_str!("../../sql/runtime/call_resume.sql"), &[INT8OID, INT8OID]);
 static CALL_RECLAIM: Statement = Statement::new(
@@ -25,9 +24,8 @@ static CALL_RECLAIM: Statement = Statement::new(
 pub fn next(worker: &Worker) -> Option<Task> {
     let look_ahead = worker.slot.others_could_help();
     let args: [Arg; 2] = [excluded_types(worker).into_datum(), look_ahead.into_datum()];
-    let found = session::as_owner(worker.owner, || {
-        CLAIM.row(&args, |row| (task_of(row, false), row.get::<bool>(9)))
-    });
+    let found =
+        session::as_owner(worker.owner, || CLAIM.row(&args, |row| (task_of(row, false), row.get::<bool>(9))));
     let (task, more) = found?;
     if more == Some(true) {
         worker.slot.wake_another();
@@ -38,9 +36,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
 /// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was
 /// faster or it has ended.
 pub fn again(worker: &Worker, task_id: i64) -> Option<Task> {
-    session::as_owner(worker.owner, || {
-        CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, false))
-    })
+    session::as_owner(worker.owner, || CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, false)))
 }
 
 /// What came of a call, as it is stored.
@@ -77,12 +73,8 @@ pub struct Orphan {
 /// Takes over up to `limit` calls whose workers are gone.
 pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
     let (live, bound) = worker.slot.live_owners();
-    let args: [Arg; 4] = [
-        worker.slot.owner.into_datum(),
-        live.into_datum(),
-        bound.into_datum(),
-        (limit as i32).into_datum(),
-    ];
+    let args: [Arg; 4] =
+        [worker.slot.owner.into_datum(), live.into_datum(), bound.into_datum(), (limit as i32).into_datum()];
     session::as_owner(worker.owner, || {
         CALL_RECLAIM.rows(&args, |row| Orphan {
             task_id: row.get(1).unwrap_or_default(),

@@ -27,8 +27,7 @@ const FAULT_PAUSE: Duration = Duration::from_secs(1);
 /// Statistics are reported at least so often while a worker is busy.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
-static EXTENSION: spi::Statement =
-    spi::Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
+static EXTENSION: spi::Statement = spi::Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
 
 /// The slot to give back when this process ends.
 static ATTACHED: OnceLock<MySlot> = OnceLock::new();
@@ -105,15 +104,21 @@ impl Worker {
             (backend::user_name(), EXTENSION.row(&[], extension))
         });
         let Ok((role, Some((owner, version, has_grants)))) = found else {
-            slot.change_database(|database| *database = crate::shared::Database::without_extension(database.oid));
+            slot.change_database(|database| {
+                *database = crate::shared::Database::without_extension(database.oid)
+            });
             return None;
         };
         slot.change_database(|database| database.has_extension = true);
         if version != env!("CARGO_PKG_VERSION") {
             log::event_with_hint(
                 LogLevel::Error,
-                format!("the extension in this database has version {version}, the library {}", env!("CARGO_PKG_VERSION")),
-                "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced.".into(),
+                format!(
+                    "the extension in this database has version {version}, the library {}",
+                    env!("CARGO_PKG_VERSION")
+                ),
+                "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced."
+                    .into(),
             );
             return None;
         }

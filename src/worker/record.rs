@@ -20,10 +20,8 @@ static APPEND_ERROR: Statement = Statement::new(
     include_str!("../../sql/runtime/append_error.sql"),
     &[INT8OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
-static REPEAT: Statement = Statement::new(
-    include_str!("../../sql/runtime/repeat.sql"),
-    &[INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID],
-);
+static REPEAT: Statement =
+    Statement::new(include_str!("../../sql/runtime/repeat.sql"), &[INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID]);
 static CALL_STORE: Statement = Statement::new(
     include_str!("../../sql/runtime/call_store.sql"),
     &[INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID],
@@ -34,8 +32,7 @@ static CALL_ANSWER: Statement = Statement::new(
     include_str!("../../sql/runtime/call_answer.sql"),
     &[INT8OID, INT8OID, JSONBOID, JSONBOID],
 );
-static CALL_END: Statement =
-    Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
+static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
 /// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
 /// wait for the disk: effects and end are lost or kept together.
@@ -108,7 +105,10 @@ pub fn log_end(brief: &Brief, end: &End) {
     for failure in &end.failures {
         let error = &failure.error;
         let message = excerpt(&error.message);
-        log::event(LogLevel::Warning, format!("error {named} sqlstate={} message={message:?}", error.sqlstate));
+        log::event(
+            LogLevel::Warning,
+            format!("error {named} sqlstate={} message={message:?}", error.sqlstate),
+        );
     }
     let outcome = end.outcome.as_deref().map(|o| format!(" outcome={:?}", excerpt(o))).unwrap_or_default();
     if end.succeeded {

@@ -9,14 +9,10 @@ use crate::pg::{activity, backend, session, transaction};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
 
-static RETAIN_TASKS: Statement = Statement::new(
-    include_str!("../../sql/runtime/retain_tasks.sql"),
-    &[INT8OID, TIMESTAMPTZOID, INT4OID],
-);
-static RETAIN_ERRORS: Statement = Statement::new(
-    include_str!("../../sql/runtime/retain_errors.sql"),
-    &[TIMESTAMPTZOID, INT4OID],
-);
+static RETAIN_TASKS: Statement =
+    Statement::new(include_str!("../../sql/runtime/retain_tasks.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
+static RETAIN_ERRORS: Statement =
+    Statement::new(include_str!("../../sql/runtime/retain_errors.sql"), &[TIMESTAMPTZOID, INT4OID]);
 
 /// Rows looked at in one transaction.
 const BATCH: i32 = 1_000;

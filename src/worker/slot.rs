@@ -89,7 +89,9 @@ impl MySlot {
             slot.task_id = 0;
             slot.succeeded += u64::from(succeeded == Some(true));
             slot.failed += u64::from(succeeded == Some(false));
-            if succeeded.is_some() && let Some(database) = shared.database(self.database) {
+            if succeeded.is_some()
+                && let Some(database) = shared.database(self.database)
+            {
                 database.failures = 0;
             }
         });
@@ -115,9 +117,7 @@ impl MySlot {
 
     /// Reads the entry of this worker's database.
     pub fn database<R>(self, read: impl FnOnce(&Database) -> R) -> Option<R> {
-        shmem::read(|shared| {
-            shared.databases.iter().find(|database| database.oid == self.database).map(read)
-        })
+        shmem::read(|shared| shared.databases.iter().find(|database| database.oid == self.database).map(read))
     }
 
     /// Changes the entry of this worker's database.

@@ -34,10 +34,7 @@ pub fn init() {
 /// A task due at `due` was enqueued in the current transaction.
 pub fn note(due: i64) {
     let pending = PENDING.get();
-    PENDING.set(Announcement {
-        tasks: pending.tasks.saturating_add(1),
-        due: pending.due.min(due),
-    });
+    PENDING.set(Announcement { tasks: pending.tasks.saturating_add(1), due: pending.due.min(due) });
 }
 
 /// In the middle of the commit: neither allocates nor fails.

@@ -42,18 +42,12 @@ impl Builder {
 
     /// A standby of a running cluster, streaming from it.
     pub fn standby_of(primary: &Cluster) -> Self {
-        Self::from_source(Source::Backup {
-            socket: primary.socket_dir().to_owned(),
-            standby: true,
-        })
+        Self::from_source(Source::Backup { socket: primary.socket_dir().to_owned(), standby: true })
     }
 
     /// A server of its own, started from a base backup of a running cluster.
     pub fn backup_of(original: &Cluster) -> Self {
-        Self::from_source(Source::Backup {
-            socket: original.socket_dir().to_owned(),
-            standby: false,
-        })
+        Self::from_source(Source::Backup { socket: original.socket_dir().to_owned(), standby: false })
     }
 
     /// A setting for `postgresql.conf`; the value as it is, without quotes.
@@ -82,14 +76,8 @@ impl Builder {
             Source::Template => copy_template(&data_dir),
             Source::Backup { socket, standby } => base_backup(socket, &data_dir, *standby),
         }
-        let place = (
-            "unix_socket_directories",
-            home.to_str().expect("a temporary directory named in UTF-8"),
-        );
-        let own = self
-            .settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let place = ("unix_socket_directories", home.to_str().expect("a temporary directory named in UTF-8"));
+        let own = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         configure(&data_dir, DEFAULTS.into_iter().chain(own).chain([place]));
         let cluster = Cluster::new(home, self.environment, permit);
         cluster.start_again();
@@ -97,11 +85,7 @@ impl Builder {
     }
 
     fn from_source(source: Source) -> Self {
-        Self {
-            source,
-            settings: Vec::new(),
-            environment: Vec::new(),
-        }
+        Self { source, settings: Vec::new(), environment: Vec::new() }
     }
 }
 
@@ -113,10 +97,7 @@ pub(super) fn quote(value: &str) -> String {
 /// Appends settings to `postgresql.conf`. A copied cluster's are in there already; the last line wins.
 fn configure<'a>(data_dir: &Path, settings: impl Iterator<Item = (&'a str, &'a str)>) {
     let path = data_dir.join("postgresql.conf");
-    let mut file = OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .expect("postgresql.conf");
+    let mut file = OpenOptions::new().append(true).open(&path).expect("postgresql.conf");
     for (name, value) in settings {
         writeln!(file, "{name} = {}", quote(value)).expect("writing postgresql.conf");
     }
@@ -124,17 +105,8 @@ fn configure<'a>(data_dir: &Path, settings: impl Iterator<Item = (&'a str, &'a s
 
 fn base_backup(socket: &Path, data_dir: &Path, standby: bool) {
     let mut backup = server("pg_basebackup");
-    backup
-        .arg("--host")
-        .arg(socket)
-        .arg("--pgdata")
-        .arg(data_dir);
-    backup.args([
-        "--username=postgres",
-        "--checkpoint=fast",
-        "--no-sync",
-        "--wal-method=stream",
-    ]);
+    backup.arg("--host").arg(socket).arg("--pgdata").arg(data_dir);
+    backup.args(["--username=postgres", "--checkpoint=fast", "--no-sync", "--wal-method=stream"]);
     if standby {
         backup.arg("--write-recovery-conf");
     }

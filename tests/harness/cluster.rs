@@ -49,11 +49,8 @@ impl Cluster {
     /// As [`Builder::start`].
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let builder = settings
-            .iter()
-            .fold(Self::builder(), |builder, (name, value)| {
-                builder.set(name, value)
-            });
+        let builder =
+            settings.iter().fold(Self::builder(), |builder, (name, value)| builder.set(name, value));
         builder.start()
     }
 
@@ -63,12 +60,7 @@ impl Cluster {
     }
 
     pub(super) fn new(home: PathBuf, environment: Vec<(String, String)>, permit: Permit) -> Self {
-        Self {
-            home,
-            environment,
-            postmaster: Mutex::new(None),
-            _permit: permit,
-        }
+        Self { home, environment, postmaster: Mutex::new(None), _permit: permit }
     }
 
     /// Starts the server after a stop, and waits until it takes connections.
@@ -80,18 +72,13 @@ impl Cluster {
         let mut postmaster = self.postmaster.lock().unwrap();
         assert!(postmaster.is_none(), "the server runs already");
         let child = postmaster.insert(self.spawn());
-        let ready = eventually("the server is ready", || {
-            match child.try_wait().expect("waiting") {
-                Some(status) => Ok(Err(status)),
-                None => self.postmaster_status(child.id()).map(Ok),
-            }
+        let ready = eventually("the server is ready", || match child.try_wait().expect("waiting") {
+            Some(status) => Ok(Err(status)),
+            None => self.postmaster_status(child.id()).map(Ok),
         });
         if let Err(status) = ready {
             *postmaster = None;
-            panic!(
-                "the server ended with {status}:\n{}",
-                log::tail(&self.log_path(), SHOWN_LINES)
-            );
+            panic!("the server ended with {status}:\n{}", log::tail(&self.log_path(), SHOWN_LINES));
         }
     }
 
@@ -110,9 +97,7 @@ impl Cluster {
             StopMode::Immediate => drop(kill(pid, libc::SIGQUIT)),
             StopMode::Kill => kill_tree(pid),
         }
-        eventually(&format!("the server stops ({mode:?})"), || {
-            child.try_wait().expect("waiting")
-        });
+        eventually(&format!("the server stops ({mode:?})"), || child.try_wait().expect("waiting"));
         *postmaster = None;
     }
 
@@ -127,54 +112,32 @@ impl Cluster {
     }
 
     fn spawn(&self) -> Child {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .expect("the log");
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the log");
         let mut command = programs::server("postgres");
-        command
-            .arg("-D")
-            .arg(self.data_dir())
-            .current_dir(&self.home)
-            .stdin(Stdio::null());
-        command
-            .stdout(log.try_clone().expect("the log"))
-            .stderr(log);
+        command.arg("-D").arg(self.data_dir()).current_dir(&self.home).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("the log")).stderr(log);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
     /// Reads in `postmaster.pid` whether the server with this process id takes connections; the error is what it says instead.
     fn postmaster_status(&self, pid: u32) -> Result<(), String> {
-        let file = fs::read_to_string(self.data_dir().join("postmaster.pid"))
-            .map_err(|error| error.to_string())?;
+        let file =
+            fs::read_to_string(self.data_dir().join("postmaster.pid")).map_err(|error| error.to_string())?;
         let lines: Vec<_> = file.lines().map(str::trim).collect();
         let own = lines.first().is_some_and(|line| *line == pid.to_string());
         let status = lines.get(7).copied().unwrap_or_default();
-        if own && (status == "ready" || status == "standby") {
-            Ok(())
-        } else {
-            Err(format!("{lines:?}"))
-        }
+        if own && (status == "ready" || status == "standby") { Ok(()) } else { Err(format!("{lines:?}")) }
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "--- the end of the server's log:\n{}\n---",
-                log::tail(&self.log_path(), SHOWN_LINES)
-            );
+            eprintln!("--- the end of the server's log:\n{}\n---", log::tail(&self.log_path(), SHOWN_LINES));
         }
         // A test that panicked while starting or stopping leaves the mutex poisoned.
-        let postmaster = self
-            .postmaster
-            .get_mut()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let postmaster = self.postmaster.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(mut child) = postmaster.take() {
             stop_immediately(pid_of(&child));
             let _ = child.wait();

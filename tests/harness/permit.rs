@@ -27,9 +27,7 @@ impl Permit {
         let counted = clusters == 0;
         if counted {
             let taken = TAKEN.lock().unwrap();
-            *RETURNED
-                .wait_while(taken, |taken| *taken >= PERMITS)
-                .unwrap() += 1;
+            *RETURNED.wait_while(taken, |taken| *taken >= PERMITS).unwrap() += 1;
         }
         Self { counted }
     }

@@ -32,9 +32,7 @@ pub fn stop_immediately(postmaster: i32) {
 pub fn kill_tree(postmaster: i32) {
     // A stopped postmaster starts no child between the look and the end.
     kill(postmaster, libc::SIGSTOP);
-    within(LIMIT, || {
-        !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _)))
-    });
+    within(LIMIT, || !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _))));
     let mut tree = children(postmaster);
     tree.push(postmaster);
     for pid in &tree {
@@ -45,15 +43,10 @@ pub fn kill_tree(postmaster: i32) {
 
 /// The living children of a process.
 fn children(parent: i32) -> Vec<i32> {
-    let processes = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
+    let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(
-        |pid| matches!(state_and_parent(*pid), Some((state, of)) if of == parent && state != 'Z'),
-    )
-    .collect()
+    pids.filter(|pid| matches!(state_and_parent(*pid), Some((state, of)) if of == parent && state != 'Z'))
+        .collect()
 }
 
 /// The third and fourth field of `/proc/PID/stat`: state and parent.

@@ -43,11 +43,7 @@ pub fn as_server_user(program: &Path) -> Command {
 /// Gives a file to the user that owns the clusters.
 pub fn give_to_server_user(path: &Path) {
     if is_root() {
-        output(
-            Command::new("chown")
-                .arg(format!("{USER}:{USER}"))
-                .arg(path),
-        );
+        output(Command::new("chown").arg(format!("{USER}:{USER}")).arg(path));
     }
 }
 
@@ -57,18 +53,9 @@ pub fn give_to_server_user(path: &Path) {
 /// It cannot be run or fails; the message holds what it wrote to standard error.
 #[track_caller]
 pub fn output(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        status.success(),
-        "{command:?}: {status}\n{}",
-        String::from_utf8_lossy(&stderr)
-    );
+    let Output { status, stdout, stderr } =
+        command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
     String::from_utf8_lossy(&stdout).into_owned()
 }
 
@@ -79,9 +66,9 @@ fn is_root() -> bool {
 
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
-        let foreign = name.to_str().is_some_and(|name| {
-            name.starts_with("PG") && name != "PG_CONFIG" || FOREIGN.contains(&name)
-        });
+        let foreign = name
+            .to_str()
+            .is_some_and(|name| name.starts_with("PG") && name != "PG_CONFIG" || FOREIGN.contains(&name));
         if foreign {
             command.env_remove(name);
         }

@@ -47,22 +47,13 @@ pub fn install(client: &mut Client) {
 /// Enqueues a task that is due now; returns its id.
 #[track_caller]
 pub fn enqueue(client: &mut Client, task_type: &str, payload: Value) -> i64 {
-    client
-        .query_one("select queues.enqueue($1, $2)", &[&task_type, &payload])
-        .unwrap()
-        .get(0)
+    client.query_one("select queues.enqueue($1, $2)", &[&task_type, &payload]).unwrap().get(0)
 }
 
 /// The status of a task.
 #[track_caller]
 pub fn status(client: &mut Client, task_id: i64) -> String {
-    client
-        .query_one(
-            "select status from queues.task_status where task_id = $1",
-            &[&task_id],
-        )
-        .unwrap()
-        .get(0)
+    client.query_one("select status from queues.task_status where task_id = $1", &[&task_id]).unwrap().get(0)
 }
 
 /// Waits until a task has this status. If it never has, the message tells the last one and the last error.
@@ -72,18 +63,15 @@ pub fn wait_status(client: &mut Client, task_id: i64, expected: &str) {
     eventually(&format!("task {task_id} is {expected}"), || {
         let row = client.query_one(sql, &[&task_id]).unwrap();
         let (status, last_error): (String, Option<String>) = (row.get(0), row.get(1));
-        if status == expected {
-            Ok(())
-        } else {
-            Err((status, last_error))
-        }
+        if status == expected { Ok(()) } else { Err((status, last_error)) }
     });
 }
 
 /// The errors of a task, oldest first.
 #[track_caller]
 pub fn errors(client: &mut Client, task_id: i64) -> Vec<ErrorRow> {
-    let sql = "select error_id, task_id, error_message from queues.error where task_id = $1 order by error_id";
+    let sql =
+        "select error_id, task_id, error_message from queues.error where task_id = $1 order by error_id";
     let rows = client.query(sql, &[&task_id]).unwrap();
     rows.iter().map(error_row).collect()
 }
@@ -93,20 +81,11 @@ pub fn errors(client: &mut Client, task_id: i64) -> Vec<ErrorRow> {
 pub fn workers(client: &mut Client) -> Vec<WorkerRow> {
     let sql = "select pid, worker_number::int, state, task_id, task_type, handler, in_flight::bigint \
                from queues.worker order by worker_number";
-    client
-        .query(sql, &[])
-        .unwrap()
-        .iter()
-        .map(worker_row)
-        .collect()
+    client.query(sql, &[]).unwrap().iter().map(worker_row).collect()
 }
 
 fn error_row(row: &Row) -> ErrorRow {
-    ErrorRow {
-        error_id: row.get(0),
-        task_id: row.get(1),
-        error_message: row.get(2),
-    }
+    ErrorRow { error_id: row.get(0), task_id: row.get(1), error_message: row.get(2) }
 }
 
 fn worker_row(row: &Row) -> WorkerRow {

@@ -28,18 +28,11 @@ pub fn new_directory() -> PathBuf {
 /// Copies the template cluster, which the first call makes.
 pub fn copy_template(data_dir: &Path) {
     let copy = &mut as_server_user(Path::new("cp"));
-    output(
-        copy.arg("-a")
-            .arg("--reflink=auto")
-            .arg(&*TEMPLATE)
-            .arg(data_dir),
-    );
+    output(copy.arg("-a").arg("--reflink=auto").arg(&*TEMPLATE).arg(data_dir));
 }
 
 fn create() -> PathBuf {
-    let parent = std::env::temp_dir()
-        .canonicalize()
-        .expect("the directory of temporary files");
+    let parent = std::env::temp_dir().canonicalize().expect("the directory of temporary files");
     sweep(&parent);
     let path = parent.join(format!("{PREFIX}{}", std::process::id()));
     // A run that had the same process id.
@@ -63,15 +56,9 @@ extern "C" fn remove_at_exit() {
 
 /// Removes what runs left behind that are no more.
 fn sweep(parent: &Path) {
-    for entry in fs::read_dir(parent)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-    {
-        let owner = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.strip_prefix(PREFIX)?.parse::<i32>().ok());
+    for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
+        let owner =
+            entry.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<i32>().ok());
         if owner.is_some_and(|pid| !is_alive(pid)) {
             remove(&entry.path());
         }
@@ -80,11 +67,7 @@ fn sweep(parent: &Path) {
 
 /// Removes a run's directory, and first kills the servers that still use it.
 fn remove(path: &Path) {
-    for entry in fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-    {
+    for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
         if let Some(pid) = postmaster(&entry.path().join("data")) {
             stop_immediately(pid);
         }
@@ -95,12 +78,7 @@ fn remove(path: &Path) {
 
 /// The postmaster that serves a data directory, if it runs.
 fn postmaster(data_dir: &Path) -> Option<i32> {
-    let pid = fs::read_to_string(data_dir.join("postmaster.pid"))
-        .ok()?
-        .lines()
-        .next()?
-        .parse()
-        .ok()?;
+    let pid = fs::read_to_string(data_dir.join("postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
     let at_home = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data_dir);
     (at_home && is_alive(pid)).then_some(pid)
 }

@@ -101,9 +101,7 @@ fn patience() -> Duration {
 
 #[track_caller]
 fn first_value(client: &mut Client, sql: &str) -> String {
-    let messages = client
-        .simple_query(sql)
-        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let messages = client.simple_query(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let row = messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,

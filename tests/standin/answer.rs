@@ -17,11 +17,7 @@ impl Answer {
     /// An answer with the given status, `Content-Type` and body.
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];
-        Self {
-            status,
-            headers,
-            body: body.into(),
-        }
+        Self { status, headers, body: body.into() }
     }
 
     /// A JSON answer.
@@ -31,10 +27,7 @@ impl Answer {
 
     /// An error in the form Resend gives all of them.
     pub fn error(status: u16, name: &str, message: &str) -> Self {
-        Self::json(
-            status,
-            &json!({"statusCode": status, "name": name, "message": message}),
-        )
+        Self::json(status, &json!({"statusCode": status, "name": name, "message": message}))
     }
 
     /// The bytes that go over the wire; says `Connection: close` unless `keep_alive`.
@@ -56,9 +49,7 @@ impl Answer {
     }
 
     fn has_header(&self, wanted: &str) -> bool {
-        self.headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
     }
 }
 

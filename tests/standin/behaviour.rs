@@ -57,10 +57,7 @@ impl Behaviour {
     /// A given answer in place of the service's own.
     pub fn answer(answer: Answer) -> Self {
         let accepts = answer.status < 400;
-        Self {
-            accepts,
-            ..Self::new(Reply::Answer(answer), End::KeepAlive)
-        }
+        Self { accepts, ..Self::new(Reply::Answer(answer), End::KeepAlive) }
     }
 
     /// A status with a JSON body.
@@ -111,10 +108,7 @@ impl Behaviour {
 
     /// A head that never ends.
     pub fn endless_head() -> Self {
-        Self::raw(
-            "HTTP/1.1 200 OK\r\n",
-            End::Flood(b"X-Filler: aaaaaaaaaaaaaaaa\r\n".repeat(1024)),
-        )
+        Self::raw("HTTP/1.1 200 OK\r\n", End::Flood(b"X-Filler: aaaaaaaaaaaaaaaa\r\n".repeat(1024)))
     }
 
     /// A body that never ends.
@@ -145,19 +139,13 @@ impl Behaviour {
 
     /// 200 with half the body that its `Content-Length` announces, then the connection is closed.
     pub fn truncated() -> Self {
-        Self::body(br#"{"id":"4ef9"#)
-            .header("Content-Length", "48")
-            .then(End::Close)
+        Self::body(br#"{"id":"4ef9"#).header("Content-Length", "48").then(End::Close)
     }
 
     /// 403 whose message holds the request's `Authorization` header, to see where a secret ends up.
     pub fn echo_authorization(request: &Request) -> Self {
         let sent = request.header("Authorization").unwrap_or_default();
-        Self::error(
-            403,
-            "invalid_api_key",
-            &format!("API key is invalid: {sent}"),
-        )
+        Self::error(403, "invalid_api_key", &format!("API key is invalid: {sent}"))
     }
 
     fn body(bytes: &[u8]) -> Self {
@@ -165,14 +153,7 @@ impl Behaviour {
     }
 
     fn new(reply: Reply, end: End) -> Self {
-        Self {
-            reply,
-            end,
-            accepts: true,
-            held: false,
-            delay: Duration::ZERO,
-            pause: None,
-        }
+        Self { reply, end, accepts: true, held: false, delay: Duration::ZERO, pause: None }
     }
 }
 
@@ -190,10 +171,7 @@ impl Behaviour {
 
     /// Sends byte after byte with this pause in between.
     pub fn dripping(self, pause: Duration) -> Self {
-        Self {
-            pause: Some(pause),
-            ..self
-        }
+        Self { pause: Some(pause), ..self }
     }
 
     /// Does something else with the connection afterwards.
@@ -211,17 +189,11 @@ impl Behaviour {
 
     /// Counts the mail, whatever the answer says.
     pub fn accepting(self) -> Self {
-        Self {
-            accepts: true,
-            ..self
-        }
+        Self { accepts: true, ..self }
     }
 
     /// Doesn't count the mail, whatever the answer says.
     pub fn refusing(self) -> Self {
-        Self {
-            accepts: false,
-            ..self
-        }
+        Self { accepts: false, ..self }
     }
 }

@@ -20,11 +20,7 @@ pub(crate) async fn serve(mut stream: TcpStream, connection: usize, shared: Arc<
         if reader.is_empty() && !something_to_read(&stream, &mut closing).await {
             return;
         }
-        let origin = Origin {
-            connection,
-            peer_port: peer.port(),
-            earlier,
-        };
+        let origin = Origin { connection, peer_port: peer.port(), earlier };
         let request = match reader.read(&mut stream, origin).await {
             Ok(request) => Arc::new(request),
             Err(unread) => return complain(&mut stream, &unread).await,
@@ -49,11 +45,9 @@ async fn something_to_read(stream: &TcpStream, closing: &mut watch::Receiver<u64
 async fn complain(stream: &mut TcpStream, unread: &Unread) {
     let answer = match unread {
         Unread::Gone => return,
-        Unread::Malformed(reason) => Answer::error(
-            400,
-            "validation_error",
-            &format!("Malformed request: {reason}."),
-        ),
+        Unread::Malformed(reason) => {
+            Answer::error(400, "validation_error", &format!("Malformed request: {reason}."))
+        }
         Unread::TooLarge => Answer::error(413, "validation_error", "The request is too large."),
     };
     // Whether the peer still listens is its own business.

@@ -60,9 +60,7 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<PathBuf>), Box<dyn Err
 
 /// Serves until told to stop.
 fn run(options: Options, port_file: Option<&Path>) -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

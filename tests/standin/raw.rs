@@ -23,9 +23,7 @@ impl RawServer {
     /// No port or thread to be had.
     pub fn start(rule: impl FnMut(&Request) -> Behaviour + Send + 'static) -> io::Result<Self> {
         let service = Arc::new(Anything(Mutex::new(Box::new(rule))));
-        Ok(Self {
-            server: Server::start(Options::default().listen, service)?,
-        })
+        Ok(Self { server: Server::start(Options::default().listen, service)? })
     }
 
     /// `http://127.0.0.1:<port>`, without a slash at the end.
@@ -64,9 +62,6 @@ struct Anything(Mutex<Rule>);
 impl Service for Anything {
     fn judge(&self, request: &Arc<Request>) -> Verdict {
         let behaviour = self.0.lock().unwrap()(request);
-        Verdict {
-            behaviour,
-            ..Verdict::plain(Answer::json(200, &json!({})))
-        }
+        Verdict { behaviour, ..Verdict::plain(Answer::json(200, &json!({}))) }
     }
 }

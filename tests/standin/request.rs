@@ -38,27 +38,19 @@ pub struct Request {
 impl Request {
     /// A header's value by its name in any case; of several with that name the first.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// All values of a header.
     pub fn headers_named<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a str> {
-        let named = self
-            .headers
-            .iter()
-            .filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+        let named = self.headers.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
         named.map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON, if it is JSON.
     pub fn json(&self) -> Option<&Value> {
-        self.json
-            .get_or_init(|| serde_json::from_slice(&self.body).ok())
-            .as_ref()
+        self.json.get_or_init(|| serde_json::from_slice(&self.body).ok()).as_ref()
     }
 }
 
@@ -94,9 +86,7 @@ struct Head {
 
 impl Reader {
     pub(crate) fn new() -> Self {
-        Self {
-            buffer: Vec::with_capacity(8 * 1024),
-        }
+        Self { buffer: Vec::with_capacity(8 * 1024) }
     }
 
     /// Whether nothing of a next request has come yet.
@@ -105,11 +95,7 @@ impl Reader {
     }
 
     /// Reads the next request.
-    pub(crate) async fn read<S>(
-        &mut self,
-        stream: &mut S,
-        origin: Origin,
-    ) -> Result<Request, Unread>
+    pub(crate) async fn read<S>(&mut self, stream: &mut S, origin: Origin) -> Result<Request, Unread>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -117,19 +103,11 @@ impl Reader {
         if !head.http_1_0 && head.count("Host") != 1 {
             return Err(Unread::Malformed("one Host header is required"));
         }
-        if head
-            .value("Expect")
-            .is_some_and(|value| value.eq_ignore_ascii_case("100-continue"))
-        {
-            stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .await
-                .map_err(|_| Unread::Gone)?;
+        if head.value("Expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.map_err(|_| Unread::Gone)?;
         }
         let body = self.body(stream, &head).await?;
-        let close = head
-            .value("Connection")
-            .is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let close = head.value("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         Ok(Request {
             keep_alive: !close && !head.http_1_0,
             method: head.method,
@@ -157,26 +135,13 @@ impl Reader {
         }
     }
 
-    async fn body<S: AsyncRead + Unpin>(
-        &mut self,
-        stream: &mut S,
-        head: &Head,
-    ) -> Result<Vec<u8>, Unread> {
-        match (
-            head.value("Transfer-Encoding"),
-            head.value("Content-Length"),
-        ) {
-            (Some(_), Some(_)) => Err(Unread::Malformed(
-                "both Content-Length and Transfer-Encoding",
-            )),
-            (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => {
-                self.chunked(stream).await
-            }
+    async fn body<S: AsyncRead + Unpin>(&mut self, stream: &mut S, head: &Head) -> Result<Vec<u8>, Unread> {
+        match (head.value("Transfer-Encoding"), head.value("Content-Length")) {
+            (Some(_), Some(_)) => Err(Unread::Malformed("both Content-Length and Transfer-Encoding")),
+            (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => self.chunked(stream).await,
             (Some(_), None) => Err(Unread::Malformed("unknown Transfer-Encoding")),
             (None, Some(length)) => {
-                let length = length
-                    .parse()
-                    .map_err(|_| Unread::Malformed("Content-Length is no number"))?;
+                let length = length.parse().map_err(|_| Unread::Malformed("Content-Length is no number"))?;
                 self.take(stream, length).await
             }
             (None, None) => Ok(Vec::new()),
@@ -214,11 +179,7 @@ impl Reader {
         }
     }
 
-    async fn take<S: AsyncRead + Unpin>(
-        &mut self,
-        stream: &mut S,
-        length: usize,
-    ) -> Result<Vec<u8>, Unread> {
+    async fn take<S: AsyncRead + Unpin>(&mut self, stream: &mut S, length: usize) -> Result<Vec<u8>, Unread> {
         if length > MAX_BODY {
             return Err(Unread::TooLarge);
         }
@@ -239,18 +200,12 @@ impl Reader {
 
 impl Head {
     fn value(&self, wanted: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let found = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
         found.map(|(_, value)| value.as_str())
     }
 
     fn count(&self, wanted: &str) -> usize {
-        self.headers
-            .iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case(wanted))
-            .count()
+        self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).count()
     }
 }
 
@@ -263,10 +218,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, Unread> {
         Err(_) => Err(Unread::Malformed("head")),
         Ok(httparse::Status::Complete(length)) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let headers = parsed
-                .headers
-                .iter()
-                .map(|header| (header.name.to_owned(), text(header.value)));
+            let headers = parsed.headers.iter().map(|header| (header.name.to_owned(), text(header.value)));
             let head = Head {
                 method: parsed.method.unwrap_or_default().to_owned(),
                 target: parsed.path.unwrap_or_default().to_owned(),

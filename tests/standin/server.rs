@@ -60,19 +60,14 @@ impl Shared {
     /// Records a request; returns its index.
     pub(crate) fn note(&self, request: &Arc<Request>) -> usize {
         let mut exchanges = self.exchanges.lock().unwrap();
-        exchanges.push(Exchange {
-            request: request.clone(),
-            status: None,
-        });
+        exchanges.push(Exchange { request: request.clone(), status: None });
         exchanges.len() - 1
     }
 
     /// Records the answer to the request at `index`, unless the record was cleared meanwhile.
     pub(crate) fn answered(&self, index: usize, request: &Request, status: u16) {
         let mut exchanges = self.exchanges.lock().unwrap();
-        let found = exchanges
-            .get_mut(index)
-            .filter(|exchange| std::ptr::eq(&*exchange.request, request));
+        let found = exchanges.get_mut(index).filter(|exchange| std::ptr::eq(&*exchange.request, request));
         if let Some(exchange) = found {
             exchange.status = Some(status);
         }
@@ -80,9 +75,7 @@ impl Shared {
 
     /// Whether the connection just opened is to be hung up on.
     fn hangs_up(&self) -> bool {
-        self.hang_ups
-            .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
-            .is_ok()
+        self.hang_ups.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 }
 
@@ -102,9 +95,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(service));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let connections = accept(listener, shared.clone());
         let body = move || {
@@ -115,15 +106,8 @@ impl Server {
                 }
             });
         };
-        let thread = std::thread::Builder::new()
-            .name("standin".to_owned())
-            .spawn(body)?;
-        Ok(Self {
-            address,
-            shared,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("standin".to_owned()).spawn(body)?;
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
     pub(crate) fn url(&self) -> String {

@@ -26,10 +26,6 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// An answer that is sent as it is.
     pub(crate) fn plain(usual: Answer) -> Self {
-        Self {
-            usual,
-            behaviour: Behaviour::usual(),
-            key: None,
-        }
+        Self { usual, behaviour: Behaviour::usual(), key: None }
     }
 }

@@ -52,9 +52,7 @@ impl Got {
 impl Client {
     fn new(url: &str) -> Self {
         let stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self(stream)
     }
 
@@ -80,39 +78,23 @@ impl Client {
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
-        let length = head
-            .split("Content-Length: ")
-            .nth(1)
-            .unwrap()
-            .lines()
-            .next()
-            .unwrap();
+        let length = head.split("Content-Length: ").nth(1).unwrap().lines().next().unwrap();
         let mut body = vec![0; length.parse().unwrap()];
         self.0.read_exact(&mut body).unwrap();
-        Got {
-            status: head[9..12].parse().unwrap(),
-            head,
-            body,
-        }
+        Got { status: head[9..12].parse().unwrap(), head, body }
     }
 }
 
 fn request(line: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let mut text = format!(
-        "{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut text = format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
         text += &format!("{name}: {value}\r\n");
     }
     format!("{text}\r\n{body}").into_bytes()
 }
 
-const GOOD: [(&str, &str); 3] = [
-    ("Authorization", "Bearer re_test_key"),
-    ("User-Agent", "test/1"),
-    ("Content-Type", "application/json"),
-];
+const GOOD: [(&str, &str); 3] =
+    [("Authorization", "Bearer re_test_key"), ("User-Agent", "test/1"), ("Content-Type", "application/json")];
 
 fn post(standin: &Standin, mail: &Value) -> Got {
     let mut client = Client::new(&standin.url());

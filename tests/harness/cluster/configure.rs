@@ -13,9 +13,7 @@ impl Cluster {
     pub fn reload(&self) {
         let before = self.config_load_time();
         self.kill(self.postmaster_pid(), libc::SIGHUP);
-        eventually("the postmaster reads its configuration", || {
-            self.config_load_time() != before
-        });
+        eventually("the postmaster reads its configuration", || self.config_load_time() != before);
     }
 
     /// `ALTER SYSTEM SET` for each, then [`Cluster::reload`].
@@ -27,18 +25,14 @@ impl Cluster {
         let mut client = self.connect(SUPERUSER);
         for (name, value) in settings {
             let sql = format!("alter system set {name} = {}", quote(value));
-            client
-                .batch_execute(&sql)
-                .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            client.batch_execute(&sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         }
         self.reload();
     }
 
     /// When the postmaster last read its configuration: new sessions inherit that.
     fn config_load_time(&self) -> String {
-        let row = self
-            .connect(SUPERUSER)
-            .query_one("select pg_conf_load_time()::text", &[]);
+        let row = self.connect(SUPERUSER).query_one("select pg_conf_load_time()::text", &[]);
         row.expect("pg_conf_load_time").get(0)
     }
 }

@@ -23,12 +23,11 @@ impl Cluster {
     /// Connects as this role; otherwise as [`Cluster::connect`].
     #[track_caller]
     pub fn connect_as(&self, role: &str, database: &str) -> Client {
-        let connected = eventually("the server takes connections", || {
-            match self.try_connect(role, database) {
+        let connected =
+            eventually("the server takes connections", || match self.try_connect(role, database) {
                 Err(error) if is_passing(&error) => Err(error),
                 other => Ok(other),
-            }
-        });
+            });
         connected.unwrap_or_else(|error| panic!("connecting to {database} as {role}: {error:?}"))
     }
 
@@ -37,11 +36,7 @@ impl Cluster {
     /// # Errors
     /// What the server, or the lack of one, says.
     pub fn try_connect(&self, role: &str, database: &str) -> Result<Client, Error> {
-        Config::new()
-            .host_path(&self.home)
-            .user(role)
-            .dbname(database)
-            .connect(NoTls)
+        Config::new().host_path(&self.home).user(role).dbname(database).connect(NoTls)
     }
 
     /// Runs SQL (and backslash commands) in `psql` as superuser, statement by statement; returns what it prints,
@@ -52,33 +47,16 @@ impl Cluster {
     #[track_caller]
     pub fn psql(&self, database: &str, sql: &str) -> String {
         let mut psql = self.client_program("psql");
-        psql.args([
-            "-X",
-            "-A",
-            "-t",
-            "-q",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            database,
-        ]);
-        psql.stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", database]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = psql.spawn().expect("psql");
         let mut input = child.stdin.take().expect("a pipe");
         // If psql ends early, its status and messages tell more than this error.
         let _ = input.write_all(sql.as_bytes());
         drop(input);
         let result = child.wait_with_output().expect("psql");
-        assert!(
-            result.status.success(),
-            "{sql}\n{}",
-            String::from_utf8_lossy(&result.stderr)
-        );
-        String::from_utf8_lossy(&result.stdout)
-            .trim_end()
-            .to_owned()
+        assert!(result.status.success(), "{sql}\n{}", String::from_utf8_lossy(&result.stderr));
+        String::from_utf8_lossy(&result.stdout).trim_end().to_owned()
     }
 
     /// A client program (`pg_dump`, `pg_restore`, …) that finds this cluster, as superuser, through its environment.

@@ -24,13 +24,7 @@ impl Cluster {
     /// The server doesn't run.
     #[track_caller]
     pub fn postmaster_pid(&self) -> i32 {
-        pid_of(
-            self.postmaster
-                .lock()
-                .unwrap()
-                .as_ref()
-                .expect("the server doesn't run"),
-        )
+        pid_of(self.postmaster.lock().unwrap().as_ref().expect("the server doesn't run"))
     }
 
     /// The data directory.
@@ -73,10 +67,7 @@ impl Cluster {
     pub fn wait_log(&self, mark: u64, part: &str) -> String {
         eventually(&format!("the log says {part:?}"), || {
             let log = self.log_since(mark);
-            let line = log
-                .lines()
-                .find(|line| line.contains(part))
-                .map(str::to_owned);
+            let line = log.lines().find(|line| line.contains(part)).map(str::to_owned);
             line.ok_or(log)
         })
     }

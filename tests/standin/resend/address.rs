@@ -4,25 +4,20 @@
 pub(crate) fn is_mailbox(text: &str) -> bool {
     match text.strip_suffix('>') {
         None => is_address(text),
-        Some(rest) => rest
-            .split_once('<')
-            .is_some_and(|(name, address)| is_name(name) && is_address(address)),
+        Some(rest) => {
+            rest.split_once('<').is_some_and(|(name, address)| is_name(name) && is_address(address))
+        }
     }
 }
 
 /// The domain of a mailbox; empty if it has none.
 pub(crate) fn domain(mailbox: &str) -> &str {
-    mailbox
-        .trim_end_matches('>')
-        .rsplit_once('@')
-        .map_or("", |(_, domain)| domain)
+    mailbox.trim_end_matches('>').rsplit_once('@').map_or("", |(_, domain)| domain)
 }
 
 /// The part of a mailbox's address before the `@`; empty if there is none.
 pub(crate) fn local_part(mailbox: &str) -> &str {
-    let address = mailbox
-        .rsplit_once('<')
-        .map_or(mailbox, |(_, address)| address);
+    let address = mailbox.rsplit_once('<').map_or(mailbox, |(_, address)| address);
     address.split_once('@').map_or("", |(local, _)| local)
 }
 
@@ -31,16 +26,13 @@ fn is_name(name: &str) -> bool {
 }
 
 fn is_address(text: &str) -> bool {
-    text.split_once('@')
-        .is_some_and(|(local, domain)| is_local(local) && is_domain(domain))
+    text.split_once('@').is_some_and(|(local, domain)| is_local(local) && is_domain(domain))
 }
 
 fn is_local(local: &str) -> bool {
     let atom = |atom: &str| {
         !atom.is_empty()
-            && atom
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
+            && atom.chars().all(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c))
     };
     local.len() <= 64 && local.split('.').all(atom)
 }

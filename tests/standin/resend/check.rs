@@ -16,10 +16,7 @@ pub(crate) struct Checks {
 
 impl Checks {
     pub(crate) fn new(options: &Options) -> Self {
-        Self {
-            keys: options.keys.clone(),
-            refuse_example_domains: options.refuse_example_domains,
-        }
+        Self { keys: options.keys.clone(), refuse_example_domains: options.refuse_example_domains }
     }
 
     /// The mail in an acceptable request.
@@ -32,9 +29,7 @@ impl Checks {
         self.api_key(request)?;
         idempotency_key(request)?;
         content_type(request)?;
-        let body = request
-            .json()
-            .ok_or_else(|| invalid(400, "The request body is not valid JSON."))?;
+        let body = request.json().ok_or_else(|| invalid(400, "The request body is not valid JSON."))?;
         fields::check(body)?;
         if self.refuse_example_domains {
             fields::check_domains(body)?;
@@ -45,11 +40,7 @@ impl Checks {
     fn api_key(&self, request: &Request) -> Result<(), Answer> {
         let key = single(request, "Authorization")?.and_then(|value| value.strip_prefix("Bearer "));
         match key {
-            None => Err(Answer::error(
-                401,
-                "missing_api_key",
-                "The Authorization header holds no API key.",
-            )),
+            None => Err(Answer::error(401, "missing_api_key", "The Authorization header holds no API key.")),
             Some(key) if self.keys.iter().any(|known| known == key) => Ok(()),
             Some(_) => Err(Answer::error(403, "invalid_api_key", "API key is invalid.")),
         }
@@ -65,52 +56,33 @@ pub(crate) fn invalid(status: u16, message: &str) -> Answer {
 fn user_agent(request: &Request) -> Result<(), Answer> {
     match request.header("User-Agent") {
         Some(name) if !name.trim().is_empty() => Ok(()),
-        _ => Err(Answer::new(
-            403,
-            "text/plain; charset=UTF-8",
-            "error code: 1010",
-        )),
+        _ => Err(Answer::new(403, "text/plain; charset=UTF-8", "error code: 1010")),
     }
 }
 
 fn path_and_method(request: &Request) -> Result<(), Answer> {
     if request.target != "/emails" {
-        return Err(Answer::error(
-            404,
-            "not_found",
-            "There is no such endpoint.",
-        ));
+        return Err(Answer::error(404, "not_found", "There is no such endpoint."));
     }
     if request.method != "POST" {
-        return Err(Answer::error(
-            405,
-            "method_not_allowed",
-            "This path does not have that method.",
-        ));
+        return Err(Answer::error(405, "method_not_allowed", "This path does not have that method."));
     }
     Ok(())
 }
 
 fn idempotency_key(request: &Request) -> Result<(), Answer> {
     match single(request, "Idempotency-Key")? {
-        Some(key) if !(1..=MAX_KEY).contains(&key.chars().count()) => Err(Answer::error(
-            400,
-            "invalid_idempotency_key",
-            "An idempotency key has 1 to 256 characters.",
-        )),
+        Some(key) if !(1..=MAX_KEY).contains(&key.chars().count()) => {
+            Err(Answer::error(400, "invalid_idempotency_key", "An idempotency key has 1 to 256 characters."))
+        }
         _ => Ok(()),
     }
 }
 
 fn content_type(request: &Request) -> Result<(), Answer> {
-    let written = single(request, "Content-Type")?
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let written = single(request, "Content-Type")?.unwrap_or_default().to_ascii_lowercase();
     let (media_type, parameters) = written.split_once(';').unwrap_or((&written, ""));
-    let utf8 = matches!(
-        parameters.trim(),
-        "" | "charset=utf-8" | "charset=\"utf-8\""
-    );
+    let utf8 = matches!(parameters.trim(), "" | "charset=utf-8" | "charset=\"utf-8\"");
     if media_type.trim() == "application/json" && utf8 {
         return Ok(());
     }

@@ -65,21 +65,15 @@ pub(crate) fn check(body: &Value) -> Result<(), Answer> {
 /// # Errors
 /// The answer that refuses the mail.
 pub(crate) fn check_domains(body: &Value) -> Result<(), Answer> {
-    let recipients = ["to", "cc", "bcc"]
-        .into_iter()
-        .flat_map(|field| strings(&body[field]));
+    let recipients = ["to", "cc", "bcc"].into_iter().flat_map(|field| strings(&body[field]));
     let unreachable = |address: &&str| {
-        matches!(
-            domain(address),
-            "example.com" | "example.org" | "example.net" | "test.com"
-        )
+        matches!(domain(address), "example.com" | "example.org" | "example.net" | "test.com")
     };
     match recipients.into_iter().find(unreachable) {
         None => Ok(()),
-        Some(address) => Err(invalid(
-            422,
-            &format!("{address} is not a testing address; use delivered@resend.dev."),
-        )),
+        Some(address) => {
+            Err(invalid(422, &format!("{address} is not a testing address; use delivered@resend.dev.")))
+        }
     }
 }
 
@@ -88,11 +82,7 @@ fn wrong(field: &str, problem: &str) -> Answer {
 }
 
 fn missing(what: &str) -> Answer {
-    Answer::error(
-        422,
-        "missing_required_field",
-        &format!("Missing {what} field."),
-    )
+    Answer::error(422, "missing_required_field", &format!("Missing {what} field."))
 }
 
 fn require(object: &Map<String, Value>, fields: &[&str]) -> Result<(), Answer> {
@@ -103,11 +93,7 @@ fn require(object: &Map<String, Value>, fields: &[&str]) -> Result<(), Answer> {
 }
 
 /// Checks each field of an object, whose path (with a dot at the end) is `prefix`; there are no others.
-fn known(
-    prefix: &str,
-    object: &Map<String, Value>,
-    fields: &[(&str, Check)],
-) -> Result<(), Answer> {
+fn known(prefix: &str, object: &Map<String, Value>, fields: &[(&str, Check)]) -> Result<(), Answer> {
     for (name, value) in object {
         let path = format!("{prefix}{name}");
         let Some((_, check)) = fields.iter().find(|(field, _)| field == name) else {
@@ -119,21 +105,15 @@ fn known(
 }
 
 fn object<'a>(field: &str, value: &'a Value) -> Result<&'a Map<String, Value>, Answer> {
-    value
-        .as_object()
-        .ok_or_else(|| wrong(field, "has to be an object"))
+    value.as_object().ok_or_else(|| wrong(field, "has to be an object"))
 }
 
 fn array<'a>(field: &str, value: &'a Value) -> Result<&'a Vec<Value>, Answer> {
-    value
-        .as_array()
-        .ok_or_else(|| wrong(field, "has to be an array"))
+    value.as_array().ok_or_else(|| wrong(field, "has to be an array"))
 }
 
 fn text<'a>(field: &str, value: &'a Value) -> Result<&'a str, Answer> {
-    value
-        .as_str()
-        .ok_or_else(|| wrong(field, "has to be a string"))
+    value.as_str().ok_or_else(|| wrong(field, "has to be a string"))
 }
 
 fn string(field: &str, value: &Value) -> Result<(), Answer> {
@@ -157,11 +137,7 @@ fn subject(field: &str, value: &Value) -> Result<(), Answer> {
 fn from(field: &str, value: &Value) -> Result<(), Answer> {
     match is_mailbox(text(field, value)?) {
         true => Ok(()),
-        false => Err(Answer::error(
-            422,
-            "invalid_from_address",
-            &address_form(field),
-        )),
+        false => Err(Answer::error(422, "invalid_from_address", &address_form(field))),
     }
 }
 
@@ -190,9 +166,7 @@ fn mailbox(field: &str, value: &Value) -> Result<(), Answer> {
 }
 
 fn address_form(field: &str) -> String {
-    format!(
-        "The `{field}` field takes addresses like `mail@domain.tld` or `Name <mail@domain.tld>`."
-    )
+    format!("The `{field}` field takes addresses like `mail@domain.tld` or `Name <mail@domain.tld>`.")
 }
 
 /// An object of strings that can be headers of a mail.
@@ -256,10 +230,7 @@ fn tag_text(field: &str, value: &Value) -> Result<(), Answer> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match text.chars().count() <= MAX_TAG && text.chars().all(allowed) {
         true => Ok(()),
-        false => Err(wrong(
-            field,
-            "takes up to 256 ASCII letters, numbers, underscores and dashes",
-        )),
+        false => Err(wrong(field, "takes up to 256 ASCII letters, numbers, underscores and dashes")),
     }
 }
 

@@ -52,10 +52,7 @@ impl Mail {
 
     /// What a mailbox file holds of it: one object; `received_at` in seconds since 1970.
     pub fn to_json(&self) -> Value {
-        let since_1970 = self
-            .received_at
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_1970 = self.received_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         json!({
             "id": self.id,
             "received_at": since_1970.as_secs_f64(),
@@ -105,23 +102,14 @@ impl Ledger {
             None => Standing::New,
             Some(entry) if entry.body != body => Standing::OtherBody,
             Some(Entry { answer: None, .. }) => Standing::InProgress,
-            Some(Entry {
-                answer: Some(answer),
-                ..
-            }) => Standing::Answered(answer.clone()),
+            Some(Entry { answer: Some(answer), .. }) => Standing::Answered(answer.clone()),
         }
     }
 
     /// The first request with this key is in progress from now on.
     pub(crate) fn begin(&mut self, key: Option<&str>, body: &[u8]) {
         if let Some(key) = key {
-            self.entries.insert(
-                key.to_owned(),
-                Entry {
-                    body: body.to_vec(),
-                    answer: None,
-                },
-            );
+            self.entries.insert(key.to_owned(), Entry { body: body.to_vec(), answer: None });
         }
     }
 

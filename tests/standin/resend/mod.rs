@@ -70,13 +70,7 @@ impl Resend {
     /// # Errors
     /// The mailbox cannot be opened.
     pub(crate) fn new(options: &Options) -> io::Result<Self> {
-        let open = |path| {
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map(Mutex::new)
-        };
+        let open = |path| OpenOptions::new().create(true).append(true).open(path).map(Mutex::new);
         Ok(Self {
             checks: Checks::new(options),
             ledger: Mutex::default(),
@@ -112,29 +106,19 @@ impl Resend {
     fn behaviour(&self, submission: &Submission) -> Behaviour {
         let mut rules = self.rules.lock().unwrap();
         let chosen = rules.iter_mut().find_map(|rule| rule(submission));
-        chosen
-            .or_else(|| patterns::behaviour(submission))
-            .unwrap_or_else(Behaviour::usual)
+        chosen.or_else(|| patterns::behaviour(submission)).unwrap_or_else(Behaviour::usual)
     }
 
     /// What a request that passed all checks comes to.
     fn take(&self, request: &Request, body: &Value) -> Verdict {
         let key = request.header("Idempotency-Key");
         let earlier_with_key = self.ledger.lock().unwrap().count_use(key);
-        let behaviour = self.behaviour(&Submission {
-            request,
-            body,
-            earlier_with_key,
-        });
+        let behaviour = self.behaviour(&Submission { request, body, earlier_with_key });
         let mut ledger = self.ledger.lock().unwrap();
         match ledger.standing(key, &request.body) {
             Standing::OtherBody => Verdict::plain(other_body()),
             Standing::InProgress => Verdict::plain(in_progress()),
-            Standing::Answered(usual) => Verdict {
-                usual,
-                behaviour,
-                key: None,
-            },
+            Standing::Answered(usual) => Verdict { usual, behaviour, key: None },
             Standing::New => {
                 let mail = Mail::new(request, body);
                 let usual = Answer::json(200, &json!({"id": mail.id}));
@@ -143,11 +127,7 @@ impl Resend {
                     self.deliver(&mail);
                     ledger.mails.push(mail);
                 }
-                Verdict {
-                    usual,
-                    behaviour,
-                    key: key.map(str::to_owned),
-                }
+                Verdict { usual, behaviour, key: key.map(str::to_owned) }
             }
         }
     }
@@ -155,11 +135,7 @@ impl Resend {
     fn deliver(&self, mail: &Mail) {
         if let Some(mailbox) = &self.mailbox {
             let line = format!("{}\n", mail.to_json());
-            mailbox
-                .lock()
-                .unwrap()
-                .write_all(line.as_bytes())
-                .expect("writing to the mailbox");
+            mailbox.lock().unwrap().write_all(line.as_bytes()).expect("writing to the mailbox");
         }
     }
 }

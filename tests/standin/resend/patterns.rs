@@ -15,9 +15,7 @@ const DOMAIN: &str = "behave.test";
 /// What the first recipient at `behave.test` asks for; nothing if there is none, or it asks for something unknown.
 pub(crate) fn behaviour(submission: &Submission) -> Option<Behaviour> {
     let recipients = submission.to();
-    let chooser = recipients
-        .into_iter()
-        .find(|recipient| domain(recipient) == DOMAIN)?;
+    let chooser = recipients.into_iter().find(|recipient| domain(recipient) == DOMAIN)?;
     let local = local_part(chooser);
     match local.rsplit_once('-') {
         Some((name, number)) if number.parse::<u64>().is_ok() => {
@@ -30,16 +28,11 @@ pub(crate) fn behaviour(submission: &Submission) -> Option<Behaviour> {
 fn numbered(name: &str, number: u64, submission: &Submission) -> Option<Behaviour> {
     Some(match name {
         // The status, in Resend's form of an error.
-        "status" => Behaviour::error(
-            u16::try_from(number).ok()?,
-            "application_error",
-            "As the recipient asked.",
-        ),
+        "status" => {
+            Behaviour::error(u16::try_from(number).ok()?, "application_error", "As the recipient asked.")
+        }
         // The status, as a page of HTML.
-        "html" => Behaviour::html(
-            u16::try_from(number).ok()?,
-            "<html><body><h1>Sorry</h1></body></html>",
-        ),
+        "html" => Behaviour::html(u16::try_from(number).ok()?, "<html><body><h1>Sorry</h1></body></html>"),
         // Milliseconds until the answer.
         "delay" => Behaviour::usual().after(Duration::from_millis(number)),
         // Milliseconds between the bytes of the answer.

@@ -16,15 +16,10 @@ fn broken_answers_come_as_the_recipient_asks() {
     for (name, part) in cases {
         let mut client = Client::new(&standin.url());
         let headers = [&GOOD[..], &[("Connection", "close")]].concat();
-        client.send(
-            &headers,
-            &mail_to(&format!("{name}@behave.test")).to_string(),
-        );
+        client.send(&headers, &mail_to(&format!("{name}@behave.test")).to_string());
         let bytes = client.rest().unwrap();
         let found = part.is_empty() && bytes.is_empty()
-            || bytes
-                .windows(part.len().max(1))
-                .any(|window| window == part);
+            || bytes.windows(part.len().max(1)).any(|window| window == part);
         assert!(found, "{name}: {}", String::from_utf8_lossy(&bytes));
     }
     assert_eq!(standin.mails().len(), cases.len());
@@ -33,24 +28,12 @@ fn broken_answers_come_as_the_recipient_asks() {
 #[test]
 fn statuses_come_as_the_recipient_asks() {
     let standin = start();
-    assert_eq!(
-        post(&standin, &mail_to("status-500@behave.test")).name(),
-        "application_error"
-    );
-    assert!(
-        post(&standin, &mail_to("html-502@behave.test"))
-            .head
-            .contains("text/html")
-    );
+    assert_eq!(post(&standin, &mail_to("status-500@behave.test")).name(), "application_error");
+    assert!(post(&standin, &mail_to("html-502@behave.test")).head.contains("text/html"));
     let patient = mail_to("retry-after-2@behave.test");
     let statuses = [1, 2].map(|_| post_with_key(&standin, &patient, "k").status);
     assert_eq!(statuses, [429, 200]);
-    assert_eq!(
-        post(&standin, &mail_to("huge-100000@behave.test"))
-            .body
-            .len(),
-        100_009
-    );
+    assert_eq!(post(&standin, &mail_to("huge-100000@behave.test")).body.len(), 100_009);
     let echoed = post(&standin, &mail_to("echo-key@behave.test"));
     assert!(echoed.json()["message"].as_str().unwrap().contains(KEY));
 }
@@ -60,10 +43,7 @@ fn a_reset_is_a_reset() {
     let standin = start();
     let mut client = Client::new(&standin.url());
     client.send(&GOOD, &mail_to("reset@behave.test").to_string());
-    assert_eq!(
-        client.rest().unwrap_err().kind(),
-        std::io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(client.rest().unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[test]

@@ -21,12 +21,7 @@ fn headers_are_checked_in_resends_order() {
         ("POST /emails/", &[agent, right_key], 404, "not_found"),
         ("GET /emails", &[agent], 405, "method_not_allowed"),
         ("POST /emails", &[agent], 401, "missing_api_key"),
-        (
-            "POST /emails",
-            &[agent, ("Authorization", KEY)],
-            401,
-            "missing_api_key",
-        ),
+        ("POST /emails", &[agent, ("Authorization", KEY)], 401, "missing_api_key"),
         ("POST /emails", &[agent, wrong_key], 403, "invalid_api_key"),
         ("POST /emails", &[agent, right_key], 400, "validation_error"),
         (
@@ -35,34 +30,18 @@ fn headers_are_checked_in_resends_order() {
             400,
             "invalid_idempotency_key",
         ),
-        (
-            "POST /emails",
-            &[agent, right_key, right_key, json_type],
-            400,
-            "validation_error",
-        ),
+        ("POST /emails", &[agent, right_key, right_key, json_type], 400, "validation_error"),
     ];
     let mut client = Client::new(&standin.url());
     for (line, headers, status, name) in cases {
         client.send_raw(&request(line, headers, &body));
         let got = client.answer();
-        assert_eq!(
-            (got.status, got.name().as_str()),
-            (status, name),
-            "{line} {headers:?}"
-        );
+        assert_eq!((got.status, got.name().as_str()), (status, name), "{line} {headers:?}");
         assert_eq!(got.json()["statusCode"], status);
     }
     client.send(&[right_key, json_type], &body);
     assert_eq!(client.answer().body, b"error code: 1010");
-    assert_eq!(
-        (
-            standin.mails().len(),
-            standin.requests().len(),
-            standin.connections()
-        ),
-        (0, 10, 1)
-    );
+    assert_eq!((standin.mails().len(), standin.requests().len(), standin.connections()), (0, 10, 1));
     assert_eq!(standin.requests()[3].status, Some(401));
 }
 
@@ -97,47 +76,23 @@ fn bad_fields_are_refused() {
         ("html", json!({}), "validation_error"),
         ("headers", json!({"X": 1}), "validation_error"),
         ("headers", json!({"X": "a\r\nBcc: b"}), "validation_error"),
-        (
-            "tags",
-            json!([{"name": "a b", "value": "v"}]),
-            "validation_error",
-        ),
+        ("tags", json!([{"name": "a b", "value": "v"}]), "validation_error"),
         ("tags", json!([{"name": "a"}]), "missing_required_field"),
-        (
-            "tags",
-            json!([{"name": "a", "value": "v".repeat(257)}]),
-            "validation_error",
-        ),
-        (
-            "attachments",
-            json!([{"filename": "f"}]),
-            "invalid_attachment",
-        ),
-        (
-            "attachments",
-            json!([{"content": "no base64!"}]),
-            "validation_error",
-        ),
+        ("tags", json!([{"name": "a", "value": "v".repeat(257)}]), "validation_error"),
+        ("attachments", json!([{"filename": "f"}]), "invalid_attachment"),
+        ("attachments", json!([{"content": "no base64!"}]), "validation_error"),
         ("template", json!({"id": "t"}), "validation_error"),
     ];
     for (field, value, name) in cases {
         let mut mail = mail();
         mail[field] = value.clone();
         let got = post(&standin, &mail);
-        assert_eq!(
-            (got.status, got.name().as_str()),
-            (422, name),
-            "{field} = {value}"
-        );
+        assert_eq!((got.status, got.name().as_str()), (422, name), "{field} = {value}");
     }
     for field in ["from", "to", "subject", "html"] {
         let mut mail = mail();
         mail.as_object_mut().unwrap().remove(field);
-        assert_eq!(
-            post(&standin, &mail).name(),
-            "missing_required_field",
-            "{field}"
-        );
+        assert_eq!(post(&standin, &mail).name(), "missing_required_field", "{field}");
     }
     assert_eq!(post(&standin, &json!([])).status, 422);
     assert!(standin.mails().is_empty());
@@ -145,17 +100,7 @@ fn bad_fields_are_refused() {
 
 #[test]
 fn example_domains_are_refused_if_asked_to() {
-    let standin = Standin::start(Options {
-        refuse_example_domains: true,
-        ..Options::default()
-    })
-    .unwrap();
-    assert_eq!(
-        post(&standin, &mail_to("Ann <ann@example.com>")).status,
-        422
-    );
-    assert_eq!(
-        post(&standin, &mail_to("delivered+x@resend.dev")).status,
-        200
-    );
+    let standin = Standin::start(Options { refuse_example_domains: true, ..Options::default() }).unwrap();
+    assert_eq!(post(&standin, &mail_to("Ann <ann@example.com>")).status, 422);
+    assert_eq!(post(&standin, &mail_to("delivered+x@resend.dev")).status, 200);
 }

@@ -10,10 +10,7 @@ fn a_repeat_gets_the_first_answer() {
     assert_eq!((second.status, second.json()), (200, first.json()));
     assert_eq!(standin.mails().len(), 1);
     let other = post_with_key(&standin, &mail_to("b@b.co"), "k");
-    assert_eq!(
-        (other.status, other.name().as_str()),
-        (409, "invalid_idempotent_request")
-    );
+    assert_eq!((other.status, other.name().as_str()), (409, "invalid_idempotent_request"));
     standin.forget_keys();
     assert_eq!(post_with_key(&standin, &mail_to("b@b.co"), "k").status, 200);
 }

@@ -15,10 +15,7 @@ fn a_mail_is_taken_and_remembered() {
     assert_eq!(mails[0].body, mail());
     assert_eq!(mails[0].idempotency_key.as_deref(), Some("k1"));
     assert_eq!(mails[0].user_agent, "test/1");
-    assert_eq!(
-        (mails[0].to(), mails[0].subject()),
-        (vec!["ann@mail.dev"], "Hello")
-    );
+    assert_eq!((mails[0].to(), mails[0].subject()), (vec!["ann@mail.dev"], "Hello"));
     standin.clear();
     assert!(standin.mails().is_empty() && standin.requests().is_empty());
 }
@@ -37,10 +34,7 @@ fn connections_are_kept_and_can_be_closed() {
     standin.close_idle_connections();
     assert_eq!(client.rest().unwrap(), b"");
     standin.hang_up_on(1);
-    assert!(matches!(
-        Client::new(&standin.url()).rest().as_deref(),
-        Ok(b"") | Err(_)
-    ));
+    assert!(matches!(Client::new(&standin.url()).rest().as_deref(), Ok(b"") | Err(_)));
     assert_eq!(post(&standin, &mail()).status, 200);
 }
 
@@ -50,17 +44,10 @@ fn chunked_and_expecting_requests_are_read() {
     let mut client = Client::new(&standin.url());
     let body = mail().to_string();
     let (head, tail) = body.split_at(10);
-    let chunks = format!(
-        "{:x}\r\n{head}\r\n{:x}\r\n{tail}\r\n0\r\n\r\n",
-        head.len(),
-        tail.len()
-    );
+    let chunks = format!("{:x}\r\n{head}\r\n{:x}\r\n{tail}\r\n0\r\n\r\n", head.len(), tail.len());
     let text = String::from_utf8(request("POST /emails", &GOOD, &chunks)).unwrap();
     let length = format!("Content-Length: {}", chunks.len());
-    client.send_raw(
-        text.replace(&length, "Transfer-Encoding: chunked")
-            .as_bytes(),
-    );
+    client.send_raw(text.replace(&length, "Transfer-Encoding: chunked").as_bytes());
     assert_eq!(client.answer().status, 200);
     client.send(&[&GOOD[..], &[("Expect", "100-continue")]].concat(), &body);
     let mut go_on = [0; 25];
@@ -93,20 +80,13 @@ fn a_raw_server_does_as_it_is_told() {
     server.release();
     assert_eq!(client.rest().unwrap(), b"SMTP ready\r\n");
     assert_eq!(
-        server
-            .requests()
-            .iter()
-            .map(|exchange| exchange.status)
-            .collect::<Vec<_>>(),
+        server.requests().iter().map(|exchange| exchange.status).collect::<Vec<_>>(),
         [Some(200), None]
     );
 }
 
 #[test]
 fn only_loopback_addresses_are_listened_on() {
-    let everywhere = Options {
-        listen: "0.0.0.0:0".parse().unwrap(),
-        ..Options::default()
-    };
+    let everywhere = Options { listen: "0.0.0.0:0".parse().unwrap(), ..Options::default() };
     assert!(Standin::start(everywhere).is_err());
 }

@@ -1,0 +1,38 @@
+# pg_errand: what can be done here. `make help` lists it.
+PG_CONFIG ?= pg_config
+PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+FEATURES := --no-default-features --features pg$(PG_MAJOR)
+PACKAGE := target/release/pg_errand-pg$(PG_MAJOR)
+T ?=
+
+.PHONY: help setup install package test check bench demo demo-stop docs
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+setup: ## install what is missing to build and test: Debian packages, cargo-pgrx
+	@dev/setup
+
+package: ## build optimized into target/
+	cargo pgrx package --pg-config "$$(command -v $(PG_CONFIG))" $(FEATURES)
+
+install: package ## build optimized and install into the PostgreSQL of PG_CONFIG
+	dev/install "$(PG_CONFIG)" $(PACKAGE)
+
+test: setup ## all tests; T=name runs the matching tests on a real server only
+	dev/test $(T)
+
+check: ## format and lints, warnings denied
+	dev/check
+
+bench: ## throughput, latency and memory, on a private server
+	dev/bench
+
+demo: setup ## a private server that works off examples/comms; shows what happened
+	dev/demo
+
+demo-stop: ## end the server of the demo
+	dev/demo stop
+
+docs: ## rewrite docs/configuration.md from the settings' definitions
+	dev/docs

@@ -1,0 +1,23 @@
+use crate::{processor, provider};
+use pgrx::prelude::*;
+
+#[pg_schema]
+mod tests {
+    use super::*;
+
+    #[pg_test]
+    fn names_are_unique() {
+        let types: Vec<&str> = processor::ALL.iter().map(|processor| processor.task_type()).collect();
+        let names: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
+        for list in [types, names] {
+            assert!(list.iter().all(|name| list.iter().filter(|other| *other == name).count() == 1), "{list:?}");
+        }
+    }
+
+    #[pg_test]
+    fn entries_are_found_by_name() {
+        assert!(processor::ALL.iter().all(|one| processor::find(one.task_type()).is_some()));
+        assert!(provider::ALL.iter().all(|one| provider::find(one.name()).is_some()));
+        assert!(processor::find("pigeon").is_none());
+    }
+}

@@ -1,0 +1,195 @@
+//! What tests that send mails share: a cluster whose workers ask a stand-in, and handlers that leave traces.
+
+use postgres::Client;
+use serde_json::{Value, json};
+use standin::{Options, Standin};
+
+use crate::harness::builder::Builder;
+use crate::harness::cluster::Cluster;
+use crate::harness::queue;
+use crate::harness::wait::eventually;
+
+/// The API key that stand-ins accept.
+pub const KEY: &str = "re_test_key";
+
+/// Handlers. `app.build` and `app.returns` find what to return in the task's payload; the others note what they were
+/// given in `app.seen`.
+const HANDLERS: &str = "
+    create schema app;
+    grant usage on schema app to pg_errand_worker;
+    create table app.seen (seen_id bigint generated always as identity, handler text, payload jsonb);
+    create sequence app.runs;
+    grant usage on sequence app.runs to public;
+
+    create function app.build(_payload jsonb) returns jsonb language sql as $$
+        select jsonb_build_object('status', 'succeeded', 'payload', _payload -> 'mail')
+    $$;
+    create function app.returns(_payload jsonb) returns jsonb language sql as $$
+        select _payload -> 'returned'
+    $$;
+    create function app.raises(_payload jsonb) returns jsonb language plpgsql as $$
+    begin
+        raise exception 'this handler always raises';
+    end
+    $$;
+    create function app.note(_payload jsonb) returns jsonb language sql security definer as $$
+        insert into app.seen (handler, payload) values ('task', _payload) returning '{}'::jsonb
+    $$;
+    create function app.on_success(_payload jsonb) returns jsonb language sql security definer as $$
+        insert into app.seen (handler, payload) values ('success', _payload) returning '{}'::jsonb
+    $$;
+    create function app.on_error(_payload jsonb) returns jsonb language sql security definer as $$
+        insert into app.seen (handler, payload) values ('error', _payload) returning '{}'::jsonb
+    $$;
+    -- waits for whoever holds the advisory lock 1, each run counted before it waits
+    create function app.on_success_waiting(_payload jsonb) returns jsonb language plpgsql security definer as $$
+    begin
+        perform nextval('app.runs');
+        perform pg_advisory_xact_lock(1);
+        return app.on_success(_payload);
+    end
+    $$;
+    create function app.on_success_unserializable_twice(_payload jsonb) returns jsonb
+    language plpgsql security definer as $$
+    begin
+        if nextval('app.runs') < 3 then
+            raise exception 'try again' using errcode = 'serialization_failure';
+        end if;
+        return app.on_success(_payload);
+    end
+    $$;
+";
+
+/// A cluster, a session in its database `postgres`, and the stand-in that its workers ask.
+pub struct Mailing {
+    /// A superuser's session.
+    pub client: Client,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The provider.
+    pub standin: Standin,
+}
+
+impl Mailing {
+    /// With these settings on top of address and key of the provider.
+    #[track_caller]
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        let builder = Cluster::builder().set("pg_errand.resend_api_key", KEY);
+        Self::build(settings.iter().fold(builder, |builder, (name, value)| builder.set(name, value)))
+    }
+
+    /// With a cluster as described; only the address of the provider is added.
+    #[track_caller]
+    pub fn build(builder: Builder) -> Self {
+        let standin = Standin::start(Options::default()).unwrap();
+        let cluster = builder.set("pg_errand.resend_base_url", &standin.url()).start();
+        let mut client = cluster.connect("postgres");
+        prepare(&mut client);
+        Self { client, cluster, standin }
+    }
+
+    /// Enqueues a mail; returns the task's id.
+    #[track_caller]
+    pub fn send(&mut self, to: &str) -> i64 {
+        send(&mut self.client, to)
+    }
+
+    /// Enqueues a mail and waits until its task has succeeded.
+    #[track_caller]
+    pub fn deliver(&mut self, to: &str) -> i64 {
+        let task_id = self.send(to);
+        self.wait(task_id, "succeeded");
+        task_id
+    }
+
+    /// Waits until a task has this status.
+    #[track_caller]
+    pub fn wait(&mut self, task_id: i64, status: &str) {
+        queue::wait_status(&mut self.client, task_id, status);
+    }
+
+    /// Runs a `db_function` task to its end.
+    #[track_caller]
+    pub fn run_function(&mut self, name: &str) -> i64 {
+        let payload = json!({"task_type": "db_function", "db_function": name});
+        let task_id = queue::enqueue(&mut self.client, "db_function", payload);
+        self.wait(task_id, "succeeded");
+        task_id
+    }
+
+    /// The message of a failed task's only error.
+    #[track_caller]
+    pub fn error(&mut self, task_id: i64) -> String {
+        self.wait(task_id, "failed");
+        let mut errors = queue::errors(&mut self.client, task_id);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        errors.remove(0).error_message
+    }
+
+    /// What the handlers of a kind (`task`, `success`, `error`) were given, oldest first.
+    #[track_caller]
+    pub fn seen(&mut self, handler: &str) -> Vec<Value> {
+        let sql = "select payload from app.seen where handler = $1 order by seen_id";
+        self.client.query(sql, &[&handler]).unwrap().iter().map(|row| row.get(0)).collect()
+    }
+
+    /// A number, from a query.
+    #[track_caller]
+    pub fn number(&mut self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+
+    /// Waits until so many answers are kept back.
+    #[track_caller]
+    pub fn wait_held(&self, count: usize) {
+        eventually(&format!("{count} answers are kept back"), || match self.standin.held() {
+            held if held == count => Ok(()),
+            held => Err(held),
+        });
+    }
+
+    /// Waits until so many requests have come.
+    #[track_caller]
+    pub fn wait_requests(&self, count: usize) {
+        eventually(&format!("{count} requests have come"), || match self.standin.requests().len() {
+            seen if seen == count => Ok(()),
+            seen => Err(seen),
+        });
+    }
+
+    /// The process of the only worker.
+    #[track_caller]
+    pub fn worker_pid(&mut self) -> i32 {
+        let workers = queue::workers(&mut self.client);
+        assert_eq!(workers.len(), 1, "{workers:?}");
+        workers[0].pid
+    }
+}
+
+/// Creates the extension and the handlers.
+#[track_caller]
+pub fn prepare(client: &mut Client) {
+    queue::install(client);
+    client.batch_execute(HANDLERS).unwrap();
+}
+
+/// What a `before_handler` returns for a mail.
+pub fn mail(to: &str) -> Value {
+    json!({
+        "message_id": 7, "from_address": "sender@mail.test", "to_address": to, "subject": "Hello", "html": "<p>Hello</p>",
+    })
+}
+
+/// The payload of a task that sends this mail.
+pub fn task(mail: &Value) -> Value {
+    json!({
+        "task_type": "email", "before_handler": "app.build", "success_handler": "app.on_success",
+        "error_handler": "app.on_error", "mail": mail,
+    })
+}
+
+/// Enqueues a mail; returns the task's id.
+#[track_caller]
+pub fn send(client: &mut Client, to: &str) -> i64 {
+    queue::enqueue(client, "email", task(&mail(to)))
+}

@@ -20,10 +20,10 @@
 \endif
 
 \echo
-\echo '== Policy: short delays, so that the demo ends in half a minute =='
+\echo '== Policy: short delays, so that the demo ends in seconds =='
 update comms.policy
 set max_attempts = 3,
-    base_delay = '2 seconds',
+    base_delay = '1 second',
     max_delay = '1 minute',
     outcome_grace = '5 seconds';
 
@@ -47,14 +47,14 @@ select
     comms.send_email(:'demo_from', :'demo_to', 'Hello again', '<p>Sent by the database, too.</p>')
 union all
 select
-    'e-mail, in 10 seconds',
+    'e-mail, in 3 seconds',
     'delivered, later',
     comms.send_email(
         :'demo_from',
         :'demo_to',
         'Hello, later',
         '<p>Not before its time.</p>',
-        now() + interval '10 seconds'
+        now() + interval '3 seconds'
     )
 union all
 select
@@ -68,9 +68,9 @@ select
     comms.send_sms('+4915112345678', 'Sent by the database.')
 union all
 select
-    'SMS, in 5 seconds',
+    'SMS, in 2 seconds',
     'delivered, later',
-    comms.send_sms('+4915112345679', 'Not before its time.', now() + interval '5 seconds');
+    comms.send_sms('+4915112345679', 'Not before its time.', now() + interval '2 seconds');
 
 commit;
 
@@ -106,4 +106,4 @@ select
     queues.enqueue('email', '{"task_type": "email", "success_handler": "comms.record_email_success"}');
 
 \echo
-\echo 'Now run show.sql, a few times. not-an-address is tried at once, after 2 and after 6 seconds, then given up.'
+\echo 'Now run show.sql, a few times. not-an-address is tried at once, after 1 and after 3 seconds, then given up.'

@@ -1,0 +1,2 @@
+set synchronous_commit = off;
+insert into bench.reference (payload) values ('{"db_function": "bench.nothing"}');

@@ -1,3 +1,6 @@
+-- Names in this script that are not qualified mean PostgreSQL's own.
+set local search_path = pg_catalog, pg_temp;
+
 -- Refuses to install over objects that are somebody else's.
 do $$
 begin

@@ -5,7 +5,8 @@ strict
 language c
 as 'MODULE_PATHNAME', 'cancel_running_wrapper';
 
--- Tells the worker _owner to give up the call of this task; false if that worker is gone.
+-- Tells the worker _owner to give up the call of this task; false if that worker is gone, null if it
+-- has too much to give up already.
 create function queues.cancel_call(_owner bigint, _task_id bigint)
 returns boolean
 strict
@@ -25,6 +26,7 @@ declare
     _finished boolean;
     _calling boolean;
     _owner bigint;
+    _told boolean;
 begin
     loop
         select t.finished_at is not null, t.calling, c.owner
@@ -37,8 +39,15 @@ begin
             return false;
         end if;
 
-        if _calling and queues.cancel_call(_owner, _task_id) then
-            return true;
+        if _calling then
+            _told := queues.cancel_call(_owner, _task_id);
+            if _told then
+                return true;
+            end if;
+            if _told is null then
+                perform pg_sleep(0.002);
+                continue;
+            end if;
         end if;
 
         -- The row is free: nobody runs it.

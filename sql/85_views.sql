@@ -12,7 +12,8 @@ create function internal.worker_state(
     out in_flight integer,
     out succeeded bigint,
     out failed bigint,
-    out started_at timestamptz
+    out started_at timestamptz,
+    out recent bigint[]
 )
 returns setof record
 stable
@@ -40,6 +41,23 @@ comment on view queues.worker is 'A row per live worker process of this database
 
 -- A row per task with its status as of now.
 create view queues.task_status as
+with workers as materialized (
+    select w.owner, w.task_id, w.busy_since, w.recent
+    from internal.worker_state() w
+),
+-- The workers are asked after the snapshot was taken: a task that they have had since, and that the
+-- snapshot shows as unfinished, was running.
+running as (
+    select r.task_id, max(r.busy_since) as busy_since
+    from (
+        select w.task_id, w.busy_since
+        from workers w
+        union all
+        select unnest(w.recent), null
+        from workers w
+    ) r
+    group by r.task_id
+)
 select
     t.task_id,
     t.task_type,
@@ -65,15 +83,11 @@ select
     ) as last_error,
     t.outcome
 from queues.task t
-left join (
-    select w.task_id, w.busy_since
-    from internal.worker_state() w
-    where w.task_id is not null
-) running on running.task_id = t.task_id and t.finished_at is null
+left join running on running.task_id = t.task_id and t.finished_at is null
 left join (
     select c.task_id
     from queues.call c
-    join internal.worker_state() w on w.owner = c.owner
+    join workers w on w.owner = c.owner
     where c.request is not null
 ) calling on calling.task_id = t.task_id and t.calling;
 

@@ -73,20 +73,24 @@ fn cancel_running(task_id: i64) -> bool {
     })
 }
 
-/// `queues.cancel_call(bigint, bigint)`.
+/// `queues.cancel_call(bigint, bigint)`: null while too many cancels are waiting for that worker.
 #[pg_extern(sql = false)]
-fn cancel_call(owner: i64, task_id: i64) -> bool {
+fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     if !shmem::available() {
-        return false;
+        return Some(false);
     }
-    match shmem::write(|shared| shared.cancel_call(owner, task_id)) {
-        Some(true) => true,
-        None => false,
-        Some(false) => refuse(
+    let marked = shmem::write(|shared| shared.cancel_call(owner, task_id));
+    if marked == Some(false) && worker::is_me(owner) {
+        refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-            "too many cancels are waiting for the worker of this task".into(),
-            "Try again in a moment.".into(),
-        ),
+            "a handler cannot cancel so many calls of its own worker".into(),
+            format!("Cancel at most {} in one task.", crate::shared::MAX_CANCELS),
+        );
+    }
+    match marked {
+        Some(true) => Some(true),
+        Some(false) => None,
+        None => Some(false),
     }
 }
 
@@ -108,6 +112,7 @@ fn worker_state() -> TableIterator<
         name!(succeeded, i64),
         name!(failed, i64),
         name!(started_at, Option<TimestampWithTimeZone>),
+        name!(recent, Vec<i64>),
     ),
 > {
     if !["worker", "task_status"].iter().any(|view| may_read(view)) {
@@ -138,6 +143,7 @@ fn worker_state() -> TableIterator<
             slot.succeeded as i64,
             slot.failed as i64,
             timestamp(slot.started_at),
+            slot.recent.into_iter().filter(|id| *id != 0).collect(),
         )
     }))
 }

@@ -17,6 +17,9 @@ static MISSING_GRANTS: Statement = Statement::new(
     &[pg_sys::BuiltinOid::TEXTOID, pg_sys::BuiltinOid::TEXTARRAYOID],
 );
 
+static SIMILAR_FUNCTIONS: Statement =
+    Statement::new(include_str!("../sql/runtime/similar_functions.sql"), &[pg_sys::BuiltinOid::TEXTARRAYOID]);
+
 /// Why a task's run stops without an end: its transaction is rolled back.
 pub enum Stop {
     /// A serialization failure or deadlock: the whole task is to be run again.
@@ -76,6 +79,10 @@ impl Handlers {
         activity::running(&format!("{what} (task {})", call.task_id));
         slot.set_handler(call.name);
         interrupt::forget_cancel();
+        // A cancel that came before this point has been forgotten as a signal, not as a mark.
+        if slot.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
 
         let limit = config::HANDLER_TIMEOUT.duration();
         let result = transaction::savepoint(|| {
@@ -128,19 +135,31 @@ impl Handlers {
                 config::HANDLER_TIMEOUT.duration().as_millis()
             );
         }
-        let grants = (error.sqlstate == "42501").then(|| self.missing_grants(call.name)).flatten();
-        if let Some(grants) = grants {
-            error.message = format!("{}; to allow it, run: {grants}", error.message);
-            error.hint.get_or_insert(grants);
+        match error.sqlstate.as_str() {
+            "42501" => {
+                if let Some(grants) = self.advice(&MISSING_GRANTS, call.name, true) {
+                    error.message = format!("{}; to allow it, run: {grants}", error.message);
+                    error.hint.get_or_insert(grants);
+                }
+            }
+            "42883" => {
+                if let Some(similar) = self.advice(&SIMILAR_FUNCTIONS, call.name, false) {
+                    error.hint = Some(format!("A handler takes one jsonb argument. There is: {similar}."));
+                }
+            }
+            _ => {}
         }
         Failure::caught(what, error).of_handler(call.name)
     }
 
-    /// The statements that would give the role what it lacks to call `name`.
-    fn missing_grants(&self, name: &str) -> Option<String> {
+    /// What one of our statements finds out about the function `name`, for a message. Whatever goes
+    /// wrong here, the error at hand is the one that counts.
+    fn advice(&self, statement: &Statement, name: &str, for_role: bool) -> Option<String> {
         let found = transaction::savepoint(|| {
-            let args: [Arg; 2] = [self.role.as_str().into_datum(), ident::parse(name).into_datum()];
-            session::as_owner(self.owner, || MISSING_GRANTS.row(&args, |row| row.get::<String>(1)))
+            let parts = ident::parse(name).into_datum();
+            let args: Vec<Arg> =
+                if for_role { vec![self.role.as_str().into_datum(), parts] } else { vec![parts] };
+            session::as_owner(self.owner, || statement.row(&args, |row| row.get::<String>(1)))
         });
         found.ok().flatten().flatten()
     }

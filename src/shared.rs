@@ -14,7 +14,9 @@ pub const MAX_SLOTS: usize = 128;
 /// Databases with the extension that can be known at once.
 pub const MAX_DATABASES: usize = 1024;
 /// Cancels that can wait for one worker.
-pub const MAX_CANCELS: usize = 16;
+pub const MAX_CANCELS: usize = 64;
+/// Tasks that a worker is remembered to have had last.
+pub const MAX_RECENT: usize = 64;
 /// A time that never comes.
 pub const NEVER: i64 = i64::MAX;
 
@@ -82,6 +84,18 @@ pub enum SlotState {
     Leaving,
 }
 
+/// How a worker is done with the task at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Over {
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// Its provider is being asked.
+    Calling,
+    /// It is to be run again.
+    GivenBack,
+}
+
 /// A worker process.
 #[derive(Clone, Copy)]
 pub struct Slot {
@@ -93,8 +107,10 @@ pub struct Slot {
     pub role: Oid,
     /// N of `pg_errand worker N`.
     pub number: u32,
-    /// The settings of database and role it was started with.
+    /// What it was started with, see `Desired::settings` …
     pub settings: u64,
+    /// … and `Database::settings`.
+    pub stored_settings: u64,
     pub pid: i32,
     pub latch: LatchRef,
     /// Its identity in `queues.call.owner`.
@@ -114,6 +130,10 @@ pub struct Slot {
     pub cancelled: bool,
     /// The task at hand is past the point where it could be cancelled.
     pub closing: bool,
+    /// Tasks that have just ended or gone on to their provider call; a reader whose snapshot is
+    /// older sees them as they were before. Written round.
+    pub recent: [i64; MAX_RECENT],
+    pub next_recent: usize,
     /// Tasks whose provider calls were cancelled; 0: free.
     pub cancels: [i64; MAX_CANCELS],
 }
@@ -195,6 +215,7 @@ impl Slot {
         role: Oid::INVALID,
         number: 0,
         settings: 0,
+        stored_settings: 0,
         pid: 0,
         latch: LatchRef::NONE,
         owner: 0,
@@ -209,6 +230,8 @@ impl Slot {
         failed: 0,
         cancelled: false,
         closing: false,
+        recent: [0; MAX_RECENT],
+        next_recent: 0,
         cancels: [0; MAX_CANCELS],
     };
 
@@ -219,6 +242,17 @@ impl Slot {
 
     pub fn is_busy(&self) -> bool {
         self.task_id != 0 || self.in_flight > 0
+    }
+
+    /// The task at hand is over, for now or for good.
+    pub fn end(&mut self, how: Over) {
+        if how != Over::GivenBack {
+            self.recent[self.next_recent] = self.task_id;
+            self.next_recent = (self.next_recent + 1) % MAX_RECENT;
+        }
+        self.task_id = 0;
+        self.succeeded += u64::from(how == Over::Succeeded);
+        self.failed += u64::from(how == Over::Failed);
     }
 }
 
@@ -303,8 +337,9 @@ impl Shared {
     }
 
     /// A worker found nothing to do. True: it may wait (until `next_due`); false: something was
-    /// announced since it read `announced`, so it has to look again.
-    pub fn settle(&mut self, slot: usize, announced: u64, next_due: i64) -> bool {
+    /// announced since it read `announced`, so it has to look again. `nothing_prepared`: it saw no
+    /// prepared transaction either.
+    pub fn settle(&mut self, slot: usize, announced: u64, next_due: i64, nothing_prepared: bool) -> bool {
         let oid = self.slots[slot].database;
         let Some(database) = self.database(oid) else { return true };
         if database.announced != announced {
@@ -312,6 +347,7 @@ impl Shared {
         }
         database.next_due = next_due;
         database.hungry = false;
+        database.unannounced &= !nothing_prepared;
         database.failures = 0;
         self.slots[slot].state = SlotState::Idle;
         true
@@ -486,9 +522,9 @@ mod tests {
         let mut shared = shared_with(&[SlotState::Working]);
         let seen = shared.database(DATABASE).unwrap().announced;
         shared.announce(DATABASE, 1, 50, 10);
-        assert!(!shared.settle(0, seen, NEVER));
+        assert!(!shared.settle(0, seen, NEVER, true));
         assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
-        assert!(shared.settle(0, seen + 1, 50));
+        assert!(shared.settle(0, seen + 1, 50, true));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! HTTP, by `ureq`.
 
 use crate::provider::{Credential, HttpRequest, Reply};
-use std::time::Duration;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 use ureq::http;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector};
 
 /// Answers larger than this (in bytes) are refused.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -13,6 +16,28 @@ const MAX_ANSWER_HEADERS: usize = 64 * 1024;
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 /// Connections kept for the next call, as many as calls can be in flight.
 const MAX_IDLE_CONNECTIONS: usize = 1024;
+
+thread_local! {
+    /// Whether this thread has connected anew since it last looked.
+    static CONNECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes in [`CONNECTED`] when no kept-alive connection could be used.
+#[derive(Debug)]
+struct NotingConnector(DefaultConnector);
+
+impl Connector for NotingConnector {
+    type Out = <DefaultConnector as Connector>::Out;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<()>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        CONNECTED.set(true);
+        self.0.connect(details, chained)
+    }
+}
 
 /// Sends requests; keeps connections alive between them.
 #[derive(Clone)]
@@ -31,19 +56,41 @@ impl Agent {
             .max_idle_connections(MAX_IDLE_CONNECTIONS)
             .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
             .build();
-        Agent(config.new_agent())
+        let connector = NotingConnector(DefaultConnector::default());
+        Agent(ureq::Agent::with_parts(config, connector, DefaultResolver::default()))
     }
 
-    /// Sends `request` and reads the whole answer.
+    /// Sends `request` and reads the whole answer. A kept-alive connection that turns out to be dead
+    /// is replaced once.
     ///
     /// # Errors
-    /// Why there is no answer; credentials may occur in the text.
+    /// Why there is no answer.
     pub fn send(
         &self,
         request: &HttpRequest,
         credentials: &[Credential],
         timeout: Duration,
-    ) -> Result<Reply, String> {
+    ) -> Result<Reply, Problem> {
+        let start = Instant::now();
+        CONNECTED.set(false);
+        let mut answer = self.open(request, credentials, timeout);
+        if matches!(&answer, Err(error) if is_broken(error)) && !CONNECTED.get() {
+            answer = self.open(request, credentials, timeout.saturating_sub(start.elapsed()));
+        }
+        let problem = |error| Problem { error, host: host(&request.url) };
+        let mut answer = answer.map_err(problem)?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(problem)?;
+        Ok(Reply { status, body })
+    }
+
+    /// Sends the request and reads the head of the answer.
+    fn open(
+        &self,
+        request: &HttpRequest,
+        credentials: &[Credential],
+        timeout: Duration,
+    ) -> Result<http::Response<ureq::Body>, ureq::Error> {
         let mut builder = http::Request::builder().method(request.method.as_str()).uri(&request.url);
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
@@ -51,38 +98,47 @@ impl Agent {
         for credential in credentials {
             builder = builder.header(credential.header, &credential.value);
         }
-        let message = builder.body(request.body.clone()).map_err(|error| error.to_string())?;
         let message = self
             .0
-            .configure_request(message)
+            .configure_request(builder.body(request.body.clone())?)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(MAX_CONNECT_TIME)))
             .build();
-        let mut answer = self.0.run(message).map_err(|error| explain(&error, &request.url, timeout))?;
-        let status = answer.status().as_u16();
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER)
-            .read_to_vec()
-            .map_err(|error| explain(&error, &request.url, timeout))?;
-        Ok(Reply { status, body })
+        self.0.run(message)
     }
 }
 
-/// An error as a person wants to read it, with the host it is about.
-fn explain(error: &ureq::Error, url: &str, timeout: Duration) -> String {
+/// True if the connection ended before an answer began.
+fn is_broken(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error, ureq::Error::Io(error)
+        if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+}
+
+fn host(url: &str) -> String {
     let host = url.parse::<http::Uri>().ok();
-    let host = host.as_ref().and_then(|uri| uri.authority()).map_or("the provider", |a| a.as_str());
-    match error {
-        ureq::Error::Timeout(phase) => {
-            format!("no answer from {host} within {} ms ({phase})", timeout.as_millis())
+    host.as_ref().and_then(|uri| uri.authority()).map_or("the provider".into(), |name| name.to_string())
+}
+
+/// Why there is no answer.
+pub struct Problem {
+    error: ureq::Error,
+    host: String,
+}
+
+impl Problem {
+    /// The reason as a person wants to read it; credentials may occur in it. `timeout` is that of
+    /// the whole call.
+    pub fn explain(&self, timeout: Duration) -> String {
+        let host = &self.host;
+        match &self.error {
+            ureq::Error::Timeout(_) => format!("no answer from {host} within {} ms", timeout.as_millis()),
+            ureq::Error::HostNotFound => format!("no such host: {host}"),
+            ureq::Error::ConnectionFailed => format!("could not connect to {host}"),
+            ureq::Error::BodyExceedsLimit(limit) => {
+                format!("the answer of {host} is larger than {limit} bytes")
+            }
+            other => format!("the call to {host} failed: {other}"),
         }
-        ureq::Error::HostNotFound => format!("no such host: {host}"),
-        ureq::Error::ConnectionFailed => format!("could not connect to {host}"),
-        ureq::Error::BodyExceedsLimit(limit) => {
-            format!("the answer of {host} is larger than {limit} bytes")
-        }
-        other => format!("the call to {host} failed: {other}"),
     }
 }

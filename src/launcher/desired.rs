@@ -28,6 +28,8 @@ pub struct Desired {
     pub role: Oid,
     /// Differs when workers have to be started anew to see their settings.
     pub settings: u64,
+    /// `Database::settings`, which is part of it.
+    pub stored_settings: u64,
     /// Why no worker can connect, and what to do about it.
     pub hindrance: Option<(String, String)>,
 }
@@ -90,6 +92,7 @@ impl Catalogs {
             concurrency: entry.concurrency.map_or(config::CONCURRENCY.get() as usize, |n| n as usize),
             role: role_oid,
             settings: hasher.finish(),
+            stored_settings: entry.settings,
             hindrance: self.hindrance(row, &name, role.as_ref()),
         })
     }

@@ -14,6 +14,7 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
     let (slot, generation) = shmem::write(|shared| {
         let slot = shared.allocate(desired.oid, desired.settings, now)?;
         shared.slots[slot].role = desired.role;
+        shared.slots[slot].stored_settings = desired.stored_settings;
         Some((slot, shared.slots[slot].generation))
     })?;
     let handle = bgworker::start(&bgworker::Registration {

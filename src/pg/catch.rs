@@ -4,25 +4,33 @@ use crate::error::PgError;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgTryBuilder, pg_sys};
 use std::ffi::CStr;
-use std::os::raw::c_void;
+use std::os::raw::{c_char, c_void};
 use std::panic::AssertUnwindSafe;
 
 /// Runs `body`; an ERROR raised in it (or a Rust panic) comes back as a [`PgError`].
 ///
 /// As with PG_CATCH the caller has to end the transaction or subtransaction in which it happened.
 pub fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
-    let frame = ContextFrame::push();
+    let frame = ErrorFrame::push();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body())))
-        .catch_others(|caught| Err(from_caught(caught)))
-        .catch_rust_panic(|caught| Err(from_caught(caught)))
+        .catch_others(|caught| Err(caught))
+        .catch_rust_panic(|caught| Err(caught))
         .execute();
-    let context = frame.pop();
-    result.map_err(|error| PgError { context: context.filter(|text| !text.is_empty()), ..error })
+    let kept = frame.pop();
+    result.map_err(|caught| from_caught(caught, kept))
 }
 
-fn from_caught(caught: CaughtError) -> PgError {
+fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {
     match caught {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => from_report(&report),
+        CaughtError::PostgresError(report) => {
+            let error = from_report(&report);
+            // Kept of the same error, and not of one that was caught on the way here.
+            match kept.filter(|kept| kept.message == error.message) {
+                Some(kept) => PgError { sqlstate: kept.sqlstate, context: kept.context, ..error },
+                None => error,
+            }
+        }
+        CaughtError::ErrorReport(report) => from_report(&report),
         CaughtError::RustPanic { ereport, .. } => from_report(&ereport),
     }
 }
@@ -42,26 +50,34 @@ fn sqlstate_text(packed: i32) -> String {
     (0..5).map(|i| char::from(((packed >> (6 * i)) & 0x3f) as u8 + b'0')).collect()
 }
 
-/// The outermost entry of the error context stack. It is called last, when the CONTEXT text of an
-/// error is complete, and keeps it: a caught error carries none across pgrx's boundary.
-struct ContextFrame {
-    callback: pg_sys::ErrorContextCallback,
-    below: *mut pg_sys::ErrorContextCallback,
+/// What a caught error does not carry across pgrx's boundary: its CONTEXT, and a SQLSTATE that is
+/// not among PostgreSQL's own.
+struct Kept {
+    sqlstate: String,
+    message: String,
     context: Option<String>,
 }
 
-impl ContextFrame {
+/// The outermost entry of the error context stack. It is called last, when the CONTEXT text of an
+/// error is complete.
+struct ErrorFrame {
+    callback: pg_sys::ErrorContextCallback,
+    below: *mut pg_sys::ErrorContextCallback,
+    kept: Option<Kept>,
+}
+
+impl ErrorFrame {
     fn push() -> Box<Self> {
-        let mut frame = Box::new(ContextFrame {
+        let mut frame = Box::new(ErrorFrame {
             callback: pg_sys::ErrorContextCallback {
                 previous: std::ptr::null_mut(),
-                callback: Some(keep_context),
+                callback: Some(keep),
                 arg: std::ptr::null_mut(),
             },
             below: std::ptr::null_mut(),
-            context: None,
+            kept: None,
         });
-        frame.callback.arg = (&raw mut frame.context).cast::<c_void>();
+        frame.callback.arg = (&raw mut frame.kept).cast::<c_void>();
         // SAFETY: main thread; the box outlives its place on the stack, see `pop`.
         unsafe {
             frame.below = pg_sys::error_context_stack;
@@ -71,26 +87,34 @@ impl ContextFrame {
         frame
     }
 
-    fn pop(self: Box<Self>) -> Option<String> {
+    fn pop(self: Box<Self>) -> Option<Kept> {
         // SAFETY: main thread; restores what `push` found.
         unsafe { pg_sys::error_context_stack = self.below };
-        self.context
+        self.kept
     }
 }
 
-/// Called by errfinish for every message; keeps the context of errors.
-unsafe extern "C-unwind" fn keep_context(arg: *mut c_void) {
-    // SAFETY: `arg` points to the `context` of a live frame (it is unlinked before it is freed);
+/// Called by errfinish for every message; keeps those of errors.
+unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
+    // SAFETY: `arg` points to the `kept` of a live frame (it is unlinked before it is freed);
     // CopyErrorData must not run in ErrorContext, where errfinish calls us.
     unsafe {
-        let place = &mut *arg.cast::<Option<String>>();
+        let place = &mut *arg.cast::<Option<Kept>>();
         let previous = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let data = pg_sys::CopyErrorData();
         if (*data).elevel >= pgrx::PgLogLevel::ERROR as i32 {
-            *place = (!(*data).context.is_null())
-                .then(|| CStr::from_ptr((*data).context).to_string_lossy().into_owned());
+            *place = Some(Kept {
+                sqlstate: sqlstate_text((*data).sqlerrcode),
+                message: text((*data).message).unwrap_or_default(),
+                context: text((*data).context),
+            });
         }
         pg_sys::FreeErrorData(data);
         pg_sys::MemoryContextSwitchTo(previous);
     }
+}
+
+unsafe fn text(text: *const c_char) -> Option<String> {
+    // SAFETY: null or terminated, as the fields of ErrorData are.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

@@ -3,6 +3,7 @@
 use super::{backend, catalog};
 use pgrx::pg_sys;
 use std::ffi::CStr;
+use std::os::raw::c_char;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// What a command means for workers.
@@ -19,7 +20,7 @@ pub enum Notice {
 
 type Hook = unsafe extern "C-unwind" fn(
     *mut pg_sys::PlannedStmt,
-    *const std::os::raw::c_char,
+    *const c_char,
     bool,
     pg_sys::ProcessUtilityContext::Type,
     pg_sys::ParamListInfo,
@@ -43,11 +44,26 @@ pub fn observe(observer: fn(Notice)) {
     }
 }
 
-#[pgrx::pg_guard]
+unsafe extern "C-unwind" {
+    // tcop/utility.h, without pgrx's error boundary
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// The hook. An error of the command itself passes through it untouched: nothing in this frame
+/// needs to be dropped, and no boundary turns the error into a panic and back.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn on_command(
     statement: *mut pg_sys::PlannedStmt,
-    text: *const std::os::raw::c_char,
+    text: *const c_char,
     read_only_tree: bool,
     context: pg_sys::ProcessUtilityContext::Type,
     params: pg_sys::ParamListInfo,
@@ -55,34 +71,24 @@ unsafe extern "C-unwind" fn on_command(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: `statement` is a utility statement; the observer was stored as this very type.
-    let observer = unsafe {
-        let observer = OBSERVER.load(Relaxed);
-        (!observer.is_null()).then(|| std::mem::transmute::<*mut (), fn(Notice)>(observer))
-    };
-    // SAFETY: the parse tree of a utility statement lives through the call.
-    if let (Some(observer), Some(notice)) = (observer, unsafe { notice_of((*statement).utilityStmt) }) {
-        observer(notice);
-    }
-    // SAFETY: calls on with the same arguments, through the boundary that turns errors into panics.
+    // SAFETY: calls on with the same arguments, to the hook that was there or to the default.
     unsafe {
+        tell_observer((*statement).utilityStmt);
         let next = NEXT.load(Relaxed);
-        if next.is_null() {
-            pg_sys::standard_ProcessUtility(
-                statement,
-                text,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                destination,
-                completion,
-            );
-        } else {
-            let next = std::mem::transmute::<*mut (), Hook>(next);
-            pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                next(statement, text, read_only_tree, context, params, environment, destination, completion)
-            });
+        let next: Hook =
+            if next.is_null() { standard_ProcessUtility } else { std::mem::transmute::<*mut (), Hook>(next) };
+        next(statement, text, read_only_tree, context, params, environment, destination, completion);
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn tell_observer(node: *mut pg_sys::Node) {
+    // SAFETY: the parse tree of a utility statement lives through the call; the observer was stored
+    // as this very type.
+    unsafe {
+        let observer = OBSERVER.load(Relaxed);
+        if let (false, Some(notice)) = (observer.is_null(), notice_of(node)) {
+            std::mem::transmute::<*mut (), fn(Notice)>(observer)(notice);
         }
     }
 }
@@ -137,12 +143,12 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
     }
 }
 
-unsafe fn is_ours(name: *const std::os::raw::c_char) -> bool {
+unsafe fn is_ours(name: *const c_char) -> bool {
     // SAFETY: a terminated string of the parse tree.
     unsafe { !name.is_null() && CStr::from_ptr(name) == c"pg_errand" }
 }
 
-unsafe fn clear_owned(name: *const std::os::raw::c_char) -> Option<Notice> {
+unsafe fn clear_owned(name: *const c_char) -> Option<Notice> {
     // SAFETY: as above.
     let oid = catalog::database_oid(unsafe { CStr::from_ptr(name) })?;
     catalog::owns_database(oid).then_some(Notice::Clear(oid))
@@ -150,25 +156,25 @@ unsafe fn clear_owned(name: *const std::os::raw::c_char) -> Option<Notice> {
 
 /// The source of CREATE DATABASE: its owner may copy it (and anybody a template, whose workers
 /// don't exist).
-unsafe fn clear_template(name: *const std::os::raw::c_char) -> Option<Notice> {
+unsafe fn clear_template(name: *const c_char) -> Option<Notice> {
     // SAFETY: as above.
     unsafe { clear_owned(name) }.or(Some(Notice::Changes))
 }
 
-unsafe fn names(list: *mut pg_sys::List) -> impl Iterator<Item = *const std::os::raw::c_char> {
+unsafe fn names(list: *mut pg_sys::List) -> impl Iterator<Item = *const c_char> {
     // SAFETY: DROP EXTENSION lists its names as String nodes.
     let length = unsafe { if list.is_null() { 0 } else { (*list).length } };
     (0..length).map(move |i| unsafe { string_of(pg_sys::list_nth(list, i).cast()) })
 }
 
 #[cfg(feature = "pg14")]
-unsafe fn string_of(node: *mut pg_sys::Value) -> *const std::os::raw::c_char {
+unsafe fn string_of(node: *mut pg_sys::Value) -> *const c_char {
     // SAFETY: a String node.
     unsafe { (*node).val.str_ }
 }
 
 #[cfg(not(feature = "pg14"))]
-unsafe fn string_of(node: *mut pg_sys::String) -> *const std::os::raw::c_char {
+unsafe fn string_of(node: *mut pg_sys::String) -> *const c_char {
     // SAFETY: a String node.
     unsafe { (*node).sval }
 }

@@ -3,12 +3,13 @@
 
 use super::task::Brief;
 use super::{Worker, claim, process, record};
-use crate::call::{Job, Outcome, Pool};
+use crate::call::{Job, Outcome, Pool, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
 use crate::pg::{log, thread, transaction};
 use crate::provider::{self, Prepared, Provider, Request};
+use crate::shared::Over;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -164,7 +165,7 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
 }
 
 fn repeat_later(worker: &mut Worker, task_id: i64) {
-    worker.slot.end(None);
+    worker.slot.end(Over::GivenBack);
     if let Some(answered) = worker.calls.answered.iter_mut().find(|a| a.task_id == task_id) {
         answered.repeats += 1;
         answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
@@ -185,7 +186,7 @@ fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
         transaction::commit_after(|| record::cancel(worker, task_id, None))?;
         log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
     }
-    worker.slot.end(None);
+    worker.slot.end(Over::GivenBack);
     Ok(())
 }
 
@@ -236,9 +237,14 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
 /// What a call came to: the provider's answer, or a reason that names the provider.
 fn interpret(outcome: &Outcome) -> Result<Value, String> {
     let named = |reason: String| format!("{}: {reason}", outcome.provider.name());
-    let result = outcome.reply.clone().and_then(|reply| outcome.provider.answer(&reply)).map_err(named);
+    let result = outcome
+        .reply
+        .clone()
+        .and_then(|reply| outcome.provider.answer(&reply))
+        .map(|answer| redact::value(answer, &outcome.credentials))
+        .map_err(|reason| named(redact::text(&reason, &outcome.credentials)));
     log::event(
-        LogLevel::Debug,
+        LogLevel::Info,
         format!(
             "call ended task_id={} provider={} ok={} duration_ms={}",
             outcome.task_id,

@@ -15,9 +15,10 @@ use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, spi, timeout};
+use crate::shared::Over;
 use pgrx::pg_sys;
 use process::Step;
-use slot::MySlot;
+use slot::{MySlot, Settings};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use task::{Brief, Task};
@@ -26,6 +27,14 @@ use task::{Brief, Task};
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
 /// Statistics are reported at least so often while a worker is busy.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Stored settings are waited for at most so long, if they cannot be read …
+const MAX_UNSURE: Duration = Duration::from_secs(1);
+/// … and looked for so often.
+const SETTINGS_LOOK: Duration = Duration::from_millis(2);
+
+/// A worker that waits for its last answers looks around so often.
+const RETIRED_LOOK: Duration = Duration::from_secs(1);
 
 static EXTENSION: spi::Statement = spi::Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
 
@@ -42,6 +51,8 @@ pub struct Worker {
     looked_for_orphans: bool,
     idle_since: Instant,
     reported_at: Instant,
+    /// Since when stored settings may have changed.
+    unsure_since: Option<Instant>,
 }
 
 /// What came of trying to run a task.
@@ -76,6 +87,11 @@ pub fn main(slot: usize) -> ! {
             Err(error) => worker.recover(&error),
         }
     }
+}
+
+/// True in the process of the worker `owner`.
+pub fn is_me(owner: i64) -> bool {
+    ATTACHED.get().is_some_and(|slot| slot.owner == owner)
 }
 
 #[pgrx::pg_guard]
@@ -143,6 +159,7 @@ impl Worker {
             looked_for_orphans: false,
             idle_since: Instant::now(),
             reported_at: Instant::now(),
+            unsure_since: None,
         })
     }
 
@@ -154,11 +171,12 @@ impl Worker {
         if retiring && self.calls.len() == 0 {
             return Ok(false);
         }
+        let may_claim = !retiring && self.has_current_settings();
         let announced = self.slot.database(|database| database.announced).unwrap_or_default();
         let mut busy = calls::cancel_calls(self)?;
         busy |= calls::store_answers(self)?;
         busy |= calls::finish_answered(self)?;
-        if !retiring {
+        if may_claim {
             busy |= calls::take_over(self)?;
             busy |= self.run_next()?;
         }
@@ -167,10 +185,33 @@ impl Worker {
             self.report_statistics(false);
             return Ok(true);
         }
+        if !may_claim {
+            self.wait_without_claiming(if retiring { RETIRED_LOOK } else { SETTINGS_LOOK });
+            return Ok(true);
+        }
         if retention::step(self)? {
             return Ok(true);
         }
         self.rest(announced)
+    }
+
+    /// False while stored settings have changed, or may have: the next task is not to see old ones.
+    /// A worker with old ones leaves.
+    fn has_current_settings(&mut self) -> bool {
+        match self.slot.settings() {
+            Settings::Same => {
+                self.unsure_since = None;
+                true
+            }
+            Settings::Changed => {
+                self.slot.retire();
+                false
+            }
+            Settings::Unknown => {
+                let since = *self.unsure_since.get_or_insert_with(Instant::now);
+                since.elapsed() > MAX_UNSURE
+            }
+        }
     }
 
     /// Claims the next ready task and runs its first step.
@@ -195,14 +236,14 @@ impl Worker {
             Ran::Ended(brief, end) => self.end(Some((brief, end))),
             Ran::Calling(brief, prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
-                self.slot.end(None);
+                self.slot.end(Over::Calling);
                 self.calls.send(brief.id, prepared);
                 self.slot.set_in_flight(self.calls.len());
             }
             Ran::Stopped(brief, Stop::Cancelled) => {
                 transaction::commit_after(|| record::cancel(self, brief.id, Some(brief.started_at)))?;
                 log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
-                self.slot.end(None);
+                self.slot.end(Over::Cancelled);
             }
             Ran::Stopped(brief, Stop::Repeat) => self.repeat(&brief)?,
         }
@@ -260,7 +301,7 @@ impl Worker {
     fn repeat(&mut self, brief: &Brief) -> Result<(), PgError> {
         transaction::commit_after(|| record::repeat(self, brief))?;
         log::event(LogLevel::Info, format!("task repeated task_id={} attempt={}", brief.id, brief.attempt));
-        self.slot.end(None);
+        self.slot.end(Over::GivenBack);
         Ok(())
     }
 
@@ -278,7 +319,11 @@ impl Worker {
 
     /// The task at hand is over and committed.
     fn end(&mut self, ended: Option<(Brief, process::End)>) {
-        self.slot.end(ended.as_ref().map(|(_, end)| end.succeeded));
+        self.slot.end(match &ended {
+            Some((_, end)) if end.succeeded => Over::Succeeded,
+            Some(_) => Over::Failed,
+            None => Over::GivenBack,
+        });
         self.slot.set_in_flight(self.calls.len());
         if let Some((brief, end)) = ended {
             record::log_end(&brief, &end);
@@ -289,15 +334,21 @@ impl Worker {
     fn rest(&mut self, announced: u64) -> Result<bool, PgError> {
         self.slot.set_in_flight(self.calls.len());
         self.report_statistics(true);
-        let next_due = wake::next_due(self)?;
+        let rest = wake::look_ahead(self)?;
         let limit = self.calls.next_repeat().unwrap_or(Duration::MAX).min(self.time_to_leave());
-        if wake::wait(self, announced, next_due, limit) {
+        if wake::wait(self, announced, &rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
                 return Ok(false);
             }
             self.slot.unsettle();
         }
         Ok(true)
+    }
+
+    /// Waits for answers only, or for the settings to be known.
+    fn wait_without_claiming(&self, limit: Duration) {
+        wake::report_waiting(self);
+        latch::wait(self.readable(), limit);
     }
 
     /// How long this worker may still idle; no limit while it waits for answers.
@@ -318,7 +369,7 @@ impl Worker {
 
     /// After an error in a statement of the worker's own.
     fn recover(&mut self, error: &PgError) {
-        self.slot.end(None);
+        self.slot.end(Over::GivenBack);
         log::event(
             LogLevel::Error,
             format!("worker {}: sqlstate={} {}", self.slot.number, error.sqlstate, error.message),

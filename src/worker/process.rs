@@ -116,7 +116,8 @@ fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
 fn stored_failure(task: &Task, text: &str) -> Failure {
     let stored: Value = serde_json::from_str(text).unwrap_or_default();
     let field = |name: &str| stored.get(name).and_then(Value::as_str).map(str::to_owned);
-    let message = field("message").unwrap_or_else(|| "the call was not answered".into());
+    let reason = field("message").unwrap_or_else(|| "the call was not answered".into());
+    let message = format!("{} {}: {reason}", task.task_type, task.main_handler());
     let mut failure = Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) };
     failure.error.hint = field("hint");
     failure

@@ -1,10 +1,20 @@
 //! This worker's own entry in shared memory: what it does, and what others want of it.
 
 use super::task::Brief;
+use super::wake::Rest;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, shmem};
-use crate::shared::{Database, Shared, Slot, SlotState};
+use crate::shared::{Database, Over, Shared, Slot, SlotState};
 use pgrx::pg_sys::Oid;
+
+/// Settings stored for databases and roles, from the view of a worker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Settings {
+    Same,
+    /// They may have changed and are being read.
+    Unknown,
+    Changed,
+}
 
 /// The slot of this process.
 #[derive(Clone, Copy)]
@@ -82,14 +92,11 @@ impl MySlot {
         })
     }
 
-    /// The task at hand is over; counts it if it has ended.
-    pub fn end(self, succeeded: Option<bool>) {
+    /// The task at hand is over.
+    pub fn end(self, how: Over) {
         shmem::write(|shared| {
-            let slot = &mut shared.slots[self.index];
-            slot.task_id = 0;
-            slot.succeeded += u64::from(succeeded == Some(true));
-            slot.failed += u64::from(succeeded == Some(false));
-            if succeeded.is_some()
+            shared.slots[self.index].end(how);
+            if how != Over::GivenBack
                 && let Some(database) = shared.database(self.database)
             {
                 database.failures = 0;
@@ -110,9 +117,30 @@ impl MySlot {
         taken.into_iter().filter(|id| *id != 0).collect()
     }
 
+    /// This worker will leave after its current task.
+    pub fn retire(self) {
+        self.change(|slot| slot.retire = true);
+    }
+
     /// True if the launcher wants this worker to leave.
     pub fn should_retire(self) -> bool {
         self.read(|slot| slot.retire)
+    }
+
+    /// How the settings that this worker was started with compare to those stored now.
+    pub fn settings(self) -> Settings {
+        shmem::read(|shared| {
+            let Some(database) = shared.databases.iter().find(|d| d.oid == self.database) else {
+                return Settings::Same;
+            };
+            if database.settings_as_of != shared.settings_changes {
+                Settings::Unknown
+            } else if database.settings != shared.slots[self.index].stored_settings {
+                Settings::Changed
+            } else {
+                Settings::Same
+            }
+        })
     }
 
     /// Reads the entry of this worker's database.
@@ -139,8 +167,8 @@ impl MySlot {
     }
 
     /// [`Shared::settle`] for this worker.
-    pub fn settle(self, announced: u64, next_due: i64) -> bool {
-        shmem::write(|shared| shared.settle(self.index, announced, next_due))
+    pub fn settle(self, announced: u64, rest: &Rest) -> bool {
+        shmem::write(|shared| shared.settle(self.index, announced, rest.next_due, rest.nothing_prepared))
     }
 
     /// Ends the wait that [`MySlot::settle`] began.

@@ -3,10 +3,12 @@
 
 use super::Worker;
 use crate::config;
+use crate::error::PgError;
 use crate::pg::backend::{self, Ended};
 use crate::pg::spi::Statement;
 use crate::pg::{activity, latch, session, shmem, transaction};
 use crate::shared::NEVER;
+use pgrx::datum::TimestampWithTimeZone;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -56,36 +58,51 @@ fn at_transaction_end(ended: Ended) {
         Ended::Prepared => shmem::write(|shared| {
             if let Some(entry) = shared.database_or_new(database) {
                 entry.unannounced = true;
+                entry.announced += 1;
             }
         }),
         Ended::Aborted => {}
     }
 }
 
+/// What a worker that found nothing to do knows of the work to come.
+pub struct Rest {
+    /// When a task becomes ready by time alone.
+    pub next_due: i64,
+    /// No prepared transaction can bring tasks unannounced.
+    pub nothing_prepared: bool,
+}
+
+/// Looks for it, in a transaction of its own, after the one that found nothing.
+pub fn look_ahead(worker: &Worker) -> Result<Rest, PgError> {
+    transaction::commit_after(|| {
+        session::as_owner(worker.owner, || {
+            NEXT_DUE.row(&[], |row| Rest {
+                next_due: row.get::<TimestampWithTimeZone>(1).map_or(NEVER, i64::from),
+                nothing_prepared: row.get(2).unwrap_or_default(),
+            })
+        })
+        .unwrap_or(Rest { next_due: NEVER, nothing_prepared: false })
+    })
+}
+
+/// Shows in `pg_stat_activity` what a worker without work waits for.
+pub fn report_waiting(worker: &Worker) {
+    match worker.in_flight() {
+        0 => activity::idle(),
+        calls => activity::running(&format!("waiting for {calls} provider calls")),
+    }
+}
+
 /// Waits until there may be work again. `announced` was read before the worker last looked.
 /// `limit`: at most so long. Returns false at once if something was announced meanwhile.
-pub fn wait(worker: &mut Worker, announced: u64, next_due: i64, limit: Duration) -> bool {
-    if !worker.slot.settle(announced, next_due) {
+pub fn wait(worker: &mut Worker, announced: u64, rest: &Rest, limit: Duration) -> bool {
+    if !worker.slot.settle(announced, rest) {
         return false;
     }
-    if worker.in_flight() == 0 {
-        activity::idle();
-    } else {
-        activity::running(&format!("waiting for {} provider calls", worker.in_flight()));
-    }
-    let until_due = Duration::from_micros(next_due.saturating_sub(backend::now()).max(0) as u64);
+    report_waiting(worker);
+    let until_due = Duration::from_micros(rest.next_due.saturating_sub(backend::now()).max(0) as u64);
     let poll = config::POLL_INTERVAL.duration();
     latch::wait(worker.readable(), limit.min(poll).min(until_due));
     true
-}
-
-/// When a task becomes ready by time alone. In a transaction of its own, after the one that found
-/// nothing.
-pub fn next_due(worker: &Worker) -> Result<i64, crate::error::PgError> {
-    transaction::commit_after(|| {
-        session::as_owner(worker.owner, || {
-            NEXT_DUE.row(&[], |row| row.get::<pgrx::datum::TimestampWithTimeZone>(1)).flatten()
-        })
-        .map_or(NEVER, i64::from)
-    })
 }

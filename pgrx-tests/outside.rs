@@ -7,7 +7,9 @@ mod tests {
 
     #[pg_test]
     fn nothing_ready_is_one_row_of_nulls() {
-        let row = text("select concat(count(*), bool_and(task_id is null)) from queues.dequeue_next_available_task()");
+        let row = text(
+            "select concat(count(*), bool_and(task_id is null)) from queues.dequeue_next_available_task()",
+        );
         assert_eq!(row.unwrap(), "1t");
     }
 

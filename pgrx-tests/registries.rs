@@ -10,7 +10,10 @@ mod tests {
         let types: Vec<&str> = processor::ALL.iter().map(|processor| processor.task_type()).collect();
         let names: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
         for list in [types, names] {
-            assert!(list.iter().all(|name| list.iter().filter(|other| *other == name).count() == 1), "{list:?}");
+            assert!(
+                list.iter().all(|name| list.iter().filter(|other| *other == name).count() == 1),
+                "{list:?}"
+            );
         }
     }
 

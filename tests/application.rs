@@ -22,10 +22,8 @@ struct Application {
 #[track_caller]
 fn install() -> Application {
     let standin = Standin::start(Options::default()).unwrap();
-    let cluster = Cluster::start(&[
-        ("pg_errand.resend_api_key", KEY),
-        ("pg_errand.resend_base_url", &standin.url()),
-    ]);
+    let cluster =
+        Cluster::start(&[("pg_errand.resend_api_key", KEY), ("pg_errand.resend_base_url", &standin.url())]);
     cluster.psql("postgres", &format!("create database {DATABASE}"));
     cluster.psql(DATABASE, "create extension pg_errand");
     cluster.psql(DATABASE, &format!("\\i '{EXAMPLE}/install.sql'"));
@@ -95,7 +93,11 @@ fn the_example_delivers_retries_and_gives_up() {
     let mut subjects: Vec<_> = app.standin.mails().iter().map(|mail| mail.subject().to_owned()).collect();
     subjects.sort();
     assert_eq!(subjects, ["Hello", "Later"]);
-    assert_eq!(app.standin.requests().len(), 2 + 3, "a mail delivered is not sent again, a refused one 3 times");
+    assert_eq!(
+        app.standin.requests().len(),
+        2 + 3,
+        "a mail delivered is not sent again, a refused one 3 times"
+    );
 
     let id = app.text(&format!("select provider_message_id from comms.delivery where message_id = {hello}"));
     assert!(app.standin.mails().iter().any(|mail| mail.id == id && mail.subject() == "Hello"));
@@ -127,9 +129,12 @@ fn the_example_delivers_retries_and_gives_up() {
     assert_eq!(app.text("select count(*)::text from comms.send_email_task_failed"), "3");
     assert_eq!(app.text("select count(*)::text from comms.send_email_task_succeeded"), "2");
     assert_eq!(app.text("select count(*)::text from comms.send_sms_task_succeeded"), "2");
-    let failed = app.text("select count(*)::text from queues.task_status where status = 'failed' and task_type = 'email'");
+    let failed = app.text(
+        "select count(*)::text from queues.task_status where status = 'failed' and task_type = 'email'",
+    );
     assert_eq!(failed, "3");
-    let outcome = app.text("select string_agg(outcome, ',') from queues.task_status where outcome is not null");
+    let outcome =
+        app.text("select string_agg(outcome, ',') from queues.task_status where outcome is not null");
     assert_eq!(outcome, "status given_up");
 }
 
@@ -150,9 +155,13 @@ fn the_example_s_other_tasks_end_as_it_says() {
     let missing = run(function("comms.no_such_function"));
     let headless = queue::enqueue(&mut app.client, "email", json!({"task_type": "email"}));
 
-    for (task_id, status) in
-        [(report, "succeeded"), (resume, "succeeded"), (reconcile, "failed"), (missing, "failed"), (headless, "failed")]
-    {
+    for (task_id, status) in [
+        (report, "succeeded"),
+        (resume, "succeeded"),
+        (reconcile, "failed"),
+        (missing, "failed"),
+        (headless, "failed"),
+    ] {
         queue::wait_status(&mut app.client, task_id, status);
     }
     assert_eq!(app.text("select delivered::text from comms.report where channel = 'sms'"), "1");
@@ -160,11 +169,12 @@ fn the_example_s_other_tasks_end_as_it_says() {
     assert!(incident.contains("the invoice for channel \"sms\" does not match"), "{incident}");
     let errors = queue::errors(&mut app.client, reconcile);
     assert_eq!((errors.len(), &errors[0].error_message), (1, &incident));
-    let kept = "select detail || ' / ' || hint from queues.error where task_id = ".to_owned() + &reconcile.to_string();
+    let kept = "select detail || ' / ' || hint from queues.error where task_id = ".to_owned()
+        + &reconcile.to_string();
     assert!(app.text(&kept).contains("Invoiced: 1000. Delivered: 1."));
     assert!(queue::errors(&mut app.client, missing)[0].error_message.contains("comms.no_such_function"));
     assert!(queue::errors(&mut app.client, headless)[0].error_message.contains("before_handler"));
-    // The page to look at works, and a second installation is refused with what to do.
+    // The page to look at works.
     let page = app.cluster.psql(DATABASE, &format!("\\i '{EXAMPLE}/show.sql'"));
     assert!(page.contains("delivered") && page.contains("comms.no_such_function"), "{page}");
 }
@@ -185,9 +195,15 @@ fn a_mail_of_the_example_is_sent_only_if_the_caller_commits_and_by_nobody_else()
 
     // The workers' role sends nothing on its own and reads nothing.
     let mut worker = app.cluster.connect_as("pg_errand_worker", DATABASE);
-    for sql in [call, "select * from comms.message", "select * from comms.delivery", "select * from queues.task"] {
+    for sql in
+        [call, "select * from comms.message", "select * from comms.delivery", "select * from queues.task"]
+    {
         let error = worker.query(sql, &[]).unwrap_err();
-        assert_eq!(error.code(), Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error:?}");
+        assert_eq!(
+            error.code(),
+            Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE),
+            "{sql}: {error:?}"
+        );
     }
 }
 
@@ -197,12 +213,86 @@ fn the_example_s_mails_wait_out_a_provider_that_is_down() {
     let address = app.standin.address();
     app.standin = Standin::start(Options::default()).unwrap();
     let sent = app.call("send_email('me@mail.test', 'you@mail.test', 'Patience', '<p>Patience</p>')");
-    wait_until_sql(
-        &mut app.client,
-        "select (count(*) > 0)::text from comms.send_email_task_failed",
-        "true",
-    );
+    wait_until_sql(&mut app.client, "select (count(*) > 0)::text from comms.send_email_task_failed", "true");
     app.standin = Standin::start(Options { listen: address, ..Options::default() }).unwrap();
     app.wait_state(sent, "delivered");
     assert_eq!(app.standin.mails().len(), 1);
+}
+
+/// All that an error tells a client, except where in the server's sources it comes from.
+fn told(client: &mut Client, sql: &str) -> String {
+    let error = client.batch_execute(sql).expect_err(sql);
+    let error = error.as_db_error().unwrap();
+    format!(
+        "{} {} detail={:?} hint={:?} context={:?} position={:?} {:?}.{:?}.{:?} {:?} {:?}",
+        error.code().code(),
+        error.message(),
+        error.detail(),
+        error.hint(),
+        error.where_(),
+        error.position(),
+        error.schema(),
+        error.table(),
+        error.column(),
+        error.datatype(),
+        error.constraint(),
+    )
+}
+
+#[test]
+fn errors_of_utility_statements_are_the_same_with_the_library_preloaded() {
+    let without = Cluster::start(&[("shared_preload_libraries", "")]);
+    let with = Cluster::start(&[]);
+    let mut plain = without.connect("postgres");
+    let mut preloaded = with.connect("postgres");
+    let setup = "
+        create table t (i int constraint positive check (i > 0) unique);
+        create view v as select * from t;
+        create procedure p() language plpgsql as $$
+        begin
+            raise exception 'boom' using errcode = 'P0099', detail = 'd', hint = 'h', column = 'c', table = 't';
+        end
+        $$;";
+    plain.batch_execute(setup).unwrap();
+    preloaded.batch_execute(setup).unwrap();
+    for sql in [
+        "drop table t",
+        "drop table no_such_table",
+        "create table x (i no_such_type)",
+        "do $$ begin insert into t values (1), (1); end $$",
+        "do $$ begin insert into t values (0); end $$",
+        "do $$ begin raise exception 'boom' using errcode = 'PT404'; end $$",
+        "call p()",
+        "alter table t alter i type boolean",
+        "set work_mem = 'much'",
+    ] {
+        assert_eq!(told(&mut preloaded, sql), told(&mut plain, sql), "{sql}");
+    }
+    let caught = "do $$ begin call p(); exception when sqlstate 'P0099' then null; end $$";
+    preloaded.batch_execute(caught).unwrap();
+}
+
+#[test]
+fn an_error_keeps_the_sqlstate_its_function_gave_it() {
+    let mut app = install();
+    app.client
+        .batch_execute(
+            "create schema mine;
+             grant usage on schema mine to public;
+             create function mine.raises(_payload jsonb) returns jsonb language plpgsql as $$
+             begin
+                 raise exception 'boom' using errcode = _payload ->> 'code', detail = 'my detail', hint = 'my hint';
+             end
+             $$",
+        )
+        .unwrap();
+    for code in ["P0099", "PT404", "23505", "22023", "P0001"] {
+        let payload = json!({"task_type": "db_function", "db_function": "mine.raises", "code": code});
+        let task_id = queue::enqueue(&mut app.client, "db_function", payload);
+        queue::wait_status(&mut app.client, task_id, "failed");
+        let sql = format!(
+            "select concat_ws(',', sqlstate, detail, hint) from queues.error where task_id = {task_id}"
+        );
+        assert_eq!(app.text(&sql), format!("{code},my detail,my hint"));
+    }
 }

@@ -17,9 +17,7 @@ type Column = (String, String, bool, Option<String>);
 /// The first column of all rows.
 #[track_caller]
 fn texts(client: &mut Client, sql: &str) -> Vec<String> {
-    let rows = client
-        .query(sql, &[])
-        .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let rows = client.query(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     rows.iter().map(|row| row.get(0)).collect()
 }
 
@@ -40,24 +38,16 @@ fn columns(client: &mut Client, relation: &str) -> Vec<Column> {
                where a.attrelid = $1::text::regclass and a.attnum > 0 and not a.attisdropped \
                order by a.attnum";
     let rows = client.query(sql, &[&relation]).unwrap();
-    rows.iter()
-        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
-        .collect()
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
 }
 
 /// Names and types of a relation's columns.
 fn named_types(client: &mut Client, relation: &str) -> Vec<(String, String)> {
-    columns(client, relation)
-        .into_iter()
-        .map(|(name, kind, _, _)| (name, kind))
-        .collect()
+    columns(client, relation).into_iter().map(|(name, kind, _, _)| (name, kind)).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-    expected
-        .iter()
-        .map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned()))
-        .collect()
+    expected.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
 }
 
 /// What `psql` writes to standard error.
@@ -68,12 +58,7 @@ fn notices(cluster: &Cluster, sql: &str) -> String {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     let mut child = psql.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(sql.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{said}");
@@ -89,9 +74,7 @@ fn tables_and_views_have_the_columns_of_the_contract() {
     let task = columns(&mut client, "queues.task");
     let shown: Vec<_> = task[..6]
         .iter()
-        .map(|(name, kind, required, default)| {
-            (name.as_str(), kind.as_str(), *required, default.as_deref())
-        })
+        .map(|(name, kind, required, default)| (name.as_str(), kind.as_str(), *required, default.as_deref()))
         .collect();
     let timestamp = "timestamp with time zone";
     assert_eq!(shown[0].0, "task_id");
@@ -99,15 +82,9 @@ fn tables_and_views_have_the_columns_of_the_contract() {
     assert_eq!((shown[1].0, shown[1].1), ("task_type", "text"));
     assert_eq!(shown[2], ("payload", "jsonb", true, None));
     for (column, name) in [(shown[3], "enqueued_at"), (shown[4], "scheduled_at")] {
-        assert_eq!(
-            (column.0, column.1, column.3),
-            (name, timestamp, Some("now()"))
-        );
+        assert_eq!((column.0, column.1, column.3), (name, timestamp, Some("now()")));
     }
-    assert_eq!(
-        (shown[5].0, shown[5].1, shown[5].3),
-        ("dequeued_at", timestamp, None)
-    );
+    assert_eq!((shown[5].0, shown[5].1, shown[5].3), ("dequeued_at", timestamp, None));
 
     let error = named_types(&mut client, "queues.error");
     assert_eq!(
@@ -138,10 +115,8 @@ fn tables_and_views_have_the_columns_of_the_contract() {
             ("last_error", "text"),
         ])
     );
-    let worker: Vec<_> = named_types(&mut client, "queues.worker")
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
+    let worker: Vec<_> =
+        named_types(&mut client, "queues.worker").into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         worker[..11],
         [
@@ -168,14 +143,8 @@ fn keys_are_generated_and_errors_outlive_their_task() {
     let primary = "select string_agg(a.attname, ',') from pg_constraint c \
                    join pg_attribute a on a.attrelid = c.conrelid and a.attnum = any (c.conkey) \
                    where c.contype = 'p' and c.conrelid = ";
-    assert_eq!(
-        text(&mut client, &format!("{primary} 'queues.task'::regclass")),
-        "task_id"
-    );
-    assert_eq!(
-        text(&mut client, &format!("{primary} 'queues.error'::regclass")),
-        "error_id"
-    );
+    assert_eq!(text(&mut client, &format!("{primary} 'queues.task'::regclass")), "task_id");
+    assert_eq!(text(&mut client, &format!("{primary} 'queues.error'::regclass")), "error_id");
     let first = enqueue(&mut client, "db_function", json!({}));
     let second: i64 = client
         .query_one(
@@ -185,24 +154,11 @@ fn keys_are_generated_and_errors_outlive_their_task() {
         .unwrap()
         .get(0);
     assert!(second > first);
-    client
-        .execute("select queues.append_error($1, 'lost')", &[&first])
-        .unwrap();
-    client
-        .execute("delete from queues.task where task_id = $1", &[&first])
-        .unwrap();
-    assert_eq!(
-        text(
-            &mut client,
-            "select error_message from queues.error where task_id is null"
-        ),
-        "lost"
-    );
+    client.execute("select queues.append_error($1, 'lost')", &[&first]).unwrap();
+    client.execute("delete from queues.task where task_id = $1", &[&first]).unwrap();
+    assert_eq!(text(&mut client, "select error_message from queues.error where task_id is null"), "lost");
     let refused = client
-        .execute(
-            "insert into queues.task (task_type, payload) values ('db_function', null)",
-            &[],
-        )
+        .execute("insert into queues.task (task_type, payload) values ('db_function', null)", &[])
         .unwrap_err();
     assert_eq!(refused.code(), Some(&SqlState::NOT_NULL_VIOLATION));
 }
@@ -221,27 +177,11 @@ fn functions_have_the_signatures_of_the_contract() {
             "enqueue",
             "_task_type text, _payload jsonb, _scheduled_at timestamp with time zone DEFAULT now() returns bigint true",
         ),
-        (
-            "queues",
-            "append_error",
-            "task_id bigint, error_message text returns jsonb true",
-        ),
-        (
-            "queues",
-            "complete_task",
-            "_task_id bigint returns void true",
-        ),
-        (
-            "queues",
-            "fail_task",
-            "_task_id bigint, _error_message text returns void true",
-        ),
+        ("queues", "append_error", "task_id bigint, error_message text returns jsonb true"),
+        ("queues", "complete_task", "_task_id bigint returns void true"),
+        ("queues", "fail_task", "_task_id bigint, _error_message text returns void true"),
         ("queues", "cancel", "_task_id bigint returns boolean true"),
-        (
-            "internal",
-            "run_function",
-            "function_name text, payload jsonb returns jsonb false",
-        ),
+        ("internal", "run_function", "function_name text, payload jsonb returns jsonb false"),
     ] {
         let sql = format!("{signature} '{schema}'::regnamespace and p.proname = '{name}'");
         assert_eq!(text(&mut client, &sql), expected, "{schema}.{name}");
@@ -256,14 +196,8 @@ fn functions_have_the_signatures_of_the_contract() {
              select queues.cancel(_task_id => 0);",
         )
         .unwrap();
-    let row = client
-        .prepare("select * from queues.dequeue_next_available_task()")
-        .unwrap();
-    let shown: Vec<_> = row
-        .columns()
-        .iter()
-        .map(|column| (column.name(), column.type_().name()))
-        .collect();
+    let row = client.prepare("select * from queues.dequeue_next_available_task()").unwrap();
+    let shown: Vec<_> = row.columns().iter().map(|column| (column.name(), column.type_().name())).collect();
     assert_eq!(
         shown,
         [
@@ -315,11 +249,7 @@ fn public_has_nothing_in_queues() {
         "select * from internal.worker_state()",
     ] {
         let error = nobody.simple_query(sql).unwrap_err();
-        assert_eq!(
-            error.code(),
-            Some(&SqlState::INSUFFICIENT_PRIVILEGE),
-            "{sql}: {error:?}"
-        );
+        assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error:?}");
     }
     // What an application needs, and no more, is what SPEC says it needs.
     client
@@ -378,12 +308,8 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
          from pg_roles r where rolname = 'pg_errand_worker'",
     );
     assert_eq!(powers, "false");
-    client
-        .batch_execute("set role pg_errand_worker")
-        .unwrap();
-    let error = client
-        .simple_query("select * from internal.worker_state()")
-        .unwrap_err();
+    client.batch_execute("set role pg_errand_worker").unwrap();
+    let error = client.simple_query("select * from internal.worker_state()").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
 }
 
@@ -397,11 +323,7 @@ fn the_role_of_the_workers_is_created_where_missing() {
         "select has_function_privilege('Errand Boy', 'queues.enqueue(text, jsonb, timestamptz)', 'execute')",
         "t",
     );
-    let id = enqueue(
-        &mut client,
-        "db_function",
-        json!({"db_function": "pg_catalog.jsonb_strip_nulls"}),
-    );
+    let id = enqueue(&mut client, "db_function", json!({"db_function": "pg_catalog.jsonb_strip_nulls"}));
     wait_status(&mut client, id, "succeeded");
 }
 
@@ -493,11 +415,7 @@ fn the_extension_can_be_dropped_and_created_again_while_it_works() {
     let mut client = cluster.connect("postgres");
     for _ in 0..3 {
         install(&mut client);
-        let id = enqueue(
-            &mut client,
-            "db_function",
-            json!({"db_function": "pg_catalog.jsonb_strip_nulls"}),
-        );
+        let id = enqueue(&mut client, "db_function", json!({"db_function": "pg_catalog.jsonb_strip_nulls"}));
         wait_status(&mut client, id, "succeeded");
         client.batch_execute("drop extension pg_errand").unwrap();
     }
@@ -515,11 +433,8 @@ fn only_a_superuser_installs_it_and_it_stays_where_it_is() {
          from pg_available_extension_versions where name = 'pg_errand'",
         "t f f",
     );
-    client
-        .batch_execute(
-            "create role owner_of_a_database login; create database theirs owner owner_of_a_database",
-        )
-        .unwrap();
+    client.batch_execute("create role owner_of_a_database login").unwrap();
+    client.batch_execute("create database theirs owner owner_of_a_database").unwrap();
     let error = cluster
         .connect_as("owner_of_a_database", "theirs")
         .batch_execute("create extension pg_errand")
@@ -532,24 +447,70 @@ fn without_the_preloaded_library_it_warns_and_queues() {
     let cluster = Cluster::start(&[("shared_preload_libraries", "")]);
     let said = notices(&cluster, "create extension pg_errand");
     assert!(said.contains("WARNING"), "{said}");
-    assert!(
-        said.contains("HINT") && said.contains("shared_preload_libraries"),
-        "{said}"
-    );
+    assert!(said.contains("HINT") && said.contains("shared_preload_libraries"), "{said}");
     let mut client = cluster.connect("postgres");
     let id = enqueue(&mut client, "db_function", json!({}));
     assert_eq!(status(&mut client, id), "ready");
     assert!(workers(&mut client).is_empty());
     wait_until_sql(&mut client, &format!("select queues.cancel({id})"), "t");
-    wait_until_sql(
-        &mut client,
-        "select task_id is null from queues.dequeue_next_available_task()",
-        "t",
-    );
+    wait_until_sql(&mut client, "select task_id is null from queues.dequeue_next_available_task()", "t");
 }
 
 #[test]
 fn with_the_preloaded_library_it_says_nothing() {
     let cluster = Cluster::start(&[]);
     assert_eq!(notices(&cluster, "create extension pg_errand"), "");
+}
+
+/// Everything a client is told about a statement's error.
+fn told(cluster: &Cluster, prepare: &str, sql: &str) -> String {
+    let mut client = cluster.connect("postgres");
+    client.batch_execute("begin").unwrap();
+    client.batch_execute(prepare).unwrap();
+    let error = client.batch_execute(sql).unwrap_err();
+    let refusal = error.as_db_error().unwrap();
+    format!(
+        "{} {} detail {:?} hint {:?} at {:?} where {:?} of {:?} {:?} {:?} {:?} {:?}",
+        refusal.code().code(),
+        refusal.message(),
+        refusal.detail(),
+        refusal.hint(),
+        refusal.position(),
+        refusal.where_(),
+        refusal.schema(),
+        refusal.table(),
+        refusal.column(),
+        refusal.datatype(),
+        refusal.constraint()
+    )
+}
+
+#[test]
+fn other_peoples_commands_fail_as_they_do_without_the_library() {
+    let with = Cluster::builder().env("RUST_BACKTRACE", "1").start();
+    let without = Cluster::start(&[("shared_preload_libraries", "")]);
+    for (prepare, sql) in [
+        ("", "create table t (a no_such_type)"),
+        ("", "create view v as select no_such_column from pg_class"),
+        (
+            "create table t as select 1 as a union all select 1",
+            "alter table t add constraint once unique (a)",
+        ),
+        ("create table t as select 1 as a", "alter table t add constraint small check (a < 0)"),
+        ("create table t as select null::int as a", "alter table t alter column a set not null"),
+        ("create schema s create table t (a int)", "drop schema s"),
+        ("create domain d as int check (value > 0)", "do $$ declare x d; begin x := -1; end $$"),
+        (
+            "create function deep() returns void language plpgsql as $$ begin raise 'deep' using hint = 'h'; end $$",
+            "do $$ begin perform deep(); end $$",
+        ),
+        ("", "create database inside_a_transaction"),
+        ("", "vacuum"),
+        ("", "alter system set work_mem = 'much'"),
+        ("", "set work_mem = 'much'"),
+        ("", "drop table no_such_table"),
+        ("", "do $$ begin raise 'mine' using errcode = 'P7777', table = 't'; end $$"),
+    ] {
+        assert_eq!(told(&with, prepare, sql), told(&without, prepare, sql), "{sql}");
+    }
 }

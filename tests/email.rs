@@ -221,13 +221,37 @@ fn a_failing_before_handler_keeps_the_provider_from_being_called() {
 fn an_error_of_the_provider_fails_the_task_with_its_status_name_and_message() {
     let mut mailing = Mailing::start(&[]);
     let cases: [(&str, Behaviour, &[&str]); 9] = [
-        ("a@mail.test", Behaviour::error(422, "validation_error", "Invalid `to` field."), &["422", "validation_error", "Invalid `to` field."]),
-        ("b@mail.test", Behaviour::error(403, "validation_error", "The domain is not verified."), &["403", "validation_error", "The domain is not verified."]),
-        ("c@mail.test", Behaviour::error(401, "restricted_api_key", "Only for sending."), &["401", "restricted_api_key", "Only for sending."]),
-        ("d@mail.test", Behaviour::error(409, "invalid_idempotent_request", "Another body."), &["409", "invalid_idempotent_request", "Another body."]),
-        ("e@mail.test", Behaviour::error(429, "daily_quota_exceeded", "Wait a day."), &["429", "daily_quota_exceeded", "Wait a day."]),
+        (
+            "a@mail.test",
+            Behaviour::error(422, "validation_error", "Invalid `to` field."),
+            &["422", "validation_error", "Invalid `to` field."],
+        ),
+        (
+            "b@mail.test",
+            Behaviour::error(403, "validation_error", "The domain is not verified."),
+            &["403", "validation_error", "The domain is not verified."],
+        ),
+        (
+            "c@mail.test",
+            Behaviour::error(401, "restricted_api_key", "Only for sending."),
+            &["401", "restricted_api_key", "Only for sending."],
+        ),
+        (
+            "d@mail.test",
+            Behaviour::error(409, "invalid_idempotent_request", "Another body."),
+            &["409", "invalid_idempotent_request", "Another body."],
+        ),
+        (
+            "e@mail.test",
+            Behaviour::error(429, "daily_quota_exceeded", "Wait a day."),
+            &["429", "daily_quota_exceeded", "Wait a day."],
+        ),
         ("f@mail.test", Behaviour::html(500, "<html><body>Bad day</body></html>"), &["500", "Bad day"]),
-        ("g@mail.test", Behaviour::error(503, "service_unavailable", "Later."), &["503", "service_unavailable", "Later."]),
+        (
+            "g@mail.test",
+            Behaviour::error(503, "service_unavailable", "Later."),
+            &["503", "service_unavailable", "Later."],
+        ),
         ("h@mail.test", Behaviour::html(502, ""), &["502"]),
         ("i@mail.test", Behaviour::json(400, &json!(["odd"])), &["400", "odd"]),
     ];
@@ -262,7 +286,10 @@ fn a_missing_api_key_is_one_clear_error_per_task() {
     for _ in 0..3 {
         let task_id = mailing.send("someone@mail.test");
         let message = mailing.error(task_id);
-        assert!(message.contains("pg_errand.resend_api_key") && message.contains("RESEND_API_KEY"), "{message}");
+        assert!(
+            message.contains("pg_errand.resend_api_key") && message.contains("RESEND_API_KEY"),
+            "{message}"
+        );
     }
     assert_eq!(mailing.seen("error").len(), 3);
     assert!(mailing.standin.requests().is_empty());
@@ -284,11 +311,14 @@ fn a_missing_api_key_is_one_clear_error_per_task() {
 
 #[test]
 fn the_api_key_comes_from_the_environment_where_the_setting_is_empty() {
-    let mut mailing = Mailing::build(Cluster::builder().env("RESEND_API_KEY", KEY));
+    // A proxy in the environment is none of the workers' business.
+    let builder = Cluster::builder().env("RESEND_API_KEY", KEY).env("http_proxy", "http://127.0.0.1:1");
+    let mut mailing = Mailing::build(builder.env("ALL_PROXY", "http://127.0.0.1:1"));
     mailing.deliver("someone@mail.test");
     assert_eq!(header(&mailing, "Authorization"), format!("Bearer {KEY}"));
 
-    let builder = Cluster::builder().env("RESEND_API_KEY", "re_other_key").set("pg_errand.resend_api_key", KEY);
+    let builder =
+        Cluster::builder().env("RESEND_API_KEY", "re_other_key").set("pg_errand.resend_api_key", KEY);
     let mut mailing = Mailing::build(builder);
     mailing.deliver("someone@mail.test");
     assert_eq!(header(&mailing, "Authorization"), format!("Bearer {KEY}"), "the setting wins");
@@ -392,4 +422,23 @@ fn an_address_that_is_no_url_is_refused_and_says_what_is_allowed() {
         assert!(detail.contains("URL"), "{bad}: {error:?}");
     }
     mailing.deliver("someone@mail.test");
+}
+
+#[test]
+fn a_mail_of_a_megabyte_arrives_as_it_was_and_an_answer_keeps_its_numbers() {
+    let mut mailing = Mailing::start(&[]);
+    let mut large = mail("large@mail.test");
+    large["html"] = json!("<p>ü🦀\t\"\\</p>\n".repeat(60_000));
+    let task_id = queue::enqueue(&mut mailing.client, "email", task(&large));
+    mailing.wait(task_id, "succeeded");
+    assert_eq!(mailing.standin.mails()[0].body["html"], large["html"]);
+
+    let body = r#"{"id": 123456789012345678901234567890, "price": 0.1000, "list": [1e30, null, true]}"#;
+    let answer = standin::Answer::new(200, "application/json", body);
+    mailing.standin.behave(move |_| Some(Behaviour::answer(answer.clone())));
+    let task_id = mailing.deliver("numbers@mail.test");
+    let sql = "select (answer = $2::text::jsonb and answer::text = $2::text::jsonb::text)::text
+        from queues.call where task_id = $1";
+    let same: String = mailing.client.query_one(sql, &[&task_id, &body]).unwrap().get(0);
+    assert_eq!(same, "true");
 }

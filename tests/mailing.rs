@@ -16,7 +16,7 @@ pub const KEY: &str = "re_test_key";
 /// given in `app.seen`.
 const HANDLERS: &str = "
     create schema app;
-    grant usage on schema app to pg_errand_worker;
+    grant usage on schema app to public;
     create table app.seen (seen_id bigint generated always as identity, handler text, payload jsonb);
     create sequence app.runs;
     grant usage on sequence app.runs to public;

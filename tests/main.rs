@@ -2,6 +2,23 @@
 //!
 //! A file per promise. What they share is in `harness`; see there first.
 
+mod activity;
+mod application;
+mod calls;
 mod contract;
+mod email;
+mod envelopes;
+mod handlers;
 mod harness;
+mod interrupt;
+mod launcher;
+mod lifecycle;
+mod mailing;
+mod outside;
+mod roles;
+mod secrets;
+mod session;
+mod settings;
 mod smoke;
+mod sms;
+mod wake;

@@ -1,0 +1,302 @@
+//! The role of the workers: what it has, and what is said when it lacks something.
+
+use std::time::Duration;
+
+use postgres::Client;
+use serde_json::json;
+
+use crate::harness::cluster::Cluster;
+use crate::harness::handlers::{create_database, install, one, run_one, task, wait_asleep, worker_pids};
+use crate::harness::queue::{enqueue, errors, status, wait_status};
+use crate::harness::wait::{eventually, wait_until_sql, within};
+
+const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
+const SHORT_STAY: (&str, &str) = ("pg_errand.max_idle_time", "100ms");
+const LONG_STAY: (&str, &str) = ("pg_errand.max_idle_time", "0");
+
+/// The roles that the last task ran as: `current_user session_user`.
+fn last_roles(client: &mut Client) -> String {
+    one(client, "select ran_as || ' ' || logged_in_as from public.done order by n desc limit 1")
+}
+
+/// Runs tasks until one ran as this role.
+fn wait_role(client: &mut Client, role: &str) {
+    eventually(&format!("handlers run as {role}"), || {
+        run_one(client, "who");
+        let seen = last_roles(client);
+        if seen == format!("{role} {role}") { Ok(()) } else { Err(seen) }
+    });
+}
+
+#[test]
+fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
+    let cluster = Cluster::start(&[NO_POLL]);
+    let mut client = install(&cluster, "postgres");
+    let row = client
+        .query_one(
+            "select rolcanlogin, rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls, \
+             rolpassword is null, rolconnlimit from pg_authid where rolname = 'pg_errand_worker'",
+            &[],
+        )
+        .unwrap();
+    let needs_login = one::<i32>(&mut client, "select current_setting('server_version_num')::int") < 170_000;
+    assert_eq!(row.get::<_, bool>(0), needs_login);
+    assert!(!row.get::<_, bool>(1) && row.get::<_, bool>(2) && row.get::<_, i32>(3) == -1);
+    let sql = "select count(*) from pg_auth_members where member = 'pg_errand_worker'::regrole \
+               or roleid = 'pg_errand_worker'::regrole";
+    assert_eq!(one::<i64>(&mut client, sql), 0);
+
+    client.batch_execute("create role plain").unwrap();
+    let functions = |client: &mut Client, role: &str| -> Vec<String> {
+        let sql = format!(
+            "select coalesce(array_agg(p.oid::regproc::text order by 1), '{{}}') from pg_proc p \
+             join pg_namespace n on n.oid = p.pronamespace \
+             where n.nspname in ('queues', 'internal') and has_schema_privilege('{role}', n.oid, 'usage') \
+             and has_function_privilege('{role}', p.oid, 'execute') and p.proname <> 'worker_state'"
+        );
+        one(client, &sql)
+    };
+    assert_eq!(functions(&mut client, "pg_errand_worker"), ["internal.run_function", "queues.enqueue"]);
+    assert_eq!(functions(&mut client, "plain"), Vec::<String>::new());
+    for role in ["pg_errand_worker", "plain"] {
+        let relations = format!(
+            "select count(*) from pg_class c where c.relnamespace = 'queues'::regnamespace and c.relkind in ('r', 'v') \
+             and has_table_privilege('{role}', c.oid, 'select, insert, update, delete, truncate, references, trigger')"
+        );
+        assert_eq!(one::<i64>(&mut client, &relations), 0, "{role}");
+        let sequences = format!(
+            "select count(*) from pg_class c where c.relnamespace = 'queues'::regnamespace and c.relkind = 'S' \
+             and has_sequence_privilege('{role}', c.oid, 'usage, select, update')"
+        );
+        assert_eq!(one::<i64>(&mut client, &sequences), 0, "{role}");
+        let create = format!(
+            "select has_schema_privilege('{role}', 'queues', 'create') or has_schema_privilege('{role}', 'internal', 'create')"
+        );
+        assert!(!one::<bool>(&mut client, &create), "{role}");
+    }
+    let public = "select has_schema_privilege('plain', 'queues', 'usage') or has_schema_privilege('plain', 'internal', 'usage')";
+    assert!(!one::<bool>(&mut client, public));
+
+    run_one(&mut client, "1");
+    assert_eq!(last_roles(&mut client), "pg_errand_worker pg_errand_worker");
+    let mut second = create_database(&cluster, "second");
+    run_one(&mut second, "the role was there");
+}
+
+#[test]
+fn handlers_run_as_the_role_that_is_named() {
+    let cluster = Cluster::start(&[NO_POLL, LONG_STAY]);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute("create role \"App Worker\" login").unwrap();
+    wait_role(&mut client, "pg_errand_worker");
+    cluster.set(&[("pg_errand.role", "App Worker")]);
+    wait_role(&mut client, "App Worker");
+    wait_until_sql(
+        &mut client,
+        "select count(*) from pg_stat_activity where backend_type = 'pg_errand worker' and usename <> 'App Worker'",
+        "0",
+    );
+    client.batch_execute("alter system reset pg_errand.role").unwrap();
+    cluster.reload();
+    wait_role(&mut client, "pg_errand_worker");
+}
+
+/// The statement that a log line's hint says to run.
+fn statement_of_hint(cluster: &Cluster, mark: u64, message: &str) -> String {
+    cluster.wait_log(mark, message);
+    let hint = eventually("the hint follows", || {
+        let log = cluster.log_since(mark);
+        let mut lines = log.lines().skip_while(|line| !line.contains(message)).skip(1);
+        lines.next().filter(|line| line.contains("HINT:")).map(str::to_owned)
+    });
+    let statement = hint.split_once("Run: ").unwrap_or_else(|| panic!("{hint}")).1;
+    statement.split_inclusive(';').next().unwrap().to_owned()
+}
+
+/// A role lacks something: that is one line, however often work comes, and its statement repairs it.
+fn told_once_and_repaired(cluster: &Cluster, client: &mut Client, mark: u64, message: &str) {
+    let waiting = task(client, "note", json!({"label": "waits"}));
+    let statement = statement_of_hint(cluster, mark, message);
+    let count = || cluster.log_since(mark).lines().filter(|line| line.contains(message)).count();
+    let repeated = within(Duration::from_secs(3), || {
+        task(client, "note", json!({"label": "waits, too"}));
+        count() > 1
+    });
+    assert!(!repeated, "{}", cluster.log_since(mark));
+    let log = cluster.log_since(mark);
+    let noise = log.lines().filter(|line| line.contains("FATAL:") || line.contains("ERROR:")).count();
+    assert_eq!(noise, 0, "{log}");
+    assert_eq!(status(client, waiting), "ready");
+    client.batch_execute(&statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    wait_status(client, waiting, "succeeded");
+    run_one(client, "repaired");
+}
+
+#[test]
+fn what_a_role_lacks_is_one_log_line_with_the_statement_to_run() {
+    let cluster = Cluster::start(&[NO_POLL, SHORT_STAY]);
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "first");
+
+    let mark = cluster.log_mark();
+    cluster.set(&[("pg_errand.role", "not_yet")]);
+    told_once_and_repaired(&cluster, &mut client, mark, "role \"not_yet\"");
+    assert_eq!(last_roles(&mut client), "not_yet not_yet");
+
+    let mark = cluster.log_mark();
+    client.batch_execute("alter role not_yet nologin").unwrap();
+    wait_asleep(&mut client);
+    told_once_and_repaired(&cluster, &mut client, mark, "may not log in");
+
+    let mark = cluster.log_mark();
+    client.batch_execute("revoke connect on database postgres from public").unwrap();
+    wait_asleep(&mut client);
+    told_once_and_repaired(&cluster, &mut client, mark, "may not connect");
+}
+
+#[test]
+fn a_role_that_lost_everything_while_workers_live_is_told_once() {
+    let cluster = Cluster::start(&[NO_POLL, LONG_STAY]);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute("create role short_lived login").unwrap();
+    cluster.set(&[("pg_errand.role", "short_lived")]);
+    wait_role(&mut client, "short_lived");
+    let mark = cluster.log_mark();
+    client.batch_execute("drop owned by short_lived; drop role short_lived").unwrap();
+    wait_asleep(&mut client);
+    told_once_and_repaired(&cluster, &mut client, mark, "role \"short_lived\"");
+    // Renamed away and back.
+    let mark = cluster.log_mark();
+    client.batch_execute("alter role short_lived rename to another").unwrap();
+    wait_asleep(&mut client);
+    let waiting = task(&mut client, "note", json!({"label": "renamed"}));
+    cluster.wait_log(mark, "role \"short_lived\"");
+    client.batch_execute("alter role another rename to short_lived").unwrap();
+    wait_status(&mut client, waiting, "succeeded");
+}
+
+#[test]
+fn what_a_role_may_not_enqueue_is_told_once_not_with_every_worker() {
+    let cluster = Cluster::start(&[NO_POLL, SHORT_STAY]);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute("create role bare login").unwrap();
+    let mark = cluster.log_mark();
+    cluster.set(&[("pg_errand.role", "bare")]);
+    for round in 0..5 {
+        wait_asleep(&mut client);
+        run_one(&mut client, &round.to_string());
+    }
+    let log = cluster.log_since(mark);
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains("role bare") && line.contains("WARNING")).collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+}
+
+#[test]
+fn a_database_can_have_a_role_of_its_own_and_a_broken_one_concerns_no_other() {
+    let cluster = Cluster::start(&[NO_POLL, SHORT_STAY]);
+    let mut a = create_database(&cluster, "a");
+    let mut b = create_database(&cluster, "b");
+    a.batch_execute("create role a_worker login; alter database a set pg_errand.role = 'a_worker'").unwrap();
+    wait_role(&mut a, "a_worker");
+    wait_role(&mut b, "pg_errand_worker");
+
+    let mark = cluster.log_mark();
+    b.batch_execute("alter database b set pg_errand.role = 'b_worker'").unwrap();
+    assert!(statement_of_hint(&cluster, mark, "role \"b_worker\"").contains("b_worker"));
+    wait_until_sql(&mut b, "select count(*) from queues.worker", "0");
+    let waiting = task(&mut b, "note", json!({"label": "waits"}));
+    for _ in 0..3 {
+        wait_role(&mut a, "a_worker");
+    }
+    assert_eq!(status(&mut b, waiting), "ready");
+    b.batch_execute("create role b_worker login").unwrap();
+    wait_status(&mut b, waiting, "succeeded");
+    wait_role(&mut b, "b_worker");
+
+    for (client, name) in [(&mut a, "a"), (&mut b, "b")] {
+        client.batch_execute(&format!("alter database {name} reset pg_errand.role")).unwrap();
+        wait_role(client, "pg_errand_worker");
+    }
+}
+
+#[test]
+fn an_application_of_an_external_worker_runs_unchanged_with_its_own_role() {
+    let cluster = Cluster::start(&[NO_POLL, SHORT_STAY]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create role worker_service_user login;
+             create schema comms;
+             grant usage on schema comms to worker_service_user;
+             create table comms.sent (label text, by text);
+             grant insert on comms.sent to worker_service_user;
+             create function comms.work(payload jsonb) returns jsonb language plpgsql as $$
+             begin
+                 insert into comms.sent values (payload ->> 'label', current_user);
+                 return jsonb_build_object('success', true);
+             end $$;
+             create function comms.failed(payload jsonb) returns jsonb language sql as $$ select '{}'::jsonb $$;
+             revoke execute on all functions in schema comms from public;
+             grant execute on all functions in schema comms to worker_service_user;",
+        )
+        .unwrap();
+    let payload = json!({"task_type": "db_function", "db_function": "comms.work", "label": "1"});
+    let refused = enqueue(&mut client, "db_function", payload.clone());
+    wait_status(&mut client, refused, "failed");
+    let message = errors(&mut client, refused).remove(0).error_message;
+    assert!(message.contains("GRANT USAGE ON SCHEMA comms TO pg_errand_worker"), "{message}");
+    assert!(message.contains("GRANT EXECUTE ON FUNCTION comms.work("), "{message}");
+
+    wait_asleep(&mut client);
+    cluster.set(&[("pg_errand.role", "worker_service_user")]);
+    wait_role(&mut client, "worker_service_user");
+    let accepted = enqueue(&mut client, "db_function", payload);
+    wait_status(&mut client, accepted, "succeeded");
+    assert_eq!(
+        one::<String>(&mut client, "select string_agg(by, ' ') from comms.sent"),
+        "worker_service_user"
+    );
+}
+
+#[test]
+fn workers_are_no_superusers_unless_their_role_is_one() {
+    let cluster = Cluster::start(&[NO_POLL, LONG_STAY]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create table public.rights (super text);
+             grant insert on public.rights to public;
+             create function public.rights(payload jsonb) returns jsonb language plpgsql as $$
+             begin
+                 insert into public.rights values (current_setting('is_superuser'));
+                 begin
+                     reset session authorization;
+                     set role none;
+                     insert into public.rights values (current_setting('is_superuser'));
+                     set session authorization postgres;
+                     insert into public.rights values ('became a superuser');
+                 exception when insufficient_privilege then null;
+                 end;
+                 return '{}';
+             end $$",
+        )
+        .unwrap();
+    let id = task(&mut client, "rights", json!({}));
+    wait_status(&mut client, id, "succeeded");
+    let rights = "select string_agg(distinct super, ' ') from public.rights";
+    assert_eq!(one::<String>(&mut client, rights), "off");
+    client.batch_execute("truncate public.rights").unwrap();
+    cluster.set(&[("pg_errand.role", "postgres")]);
+    wait_role(&mut client, "postgres");
+    client
+        .batch_execute(
+            "create or replace function public.rights(payload jsonb) returns jsonb language sql as \
+        $$ insert into public.rights values (current_setting('is_superuser')) returning '{}'::jsonb $$",
+        )
+        .unwrap();
+    let id = task(&mut client, "rights", json!({}));
+    wait_status(&mut client, id, "succeeded");
+    assert_eq!(one::<String>(&mut client, rights), "on");
+    assert!(!worker_pids(&mut client).is_empty());
+}

@@ -4,6 +4,11 @@ set local search_path = pg_catalog, pg_temp;
 -- Refuses to install over objects that are somebody else's.
 do $$
 begin
+    if getdatabaseencoding() <> 'UTF8' then
+        raise exception 'pg_errand needs a database with encoding UTF8, this one has %', getdatabaseencoding()
+            using errcode = 'feature_not_supported',
+                  hint = 'Create a database with: CREATE DATABASE name ENCODING ''UTF8'' TEMPLATE template0;';
+    end if;
     if pg_catalog.to_regnamespace('queues') is not null then
         raise exception 'schema "queues" already exists'
             using errcode = 'duplicate_schema',

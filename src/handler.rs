@@ -4,7 +4,7 @@
 use crate::config;
 use crate::error::{Failure, PgError};
 use crate::pg::spi::{Arg, Plan, Statement};
-use crate::pg::{activity, catch, ident, interrupt, jsonb, session, spi, timeout, transaction};
+use crate::pg::{activity, ident, interrupt, jsonb, session, spi, timeout, transaction};
 use crate::worker::slot::MySlot;
 use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
@@ -165,9 +165,12 @@ impl Handlers {
     }
 }
 
-/// Builds a handler's argument from parts by a statement of ours; raises only on lack of memory.
+/// Builds a handler's argument from parts by a statement of ours.
+///
+/// # Errors
+/// When the result would be larger than jsonb may be.
 pub fn build(statement: &Statement, args: &[Arg]) -> Result<pg_sys::Datum, PgError> {
-    catch::catch(|| {
+    transaction::savepoint(|| {
         statement.row(args, |row| row.keep(1)).flatten().unwrap_or_else(|| jsonb::from_text("{}"))
     })
 }

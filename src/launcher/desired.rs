@@ -38,8 +38,8 @@ impl Catalogs {
     /// Reads databases and roles, in a transaction of its own. `known`: the entries in shared
     /// memory.
     pub fn read(known: &[Database]) -> Result<Catalogs, PgError> {
-        let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
         transaction::commit_after(|| {
+            let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
             let mut catalogs = Catalogs { databases: catalog::databases(), listed, ..Default::default() };
             for entry in known {
                 let name = role_name(entry);

@@ -7,8 +7,14 @@ use super::interrupt;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// The `search_path` of the worker's own statements.
-const OWN_SEARCH_PATH: &CStr = c"pg_catalog, pg_temp";
+/// Settings of the worker's own statements, which handlers don't see. Sequential scans and sorts are
+/// never right for them: a plan made while the queue was short is used when it is long.
+const OWN: &[(&CStr, &CStr)] = &[
+    (c"search_path", c"pg_catalog, pg_temp"),
+    (c"enable_seqscan", c"off"),
+    (c"enable_bitmapscan", c"off"),
+    (c"enable_sort", c"off"),
+];
 
 /// Settings that the loop depends on, whatever the configuration says. As in autovacuum.c
 /// (AutoVacWorkerMain), a forced value can't be changed from outside.
@@ -33,15 +39,17 @@ pub fn prepare() {
             );
         }
     }
-    // A session value, so that the role's own search_path stays readable below it.
-    // SAFETY: as above.
-    unsafe {
-        pg_sys::SetConfigOption(
-            c"search_path".as_ptr(),
-            OWN_SEARCH_PATH.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-        );
+    // Session values, so that the role's own ones stay readable below them.
+    for (name, value) in OWN {
+        // SAFETY: as above.
+        unsafe {
+            pg_sys::SetConfigOption(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+            );
+        }
     }
     interrupt::hold_cancel();
 }
@@ -83,17 +91,19 @@ pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Runs a handler: as the session's role, under the role's `search_path`, interruptible, and with
+/// Runs a handler: as the session's role, under the role's own settings, interruptible, and with
 /// every setting it changes put back afterwards.
 ///
 /// Called in a subtransaction, whose abort does the same if `body` raises.
 pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
-    // SAFETY: GUC nest levels as fmgr_security_definer uses them for a function's SET clause; the
-    // reset value of search_path is a valid string of the GUC machinery, copied at once.
+    // SAFETY: GUC nest levels as fmgr_security_definer uses them for a function's SET clause; reset
+    // values are valid strings of the GUC machinery, copied at once.
     let level = unsafe {
         let level = pg_sys::NewGUCNestLevel();
-        let path = pg_sys::GetConfigOptionResetString(c"search_path".as_ptr());
-        set_option(c"search_path", CStr::from_ptr(path), pg_sys::GucAction::GUC_ACTION_SAVE);
+        for (name, _) in OWN {
+            let value = CStr::from_ptr(pg_sys::GetConfigOptionResetString(name.as_ptr()));
+            set_option(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
+        }
         level
     };
     interrupt::allow_cancel();

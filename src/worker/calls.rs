@@ -106,13 +106,22 @@ pub fn store_answers(worker: &mut Worker) -> Result<bool, PgError> {
     }
     transaction::commit_after(|| {
         for (task_id, result) in &worker.calls.unstored {
-            record::answer(worker, *task_id, result);
+            store_answer(worker, *task_id, result);
         }
     })?;
     for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {
         worker.calls.add_answered(task_id);
     }
     Ok(true)
+}
+
+/// Stores an answer; one that no jsonb can hold (a number out of range) is stored as a failure.
+fn store_answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
+    let stored = transaction::savepoint(|| record::answer(worker, task_id, result));
+    if let Err(error) = stored {
+        let reason = format!("the provider's answer cannot be stored: {}", error.message);
+        record::answer(worker, task_id, &Err(reason));
+    }
 }
 
 /// Runs the last step of one answered task.

@@ -119,7 +119,14 @@ impl Worker {
             };
             (backend::user_name(), EXTENSION.row(&[], extension))
         });
-        let Ok((role, Some((owner, version, has_grants)))) = found else {
+        let (role, found) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                log::event(LogLevel::Error, format!("worker {}: {}", slot.number, error.message));
+                interrupt::exit(1)
+            }
+        };
+        let Some((owner, version, has_grants)) = found else {
             slot.change_database(|database| {
                 *database = crate::shared::Database::without_extension(database.oid)
             });

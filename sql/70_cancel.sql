@@ -6,7 +6,7 @@ language c
 as 'MODULE_PATHNAME', 'cancel_running_wrapper';
 
 -- Tells the worker _owner to give up the call of this task; false if that worker is gone, null if it
--- has too much to give up already.
+-- cannot be told right now.
 create function queues.cancel_call(_owner bigint, _task_id bigint)
 returns boolean
 strict
@@ -39,6 +39,10 @@ begin
             return false;
         end if;
 
+        if queues.cancel_running(_task_id) then
+            return true;
+        end if;
+
         if _calling then
             _told := queues.cancel_call(_owner, _task_id);
             if _told then
@@ -69,10 +73,6 @@ begin
             update queues.call
             set request = null
             where task_id = _task_id;
-            return true;
-        end if;
-
-        if queues.cancel_running(_task_id) then
             return true;
         end if;
 

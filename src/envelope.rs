@@ -1,7 +1,24 @@
 //! What DB functions return: `{success, error, validation_failure_message, payload}`, or the newer
 //! `{status, payload}`.
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The fields that mean something; whatever else there is, however deep, is passed over.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    success: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    validation_failure_message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+}
 
 /// What a returned value says.
 #[derive(Debug, PartialEq)]
@@ -15,7 +32,7 @@ pub enum Verdict {
 /// Judges the JSON text that a handler returned.
 pub fn judge(text: &str) -> Verdict {
     match parse(text) {
-        Ok(value) => judge_value(&value),
+        Ok(envelope) => envelope.judge(),
         Err(reason) => Verdict::Failure(reason),
     }
 }
@@ -25,73 +42,67 @@ pub fn judge(text: &str) -> Verdict {
 /// # Errors
 /// The reason why the provider must not be called.
 pub fn provider_payload(text: &str) -> Result<Value, String> {
-    let value = parse(text)?;
-    match judge_value(&value) {
+    let envelope = parse(text)?;
+    match envelope.judge() {
         Verdict::Failure(reason) | Verdict::Unsuccessful(reason) => return Err(reason),
         Verdict::Success => {}
     }
-    match value.get("payload") {
-        None | Some(Value::Null) => Err("it returned no payload".into()),
-        Some(payload) => Ok(payload.clone()),
+    match envelope.payload.map(RawValue::get) {
+        None | Some("null") => Err("it returned no payload".into()),
+        Some(payload) => serde_json::from_str(payload).map_err(|e| format!("unreadable payload: {e}")),
     }
 }
 
-fn parse(text: &str) -> Result<Value, String> {
-    let value: Value = serde_json::from_str(text).map_err(|e| format!("unreadable result: {e}"))?;
-    match value {
-        Value::Object(_) => Ok(value),
-        other => Err(format!("it returned {}, not an object", kind(&other))),
+fn parse(text: &str) -> Result<Envelope<'_>, String> {
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => serde_json::from_str(text).map_err(|error| format!("unreadable result: {error}")),
+        first => Err(format!("it returned {}, not an object", kind(first))),
     }
 }
 
-fn judge_value(value: &Value) -> Verdict {
-    if let Some(error) = filled(value, "error") {
-        return Verdict::Failure(text_of(error));
-    }
-    if let Some(message) = filled(value, "validation_failure_message") {
-        return Verdict::Unsuccessful(text_of(message));
-    }
-    match value.get("status") {
-        None | Some(Value::Null) => {}
-        Some(Value::String(status)) if status == "succeeded" => {}
-        Some(status) => return Verdict::Unsuccessful(format!("status {}", text_of(status))),
-    }
-    if value.get("success") == Some(&Value::Bool(false)) {
-        return Verdict::Unsuccessful("success is false".into());
-    }
-    Verdict::Success
-}
-
-/// The value of `key`, unless it is null, false, `""` or `{}`.
-fn filled<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    value.get(key).filter(|found| match found {
-        Value::Null | Value::Bool(false) => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Object(fields) => !fields.is_empty(),
-        _ => true,
-    })
-}
-
-/// A value as a person wants to read it.
-fn text_of(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(fields) => match fields.get("message") {
-            Some(Value::String(message)) => message.clone(),
-            _ => value.to_string(),
-        },
-        other => other.to_string(),
+impl Envelope<'_> {
+    fn judge(&self) -> Verdict {
+        if let Some(error) = filled(self.error) {
+            return Verdict::Failure(text_of(error));
+        }
+        if let Some(message) = filled(self.validation_failure_message) {
+            return Verdict::Unsuccessful(text_of(message));
+        }
+        match self.status.map(RawValue::get) {
+            None | Some("null" | "\"succeeded\"") => {}
+            Some(status) => return Verdict::Unsuccessful(format!("status {}", text_of(status))),
+        }
+        if self.success.map(RawValue::get) == Some("false") {
+            return Verdict::Unsuccessful("success is false".into());
+        }
+        Verdict::Success
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+/// A field's JSON text, unless it is null, false, `""` or `{}`.
+fn filled(field: Option<&RawValue>) -> Option<&str> {
+    field.map(RawValue::get).filter(|text| !matches!(*text, "null" | "false" | "\"\"" | "{}"))
+}
+
+/// JSON text as a person wants to read it: a string's content, an object's `message`.
+fn text_of(json: &str) -> String {
+    #[derive(Deserialize)]
+    struct WithMessage {
+        message: String,
+    }
+    serde_json::from_str::<String>(json)
+        .or_else(|_| serde_json::from_str::<WithMessage>(json).map(|found| found.message))
+        .unwrap_or_else(|_| json.to_owned())
+}
+
+/// What kind of value JSON text with this first character is.
+fn kind(first: Option<&u8>) -> &'static str {
+    match first {
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
     }
 }
 
@@ -113,6 +124,8 @@ mod tests {
         ] {
             assert_eq!(judge(text), Verdict::Success, "{text}");
         }
+        let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(5000), "]".repeat(5000));
+        assert_eq!(judge(&deep), Verdict::Success);
     }
 
     #[test]

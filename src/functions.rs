@@ -2,6 +2,7 @@
 
 use crate::pg::trigger::NewRow;
 use crate::pg::{backend, catalog, shmem};
+use crate::shared::Told;
 use crate::worker::wake;
 use crate::{launcher, processor, worker};
 use pgrx::datum::TimestampWithTimeZone;
@@ -73,23 +74,23 @@ fn cancel_running(task_id: i64) -> bool {
     })
 }
 
-/// `queues.cancel_call(bigint, bigint)`: null while too many cancels are waiting for that worker.
+/// `queues.cancel_call(bigint, bigint)`: null if that worker cannot be told right now.
 #[pg_extern(sql = false)]
 fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     if !shmem::available() {
         return Some(false);
     }
-    let marked = shmem::write(|shared| shared.cancel_call(owner, task_id));
-    if marked == Some(false) && worker::is_me(owner) {
+    let told = shmem::write(|shared| shared.cancel_call(owner, task_id));
+    if told == Some(Told::NotNow) && worker::is_me(owner) {
         refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-            "a handler cannot cancel so many calls of its own worker".into(),
+            "a handler cannot cancel itself, nor that many calls of its own worker".into(),
             format!("Cancel at most {} in one task.", crate::shared::MAX_CANCELS),
         );
     }
-    match marked {
-        Some(true) => Some(true),
-        Some(false) => None,
+    match told {
+        Some(Told::Marked) => Some(true),
+        Some(Told::NotNow) => None,
         None => Some(false),
     }
 }

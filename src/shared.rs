@@ -15,6 +15,8 @@ pub const MAX_SLOTS: usize = 128;
 pub const MAX_DATABASES: usize = 1024;
 /// Cancels that can wait for one worker.
 pub const MAX_CANCELS: usize = 64;
+/// Tasks whose worker ended that are remembered for one database.
+pub const MAX_INTERRUPTED: usize = 32;
 /// Tasks that a worker is remembered to have had last.
 pub const MAX_RECENT: usize = 64;
 /// A time that never comes.
@@ -62,13 +64,19 @@ pub struct Database {
     /// Workers that ended without having done anything, one after the other.
     pub failures: u32,
     pub failed_at: i64,
-    /// What ALTER DATABASE … SET says of `pg_errand.role` (empty: nothing) …
+    /// Tasks whose worker ended while it ran them, and how often.
+    pub interrupted: [Interrupted; MAX_INTERRUPTED],
+    /// It was said that the role lacks rights.
+    pub told_of_rights: bool,
+    /// What ALTER DATABASE … SET says of `pg_errand.poll_interval`, in milliseconds,
+    pub poll_interval: Option<i32>,
+    /// of `pg_errand.role` (empty: nothing) …
     pub role: Text<64>,
     /// … and of `pg_errand.concurrency`.
-    pub concurrency: Option<u32>,
+    pub concurrency: Option<i32>,
     /// A digest of all settings that a worker starts with.
     pub settings: u64,
-    /// The value of `settings_changes` when those three were read; 0: never.
+    /// The value of `settings_changes` when those four were read; 0: never.
     pub settings_as_of: u64,
 }
 
@@ -84,6 +92,21 @@ pub enum SlotState {
     Leaving,
 }
 
+/// Runs of a task that ended with their worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interrupted {
+    /// 0: the entry is free.
+    pub task_id: i64,
+    /// All of them, which no row counts yet.
+    pub runs: u32,
+    /// Those where the worker was not made to leave.
+    pub deaths: u32,
+}
+
+impl Interrupted {
+    pub const NONE: Interrupted = Interrupted { task_id: 0, runs: 0, deaths: 0 };
+}
+
 /// How a worker is done with the task at hand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Over {
@@ -94,6 +117,14 @@ pub enum Over {
     Calling,
     /// It is to be run again.
     GivenBack,
+}
+
+/// What came of telling a worker to give up a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    Marked,
+    /// It has too much to give up already, or is just handling the answer.
+    NotNow,
 }
 
 /// A worker process.
@@ -123,6 +154,8 @@ pub struct Slot {
     pub task_type: Text<64>,
     pub handler: Text<192>,
     pub busy_since: i64,
+    /// What is known of earlier runs of the task at hand.
+    pub earlier: Interrupted,
     pub in_flight: u32,
     pub succeeded: u64,
     pub failed: u64,
@@ -175,6 +208,9 @@ impl Database {
         retained_at: 0,
         failures: 0,
         failed_at: 0,
+        interrupted: [Interrupted::NONE; MAX_INTERRUPTED],
+        told_of_rights: false,
+        poll_interval: None,
         role: Text::EMPTY,
         concurrency: None,
         settings: 0,
@@ -198,6 +234,19 @@ impl Database {
             0 | 1 => 0,
             n => self.failed_at + (1_000_000 << (n - 2).min(6)).min(60_000_000),
         }
+    }
+
+    /// Remembers runs of a task that ended with their worker, if there is room.
+    fn note_interrupted(&mut self, runs: Interrupted) {
+        if let Some(free) = self.interrupted.iter_mut().find(|entry| entry.task_id == 0) {
+            *free = runs;
+        }
+    }
+
+    /// The runs of a task that ended with their worker; from now on the caller remembers them.
+    fn take_interrupted(&mut self, task_id: i64) -> Interrupted {
+        let entry = self.interrupted.iter_mut().find(|entry| entry.task_id == task_id);
+        entry.map_or(Interrupted::NONE, |entry| std::mem::replace(entry, Interrupted::NONE))
     }
 
     fn count_failure(&mut self, now: i64) {
@@ -225,6 +274,7 @@ impl Slot {
         task_type: Text::EMPTY,
         handler: Text::EMPTY,
         busy_since: 0,
+        earlier: Interrupted::NONE,
         in_flight: 0,
         succeeded: 0,
         failed: 0,
@@ -281,6 +331,15 @@ impl Shared {
             self.databases[index] = Database { oid, look: true, ..Database::FREE };
         }
         Some(&mut self.databases[index])
+    }
+
+    /// The entry of a database that the launcher has come to know of, made if there is room for it.
+    /// `prepared`: transactions of earlier runs of this server may be waiting for their commit.
+    pub fn know(&mut self, oid: Oid, prepared: bool) -> Option<&mut Database> {
+        let new = self.database(oid).is_none();
+        let database = self.database_or_new(oid)?;
+        database.unannounced |= new && prepared;
+        Some(database)
     }
 
     pub fn forget_database(&mut self, oid: Oid) {
@@ -375,6 +434,16 @@ impl Shared {
         may
     }
 
+    /// Has the worker of `slot` leave after its current task; an idle one cannot be woken any more.
+    pub fn retire(&mut self, slot: usize) {
+        let slot = &mut self.slots[slot];
+        if slot.state == SlotState::Idle {
+            slot.state = SlotState::Leaving;
+        }
+        slot.retire = true;
+        slot.latch.set();
+    }
+
     /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
     pub fn detach(&mut self, slot: usize, now: i64) {
         let gone = self.slots[slot];
@@ -382,9 +451,17 @@ impl Shared {
         let launcher = self.launcher;
         if let Some(database) = self.database(gone.database) {
             database.orphans |= gone.in_flight > 0;
-            database.look |= gone.retire;
-            if gone.state != SlotState::Leaving && !gone.retire {
-                database.count_failure(now);
+            if gone.task_id != 0 {
+                database.note_interrupted(Interrupted {
+                    task_id: gone.task_id,
+                    runs: gone.earlier.runs + 1,
+                    deaths: gone.earlier.deaths + u32::from(!gone.retire),
+                });
+            }
+            match gone.state {
+                SlotState::Leaving => {}
+                _ if gone.retire => database.look = true,
+                _ => database.count_failure(now),
             }
         }
         launcher.set();
@@ -464,24 +541,67 @@ impl Shared {
         Some(index)
     }
 
+    /// Shows a task as running in `slot`; returns what is known of earlier runs.
+    /// `None` if another worker still has it: it has rolled its transaction back, and is about to
+    /// write what comes of that.
+    pub fn begin(
+        &mut self,
+        slot: usize,
+        task_id: i64,
+        task_type: &str,
+        handler: &str,
+        since: i64,
+    ) -> Option<Interrupted> {
+        let database = self.slots[slot].database;
+        let elsewhere = |(index, other): (usize, &Slot)| {
+            index != slot && other.task_id == task_id && other.database == database
+        };
+        if self.slots.iter().enumerate().any(elsewhere) {
+            return None;
+        }
+        let earlier =
+            self.database(database).map_or(Interrupted::NONE, |entry| entry.take_interrupted(task_id));
+        let slot = &mut self.slots[slot];
+        slot.task_id = task_id;
+        slot.task_type.set(task_type);
+        slot.handler.set(handler);
+        slot.busy_since = since;
+        slot.cancelled = slot.cancels.contains(&task_id);
+        slot.closing = false;
+        slot.earlier = earlier;
+        Some(earlier)
+    }
+
+    /// Workers whose task was cancelled and that have not stopped yet.
+    pub fn still_to_cancel(&self) -> impl Iterator<Item = i32> {
+        let insisting = |slot: &&Slot| slot.cancelled && !slot.closing && slot.task_id != 0;
+        self.slots.iter().filter(insisting).map(|slot| slot.pid)
+    }
+
     /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
     pub fn cancel_running(&mut self, database: Oid, task_id: i64) -> Option<i32> {
         let slot = self.slots.iter_mut().find(|slot| {
             slot.is_live() && slot.database == database && slot.task_id == task_id && !slot.closing
         })?;
         slot.cancelled = true;
-        Some(slot.pid)
+        let pid = slot.pid;
+        self.launcher.set();
+        Some(pid)
     }
 
     /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
-    /// `None`: no such worker; `Some(false)`: too many cancels are waiting for it.
-    pub fn cancel_call(&mut self, owner: i64, task_id: i64) -> Option<bool> {
+    /// `None`: no such worker.
+    pub fn cancel_call(&mut self, owner: i64, task_id: i64) -> Option<Told> {
         let slot = self.slots.iter_mut().find(|slot| slot.is_live() && slot.owner == owner)?;
+        if slot.task_id == task_id {
+            // Its last handler runs: see `cancel_running`.
+            return Some(Told::NotNow);
+        }
         let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);
-        let Some(place) = place else { return Some(false) };
+        let Some(place) = place else { return Some(Told::NotNow) };
         *place = task_id;
         slot.latch.set();
-        Some(true)
+        Some(Told::Marked)
     }
 }
 
@@ -564,6 +684,44 @@ mod tests {
         assert_eq!(shared.slots[1].state, SlotState::Free);
         shared.lift_bars(9);
         assert_eq!(shared.database(DATABASE).unwrap().barred_by, 0);
+    }
+
+    #[test]
+    fn a_task_is_begun_by_one_worker_at_a_time() {
+        let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+        assert!(shared.begin(0, 7, "db_function", "f", 0).is_some());
+        assert!(shared.begin(1, 7, "db_function", "f", 0).is_none());
+        shared.slots[0].end(Over::GivenBack);
+        assert!(shared.begin(1, 7, "db_function", "f", 0).is_some());
+    }
+
+    #[test]
+    fn runs_that_ended_with_their_worker_are_counted() {
+        let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+        let known = |runs, deaths| Some((runs, deaths));
+        let begin = |shared: &mut Shared, slot| {
+            shared.begin(slot, 7, "db_function", "f", 0).map(|earlier| (earlier.runs, earlier.deaths))
+        };
+        assert_eq!(begin(&mut shared, 0), known(0, 0));
+        shared.detach(0, 0);
+        assert_eq!(begin(&mut shared, 1), known(1, 1));
+        shared.retire(1);
+        shared.detach(1, 0);
+        let again = shared.allocate(DATABASE, 0, 0).unwrap();
+        assert_eq!(begin(&mut shared, again), known(2, 1));
+        shared.slots[again].end(Over::Succeeded);
+        assert_eq!(begin(&mut shared, again), known(0, 0));
+    }
+
+    #[test]
+    fn an_idle_worker_that_is_retired_is_not_woken() {
+        let mut shared = shared_with(&[SlotState::Idle]);
+        shared.retire(0);
+        shared.announce(DATABASE, 1, 10, 10);
+        assert!(shared.database(DATABASE).unwrap().hungry);
+        shared.expect_worker(DATABASE, 10);
+        shared.detach(0, 0);
+        assert!(!shared.database(DATABASE).unwrap().look);
     }
 
     #[test]

@@ -85,12 +85,6 @@ fn the_views_follow_a_task_through_its_handlers() {
     let gate = Gate::close(&cluster, "postgres", 1);
     let scheduled: i64 = one(&mut client, "select queues.enqueue('db_function', '{}', now() + '1 h')");
     assert_eq!(status(&mut client, scheduled), "scheduled");
-    client
-        .batch_execute(
-            "create function public.close_up(payload jsonb) returns jsonb language sql as \
-             $$ select public.gate(payload -> 'original_payload') $$",
-        )
-        .unwrap();
     let second = Gate::close(&cluster, "postgres", 2);
     client
         .batch_execute(
@@ -142,7 +136,7 @@ fn the_views_follow_a_task_through_its_handlers() {
     assert!(one::<bool>(
         &mut client,
         &format!(
-            "select dequeued_at = started_at from queues.task natural join queues.task_status where task_id = {id}"
+            "select dequeued_at = started_at from queues.task join queues.task_status using (task_id) where task_id = {id}"
         )
     ));
     let counted = "select state = 'idle' and task_id is null and task_type is null and handler is null and busy_since is null \

@@ -818,9 +818,39 @@ fn a_task_whose_handlers_kill_their_worker_three_times_is_failed() {
 
     mailing.client.batch_execute("alter sequence app.runs restart").unwrap();
     let task_id = queue::enqueue(&mut mailing.client, "email", task_ending_in("app.dies"));
-    // The provider took the mail, so the task has succeeded, whatever its success handler does.
-    mailing.wait(task_id, "succeeded");
+    let ended = "select (finished_at is not null)::text from queues.task_status order by task_id desc";
+    wait_until_sql(&mut mailing.client, ended, "true");
     assert_eq!((mailing.standin.requests().len(), mailing.number("select last_value from app.runs")), (1, 3));
     assert_eq!(queue::errors(&mut mailing.client, task_id).len(), 1);
     mailing.deliver("someone@mail.test");
+}
+
+#[test]
+fn a_reload_reaches_a_worker_that_is_just_starting() {
+    let mut mailing = Mailing::start(&[ONE_WORKER]);
+    mailing
+        .client
+        .batch_execute(
+            "create function app.note_setting(_payload jsonb) returns jsonb language sql as $$
+                select app.note(to_jsonb(current_setting('pg_errand.http_timeout')))
+            $$",
+        )
+        .unwrap();
+    let payload = json!({"task_type": "db_function", "db_function": "app.note_setting"});
+    for round in 1..=40 {
+        let value = format!("{}ms", 10_001 + round);
+        let terminate =
+            "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'pg_errand worker'";
+        mailing.client.execute(&format!("alter system set pg_errand.http_timeout = '{value}'"), &[]).unwrap();
+        mailing.client.execute(terminate, &[]).unwrap();
+        queue::enqueue(&mut mailing.client, "db_function", payload.clone());
+        mailing.cluster.reload();
+        let expected = json!(value);
+        eventually("the new value is in force", || {
+            let task_id = queue::enqueue(&mut mailing.client, "db_function", payload.clone());
+            mailing.wait(task_id, "succeeded");
+            let seen = mailing.seen("task").pop();
+            if seen.as_ref() == Some(&expected) { Ok(()) } else { Err(seen) }
+        });
+    }
 }

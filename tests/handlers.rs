@@ -323,7 +323,7 @@ fn errors_keep_sqlstate_detail_hint_and_call_stack() {
     // What the server itself says about a table keeps its detail.
     app.create(
         "create table app.once (id int primary key); insert into app.once values (1);
-         grant insert on app.once to pg_errand_worker",
+         grant select, insert on app.once to pg_errand_worker",
     );
     let fate = app.run(json!({"db_function": "app.run_sql", "sql": "insert into app.once values (1)"}));
     let fault = &fate.errors[0];

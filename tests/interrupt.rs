@@ -57,11 +57,11 @@ fn pg_cancel_backend_does_an_idle_worker_no_harm() {
 fn the_error_handler_of_a_cancelled_handler_still_runs() {
     let cluster = Cluster::start(&ONE_WORKER);
     let mut client = install(&cluster, "postgres");
-    let id = task(&mut client, "nap", json!({"seconds": 60, "label": "nap", "error_handler": "public.note"}));
+    let id = task(&mut client, "nap", json!({"seconds": 60, "error_handler": "public.note"}));
     let pid = runner(&mut client, id);
     signal(&mut client, "pg_cancel_backend", pid);
     wait_status(&mut client, id, "failed");
-    assert_eq!(done(&mut client).len(), 1);
+    assert_eq!(one::<i64>(&mut client, "select count(*) from public.done"), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::thread;
+use std::time::Duration;
 
 use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
@@ -621,4 +622,55 @@ fn a_cancel_hits_no_other_task() {
     }
     assert!(wrong.is_empty(), "{wrong:?}");
     assert!(!cancelled.is_empty());
+}
+
+#[test]
+fn a_cancelled_task_is_not_started_again_by_another_worker() {
+    let (_cluster, mut client) = start(&[("pg_errand.log_level", "warning")]);
+    client
+        .batch_execute(
+            "create function app.nap(payload jsonb) returns jsonb language plpgsql as $$
+             begin
+                 insert into app.traces values ('napped');
+                 perform pg_sleep(0.2);
+                 return '{}';
+             end $$;
+             create function app.pass(payload jsonb) returns jsonb return '{}'::jsonb;
+             -- The other worker looks for the next task all the time.
+             select count(queues.enqueue('db_function', '{\"db_function\": \"app.pass\"}'))
+             from generate_series(1, 20000)",
+        )
+        .unwrap();
+    let enqueue =
+        "select queues.enqueue('db_function', '{\"db_function\": \"app.nap\"}', now() - interval '1 hour')";
+    for _ in 0..20 {
+        let id: i64 = client.query_one(enqueue, &[]).unwrap().get(0);
+        wait_until_asleep(&mut client, id);
+        if cancel(&mut client, id) {
+            let ended = "select finished_at is not null from queues.task_status where task_id = $1";
+            eventually("the task has ended", || client.query_one(ended, &[&id]).unwrap().get::<_, bool>(0));
+            assert_eq!(shown(&mut client, id, "status, attempts"), "cancelled,1");
+            assert!(traces(&mut client).is_empty(), "it ran to its end");
+        }
+        client.batch_execute("truncate app.traces").unwrap();
+    }
+}
+
+#[test]
+fn a_cancel_is_in_time_at_every_moment_of_a_start() {
+    let (_cluster, mut client) = start(&[("pg_errand.concurrency", "1"), ("pg_errand.log_level", "warning")]);
+    let first = note(&mut client, "the worker is there");
+    wait_status(&mut client, first, "succeeded");
+    let payload = json!({
+        "db_function": "app.note", "what": "undone",
+        "success_handler": "app.sleep", "error_handler": "app.on_end",
+    });
+    for round in 0..150 {
+        let id = enqueue(&mut client, "db_function", payload.clone());
+        // A sweep over the first milliseconds of a task: waiting, claimed, between its two handlers, asleep.
+        thread::sleep(Duration::from_micros(round * 10));
+        assert!(cancel(&mut client, id));
+        wait_status(&mut client, id, "cancelled");
+    }
+    assert_eq!(traces(&mut client), ["the worker is there"]);
 }

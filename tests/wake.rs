@@ -308,3 +308,29 @@ fn what_a_dying_worker_was_woken_for_is_passed_on() {
         assert_eq!(count, round + 1);
     }
 }
+
+#[test]
+fn a_task_runs_the_functions_of_its_own_transaction() {
+    let cluster = Cluster::start(&[NO_POLL, IDLE, ("pg_errand.concurrency", "1")]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create function public.version() returns text language sql as $$ select '0' $$;
+             create function public.tell_version(payload jsonb) returns jsonb language plpgsql as $$
+             begin
+                 insert into public.done (label) values (public.version());
+                 return '{}';
+             end $$",
+        )
+        .unwrap();
+    for round in 1..=300 {
+        let sql = format!(
+            "begin; create or replace function public.version() returns text language sql as $$ select '{round}' $$; \
+             select queues.enqueue('db_function', '{{\"db_function\": \"public.tell_version\"}}'); commit"
+        );
+        client.batch_execute(&sql).unwrap();
+        wait_done(&mut client, round);
+        let seen: String = one(&mut client, "select label from public.done order by n desc limit 1");
+        assert_eq!(seen, round.to_string());
+    }
+}

@@ -1,7 +1,8 @@
--- Marks a task as being between the steps of its call. $1 task, $2 when this run started.
+-- Marks a task as being between the steps of its call. $1 task, $2 when this run started, $3 runs to
+-- be counted.
 update queues.task
 set calling = true,
-    attempts = attempts + 1,
+    attempts = attempts + $3,
     dequeued_at = $2,
     leased = false,
     held_until = null

@@ -89,7 +89,7 @@ impl Catalogs {
         (entry.settings, role_oid).hash(&mut hasher);
         Some(Desired {
             oid: entry.oid,
-            concurrency: entry.concurrency.map_or(config::CONCURRENCY.get() as usize, |n| n as usize),
+            concurrency: entry.concurrency.unwrap_or(config::CONCURRENCY.get()) as usize,
             role: role_oid,
             settings: hasher.finish(),
             stored_settings: entry.settings,

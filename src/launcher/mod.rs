@@ -26,6 +26,8 @@ const SCAN_INTERVAL: i64 = 60 * 1_000_000;
 const ATTACH_TIME: i64 = 30 * 1_000_000;
 /// Stored settings are read at most so often, in microseconds.
 const READ_PAUSE: i64 = 50_000;
+/// A cancelled task is interrupted so often until it stops, in microseconds.
+const CANCEL_INTERVAL: i64 = 20_000;
 /// Pause after a fault.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -104,19 +106,17 @@ impl Launcher {
         }
         self.scan_if_due(now)?;
         self.give_up_lost_starts(now);
+        let insist = insist_on_cancels(now);
         let databases = self.known_databases();
         let until = self.have_settings_read(&databases, now);
         let state = self.state(now, &databases);
         for action in reconcile::reconcile(&state) {
             match action {
                 Action::Start(database) => self.start(database, now),
-                Action::Retire(slot) => shmem::write(|shared| {
-                    shared.slots[slot].retire = true;
-                    shared.slots[slot].latch.set();
-                }),
+                Action::Retire(slot) => shmem::write(|shared| shared.retire(slot)),
             }
         }
-        Ok(reconcile::next_look(&state).min(until).min(self.scanned_at + SCAN_INTERVAL))
+        Ok(reconcile::next_look(&state).min(until).min(insist).min(self.scanned_at + SCAN_INTERVAL))
     }
 
     fn scan_if_due(&mut self, now: i64) -> Result<(), PgError> {
@@ -197,7 +197,7 @@ impl Launcher {
         let new: Vec<Oid> =
             self.catalogs.wanted().filter(|oid| !self.without_extension.contains(oid)).collect();
         for oid in new {
-            if shmem::write(|shared| shared.database_or_new(oid).is_none()) {
+            if shmem::write(|shared| shared.know(oid, backend::may_have_prepared()).is_none()) {
                 self.complain(
                     Oid::INVALID,
                     "more databases than can be kept in mind; some are left out",
@@ -225,7 +225,8 @@ impl Launcher {
             }
             let ready = entry.barred_by == 0 && entry.settings_as_of != 0;
             let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
-            let poll = entry.looked_at + config::POLL_INTERVAL.duration().as_micros() as i64;
+            let poll_interval = entry.poll_interval.unwrap_or(config::POLL_INTERVAL.get());
+            let poll = entry.looked_at + i64::from(poll_interval) * 1000;
             let next_due = if entry.unannounced { entry.next_due.min(poll) } else { entry.next_due };
             state.databases.push(reconcile::Database {
                 oid: entry.oid,
@@ -234,6 +235,7 @@ impl Launcher {
                 has_work: entry.has_work(now) || next_due <= now,
                 next_due,
                 start_allowed_at: entry.start_allowed_at(),
+                looked_at: entry.looked_at,
             });
         }
         state
@@ -273,6 +275,16 @@ impl Launcher {
             self.complaints.insert(about, message.to_owned());
         }
     }
+}
+
+/// Signals workers again whose task was cancelled: a handler may have caught the first signal. When
+/// to look again.
+fn insist_on_cancels(now: i64) -> i64 {
+    // Under the lock, so that a signal can only reach a worker while it has that task.
+    let any = shmem::read(|shared| {
+        shared.still_to_cancel().inspect(|pid| backend::signal(*pid, libc::SIGINT)).count() > 0
+    });
+    if any { now + CANCEL_INTERVAL } else { NEVER }
 }
 
 /// The databases in shared memory.

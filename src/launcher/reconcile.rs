@@ -21,6 +21,8 @@ pub struct Database {
     pub has_work: bool,
     pub next_due: i64,
     pub start_allowed_at: i64,
+    /// When a worker was started there last.
+    pub looked_at: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -125,9 +127,10 @@ fn staying(state: &State) -> impl Iterator<Item = &Worker> {
     state.workers.iter().filter(|worker| !worker.leaving)
 }
 
-/// Databases that should get another worker, and how many they have; those with fewest first.
+/// Databases that should get another worker, and how many they have; those with fewest first, then
+/// those that were served longest ago.
 fn waiting(state: &State, retired: &[usize]) -> Vec<(Oid, usize)> {
-    let mut waiting: Vec<(Oid, usize)> = state
+    let mut waiting: Vec<(&Database, usize)> = state
         .databases
         .iter()
         .filter(|database| database.has_work && database.start_allowed_at <= state.now)
@@ -135,11 +138,11 @@ fn waiting(state: &State, retired: &[usize]) -> Vec<(Oid, usize)> {
             let own = || state.workers.iter().filter(|worker| worker.database == database.oid);
             let staying = own().filter(|w| !w.leaving && !retired.contains(&w.slot)).count();
             let starting = own().any(|worker| worker.starting);
-            (staying < database.concurrency && !starting).then_some((database.oid, staying))
+            (staying < database.concurrency && !starting).then_some((database, staying))
         })
         .collect();
-    waiting.sort_by_key(|(_, live)| *live);
-    waiting
+    waiting.sort_by_key(|(database, live)| (*live, database.looked_at));
+    waiting.into_iter().map(|(database, live)| (database.oid, live)).collect()
 }
 
 /// A worker that can give its place to a waiting database: an idle one; for a database that has
@@ -168,7 +171,15 @@ mod tests {
     }
 
     fn database(n: u32, has_work: bool) -> Database {
-        Database { oid: oid(n), concurrency: 2, settings: 0, has_work, next_due: NEVER, start_allowed_at: 0 }
+        Database {
+            oid: oid(n),
+            concurrency: 2,
+            settings: 0,
+            has_work,
+            next_due: NEVER,
+            start_allowed_at: 0,
+            looked_at: 0,
+        }
     }
 
     fn worker(slot: usize, of: u32, idle: bool) -> Worker {
@@ -229,6 +240,14 @@ mod tests {
         assert_eq!(reconcile(&state), [Action::Retire(0)]);
         state.workers[0].leaving = true;
         assert_eq!(reconcile(&state), []);
+    }
+
+    #[test]
+    fn a_free_place_goes_to_whoever_was_served_longest_ago() {
+        let mut state = state(vec![database(1, true), database(2, true)], vec![]);
+        state.max_workers = 1;
+        state.databases[0].looked_at = 9;
+        assert_eq!(reconcile(&state), [Action::Start(oid(2))]);
     }
 
     #[test]

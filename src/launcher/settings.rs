@@ -79,13 +79,17 @@ fn publish(stored: &[Stored], as_of: u64) {
     });
     for oid in databases {
         let role = own(stored, oid, "pg_errand.role");
-        let concurrency = own(stored, oid, "pg_errand.concurrency").and_then(|text| text.parse().ok());
+        let concurrency =
+            own(stored, oid, "pg_errand.concurrency").and_then(|text| config::CONCURRENCY.parse(text));
+        let poll_interval =
+            own(stored, oid, "pg_errand.poll_interval").and_then(|text| config::POLL_INTERVAL.parse(text));
         let effective = role.map_or_else(|| config::ROLE.get(), str::to_owned);
         let fingerprint = fingerprint(stored, oid, &effective);
         shmem::write(|shared| {
             if let Some(database) = shared.database(oid) {
                 database.role.set(role.unwrap_or(""));
                 database.concurrency = concurrency;
+                database.poll_interval = poll_interval;
                 database.settings = fingerprint;
                 database.settings_as_of = as_of;
             }

@@ -1,6 +1,7 @@
 //! Facts about this process and this server.
 
 use pgrx::pg_sys;
+use std::cell::Cell;
 use std::os::raw::c_void;
 
 /// True while the postmaster loads `shared_preload_libraries`.
@@ -52,15 +53,41 @@ pub enum Ended {
     Prepared,
 }
 
+/// What is called at the end of a transaction, and how the one that is ending has ended.
+struct EndCallbacks {
+    registered: Cell<[Option<fn(Ended)>; 2]>,
+    ended: Cell<Option<Ended>>,
+}
+
+thread_local! {
+    static END: EndCallbacks =
+        const { EndCallbacks { registered: Cell::new([None; 2]), ended: Cell::new(None) } };
+}
+
 /// Registers `callback` for the end of every top-level transaction of this process and of those
 /// forked from it. It runs in the middle of the commit, where an error would take the whole server
 /// down: it must not allocate, raise or panic.
+///
+/// It runs when others can see all that the transaction did: its rows, the catalog changes (the
+/// invalidation messages have been sent), and that its locks are gone.
 pub fn on_transaction_end(callback: fn(Ended)) {
-    // SAFETY: a static function; the list lives in TopMemoryContext.
-    unsafe { pg_sys::RegisterXactCallback(Some(xact_callback), callback as *mut c_void) }
+    END.with(|end| {
+        let mut registered = end.registered.get();
+        if registered.iter().all(Option::is_none) {
+            // SAFETY: static functions; the lists live in TopMemoryContext.
+            unsafe {
+                pg_sys::RegisterXactCallback(Some(on_xact), std::ptr::null_mut());
+                pg_sys::RegisterResourceReleaseCallback(Some(on_release), std::ptr::null_mut());
+            }
+        }
+        let free = registered.iter_mut().find(|place| place.is_none());
+        *free.expect("a place for each callback there is") = Some(callback);
+        end.registered.set(registered);
+    });
 }
 
-unsafe extern "C-unwind" fn xact_callback(event: pg_sys::XactEvent::Type, callback: *mut c_void) {
+/// Comes first, and knows how the transaction ends.
+unsafe extern "C-unwind" fn on_xact(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let ended = match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => Ended::Committed,
         pg_sys::XactEvent::XACT_EVENT_ABORT => Ended::Aborted,
@@ -68,9 +95,33 @@ unsafe extern "C-unwind" fn xact_callback(event: pg_sys::XactEvent::Type, callba
         // Parallel workers insert nothing; "pre" events may still fail.
         _ => return,
     };
-    // SAFETY: registered as this very type.
-    let callback = unsafe { std::mem::transmute::<*mut c_void, fn(Ended)>(callback) };
-    callback(ended);
+    END.with(|end| end.ended.set(Some(ended)));
+}
+
+/// Comes when all is done; for each resource owner, so only the first call counts.
+unsafe extern "C-unwind" fn on_release(
+    phase: pg_sys::ResourceReleasePhase::Type,
+    _is_commit: bool,
+    is_top_level: bool,
+    _arg: *mut c_void,
+) {
+    if is_top_level && phase == pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS {
+        END.with(|end| {
+            if let Some(ended) = end.ended.take() {
+                end.registered.get().into_iter().flatten().for_each(|callback| callback(ended));
+            }
+        });
+    }
+}
+
+/// True if transactions can be prepared, and so be committed by anyone at any time.
+pub fn may_have_prepared() -> bool {
+    unsafe extern "C" {
+        // access/twophase.h, not among pgrx's bindings
+        static max_prepared_xacts: std::os::raw::c_int;
+    }
+    // SAFETY: a plain setting.
+    unsafe { max_prepared_xacts > 0 }
 }
 
 /// Calls `callback` when this process ends. Callbacks run last-in first-out, so one registered

@@ -56,7 +56,7 @@ pub fn start(registration: &Registration) -> Option<Handle> {
         pg_sys::MemoryContextSwitchTo(previous);
         started
     };
-    started.then_some(Handle(handle))
+    started.then(|| Handle(handle))
 }
 
 fn describe(registration: &Registration, notify: i32) -> pg_sys::BackgroundWorker {

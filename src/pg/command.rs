@@ -117,10 +117,10 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
             T_DropdbStmt => clear_owned((*node.cast::<pg_sys::DropdbStmt>()).dbname),
             T_RenameStmt => {
                 let stmt = &*node.cast::<pg_sys::RenameStmt>();
-                if stmt.renameType == pg_sys::ObjectType::OBJECT_DATABASE {
-                    clear_owned(stmt.subname)
-                } else {
-                    None
+                match stmt.renameType {
+                    pg_sys::ObjectType::OBJECT_DATABASE => clear_owned(stmt.subname),
+                    pg_sys::ObjectType::OBJECT_ROLE => Some(Notice::Settings),
+                    _ => None,
                 }
             }
             T_AlterDatabaseStmt => {
@@ -137,7 +137,7 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
                     .map_or(Some(Notice::Changes), |element| clear_template(pg_sys::defGetString(element)))
             }
             T_AlterDatabaseSetStmt | T_AlterRoleSetStmt | T_DropRoleStmt => Some(Notice::Settings),
-            T_AlterRoleStmt | T_CreateRoleStmt | T_GrantStmt => Some(Notice::Changes),
+            T_AlterRoleStmt | T_CreateRoleStmt | T_GrantStmt | T_GrantRoleStmt => Some(Notice::Changes),
             _ => None,
         }
     }

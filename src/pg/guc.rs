@@ -54,6 +54,25 @@ impl Int {
         self.value.get()
     }
 
+    /// A value as a user writes it, with or without a unit.
+    pub fn parse(&self, text: &str) -> Option<i32> {
+        let text = CString::new(text).ok()?;
+        let mut value = 0;
+        // SAFETY: parse_int reads the text and writes the value.
+        let valid = unsafe {
+            pg_sys::parse_int(text.as_ptr(), &mut value, self.flags().bits(), std::ptr::null_mut())
+        };
+        valid.then_some(value)
+    }
+
+    fn flags(&self) -> GucFlags {
+        match self.unit {
+            Unit::None => GucFlags::empty(),
+            Unit::Milliseconds => GucFlags::UNIT_MS,
+            Unit::Seconds => GucFlags::UNIT_S,
+        }
+    }
+
     /// The value as a span of time; zero or less: none.
     pub fn duration(&self) -> Duration {
         let value = self.get().max(0) as u64;
@@ -66,11 +85,7 @@ impl Int {
 
 impl Setting for Int {
     fn define(&'static self) {
-        let flags = match self.unit {
-            Unit::None => GucFlags::empty(),
-            Unit::Milliseconds => GucFlags::UNIT_MS,
-            Unit::Seconds => GucFlags::UNIT_S,
-        };
+        let flags = self.flags();
         let About { name, short, long, context } = &self.about;
         GucRegistry::define_int_guc(
             name,

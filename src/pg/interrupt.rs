@@ -7,6 +7,11 @@
 use pgrx::pg_sys;
 use std::os::raw::c_int;
 
+#[cfg(not(feature = "pg18"))]
+use pg_sys::pqsignal;
+#[cfg(feature = "pg18")]
+use pg_sys::pqsignal_be as pqsignal;
+
 unsafe extern "C-unwind" {
     // postmaster/interrupt.h and tcop/tcopprot.h: handlers, so without pgrx's error boundary.
     fn SignalHandlerForConfigReload(signal: c_int);
@@ -18,10 +23,12 @@ unsafe extern "C-unwind" {
 pub fn install() {
     // SAFETY: called once, at the start of a background worker, with signals still blocked.
     unsafe {
-        pg_sys::pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
-        pg_sys::pqsignal(libc::SIGTERM, Some(die));
-        pg_sys::pqsignal(libc::SIGINT, Some(StatementCancelHandler));
+        pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
+        pqsignal(libc::SIGTERM, Some(die));
+        pqsignal(libc::SIGINT, Some(StatementCancelHandler));
         pg_sys::BackgroundWorkerUnblockSignals();
+        // A SIGHUP that came before was ignored.
+        pg_sys::ConfigReloadPending = 1;
     }
 }
 
@@ -81,5 +88,9 @@ pub fn reload_if_asked() -> bool {
 /// Ends the process through PostgreSQL's exit callbacks.
 pub fn exit(code: i32) -> ! {
     // SAFETY: runs the callbacks and never returns.
-    unsafe { pg_sys::proc_exit(code) }
+    #[allow(unreachable_code, clippy::diverging_sub_expression)]
+    unsafe {
+        pg_sys::proc_exit(code);
+        unreachable!("proc_exit returned")
+    }
 }

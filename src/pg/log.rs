@@ -29,3 +29,8 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     }
     report.report(severity);
 }
+
+/// The beginning of a text, for a log line: `limit` bytes at most.
+pub fn excerpt(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}

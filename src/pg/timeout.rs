@@ -6,6 +6,10 @@ use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 use std::time::Duration;
 
+/// How often a handler that goes on is interrupted again, in milliseconds.
+#[cfg(not(feature = "pg14"))]
+const AGAIN_MS: c_int = 50;
+
 static ID: AtomicI32 = AtomicI32::new(-1);
 static FIRED: AtomicBool = AtomicBool::new(false);
 
@@ -16,7 +20,10 @@ const ANY_USER_TIMEOUT: c_int = 13;
 unsafe extern "C-unwind" {
     // utils/timeout.h, not among pgrx's bindings
     fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
+    #[cfg(feature = "pg14")]
     fn enable_timeout_after(id: c_int, delay_ms: c_int);
+    #[cfg(not(feature = "pg14"))]
+    fn enable_timeout_every(id: c_int, first: i64, delay_ms: c_int);
     fn disable_timeout(id: c_int, keep_indicator: bool);
 }
 
@@ -31,8 +38,18 @@ pub fn arm(limit: Duration) {
     FIRED.store(false, Relaxed);
     if !limit.is_zero() {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128) as c_int;
+        let id = ID.load(Relaxed);
         // SAFETY: the id was registered; main thread.
-        unsafe { boundary(|| enable_timeout_after(ID.load(Relaxed), milliseconds)) }
+        #[cfg(feature = "pg14")]
+        unsafe {
+            boundary(|| enable_timeout_after(id, milliseconds));
+        }
+        // A handler may catch the first interruption and go on.
+        #[cfg(not(feature = "pg14"))]
+        unsafe {
+            let first = super::backend::now() + i64::from(milliseconds) * 1000;
+            boundary(|| enable_timeout_every(id, first, AGAIN_MS));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::call::{Job, Outcome, Pool, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
-use crate::pg::{log, thread, transaction};
+use crate::pg::{log, session, thread, transaction};
 use crate::provider::{self, Prepared, Provider, Request};
 use crate::shared::Over;
 use serde_json::Value;
@@ -131,8 +131,10 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         let Some(stored) = claim::answered(worker, task_id) else {
             return transaction::End::Commit(Ok(None));
         };
-        let brief = worker.begin(&stored.task);
-        let end = process::resume(worker, &stored).and_then(|end| {
+        let brief = stored.task.brief();
+        let earlier = worker.slot.begin(&brief);
+        let deaths = earlier.map_or(0, |earlier| earlier.deaths);
+        let end = process::resume(worker, &stored, deaths).and_then(|end| {
             record::finish(worker, &stored.task, &end);
             worker.close(end)
         });
@@ -147,9 +149,9 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
             worker.end(ended);
         }
         Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
-        Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id),
+        Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id)?,
         Err(error) if error.is_transient() && worker.calls.repeats(task_id) < process::MAX_RUNS as u32 => {
-            repeat_later(worker, task_id);
+            repeat_later(worker, task_id)?;
         }
         Err(error) => end_without_handlers(worker, task_id, error)?,
     }
@@ -173,12 +175,14 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
     Ok(())
 }
 
-fn repeat_later(worker: &mut Worker, task_id: i64) {
+fn repeat_later(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
+    transaction::commit_after(session::discard_leftovers)?;
     worker.slot.end(Over::GivenBack);
     if let Some(answered) = worker.calls.answered.iter_mut().find(|a| a.task_id == task_id) {
         answered.repeats += 1;
         answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
     }
+    Ok(())
 }
 
 /// Gives up the calls that were cancelled.
@@ -192,7 +196,7 @@ pub fn cancel_calls(worker: &mut Worker) -> Result<bool, PgError> {
 
 fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     if worker.calls.forget(task_id) {
-        transaction::commit_after(|| record::cancel(worker, task_id, None))?;
+        transaction::commit_after(|| record::cancel(worker, &Brief::of_call(task_id)))?;
         log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
     }
     worker.slot.end(Over::GivenBack);
@@ -202,12 +206,15 @@ fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
 /// Takes over the calls of workers that are gone: what was answered goes on to its handler, what
 /// was not is sent again, the same request with the same key.
 pub fn take_over(worker: &mut Worker) -> Result<bool, PgError> {
+    let room = (config::MAX_IN_FLIGHT.get() as usize).saturating_sub(worker.calls.len());
+    if room == 0 {
+        return Ok(false);
+    }
     let wanted = worker.slot.change_database(|database| std::mem::take(&mut database.orphans));
     if wanted != Some(true) && worker.looked_for_orphans {
         return Ok(false);
     }
     worker.looked_for_orphans = true;
-    let room = (config::MAX_IN_FLIGHT.get() as usize).saturating_sub(worker.calls.len()).max(1);
     let orphans = transaction::commit_after(|| claim::orphans(worker, room))?;
     if orphans.len() == room {
         worker.slot.change_database(|database| database.orphans = true);
@@ -255,11 +262,14 @@ fn interpret(outcome: &Outcome) -> Result<Value, String> {
     log::event(
         LogLevel::Info,
         format!(
-            "call ended task_id={} provider={} ok={} duration_ms={}",
+            "call ended task_id={} provider={} duration_ms={} {}",
             outcome.task_id,
             outcome.provider.name(),
-            result.is_ok(),
-            outcome.took.as_millis()
+            outcome.took.as_millis(),
+            match &result {
+                Ok(answer) => format!("answer={}", log::excerpt(&answer.to_string(), 200)),
+                Err(reason) => format!("failure={:?}", log::excerpt(reason, 200)),
+            }
         ),
     );
     result

@@ -25,7 +25,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
     let look_ahead = worker.slot.others_could_help();
     let args: [Arg; 2] = [excluded_types(worker).into_datum(), look_ahead.into_datum()];
     let found =
-        session::as_owner(worker.owner, || CLAIM.row(&args, |row| (task_of(row, false), row.get::<bool>(9))));
+        session::as_owner(worker.owner, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
     let (task, more) = found?;
     if more == Some(true) {
         worker.slot.wake_another();
@@ -36,7 +36,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
 /// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was
 /// faster or it has ended.
 pub fn again(worker: &Worker, task_id: i64) -> Option<Task> {
-    session::as_owner(worker.owner, || CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, false)))
+    session::as_owner(worker.owner, || CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, 1)))
 }
 
 /// What came of a call, as it is stored.
@@ -52,7 +52,7 @@ pub fn answered(worker: &Worker, task_id: i64) -> Option<Stored> {
     session::as_owner(worker.owner, || {
         let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
         CALL_RESUME.row(&args, |row| Stored {
-            task: task_of(row, true),
+            task: task_of(row, 0),
             answer: row.keep(9),
             failure: row.keep(10).map(crate::pg::jsonb::to_text),
         })
@@ -94,7 +94,7 @@ fn excluded_types(worker: &Worker) -> Vec<&'static str> {
     processor::ALL.iter().filter(|p| p.calls()).map(|p| p.task_type()).collect()
 }
 
-fn task_of(row: &Row, counted: bool) -> Task {
+fn task_of(row: &Row, uncounted: i32) -> Task {
     Task {
         id: row.get(1).unwrap_or_default(),
         task_type: row.get(2).unwrap_or_default(),
@@ -105,6 +105,6 @@ fn task_of(row: &Row, counted: bool) -> Task {
         success_handler: row.get(7),
         error_handler: row.get(8),
         started_at: backend::now(),
-        counted,
+        uncounted,
     }
 }

@@ -33,6 +33,8 @@ const MAX_UNSURE: Duration = Duration::from_secs(1);
 /// … and looked for so often.
 const SETTINGS_LOOK: Duration = Duration::from_millis(2);
 
+/// Pause while another worker finishes with the next task.
+const ELSEWHERE_PAUSE: Duration = Duration::from_millis(1);
 /// A worker that waits for its last answers looks around so often.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
 
@@ -58,6 +60,8 @@ pub struct Worker {
 /// What came of trying to run a task.
 enum Ran {
     Nothing,
+    /// Another worker is about to write what comes of the task.
+    Elsewhere,
     Ended(Brief, process::End),
     Calling(Brief, crate::provider::Prepared),
     Stopped(Brief, Stop),
@@ -145,7 +149,9 @@ impl Worker {
             );
             return None;
         }
-        if !has_grants {
+        let told =
+            slot.change_database(|database| std::mem::replace(&mut database.told_of_rights, !has_grants));
+        if !has_grants && told != Some(true) {
             log::event_with_hint(
                 LogLevel::Warning,
                 format!("role {role} has not all rights that handlers may need to enqueue"),
@@ -225,10 +231,14 @@ impl Worker {
     fn run_next(&mut self) -> Result<bool, PgError> {
         let mut claimed = None;
         let ran = transaction::run(|| {
-            let Some(task) = claim::next(self) else { return Transaction::Commit(Ran::Nothing) };
-            let brief = self.begin(&task);
+            let Some(mut task) = claim::next(self) else { return Transaction::Commit(Ran::Nothing) };
+            let Some(earlier) = self.slot.begin(&task.brief()) else {
+                return Transaction::RollBack(Ran::Elsewhere);
+            };
+            task.uncounted += earlier.runs as i32;
+            let brief = task.brief();
             claimed = Some(brief.clone());
-            match self.step(&task) {
+            match self.step(&task, earlier.deaths) {
                 Ok(ran) => Transaction::Commit(ran),
                 Err(stop) => Transaction::RollBack(Ran::Stopped(brief, stop)),
             }
@@ -240,6 +250,7 @@ impl Worker {
         };
         match ran {
             Ran::Nothing => return Ok(false),
+            Ran::Elsewhere => latch::wait(None, ELSEWHERE_PAUSE),
             Ran::Ended(brief, end) => self.end(Some((brief, end))),
             Ran::Calling(brief, prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
@@ -248,7 +259,7 @@ impl Worker {
                 self.slot.set_in_flight(self.calls.len());
             }
             Ran::Stopped(brief, Stop::Cancelled) => {
-                transaction::commit_after(|| record::cancel(self, brief.id, Some(brief.started_at)))?;
+                transaction::commit_after(|| record::cancel(self, &brief))?;
                 log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
                 self.slot.end(Over::Cancelled);
             }
@@ -258,8 +269,8 @@ impl Worker {
     }
 
     /// The first step of a claimed task, recorded.
-    fn step(&mut self, task: &Task) -> Result<Ran, Stop> {
-        match process::start(self, task)? {
+    fn step(&mut self, task: &Task, deaths: u32) -> Result<Ran, Stop> {
+        match process::start(self, task, deaths)? {
             Step::Done(end) => {
                 record::finish(self, task, &end);
                 Ok(Ran::Ended(task.brief(), self.close(end)?))
@@ -279,7 +290,8 @@ impl Worker {
         }
         let failure = Failure::caught(&format!("{} {}", brief.task_type, brief.handler), error);
         let ended = transaction::run(|| {
-            let Some(task) = claim::again(self, brief.id) else { return Transaction::Commit(Ok(None)) };
+            let Some(mut task) = claim::again(self, brief.id) else { return Transaction::Commit(Ok(None)) };
+            task.uncounted = brief.uncounted;
             let end = process::conclude(self, &task, Err(failure.clone())).map(|end| {
                 record::finish(self, &task, &end);
                 Some((brief.clone(), end))
@@ -295,7 +307,8 @@ impl Worker {
             Ok(Err(_)) | Err(_) => {
                 let end = process::End { succeeded: false, outcome: None, failures: vec![failure] };
                 transaction::commit_after(|| {
-                    if let Some(task) = claim::again(self, brief.id) {
+                    if let Some(mut task) = claim::again(self, brief.id) {
+                        task.uncounted = brief.uncounted;
                         record::finish(self, &task, &end);
                     }
                 })?;
@@ -310,13 +323,6 @@ impl Worker {
         log::event(LogLevel::Info, format!("task repeated task_id={} attempt={}", brief.id, brief.attempt));
         self.slot.end(Over::GivenBack);
         Ok(())
-    }
-
-    /// Shows a claimed task as running.
-    fn begin(&self, task: &Task) -> Brief {
-        let brief = task.brief();
-        self.slot.begin(&brief);
-        brief
     }
 
     /// From here on the task at hand cannot be cancelled any more.

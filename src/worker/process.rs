@@ -37,8 +37,15 @@ pub struct End {
     pub failures: Vec<Failure>,
 }
 
-/// The first step of a claimed task.
-pub fn start(worker: &mut Worker, task: &Task) -> Result<Step, Stop> {
+/// Workers that may die of a task before it is given up.
+pub const MAX_DEATHS: u32 = 3;
+
+/// The first step of a claimed task. `deaths`: workers that ended while they ran it.
+pub fn start(worker: &mut Worker, task: &Task, deaths: u32) -> Result<Step, Stop> {
+    if deaths >= MAX_DEATHS {
+        let what = format!("{} {}", task.task_type, task.main_handler());
+        return conclude(worker, task, Err(Failure::new("58000", &what, &given_up(deaths)))).map(Step::Done);
+    }
     let processor = match dispatch::select(&task.task_type) {
         Ok(processor) => processor,
         Err(failure) => return conclude(worker, task, Err(failure)).map(Step::Done),
@@ -49,8 +56,17 @@ pub fn start(worker: &mut Worker, task: &Task) -> Result<Step, Stop> {
     }
 }
 
+fn given_up(deaths: u32) -> String {
+    format!("its worker ended {deaths} times while it ran; it is not run again")
+}
+
 /// The last step of a task whose call has been answered.
-pub fn resume(worker: &mut Worker, stored: &Stored) -> Result<End, Stop> {
+pub fn resume(worker: &mut Worker, stored: &Stored, deaths: u32) -> Result<End, Stop> {
+    if deaths >= MAX_DEATHS {
+        let what = format!("{} {}", stored.task.task_type, stored.task.main_handler());
+        let failures = vec![Failure::new("58000", &what, &given_up(deaths))];
+        return Ok(End { succeeded: stored.failure.is_none(), outcome: None, failures });
+    }
     let result = match (&stored.failure, stored.answer) {
         (None, Some(worker_payload)) => Ok(Product { worker_payload, outcome: None }),
         (failure, _) => Err(stored_failure(&stored.task, failure.as_deref().unwrap_or("{}"))),

@@ -14,20 +14,22 @@ use serde_json::{Value, json};
 
 static FINISH: Statement = Statement::new(
     include_str!("../../sql/runtime/finish.sql"),
-    &[INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID],
+    &[INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID],
 );
 static APPEND_ERROR: Statement = Statement::new(
     include_str!("../../sql/runtime/append_error.sql"),
     &[INT8OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
 );
-static REPEAT: Statement =
-    Statement::new(include_str!("../../sql/runtime/repeat.sql"), &[INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID]);
+static REPEAT: Statement = Statement::new(
+    include_str!("../../sql/runtime/repeat.sql"),
+    &[INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID],
+);
 static CALL_STORE: Statement = Statement::new(
     include_str!("../../sql/runtime/call_store.sql"),
     &[INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID],
 );
 static CALL_BEGIN: Statement =
-    Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID]);
+    Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
 static CALL_ANSWER: Statement = Statement::new(
     include_str!("../../sql/runtime/call_answer.sql"),
     &[INT8OID, INT8OID, JSONBOID, JSONBOID],
@@ -42,8 +44,8 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
             append_error(&task.brief(), failure);
         }
         let status = if end.succeeded { "succeeded" } else { "failed" };
-        write_end(task.id, status, end.outcome.as_deref(), (!task.counted).then_some(task.started_at));
-        if task.counted {
+        write_end(&task.brief(), status, end.outcome.as_deref());
+        if task.uncounted == 0 {
             CALL_END.run(&[task.id.into_datum()]);
         }
     });
@@ -63,7 +65,7 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
             prepared.key.as_str().into_datum(),
             Some(storable(&request)),
         ]);
-        CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at)]);
+        CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at), task.uncounted.into_datum()]);
     });
     session::discard_leftovers();
 }
@@ -83,16 +85,23 @@ pub fn answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
 pub fn repeat(worker: &Worker, brief: &Brief) {
     let not_before = backend::now() + super::repeat_pause(brief.attempt as u32).as_micros() as i64;
     session::as_owner(worker.owner, || {
-        REPEAT.run(&[brief.id.into_datum(), timestamp(brief.started_at), timestamp(not_before)]);
+        REPEAT.run(&[
+            brief.id.into_datum(),
+            timestamp(brief.started_at),
+            timestamp(not_before),
+            brief.uncounted.into_datum(),
+        ]);
     });
+    session::discard_leftovers();
 }
 
-/// Ends a task as cancelled. `started_at` is null if its run is counted already.
-pub fn cancel(worker: &Worker, task_id: i64, started_at: Option<i64>) {
+/// Ends a task as cancelled.
+pub fn cancel(worker: &Worker, brief: &Brief) {
     session::as_owner(worker.owner, || {
-        write_end(task_id, "cancelled", None, started_at);
-        CALL_END.run(&[task_id.into_datum()]);
+        write_end(brief, "cancelled", None);
+        CALL_END.run(&[brief.id.into_datum()]);
     });
+    session::discard_leftovers();
 }
 
 /// Writes the log lines of a task that has ended; after the commit.
@@ -104,13 +113,14 @@ pub fn log_end(brief: &Brief, end: &End) {
     );
     for failure in &end.failures {
         let error = &failure.error;
-        let message = excerpt(&error.message);
+        let message = log::excerpt(&error.message, 1000);
         log::event(
             LogLevel::Warning,
             format!("error {named} sqlstate={} message={message:?}", error.sqlstate),
         );
     }
-    let outcome = end.outcome.as_deref().map(|o| format!(" outcome={:?}", excerpt(o))).unwrap_or_default();
+    let outcome =
+        end.outcome.as_deref().map(|o| format!(" outcome={:?}", log::excerpt(o, 1000))).unwrap_or_default();
     if end.succeeded {
         log::event(LogLevel::Info, format!("task succeeded {named}{outcome}"));
     } else {
@@ -118,12 +128,13 @@ pub fn log_end(brief: &Brief, end: &End) {
     }
 }
 
-fn write_end(task_id: i64, status: &str, outcome: Option<&str>, started_at: Option<i64>) {
+fn write_end(brief: &Brief, status: &str, outcome: Option<&str>) {
     FINISH.run(&[
-        task_id.into_datum(),
+        brief.id.into_datum(),
         status.into_datum(),
         outcome.and_then(IntoDatum::into_datum),
-        started_at.and_then(timestamp),
+        timestamp(brief.started_at),
+        brief.uncounted.into_datum(),
     ]);
 }
 
@@ -146,9 +157,4 @@ fn append_error(brief: &Brief, failure: &Failure) {
 /// A timestamptz argument from microseconds since 2000-01-01.
 fn timestamp(microseconds: i64) -> Arg {
     Some(pg_sys::Datum::from(microseconds))
-}
-
-/// The beginning of a text, for a log line.
-fn excerpt(text: &str) -> &str {
-    &text[..text.floor_char_boundary(1000)]
 }

@@ -56,12 +56,12 @@ fn batch(owner: pg_sys::Oid, after: i64, before: i64) -> Result<Option<i64>, PgE
     transaction::commit_after(|| {
         let before = Some(pg_sys::Datum::from(before));
         session::as_owner(owner, || {
-            RETAIN_ERRORS.run(&[before, BATCH.into_datum()]);
+            let errors = RETAIN_ERRORS.run(&[before, BATCH.into_datum()]);
             let args = [after.into_datum(), before, BATCH.into_datum()];
             let seen = RETAIN_TASKS.row(&args, |row| (row.get::<i64>(1), row.get::<bool>(2)));
             match seen {
                 Some((Some(last), Some(true))) => Some(last),
-                _ => None,
+                _ => (errors == BATCH as u64).then_some(i64::MAX),
             }
         })
     })

@@ -4,7 +4,7 @@ use super::task::Brief;
 use super::wake::Rest;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, shmem};
-use crate::shared::{Database, Over, Shared, Slot, SlotState};
+use crate::shared::{Database, Interrupted, Over, Shared, Slot, SlotState};
 use pgrx::pg_sys::Oid;
 
 /// Settings stored for databases and roles, from the view of a worker.
@@ -63,16 +63,12 @@ impl MySlot {
         shmem::read(|shared| read(&shared.slots[self.index]))
     }
 
-    /// Shows a task as running, so that it can be cancelled.
-    pub fn begin(self, task: &Brief) {
-        self.change(|slot| {
-            slot.task_id = task.id;
-            slot.task_type.set(&task.task_type);
-            slot.handler.set(&task.handler);
-            slot.busy_since = task.started_at;
-            slot.cancelled = false;
-            slot.closing = false;
-        });
+    /// Shows a task as running, so that it can be cancelled; returns what is known of earlier
+    /// runs. `None` if it is not free yet.
+    pub fn begin(self, task: &Brief) -> Option<Interrupted> {
+        shmem::write(|shared| {
+            shared.begin(self.index, task.id, &task.task_type, &task.handler, task.started_at)
+        })
     }
 
     pub fn set_handler(self, name: &str) {

@@ -7,22 +7,22 @@ pub struct Task {
     pub id: i64,
     pub task_type: String,
     pub payload: pg_sys::Datum,
-    /// Runs started before this one.
+    /// Runs that the row counts.
     pub attempts: i32,
+    /// Runs that it does not count yet, this one included; none after a provider call.
+    pub uncounted: i32,
     pub db_function: Option<String>,
     pub before_handler: Option<String>,
     pub success_handler: Option<String>,
     pub error_handler: Option<String>,
     /// When this run started: microseconds since 2000-01-01.
     pub started_at: i64,
-    /// Whether this run is counted in the row already (it is after a provider call).
-    pub counted: bool,
 }
 
 impl Task {
     /// The number of this run.
     pub fn attempt(&self) -> i32 {
-        if self.counted { self.attempts } else { self.attempts + 1 }
+        self.attempts + self.uncounted
     }
 
     /// The handler that log lines name.
@@ -37,7 +37,22 @@ impl Task {
             task_type: self.task_type.clone(),
             handler: self.main_handler().to_owned(),
             attempt: self.attempt(),
+            uncounted: self.uncounted,
             started_at: self.started_at,
+        }
+    }
+}
+
+impl Brief {
+    /// A task of which no more is known than that its run is counted.
+    pub fn of_call(id: i64) -> Brief {
+        Brief {
+            id,
+            task_type: String::new(),
+            handler: String::new(),
+            attempt: 0,
+            uncounted: 0,
+            started_at: 0,
         }
     }
 }
@@ -49,5 +64,7 @@ pub struct Brief {
     pub task_type: String,
     pub handler: String,
     pub attempt: i32,
+    /// Runs that the row does not count yet.
+    pub uncounted: i32,
     pub started_at: i64,
 }

@@ -13,7 +13,8 @@ create function internal.worker_state(
     out succeeded bigint,
     out failed bigint,
     out started_at timestamptz,
-    out recent bigint[]
+    out recent bigint[],
+    out runs integer
 )
 returns setof record
 stable
@@ -42,18 +43,18 @@ comment on view queues.worker is 'A row per live worker process of this database
 -- A row per task with its status as of now.
 create view queues.task_status as
 with workers as materialized (
-    select w.owner, w.task_id, w.busy_since, w.recent
+    select w.owner, w.task_id, w.busy_since, w.recent, w.runs
     from internal.worker_state() w
 ),
 -- The workers are asked after the snapshot was taken: a task that they have had since, and that the
 -- snapshot shows as unfinished, was running.
 running as (
-    select r.task_id, max(r.busy_since) as busy_since
+    select r.task_id, max(r.busy_since) as busy_since, max(r.runs) as runs
     from (
-        select w.task_id, w.busy_since
+        select w.task_id, w.busy_since, w.runs
         from workers w
         union all
-        select unnest(w.recent), null
+        select unnest(w.recent), null, 1
         from workers w
     ) r
     group by r.task_id
@@ -69,7 +70,7 @@ select
         when t.scheduled_at > clock_timestamp() then 'scheduled'
         else 'ready'
     end as status,
-    t.attempts + (running.task_id is not null and not t.calling)::integer as attempts,
+    t.attempts + case when t.calling then 0 else coalesce(running.runs, 0) end as attempts,
     t.enqueued_at,
     t.scheduled_at,
     coalesce(running.busy_since, t.dequeued_at) as started_at,

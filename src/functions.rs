@@ -63,9 +63,9 @@ fn cancel_running(task_id: i64) -> bool {
     if !shmem::available() {
         return false;
     }
-    let database = backend::database();
+    let (database, now) = (backend::database(), backend::now());
     shmem::write(|shared| {
-        let pid = shared.cancel_running(database, task_id);
+        let pid = shared.cancel_running(database, task_id, now);
         // Under the lock, so that the signal can only reach the worker while it has this task.
         if let Some(pid) = pid {
             backend::signal(pid, libc::SIGINT);
@@ -114,6 +114,7 @@ fn worker_state() -> TableIterator<
         name!(failed, i64),
         name!(started_at, Option<TimestampWithTimeZone>),
         name!(recent, Vec<i64>),
+        name!(runs, i32),
     ),
 > {
     if !["worker", "task_status"].iter().any(|view| may_read(view)) {
@@ -145,6 +146,7 @@ fn worker_state() -> TableIterator<
             slot.failed as i64,
             timestamp(slot.started_at),
             slot.recent.into_iter().filter(|id| *id != 0).collect(),
+            slot.earlier.runs as i32 + 1,
         )
     }))
 }

@@ -101,10 +101,12 @@ pub struct Interrupted {
     pub runs: u32,
     /// Those where the worker was not made to leave.
     pub deaths: u32,
+    /// The last one was cancelled.
+    pub cancelled: bool,
 }
 
 impl Interrupted {
-    pub const NONE: Interrupted = Interrupted { task_id: 0, runs: 0, deaths: 0 };
+    pub const NONE: Interrupted = Interrupted { task_id: 0, runs: 0, deaths: 0, cancelled: false };
 }
 
 /// How a worker is done with the task at hand.
@@ -146,8 +148,10 @@ pub struct Slot {
     pub latch: LatchRef,
     /// Its identity in `queues.call.owner`.
     pub owner: i64,
-    /// It should leave after its current task.
+    /// It should leave after its current task …
     pub retire: bool,
+    /// … and was told so at this time.
+    pub retire_since: i64,
     pub started_at: i64,
     /// The task at hand; 0: none.
     pub task_id: i64,
@@ -159,8 +163,10 @@ pub struct Slot {
     pub in_flight: u32,
     pub succeeded: u64,
     pub failed: u64,
-    /// The task at hand was cancelled.
+    /// The task at hand was cancelled …
     pub cancelled: bool,
+    /// … at this time.
+    pub cancelled_at: i64,
     /// The task at hand is past the point where it could be cancelled.
     pub closing: bool,
     /// Tasks that have just ended or gone on to their provider call; a reader whose snapshot is
@@ -269,6 +275,7 @@ impl Slot {
         latch: LatchRef::NONE,
         owner: 0,
         retire: false,
+        retire_since: 0,
         started_at: 0,
         task_id: 0,
         task_type: Text::EMPTY,
@@ -279,6 +286,7 @@ impl Slot {
         succeeded: 0,
         failed: 0,
         cancelled: false,
+        cancelled_at: 0,
         closing: false,
         recent: [0; MAX_RECENT],
         next_recent: 0,
@@ -435,12 +443,13 @@ impl Shared {
     }
 
     /// Has the worker of `slot` leave after its current task; an idle one cannot be woken any more.
-    pub fn retire(&mut self, slot: usize) {
+    pub fn retire(&mut self, slot: usize, now: i64) {
         let slot = &mut self.slots[slot];
         if slot.state == SlotState::Idle {
             slot.state = SlotState::Leaving;
         }
         slot.retire = true;
+        slot.retire_since = now;
         slot.latch.set();
     }
 
@@ -456,6 +465,7 @@ impl Shared {
                     task_id: gone.task_id,
                     runs: gone.earlier.runs + 1,
                     deaths: gone.earlier.deaths + u32::from(!gone.retire),
+                    cancelled: gone.cancelled && !gone.closing,
                 });
             }
             match gone.state {
@@ -467,13 +477,19 @@ impl Shared {
         launcher.set();
     }
 
+    /// Takes back a slot that no process was started for.
+    pub fn return_slot(&mut self, slot: usize) {
+        let generation = self.slots[slot].generation.wrapping_add(1);
+        self.slots[slot] = Slot { generation, ..Slot::FREE };
+    }
+
     /// Takes back a slot whose process has not attached and won't.
     pub fn give_up(&mut self, slot: usize, generation: u32, now: i64) {
         let lost = self.slots[slot];
         if lost.state != SlotState::Starting || lost.generation != generation {
             return;
         }
-        self.slots[slot] = Slot { generation: lost.generation.wrapping_add(1), ..Slot::FREE };
+        self.return_slot(slot);
         if let Some(database) = self.database(lost.database) {
             database.count_failure(now);
         }
@@ -566,24 +582,27 @@ impl Shared {
         slot.task_type.set(task_type);
         slot.handler.set(handler);
         slot.busy_since = since;
-        slot.cancelled = slot.cancels.contains(&task_id);
+        slot.cancelled = earlier.cancelled || slot.cancels.contains(&task_id);
+        slot.cancelled_at = since;
         slot.closing = false;
         slot.earlier = earlier;
         Some(earlier)
     }
 
-    /// Workers whose task was cancelled and that have not stopped yet.
-    pub fn still_to_cancel(&self) -> impl Iterator<Item = i32> {
-        let insisting = |slot: &&Slot| slot.cancelled && !slot.closing && slot.task_id != 0;
-        self.slots.iter().filter(insisting).map(|slot| slot.pid)
+    /// Workers whose task was cancelled and that have not stopped it yet.
+    pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter(|slot| slot.cancelled && !slot.closing && slot.task_id != 0)
     }
 
     /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
-    pub fn cancel_running(&mut self, database: Oid, task_id: i64) -> Option<i32> {
+    pub fn cancel_running(&mut self, database: Oid, task_id: i64, now: i64) -> Option<i32> {
         let slot = self.slots.iter_mut().find(|slot| {
             slot.is_live() && slot.database == database && slot.task_id == task_id && !slot.closing
         })?;
-        slot.cancelled = true;
+        if !slot.cancelled {
+            slot.cancelled = true;
+            slot.cancelled_at = now;
+        }
         let pid = slot.pid;
         self.launcher.set();
         Some(pid)
@@ -705,7 +724,7 @@ mod tests {
         assert_eq!(begin(&mut shared, 0), known(0, 0));
         shared.detach(0, 0);
         assert_eq!(begin(&mut shared, 1), known(1, 1));
-        shared.retire(1);
+        shared.retire(1, 0);
         shared.detach(1, 0);
         let again = shared.allocate(DATABASE, 0, 0).unwrap();
         assert_eq!(begin(&mut shared, again), known(2, 1));
@@ -716,7 +735,7 @@ mod tests {
     #[test]
     fn an_idle_worker_that_is_retired_is_not_woken() {
         let mut shared = shared_with(&[SlotState::Idle]);
-        shared.retire(0);
+        shared.retire(0, 0);
         shared.announce(DATABASE, 1, 10, 10);
         assert!(shared.database(DATABASE).unwrap().hungry);
         shared.expect_worker(DATABASE, 10);

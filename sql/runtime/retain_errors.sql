@@ -1,12 +1,18 @@
--- Removes old errors, oldest first. $1 recorded before, $2 at most.
-delete from queues.error
-where error_id in (
-    select e.error_id
-    from (
-        select x.error_id, x.created_at
-        from queues.error x
-        order by x.error_id
-        limit $2
-    ) e
-    where e.created_at < $1
-);
+-- Removes old errors among the next ones in order. $1 after this error, $2 recorded before, $3 how
+-- many to look at. Returns the last one looked at, and whether to go on.
+with visited as (
+    select e.error_id, e.created_at
+    from queues.error e
+    where e.error_id > $1
+    order by e.error_id
+    limit $3
+), removed as (
+    delete from queues.error e
+    using visited v
+    where e.error_id = v.error_id
+        and v.created_at < $2
+)
+select
+    max(v.error_id),
+    coalesce(bool_or(v.created_at < $2), false) and count(*) = $3
+from visited v;

@@ -28,6 +28,12 @@ const ATTACH_TIME: i64 = 30 * 1_000_000;
 const READ_PAUSE: i64 = 50_000;
 /// A cancelled task is interrupted so often until it stops, in microseconds.
 const CANCEL_INTERVAL: i64 = 20_000;
+/// After this time its worker is ended, in microseconds.
+const CANCEL_PATIENCE: i64 = 1_000_000;
+/// Pause after the server had no place for a process, in microseconds.
+const SHORT_PAUSE: i64 = 1_000_000;
+/// That it has none is said at most so often, in microseconds.
+const SLOTS_SILENCE: i64 = 600 * 1_000_000;
 /// Pause after a fault.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -43,6 +49,9 @@ struct Launcher {
     /// Databases in which a worker found no extension.
     without_extension: HashSet<Oid>,
     started: HashMap<usize, Started>,
+    /// Until then nothing is started, since the server has no place for it.
+    short_until: i64,
+    told_of_slots_at: i64,
     /// What was last complained about, per database (`InvalidOid`: the server).
     complaints: HashMap<Oid, String>,
 }
@@ -76,6 +85,8 @@ pub fn main() -> ! {
         read_at: 0,
         without_extension: HashSet::new(),
         started: HashMap::new(),
+        short_until: 0,
+        told_of_slots_at: 0,
         complaints: HashMap::new(),
     };
     loop {
@@ -113,10 +124,14 @@ impl Launcher {
         for action in reconcile::reconcile(&state) {
             match action {
                 Action::Start(database) => self.start(database, now),
-                Action::Retire(slot) => shmem::write(|shared| shared.retire(slot)),
+                Action::Retire(slot) => shmem::write(|shared| shared.retire(slot, now)),
             }
         }
-        Ok(reconcile::next_look(&state).min(until).min(insist).min(self.scanned_at + SCAN_INTERVAL))
+        Ok(reconcile::next_look(&state)
+            .min(until)
+            .min(insist)
+            .min(self.next_try(now))
+            .min(self.scanned_at + SCAN_INTERVAL))
     }
 
     fn scan_if_due(&mut self, now: i64) -> Result<(), PgError> {
@@ -213,12 +228,18 @@ impl Launcher {
             now,
             max_workers: config::MAX_WORKERS.get() as usize,
             databases: Vec::new(),
-            workers: shmem::read(reconcile::workers),
+            workers: shmem::read(|shared| reconcile::workers(shared, now)),
         };
+        if now < self.short_until {
+            state.max_workers = state.max_workers.min(state.workers.len());
+        }
+        let is_current = self.seen_changes == shmem::read(|shared| shared.catalog_changes);
         for entry in databases {
             let desired = self.catalogs.desired(entry);
             match desired.as_ref().and_then(|desired| desired.hindrance.as_ref()) {
-                Some((message, hint)) if entry.has_extension => self.complain(entry.oid, message, hint),
+                Some((message, hint)) if entry.has_extension && is_current => {
+                    self.complain(entry.oid, message, hint)
+                }
                 _ => {
                     self.complaints.remove(&entry.oid);
                 }
@@ -247,19 +268,31 @@ impl Launcher {
         entry.settings_as_of != 0 && hindrance.is_some_and(|_| self.catalogs.allows_connections(entry.oid))
     }
 
+    /// When places may be free again.
+    fn next_try(&self, now: i64) -> i64 {
+        if now < self.short_until { self.short_until } else { NEVER }
+    }
+
     fn start(&mut self, database: Oid, now: i64) {
         let entry = entries().into_iter().find(|entry| entry.oid == database);
         let Some(desired) = entry.and_then(|entry| self.catalogs.desired(&entry)) else { return };
         match start::start(&desired, now) {
             Some((slot, started)) => {
                 self.started.insert(slot, started);
-                self.complaints.remove(&Oid::INVALID);
             }
             None => self.complain_of_slots(),
         }
     }
 
+    /// No place is free: starts nothing for a while, and says so unless it has said so lately.
     fn complain_of_slots(&mut self) {
+        let now = backend::now();
+        self.short_until = now + SHORT_PAUSE;
+        if self.told_of_slots_at + SLOTS_SILENCE > now {
+            return;
+        }
+        self.told_of_slots_at = now;
+        self.complaints.remove(&Oid::INVALID);
         self.complain(
             Oid::INVALID,
             "no background worker slot is free, so tasks wait",
@@ -277,12 +310,22 @@ impl Launcher {
     }
 }
 
-/// Signals workers again whose task was cancelled: a handler may have caught the first signal. When
-/// to look again.
+/// Signals workers again whose task was cancelled: a handler may have caught the first signal. One
+/// that catches them all loses its worker. When to look again.
 fn insist_on_cancels(now: i64) -> i64 {
     // Under the lock, so that a signal can only reach a worker while it has that task.
-    let any = shmem::read(|shared| {
-        shared.still_to_cancel().inspect(|pid| backend::signal(*pid, libc::SIGINT)).count() > 0
+    let any = shmem::write(|shared| {
+        let mut any = false;
+        for slot in shared.still_to_cancel() {
+            any = true;
+            if slot.cancelled_at + CANCEL_PATIENCE < now {
+                slot.retire = true;
+                backend::signal(slot.pid, libc::SIGTERM);
+            } else {
+                backend::signal(slot.pid, libc::SIGINT);
+            }
+        }
+        any
     });
     if any { now + CANCEL_INTERVAL } else { NEVER }
 }

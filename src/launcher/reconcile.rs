@@ -32,8 +32,10 @@ pub struct Worker {
     pub settings: u64,
     pub starting: bool,
     pub idle: bool,
-    /// It leaves, or has been told to.
+    /// It leaves, or has been told to …
     pub leaving: bool,
+    /// … at this time.
+    pub leaving_since: i64,
     pub started_at: i64,
 }
 
@@ -45,7 +47,7 @@ pub enum Action {
 }
 
 /// The workers there are.
-pub fn workers(shared: &Shared) -> Vec<Worker> {
+pub fn workers(shared: &Shared, now: i64) -> Vec<Worker> {
     let taken = shared.slots.iter().enumerate().filter(|(_, slot)| slot.state != SlotState::Free);
     taken
         .map(|(index, slot)| Worker {
@@ -55,6 +57,7 @@ pub fn workers(shared: &Shared) -> Vec<Worker> {
             starting: slot.state == SlotState::Starting,
             idle: slot.state == SlotState::Idle && slot.in_flight == 0,
             leaving: slot.retire || slot.state == SlotState::Leaving,
+            leaving_since: if slot.retire { slot.retire_since } else { now },
             started_at: slot.started_at,
         })
         .collect()
@@ -70,8 +73,10 @@ pub fn reconcile(state: &State) -> Vec<Action> {
         starts.push(waiting.remove(0).0);
         free -= 1;
     }
-    // Places that become free anyhow need not be made.
-    let coming = retired.len() + state.workers.iter().filter(|worker| worker.leaving).count();
+    // Places that become free anyhow need not be made. A worker that takes long to leave is no such
+    // place: its task may take for ever.
+    let soon = |worker: &&Worker| worker.leaving && worker.leaving_since + TURN > state.now;
+    let coming = retired.len() + state.workers.iter().filter(soon).count();
     for (_, live) in waiting.iter().skip(coming) {
         if let Some(slot) = victim(state, &retired, *live == 0) {
             retired.push(slot);
@@ -183,7 +188,16 @@ mod tests {
     }
 
     fn worker(slot: usize, of: u32, idle: bool) -> Worker {
-        Worker { slot, database: oid(of), settings: 0, starting: false, idle, leaving: false, started_at: 0 }
+        Worker {
+            slot,
+            database: oid(of),
+            settings: 0,
+            starting: false,
+            idle,
+            leaving: false,
+            leaving_since: 0,
+            started_at: 0,
+        }
     }
 
     fn state(databases: Vec<Database>, workers: Vec<Worker>) -> State {
@@ -239,7 +253,21 @@ mod tests {
         state.now = TURN;
         assert_eq!(reconcile(&state), [Action::Retire(0)]);
         state.workers[0].leaving = true;
+        state.workers[0].leaving_since = TURN;
         assert_eq!(reconcile(&state), []);
+    }
+
+    #[test]
+    fn a_worker_that_takes_long_to_leave_is_not_waited_for() {
+        let workers = vec![
+            Worker { leaving: true, ..worker(0, 1, false) },
+            Worker { started_at: 5, ..worker(1, 1, false) },
+        ];
+        let mut state = state(vec![database(1, true), database(2, true)], workers);
+        state.max_workers = 2;
+        assert_eq!(reconcile(&state), []);
+        state.now = TURN + 5;
+        assert_eq!(reconcile(&state), [Action::Retire(1)]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
         restart_after: None,
     });
     let Some(handle) = handle else {
-        shmem::write(|shared| shared.give_up(slot, generation, now));
+        shmem::write(|shared| shared.return_slot(slot));
         return None;
     };
     shmem::write(|shared| shared.expect_worker(desired.oid, now));

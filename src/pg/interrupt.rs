@@ -62,6 +62,18 @@ pub fn cancel_myself() {
     }
 }
 
+/// Requests the end of this process, as SIGTERM would.
+///
+/// Callable from a signal handler.
+pub fn terminate_myself() {
+    // SAFETY: as in `cancel_myself`.
+    unsafe {
+        pg_sys::ProcDiePending = 1;
+        pg_sys::InterruptPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
 /// CHECK_FOR_INTERRUPTS: barriers, and the end of the process when it was asked for.
 pub fn check() {
     // SAFETY: main thread, at a point where an ERROR or FATAL may be raised.

@@ -3,7 +3,7 @@
 use super::interrupt;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
 use std::os::raw::c_int;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How often a handler that goes on is interrupted again, in milliseconds.
@@ -12,6 +12,10 @@ const AGAIN_MS: c_int = 50;
 
 static ID: AtomicI32 = AtomicI32::new(-1);
 static FIRED: AtomicBool = AtomicBool::new(false);
+static TIMES: AtomicU32 = AtomicU32::new(0);
+
+/// Interruptions that a handler may catch before its worker is ended.
+const PATIENCE: u32 = 40;
 
 /// Asks RegisterTimeout for a free id: any value from `USER_TIMEOUT` of utils/timeout.h up (10 to
 /// 13, depending on the major version).
@@ -36,6 +40,7 @@ pub fn register() {
 /// Interrupts what runs after `limit` (zero: no limit), until [`disarm`].
 pub fn arm(limit: Duration) {
     FIRED.store(false, Relaxed);
+    TIMES.store(0, Relaxed);
     if !limit.is_zero() {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128) as c_int;
         let id = ID.load(Relaxed);
@@ -63,5 +68,9 @@ pub fn disarm() -> bool {
 /// Runs in SIGALRM's handler: flags only.
 unsafe extern "C-unwind" fn on_timeout() {
     FIRED.store(true, Relaxed);
-    interrupt::cancel_myself();
+    if TIMES.fetch_add(1, Relaxed) < PATIENCE {
+        interrupt::cancel_myself();
+    } else {
+        interrupt::terminate_myself();
+    }
 }

@@ -115,7 +115,8 @@ impl MySlot {
 
     /// This worker will leave after its current task.
     pub fn retire(self) {
-        self.change(|slot| slot.retire = true);
+        let now = backend::now();
+        shmem::write(|shared| shared.retire(self.index, now));
     }
 
     /// True if the launcher wants this worker to leave.

@@ -99,6 +99,26 @@ fn attempts_count_starts_also_of_runs_that_were_terminated() {
 }
 
 #[test]
+fn a_task_whose_worker_died_three_times_is_failed_and_others_go_on() {
+    let cluster = Cluster::start(&ONE_WORKER);
+    let mut client = install(&cluster, "postgres");
+    let id = task(&mut client, "linger", json!({"label": "deadly", "error_handler": "public.note"}));
+    let next = task(&mut client, "note", json!({"label": "next"}));
+    for _ in 0..3 {
+        let pid = runner(&mut client, id);
+        signal(&mut client, "pg_terminate_backend", pid);
+        eventually("it is gone", || !worker_pids(&mut client).contains(&pid));
+    }
+    wait_status(&mut client, id, "failed");
+    wait_status(&mut client, next, "succeeded");
+    let errors = errors(&mut client, id);
+    assert!(errors.len() == 1 && errors[0].error_message.contains('3'), "{errors:?}");
+    let attempts = format!("select attempts from queues.task_status where task_id = {id}");
+    assert_eq!(one::<i32>(&mut client, &attempts), 3);
+    assert_eq!(one::<i64>(&mut client, "select count(*) from public.done where label = 'deadly'"), 0);
+}
+
+#[test]
 fn a_shutdown_waits_for_no_handler_and_the_task_runs_after_the_start() {
     let cluster = Cluster::start(&ONE_WORKER);
     let mut client = install(&cluster, "postgres");

@@ -250,8 +250,8 @@ fn databases_created_later_are_served() {
     assert_eq!(one::<i64>(&mut first, templates), 0);
 }
 
-fn count_lines(cluster: &Cluster, mark: u64, part: &str) -> usize {
-    cluster.log_since(mark).lines().filter(|line| line.contains(part)).count()
+fn count_lines(cluster: &Cluster, part: &str) -> usize {
+    cluster.log().lines().filter(|line| line.contains(part)).count()
 }
 
 /// What is logged when the server has no place for another process.
@@ -270,19 +270,18 @@ fn too_few_worker_processes_are_one_log_line_and_tasks_run_when_there_are_places
     let mut b = create_database(&cluster, "b");
     run_one(&mut b, "before");
     wait_asleep(&mut b);
-    let mark = cluster.log_mark();
     let gate = Gate::close(&cluster, "a", 1);
     let long: Vec<i64> = (0..2).map(|_| task(&mut a, "gate", json!({"gate": 1}))).collect();
     wait_running(&mut a, 2);
     let waiting = task(&mut b, "note", json!({"label": "waits"}));
-    cluster.wait_log(mark, NO_PLACE);
-    cluster.wait_log(mark, "max_worker_processes");
-    assert!(cluster.log_since(mark).contains("HINT:"), "no hint");
+    cluster.wait_log(0, NO_PLACE);
+    cluster.wait_log(0, "max_worker_processes");
+    assert!(cluster.log().contains("HINT:"), "no hint");
     let repeated = within(Duration::from_secs(4), || {
         task(&mut b, "note", json!({"label": "waits, too"}));
-        count_lines(&cluster, mark, NO_PLACE) > 1
+        count_lines(&cluster, NO_PLACE) > 1
     });
-    assert!(!repeated, "{}", cluster.log_since(mark));
+    assert!(!repeated, "{}", cluster.log());
     assert_eq!(status(&mut b, waiting), "ready");
     gate.open();
     for id in long {
@@ -303,7 +302,7 @@ fn a_place_too_few_for_the_concurrency_is_one_log_line_however_often_workers_com
         }
         wait_asleep(&mut client);
     }
-    assert_eq!(count_lines(&cluster, 0, NO_PLACE), 1, "{}", cluster.log());
+    assert_eq!(count_lines(&cluster, NO_PLACE), 1, "{}", cluster.log());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{
-    Gate, create_database, done, install, one, run_one, runner, task, wait_asleep, wait_running, worker_pids,
+    Gate, create_database, install, one, run_one, runner, task, wait_asleep, wait_running, worker_pids,
 };
 use crate::harness::queue::{enqueue, errors, status, wait_status, workers};
 use crate::harness::wait::{eventually, wait_until_sql, within};
@@ -217,16 +217,17 @@ fn polling_finds_what_nobody_announced_as_often_as_the_setting_says() {
     let cluster = Cluster::start(&[NO_POLL, LONG_STAY, ONE_WORKER]);
     let mut client = install(&cluster, "postgres");
     run_one(&mut client, "first");
-    wait_until_sql(&mut client, "select state from queues.worker", "idle");
+    let resting = "select state from pg_stat_activity where backend_type = 'pg_errand worker'";
+    wait_until_sql(&mut client, resting, "idle");
     let unannounced = "alter table queues.task disable trigger user; \
                        insert into queues.task (task_type, payload) values \
                        ('db_function', '{\"task_type\": \"db_function\", \"db_function\": \"public.note\"}'); \
                        alter table queues.task enable always trigger task_before_insert";
     client.batch_execute(unannounced).unwrap();
-    assert!(
-        !within(Duration::from_millis(500), || done(&mut client).len() > 1),
-        "it was found without polling"
-    );
+    let found = within(Duration::from_millis(500), || {
+        one::<i64>(&mut client, "select count(*) from public.done") > 1
+    });
+    assert!(!found, "it was found without polling");
     cluster.set(&[("pg_errand.poll_interval", "100ms")]);
     wait_until_sql(&mut client, "select count(*) from public.done", "2");
     client.batch_execute(unannounced).unwrap();

@@ -19,9 +19,11 @@ struct Pending {
     changes: bool,
     settings: bool,
     created: bool,
+    dropped: bool,
 }
 
-const NOTHING: Pending = Pending { barred: false, changes: false, settings: false, created: false };
+const NOTHING: Pending =
+    Pending { barred: false, changes: false, settings: false, created: false, dropped: false };
 
 thread_local! {
     static PENDING: Cell<Pending> = const { Cell::new(NOTHING) };
@@ -30,14 +32,19 @@ thread_local! {
 pub fn init() {
     command::observe(on_command);
     backend::on_transaction_end(at_transaction_end);
+    backend::on_savepoint_rollback(at_savepoint_rollback);
 }
 
 fn on_command(notice: Notice) {
     let pending = PENDING.get();
     match notice {
-        Notice::Create => PENDING.set(Pending { created: true, changes: true, ..pending }),
+        Notice::Create => PENDING.set(Pending { created: true, dropped: false, changes: true, ..pending }),
         Notice::Changes => PENDING.set(Pending { changes: true, ..pending }),
         Notice::Settings => PENDING.set(Pending { settings: true, changes: true, ..pending }),
+        Notice::Drop => {
+            PENDING.set(Pending { barred: true, dropped: true, created: false, changes: true, ..pending });
+            clear(backend::database());
+        }
         Notice::Clear(database) => {
             PENDING.set(Pending { barred: true, changes: true, ..pending });
             clear(database);
@@ -55,6 +62,12 @@ fn clear(database: Oid) {
     }
 }
 
+/// Whether a DROP EXTENSION is among what was rolled back, nobody knows: a worker has to look.
+fn at_savepoint_rollback() {
+    let pending = PENDING.get();
+    PENDING.set(Pending { created: pending.created || pending.dropped, dropped: false, ..pending });
+}
+
 /// In the middle of the commit: neither allocates nor fails.
 fn at_transaction_end(ended: Ended) {
     let pending = PENDING.take();
@@ -66,13 +79,12 @@ fn at_transaction_end(ended: Ended) {
         if pending.barred {
             shared.lift_bars(pid);
         }
-        if pending.created
-            && ended == Ended::Committed
+        if ended == Ended::Committed
+            && (pending.created || pending.dropped)
             && let Some(entry) = shared.database_or_new(database)
         {
-            entry.look = true;
-            entry.no_extension = false;
-            entry.has_extension = true;
+            entry.look = pending.created;
+            entry.no_extension = pending.dropped;
         }
         shared.catalog_changes += 1;
         shared.settings_changes += u64::from(pending.settings);

@@ -30,6 +30,8 @@ const READ_PAUSE: i64 = 50_000;
 const CANCEL_INTERVAL: i64 = 20_000;
 /// After this time its worker is ended, in microseconds.
 const CANCEL_PATIENCE: i64 = 1_000_000;
+/// What keeps workers away is told when it has lasted so long, in microseconds.
+const COMPLAINT_DELAY: i64 = 500_000;
 /// Pause after the server had no place for a process, in microseconds.
 const SHORT_PAUSE: i64 = 1_000_000;
 /// That it has none is said at most so often, in microseconds.
@@ -46,12 +48,16 @@ struct Launcher {
     reader: Option<bgworker::Handle>,
     /// When the last one was started.
     read_at: i64,
+    /// When one could be started last.
+    unread_since: i64,
     /// Databases in which a worker found no extension.
     without_extension: HashSet<Oid>,
     started: HashMap<usize, Started>,
     /// Until then nothing is started, since the server has no place for it.
     short_until: i64,
     told_of_slots_at: i64,
+    /// Databases that no worker can connect to.
+    hindered_since: HashMap<Oid, i64>,
     /// What was last complained about, per database (`InvalidOid`: the server).
     complaints: HashMap<Oid, String>,
 }
@@ -83,10 +89,12 @@ pub fn main() -> ! {
         seen_changes: 0,
         reader: None,
         read_at: 0,
+        unread_since: backend::now(),
         without_extension: HashSet::new(),
         started: HashMap::new(),
         short_until: 0,
         told_of_slots_at: 0,
+        hindered_since: HashMap::new(),
         complaints: HashMap::new(),
     };
     loop {
@@ -131,6 +139,7 @@ impl Launcher {
             .min(until)
             .min(insist)
             .min(self.next_try(now))
+            .min(self.next_complaint(now))
             .min(self.scanned_at + SCAN_INTERVAL))
     }
 
@@ -167,7 +176,9 @@ impl Launcher {
         self.read_at = now;
         let place = unseen.map(|entry| entry.oid).or_else(|| self.catalogs.any_database(databases));
         self.reader = place.and_then(settings::start_reader);
-        if self.reader.is_none() {
+        if self.reader.is_some() {
+            self.unread_since = now;
+        } else if self.unread_since + COMPLAINT_DELAY < now {
             self.complain_of_slots();
         }
         now + READ_PAUSE
@@ -233,14 +244,14 @@ impl Launcher {
         if now < self.short_until {
             state.max_workers = state.max_workers.min(state.workers.len());
         }
-        let is_current = self.seen_changes == shmem::read(|shared| shared.catalog_changes);
         for entry in databases {
             let desired = self.catalogs.desired(entry);
             match desired.as_ref().and_then(|desired| desired.hindrance.as_ref()) {
-                Some((message, hint)) if entry.has_extension && is_current => {
-                    self.complain(entry.oid, message, hint)
+                Some((message, hint)) if entry.has_extension => {
+                    self.complain_if_it_lasts(entry.oid, message, hint, now);
                 }
                 _ => {
+                    self.hindered_since.remove(&entry.oid);
                     self.complaints.remove(&entry.oid);
                 }
             }
@@ -298,6 +309,20 @@ impl Launcher {
             "no background worker slot is free, so tasks wait",
             "Raise max_worker_processes (this needs a restart of the server); it is shared with parallel queries and replication.",
         );
+    }
+
+    /// A process may see the extension a moment before its role: that is not worth a line.
+    fn complain_if_it_lasts(&mut self, about: Oid, message: &str, hint: &str, now: i64) {
+        let since = *self.hindered_since.entry(about).or_insert(now);
+        if since + COMPLAINT_DELAY <= now {
+            self.complain(about, message, hint);
+        }
+    }
+
+    /// When something that is wrong has lasted long enough to be told.
+    fn next_complaint(&self, now: i64) -> i64 {
+        let due = self.hindered_since.values().map(|since| since + COMPLAINT_DELAY);
+        due.filter(|due| *due > now).min().unwrap_or(NEVER)
     }
 
     /// Logs what is wrong with a database (`InvalidOid`: the server) once, until it is something

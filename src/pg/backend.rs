@@ -86,6 +86,25 @@ pub fn on_transaction_end(callback: fn(Ended)) {
     });
 }
 
+/// Registers `callback` for each subtransaction of this process, and of those forked from it, that is
+/// rolled back; once. It must not allocate, raise or panic.
+pub fn on_savepoint_rollback(callback: fn()) {
+    // SAFETY: a static function; the list lives in TopMemoryContext.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(on_sub_xact), callback as *mut c_void) }
+}
+
+unsafe extern "C-unwind" fn on_sub_xact(
+    event: pg_sys::SubXactEvent::Type,
+    _id: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    callback: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        // SAFETY: registered as this very type.
+        unsafe { std::mem::transmute::<*mut c_void, fn()>(callback)() }
+    }
+}
+
 /// Comes first, and knows how the transaction ends.
 unsafe extern "C-unwind" fn on_xact(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let ended = match event {

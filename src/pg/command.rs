@@ -12,6 +12,8 @@ pub enum Notice {
     Clear(pg_sys::Oid),
     /// It brings the extension to this database.
     Create,
+    /// It removes the extension from this database, which needs it to be clear.
+    Drop,
     /// Databases, roles or their rights may be others after it.
     Changes,
     /// Settings stored for databases or roles may be others after it.
@@ -112,7 +114,7 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
                 let stmt = &*node.cast::<pg_sys::DropStmt>();
                 let ours = stmt.removeType == pg_sys::ObjectType::OBJECT_EXTENSION
                     && names(stmt.objects).any(|name| is_ours(name));
-                (ours && pg_sys::superuser()).then(|| Notice::Clear(backend::database()))
+                (ours && pg_sys::superuser()).then_some(Notice::Drop)
             }
             T_DropdbStmt => clear_owned((*node.cast::<pg_sys::DropdbStmt>()).dbname),
             T_RenameStmt => {

@@ -235,7 +235,9 @@ impl Worker {
             let Some(earlier) = self.slot.begin(&task.brief()) else {
                 return Transaction::RollBack(Ran::Elsewhere);
             };
-            task.uncounted += earlier.runs as i32;
+            // One that was cancelled with its worker's end, or is given up, is only ended now.
+            let runs_again = !earlier.cancelled && earlier.deaths < process::MAX_DEATHS;
+            task.uncounted = earlier.runs as i32 + i32::from(runs_again);
             let brief = task.brief();
             claimed = Some(brief.clone());
             match self.step(&task, earlier.deaths) {

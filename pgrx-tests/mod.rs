@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 fn error_of(sql: &str) -> (String, String, String) {
     let error = crate::pg::transaction::savepoint(|| Spi::run(sql).unwrap())
         .expect_err("the statement should have failed");
-    (error.sqlstate, error.message, error.hint.unwrap_or_default())
+    (error.sqlstate, error.message, error.hint.unwrap_or_default().into())
 }
 
 fn text(sql: &str) -> Option<String> {

@@ -6,10 +6,10 @@ pub struct PgError {
     /// Five characters.
     pub sqlstate: String,
     pub message: String,
-    pub detail: Option<String>,
-    pub hint: Option<String>,
+    pub detail: Option<Box<str>>,
+    pub hint: Option<Box<str>>,
     /// The CONTEXT lines: the PL/pgSQL call stack, for instance.
-    pub context: Option<String>,
+    pub context: Option<Box<str>>,
 }
 
 impl PgError {

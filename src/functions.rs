@@ -16,7 +16,7 @@ unsafe extern "C-unwind" fn task_before_insert(fcinfo: pg_sys::FunctionCallInfo)
     // SAFETY: called by the function manager.
     let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
-    if !task_type.is_some_and(|name| processor::find(name).is_some()) {
+    if task_type.is_none_or(|name| processor::find(name).is_none()) {
         refuse_task_type(task_type);
     }
     let due = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);

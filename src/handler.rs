@@ -139,12 +139,13 @@ impl Handlers {
             "42501" => {
                 if let Some(grants) = self.advice(&MISSING_GRANTS, call.name, true) {
                     error.message = format!("{}; to allow it, run: {grants}", error.message);
-                    error.hint.get_or_insert(grants);
+                    error.hint.get_or_insert(grants.into());
                 }
             }
             "42883" => {
                 if let Some(similar) = self.advice(&SIMILAR_FUNCTIONS, call.name, false) {
-                    error.hint = Some(format!("A handler takes one jsonb argument. There is: {similar}."));
+                    error.hint =
+                        Some(format!("A handler takes one jsonb argument. There is: {similar}.").into());
                 }
             }
             _ => {}

@@ -100,7 +100,6 @@ fn a_server_that_does_not_start_is_reported() {
 }
 
 #[test]
-#[ignore = "needs the extension to be installed"]
 fn the_extension_runs_a_task() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect("postgres");

@@ -53,9 +53,11 @@ pub enum Ended {
     Prepared,
 }
 
+type EndCallback = fn(Ended);
+
 /// What is called at the end of a transaction, and how the one that is ending has ended.
 struct EndCallbacks {
-    registered: Cell<[Option<fn(Ended)>; 2]>,
+    registered: Cell<[Option<EndCallback>; 2]>,
     ended: Cell<Option<Ended>>,
 }
 
@@ -70,7 +72,7 @@ thread_local! {
 ///
 /// It runs when others can see all that the transaction did: its rows, the catalog changes (the
 /// invalidation messages have been sent), and that its locks are gone.
-pub fn on_transaction_end(callback: fn(Ended)) {
+pub fn on_transaction_end(callback: EndCallback) {
     END.with(|end| {
         let mut registered = end.registered.get();
         if registered.iter().all(Option::is_none) {

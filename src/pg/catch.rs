@@ -13,11 +13,11 @@ use std::panic::AssertUnwindSafe;
 pub fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     let frame = ErrorFrame::push();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| Ok(body())))
-        .catch_others(|caught| Err(caught))
-        .catch_rust_panic(|caught| Err(caught))
+        .catch_others(|caught| Err(Box::new(caught)))
+        .catch_rust_panic(|caught| Err(Box::new(caught)))
         .execute();
     let kept = frame.pop();
-    result.map_err(|caught| from_caught(caught, kept))
+    result.map_err(|caught| from_caught(*caught, kept))
 }
 
 fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {
@@ -39,8 +39,8 @@ fn from_report(report: &ErrorReportWithLevel) -> PgError {
     PgError {
         sqlstate: sqlstate_text(report.sql_error_code() as i32),
         message: report.message().to_owned(),
-        detail: report.detail().map(str::to_owned),
-        hint: report.hint().map(str::to_owned),
+        detail: report.detail().map(Box::from),
+        hint: report.hint().map(Box::from),
         context: None,
     }
 }
@@ -55,7 +55,7 @@ fn sqlstate_text(packed: i32) -> String {
 struct Kept {
     sqlstate: String,
     message: String,
-    context: Option<String>,
+    context: Option<Box<str>>,
 }
 
 /// The outermost entry of the error context stack. It is called last, when the CONTEXT text of an
@@ -87,6 +87,7 @@ impl ErrorFrame {
         frame
     }
 
+    #[allow(clippy::boxed_local, reason = "its address is on the error context stack")]
     fn pop(self: Box<Self>) -> Option<Kept> {
         // SAFETY: main thread; restores what `push` found.
         unsafe { pg_sys::error_context_stack = self.below };
@@ -106,7 +107,7 @@ unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
             *place = Some(Kept {
                 sqlstate: sqlstate_text((*data).sqlerrcode),
                 message: text((*data).message).unwrap_or_default(),
-                context: text((*data).context),
+                context: text((*data).context).map(Into::into),
             });
         }
         pg_sys::FreeErrorData(data);

@@ -135,7 +135,7 @@ fn stored_failure(task: &Task, text: &str) -> Failure {
     let reason = field("message").unwrap_or_else(|| "the call was not answered".into());
     let message = format!("{} {}: {reason}", task.task_type, task.main_handler());
     let mut failure = Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) };
-    failure.error.hint = field("hint");
+    failure.error.hint = field("hint").map(Into::into);
     failure
 }
 

@@ -140,17 +140,17 @@ fn write_end(brief: &Brief, status: &str, outcome: Option<&str>) {
 
 fn append_error(brief: &Brief, failure: &Failure) {
     let error = &failure.error;
-    let text = |value: &Option<String>| value.as_deref().and_then(IntoDatum::into_datum);
+    let text = |value: Option<&str>| value.and_then(IntoDatum::into_datum);
     APPEND_ERROR.run(&[
         brief.id.into_datum(),
         error.message.as_str().into_datum(),
         brief.task_type.as_str().into_datum(),
-        text(&failure.handler),
+        text(failure.handler.as_deref()),
         brief.attempt.into_datum(),
         error.sqlstate.as_str().into_datum(),
-        text(&error.detail),
-        text(&error.hint),
-        text(&error.context),
+        text(error.detail.as_deref()),
+        text(error.hint.as_deref()),
+        text(error.context.as_deref()),
     ]);
 }
 

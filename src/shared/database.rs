@@ -1,0 +1,131 @@
+//! What is known of a database.
+
+use super::{MAX_INTERRUPTED, NEVER, Text};
+use pgrx::pg_sys::Oid;
+
+/// A database that has the extension, or may have it.
+#[derive(Clone, Copy)]
+pub struct Database {
+    /// `InvalidOid`: the entry is free.
+    pub oid: Oid,
+    /// The extension was seen there.
+    pub has_extension: bool,
+    /// It was looked for and not found; the launcher drops the entry.
+    pub no_extension: bool,
+    /// A worker has to look: the extension may be new, or tasks may be there unannounced.
+    pub look: bool,
+    /// There is more work than its workers can take up.
+    pub hungry: bool,
+    /// Counts announcements, so that a worker can tell whether it missed one.
+    pub announced: u64,
+    /// When a task falls due next, as far as is known.
+    pub next_due: i64,
+    /// The process that wants no worker here (a DROP DATABASE, for instance); 0: nobody.
+    pub barred_by: i32,
+    /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
+    pub unannounced: bool,
+    /// When a worker was last sent to look, or found nothing.
+    pub looked_at: i64,
+    /// A worker left provider calls behind that another one has to take over.
+    pub orphans: bool,
+    /// When finished tasks were last looked through for removal.
+    pub retained_at: i64,
+    /// Workers that ended without having done anything, one after the other.
+    pub failures: u32,
+    pub failed_at: i64,
+    /// Tasks whose worker ended while it ran them, and how often.
+    pub interrupted: [Interrupted; MAX_INTERRUPTED],
+    /// It was said that the role lacks rights.
+    pub told_of_rights: bool,
+    /// What ALTER DATABASE … SET says of `pg_errand.poll_interval`, in milliseconds,
+    pub poll_interval: Option<i32>,
+    /// of `pg_errand.role` (empty: nothing) …
+    pub role: Text<64>,
+    /// … and of `pg_errand.concurrency`.
+    pub concurrency: Option<i32>,
+    /// A digest of all settings that a worker starts with.
+    pub settings: u64,
+    /// The value of `settings_changes` when those four were read; 0: never.
+    pub settings_as_of: u64,
+}
+
+/// Runs of a task that ended with their worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interrupted {
+    /// 0: the entry is free.
+    pub task_id: i64,
+    /// All of them, which no row counts yet.
+    pub runs: u32,
+    /// Those where the worker was not made to leave.
+    pub deaths: u32,
+    /// The last one was cancelled.
+    pub cancelled: bool,
+}
+
+impl Interrupted {
+    pub const NONE: Interrupted = Interrupted { task_id: 0, runs: 0, deaths: 0, cancelled: false };
+}
+
+impl Database {
+    pub(super) const FREE: Database = Database {
+        oid: Oid::INVALID,
+        has_extension: false,
+        no_extension: false,
+        look: false,
+        hungry: false,
+        announced: 0,
+        next_due: NEVER,
+        barred_by: 0,
+        unannounced: false,
+        looked_at: 0,
+        orphans: false,
+        retained_at: 0,
+        failures: 0,
+        failed_at: 0,
+        interrupted: [Interrupted::NONE; MAX_INTERRUPTED],
+        told_of_rights: false,
+        poll_interval: None,
+        role: Text::EMPTY,
+        concurrency: None,
+        settings: 0,
+        settings_as_of: 0,
+    };
+
+    /// The entry of a database in which no extension was found.
+    pub fn without_extension(oid: Oid) -> Database {
+        Database { oid, no_extension: true, ..Database::FREE }
+    }
+
+    /// True if a worker should be there at `now`.
+    pub fn has_work(&self, now: i64) -> bool {
+        self.look || self.hungry || self.orphans || self.next_due <= now
+    }
+
+    /// Not before this time may the next worker be started: at once after a first failure, then
+    /// after 1 s, 2 s, 4 s … up to a minute.
+    pub fn start_allowed_at(&self) -> i64 {
+        match self.failures {
+            0 | 1 => 0,
+            n => self.failed_at + (1_000_000 << (n - 2).min(6)).min(60_000_000),
+        }
+    }
+
+    /// Remembers runs of a task that ended with their worker, if there is room.
+    pub(super) fn note_interrupted(&mut self, runs: Interrupted) {
+        if let Some(free) = self.interrupted.iter_mut().find(|entry| entry.task_id == 0) {
+            *free = runs;
+        }
+    }
+
+    /// The runs of a task that ended with their worker; from now on the caller remembers them.
+    pub(super) fn take_interrupted(&mut self, task_id: i64) -> Interrupted {
+        let entry = self.interrupted.iter_mut().find(|entry| entry.task_id == task_id);
+        entry.map_or(Interrupted::NONE, |entry| std::mem::replace(entry, Interrupted::NONE))
+    }
+
+    pub(super) fn count_failure(&mut self, now: i64) {
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = now;
+        self.look = true;
+    }
+}

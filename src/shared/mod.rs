@@ -1,0 +1,356 @@
+//! What the launcher, the workers and every backend that enqueues know in common.
+//!
+//! Plain data in shared memory, and the decisions taken under its lock. No call in here allocates
+//! or fails: part of it runs in the middle of commits. The access is in [`crate::pg::shmem`].
+//!
+//! All of it is a hint or derived from live processes. Which task is done, and who may run it, is
+//! decided by rows and row locks alone, so a lost or stale entry makes a task late, never lost.
+
+mod database;
+mod slot;
+mod text;
+
+pub use database::{Database, Interrupted};
+pub use slot::{Over, Slot, SlotState, Told};
+pub use text::Text;
+
+use crate::pg::latch::LatchRef;
+use pgrx::pg_sys::Oid;
+
+/// Worker processes of all databases that can be known at once: the top of `pg_errand.max_workers`.
+pub const MAX_SLOTS: usize = 128;
+/// Databases with the extension that can be known at once.
+pub const MAX_DATABASES: usize = 512;
+/// Cancels that can wait for one worker.
+pub const MAX_CANCELS: usize = 64;
+/// Tasks whose worker ended that are remembered for one database.
+pub const MAX_INTERRUPTED: usize = 8;
+/// Tasks that a worker is remembered to have had last.
+pub const MAX_RECENT: usize = 64;
+/// A time that never comes.
+pub const NEVER: i64 = i64::MAX;
+
+pub struct Shared {
+    pub launcher: LatchRef,
+    /// Counts what may change the list of databases or their settings.
+    pub catalog_changes: u64,
+    /// Counts what may change settings stored for databases and roles.
+    pub settings_changes: u64,
+    /// The next worker's identity; above every earlier one, also of earlier runs of this server.
+    pub next_owner: i64,
+    pub databases: [Database; MAX_DATABASES],
+    pub slots: [Slot; MAX_SLOTS],
+}
+
+impl Shared {
+    /// `now` makes identities of this run differ from those of earlier ones.
+    pub fn new(now: i64) -> Self {
+        Shared {
+            launcher: LatchRef::NONE,
+            catalog_changes: 0,
+            settings_changes: 1,
+            next_owner: now,
+            databases: [Database::FREE; MAX_DATABASES],
+            slots: [Slot::FREE; MAX_SLOTS],
+        }
+    }
+
+    pub fn database(&mut self, oid: Oid) -> Option<&mut Database> {
+        self.databases.iter_mut().find(|database| database.oid == oid)
+    }
+
+    /// The entry of a database, made if there is room for it.
+    pub fn database_or_new(&mut self, oid: Oid) -> Option<&mut Database> {
+        let known = self.databases.iter().position(|database| database.oid == oid);
+        let index = known.or_else(|| self.databases.iter().position(|d| d.oid == Oid::INVALID))?;
+        if known.is_none() {
+            self.databases[index] = Database { oid, look: true, ..Database::FREE };
+        }
+        Some(&mut self.databases[index])
+    }
+
+    /// The entry of a database that the launcher has come to know of, made if there is room for it.
+    /// `prepared`: transactions of earlier runs of this server may be waiting for their commit.
+    pub fn know(&mut self, oid: Oid, prepared: bool) -> Option<&mut Database> {
+        let new = self.database(oid).is_none();
+        let database = self.database_or_new(oid)?;
+        database.unannounced |= new && prepared;
+        Some(database)
+    }
+
+    pub fn forget_database(&mut self, oid: Oid) {
+        if let Some(database) = self.database(oid) {
+            *database = Database::FREE;
+        }
+    }
+
+    pub fn slots_of(&self, database: Oid) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.database == database && slot.state != SlotState::Free)
+    }
+
+    /// A transaction that made `tasks` tasks ready or due from `due` on has become visible.
+    pub fn announce(&mut self, oid: Oid, tasks: u32, due: i64, now: i64) {
+        let Some(database) = self.database_or_new(oid) else {
+            self.launcher.set();
+            return;
+        };
+        database.announced += 1;
+        if due <= now {
+            self.wake(oid, tasks);
+        } else if due < database.next_due {
+            database.next_due = due;
+            if !self.wake_idle(oid) {
+                self.launcher.set();
+            }
+        }
+    }
+
+    /// Gets up to `tasks` more workers to look for work.
+    pub fn wake(&mut self, oid: Oid, tasks: u32) {
+        for _ in 0..tasks {
+            if !self.wake_idle(oid) {
+                self.starve(oid);
+                return;
+            }
+        }
+    }
+
+    /// Asks the launcher for another worker, once until it has acted.
+    fn starve(&mut self, oid: Oid) {
+        if let Some(database) = self.database(oid).filter(|database| !database.hungry) {
+            database.hungry = true;
+            self.launcher.set();
+        }
+    }
+
+    fn wake_idle(&mut self, oid: Oid) -> bool {
+        let idle = self.slots.iter_mut().find(|slot| slot.database == oid && slot.state == SlotState::Idle);
+        let Some(slot) = idle else { return false };
+        slot.state = SlotState::Working;
+        slot.latch.set();
+        true
+    }
+
+    /// A worker found nothing to do. True: it may wait (until `next_due`); false: something was
+    /// announced since it read `announced`, so it has to look again. `nothing_prepared`: it saw no
+    /// prepared transaction either.
+    pub fn settle(&mut self, slot: usize, announced: u64, next_due: i64, nothing_prepared: bool) -> bool {
+        let oid = self.slots[slot].database;
+        let Some(database) = self.database(oid) else { return true };
+        if database.announced != announced {
+            return false;
+        }
+        database.next_due = next_due;
+        database.hungry = false;
+        database.unannounced &= !nothing_prepared;
+        database.failures = 0;
+        self.slots[slot].state = SlotState::Idle;
+        true
+    }
+
+    /// The worker looks for work again. What was due is its business now; it finds out when the next
+    /// task is due before it settles again.
+    pub fn unsettle(&mut self, slot: usize, now: i64) {
+        if self.slots[slot].state == SlotState::Idle {
+            self.slots[slot].state = SlotState::Working;
+        }
+        let oid = self.slots[slot].database;
+        if let Some(database) = self.database(oid).filter(|database| database.next_due <= now) {
+            database.next_due = NEVER;
+        }
+    }
+
+    /// True if the worker may end: nobody has woken it meanwhile.
+    pub fn leave(&mut self, slot: usize) -> bool {
+        let slot = &mut self.slots[slot];
+        let may = slot.state == SlotState::Idle;
+        if may {
+            slot.state = SlotState::Leaving;
+        }
+        may
+    }
+
+    /// Has the worker of `slot` leave after its current task; an idle one cannot be woken any more.
+    pub fn retire(&mut self, slot: usize, now: i64) {
+        let slot = &mut self.slots[slot];
+        if slot.state == SlotState::Idle {
+            slot.state = SlotState::Leaving;
+        }
+        slot.retire = true;
+        slot.retire_since = now;
+        slot.latch.set();
+    }
+
+    /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
+    pub fn detach(&mut self, slot: usize, now: i64) {
+        let gone = self.slots[slot];
+        self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
+        let launcher = self.launcher;
+        if let Some(database) = self.database(gone.database) {
+            database.orphans |= gone.in_flight > 0;
+            if gone.task_id != 0 {
+                database.note_interrupted(Interrupted {
+                    task_id: gone.task_id,
+                    runs: gone.earlier.runs + 1,
+                    deaths: gone.earlier.deaths + u32::from(!gone.retire),
+                    cancelled: gone.cancelled && !gone.closing,
+                });
+            }
+            match gone.state {
+                SlotState::Leaving => {}
+                _ if gone.retire => database.look = true,
+                _ => database.count_failure(now),
+            }
+        }
+        launcher.set();
+    }
+
+    /// Takes back a slot that no process was started for.
+    pub fn return_slot(&mut self, slot: usize) {
+        let generation = self.slots[slot].generation.wrapping_add(1);
+        self.slots[slot] = Slot { generation, ..Slot::FREE };
+    }
+
+    /// Takes back a slot whose process has not attached and won't.
+    pub fn give_up(&mut self, slot: usize, generation: u32, now: i64) {
+        let lost = self.slots[slot];
+        if lost.state != SlotState::Starting || lost.generation != generation {
+            return;
+        }
+        self.return_slot(slot);
+        if let Some(database) = self.database(lost.database) {
+            database.count_failure(now);
+        }
+    }
+
+    /// The launcher has started a worker that will look for everything there is to do.
+    pub fn expect_worker(&mut self, oid: Oid, now: i64) {
+        if let Some(database) = self.database(oid) {
+            database.look = false;
+            database.hungry = false;
+            database.looked_at = now;
+            if database.next_due <= now {
+                database.next_due = NEVER;
+            }
+        }
+    }
+
+    /// Wants no workers in a database: returns those that have to be ended first.
+    pub fn bar(&mut self, oid: Oid, by: i32) -> [i32; MAX_SLOTS] {
+        let mut pids = [0; MAX_SLOTS];
+        if let Some(database) = self.database_or_new(oid) {
+            database.barred_by = by;
+        }
+        for (slot, pid) in self.slots.iter_mut().zip(&mut pids) {
+            match slot.state {
+                _ if slot.database != oid => {}
+                SlotState::Free => {}
+                // It has not connected yet, and will find its slot taken.
+                SlotState::Starting => *slot = Slot { generation: slot.generation + 1, ..Slot::FREE },
+                _ => {
+                    slot.retire = true;
+                    *pid = slot.pid;
+                }
+            }
+        }
+        pids
+    }
+
+    /// Lifts every bar of process `by`.
+    pub fn lift_bars(&mut self, by: i32) {
+        for database in self.databases.iter_mut().filter(|database| database.barred_by == by) {
+            database.barred_by = 0;
+            database.look = true;
+        }
+        self.launcher.set();
+    }
+
+    /// Takes a free slot for a new worker of `database`; `None` if there is none.
+    pub fn allocate(&mut self, database: Oid, settings: u64, now: i64) -> Option<usize> {
+        let index = self.slots.iter().position(|slot| slot.state == SlotState::Free)?;
+        let number = (1..).find(|n| self.slots_of(database).all(|slot| slot.number != *n))?;
+        let owner = self.next_owner;
+        self.next_owner += 1;
+        let slot = &mut self.slots[index];
+        *slot = Slot {
+            state: SlotState::Starting,
+            generation: slot.generation.wrapping_add(1),
+            database,
+            number,
+            settings,
+            owner,
+            started_at: now,
+            ..Slot::FREE
+        };
+        Some(index)
+    }
+
+    /// Shows a task as running in `slot`; returns what is known of earlier runs.
+    /// `None` if another worker still has it: it has rolled its transaction back, and is about to
+    /// write what comes of that.
+    pub fn begin(
+        &mut self,
+        slot: usize,
+        task_id: i64,
+        task_type: &str,
+        handler: &str,
+        since: i64,
+    ) -> Option<Interrupted> {
+        let database = self.slots[slot].database;
+        let elsewhere = |(index, other): (usize, &Slot)| {
+            index != slot && other.task_id == task_id && other.database == database
+        };
+        if self.slots.iter().enumerate().any(elsewhere) {
+            return None;
+        }
+        let earlier =
+            self.database(database).map_or(Interrupted::NONE, |entry| entry.take_interrupted(task_id));
+        let slot = &mut self.slots[slot];
+        slot.task_id = task_id;
+        slot.task_type.set(task_type);
+        slot.handler.set(handler);
+        slot.busy_since = since;
+        slot.cancelled = earlier.cancelled || slot.cancels.contains(&task_id);
+        slot.cancelled_at = since;
+        slot.closing = false;
+        slot.earlier = earlier;
+        Some(earlier)
+    }
+
+    /// Workers whose task was cancelled and that have not stopped it yet.
+    pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut().filter(|slot| slot.cancelled && !slot.closing && slot.task_id != 0)
+    }
+
+    /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
+    pub fn cancel_running(&mut self, database: Oid, task_id: i64, now: i64) -> Option<i32> {
+        let slot = self.slots.iter_mut().find(|slot| {
+            slot.is_live() && slot.database == database && slot.task_id == task_id && !slot.closing
+        })?;
+        if !slot.cancelled {
+            slot.cancelled = true;
+            slot.cancelled_at = now;
+        }
+        let pid = slot.pid;
+        self.launcher.set();
+        Some(pid)
+    }
+
+    /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
+    /// `None`: no such worker.
+    pub fn cancel_call(&mut self, owner: i64, task_id: i64) -> Option<Told> {
+        let slot = self.slots.iter_mut().find(|slot| slot.is_live() && slot.owner == owner)?;
+        if slot.task_id == task_id {
+            // Its last handler runs: see `cancel_running`.
+            return Some(Told::NotNow);
+        }
+        let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);
+        let Some(place) = place else { return Some(Told::NotNow) };
+        *place = task_id;
+        slot.latch.set();
+        Some(Told::Marked)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! What is known of a worker process.
+
+use super::{Interrupted, MAX_CANCELS, MAX_RECENT, Text};
+use crate::pg::latch::LatchRef;
+use pgrx::pg_sys::Oid;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotState {
+    Free,
+    /// Given to a process that has not attached yet.
+    Starting,
+    Working,
+    /// Waits for work; may be woken.
+    Idle,
+    /// About to end; must not be woken.
+    Leaving,
+}
+
+/// How a worker is done with the task at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Over {
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// Its provider is being asked.
+    Calling,
+    /// It is to be run again.
+    GivenBack,
+}
+
+/// What came of telling a worker to give up a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    Marked,
+    /// It has too much to give up already, or is just handling the answer.
+    NotNow,
+}
+
+/// A worker process.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    pub state: SlotState,
+    /// Tells the uses of a slot apart.
+    pub generation: u32,
+    pub database: Oid,
+    /// The role it connects as.
+    pub role: Oid,
+    /// N of `pg_errand worker N`.
+    pub number: u32,
+    /// What it was started with, see `Desired::settings` …
+    pub settings: u64,
+    /// … and `Database::settings`.
+    pub stored_settings: u64,
+    pub pid: i32,
+    pub latch: LatchRef,
+    /// Its identity in `queues.call.owner`.
+    pub owner: i64,
+    /// It should leave after its current task …
+    pub retire: bool,
+    /// … and was told so at this time.
+    pub retire_since: i64,
+    pub started_at: i64,
+    /// The task at hand; 0: none.
+    pub task_id: i64,
+    pub task_type: Text<64>,
+    pub handler: Text<192>,
+    pub busy_since: i64,
+    /// What is known of earlier runs of the task at hand.
+    pub earlier: Interrupted,
+    pub in_flight: u32,
+    pub succeeded: u64,
+    pub failed: u64,
+    /// The task at hand was cancelled …
+    pub cancelled: bool,
+    /// … at this time.
+    pub cancelled_at: i64,
+    /// The task at hand is past the point where it could be cancelled.
+    pub closing: bool,
+    /// Tasks that have just ended or gone on to their provider call; a reader whose snapshot is
+    /// older sees them as they were before. Written round.
+    pub recent: [i64; MAX_RECENT],
+    pub next_recent: usize,
+    /// Tasks whose provider calls were cancelled; 0: free.
+    pub cancels: [i64; MAX_CANCELS],
+}
+
+impl Slot {
+    pub(super) const FREE: Slot = Slot {
+        state: SlotState::Free,
+        generation: 0,
+        database: Oid::INVALID,
+        role: Oid::INVALID,
+        number: 0,
+        settings: 0,
+        stored_settings: 0,
+        pid: 0,
+        latch: LatchRef::NONE,
+        owner: 0,
+        retire: false,
+        retire_since: 0,
+        started_at: 0,
+        task_id: 0,
+        task_type: Text::EMPTY,
+        handler: Text::EMPTY,
+        busy_since: 0,
+        earlier: Interrupted::NONE,
+        in_flight: 0,
+        succeeded: 0,
+        failed: 0,
+        cancelled: false,
+        cancelled_at: 0,
+        closing: false,
+        recent: [0; MAX_RECENT],
+        next_recent: 0,
+        cancels: [0; MAX_CANCELS],
+    };
+
+    /// True for a process that has attached and not left.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.state, SlotState::Free | SlotState::Starting)
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.task_id != 0 || self.in_flight > 0
+    }
+
+    /// The task at hand is over, for now or for good.
+    pub fn end(&mut self, how: Over) {
+        if how != Over::GivenBack {
+            self.recent[self.next_recent] = self.task_id;
+            self.next_recent = (self.next_recent + 1) % MAX_RECENT;
+        }
+        self.task_id = 0;
+        self.succeeded += u64::from(how == Over::Succeeded);
+        self.failed += u64::from(how == Over::Failed);
+    }
+}

@@ -1,0 +1,133 @@
+use super::*;
+
+const DATABASE: Oid = Oid::from_u32(5);
+
+fn shared_with(states: &[SlotState]) -> Box<Shared> {
+    let mut shared = Box::new(Shared::new(1));
+    shared.database_or_new(DATABASE).unwrap().look = false;
+    for state in states {
+        let slot = shared.allocate(DATABASE, 0, 0).unwrap();
+        shared.slots[slot].state = *state;
+    }
+    shared
+}
+
+#[test]
+fn an_announcement_wakes_as_many_idle_workers_as_there_are_tasks() {
+    let mut shared = shared_with(&[SlotState::Idle, SlotState::Idle, SlotState::Idle]);
+    shared.announce(DATABASE, 2, 10, 10);
+    let idle = shared.slots_of(DATABASE).filter(|s| s.state == SlotState::Idle).count();
+    assert_eq!(idle, 1);
+    assert!(!shared.database(DATABASE).unwrap().hungry);
+}
+
+#[test]
+fn work_without_an_idle_worker_makes_the_database_hungry() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Leaving]);
+    shared.announce(DATABASE, 1, 10, 10);
+    assert!(shared.database(DATABASE).unwrap().hungry);
+}
+
+#[test]
+fn a_worker_that_missed_an_announcement_does_not_settle() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    let seen = shared.database(DATABASE).unwrap().announced;
+    shared.announce(DATABASE, 1, 50, 10);
+    assert!(!shared.settle(0, seen, NEVER, true));
+    assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
+    assert!(shared.settle(0, seen + 1, 50, true));
+}
+
+#[test]
+fn a_worker_woken_at_the_last_moment_does_not_leave() {
+    let mut shared = shared_with(&[SlotState::Idle]);
+    shared.announce(DATABASE, 1, 10, 10);
+    assert!(!shared.leave(0));
+}
+
+#[test]
+fn the_wake_up_of_a_dead_worker_is_passed_on() {
+    let mut shared = shared_with(&[SlotState::Idle]);
+    shared.announce(DATABASE, 1, 10, 10);
+    shared.detach(0, 0);
+    assert!(shared.database(DATABASE).unwrap().look);
+}
+
+#[test]
+fn workers_that_fail_at_once_are_started_less_and_less_often() {
+    let mut shared = shared_with(&[]);
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let slot = shared.allocate(DATABASE, 0, 0).unwrap();
+        shared.slots[slot].state = SlotState::Working;
+        shared.detach(slot, 0);
+        pauses.push(shared.database(DATABASE).unwrap().start_allowed_at() / 1_000_000);
+    }
+    assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
+}
+
+#[test]
+fn a_bar_ends_workers_and_keeps_new_ones_from_attaching() {
+    let mut shared = shared_with(&[SlotState::Idle, SlotState::Starting]);
+    shared.slots[0].pid = 77;
+    let pids = shared.bar(DATABASE, 9);
+    assert_eq!(pids.iter().filter(|pid| **pid != 0).collect::<Vec<_>>(), [&77]);
+    assert_eq!(shared.slots[1].state, SlotState::Free);
+    shared.lift_bars(9);
+    assert_eq!(shared.database(DATABASE).unwrap().barred_by, 0);
+}
+
+#[test]
+fn a_task_is_begun_by_one_worker_at_a_time() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+    assert!(shared.begin(0, 7, "db_function", "f", 0).is_some());
+    assert!(shared.begin(1, 7, "db_function", "f", 0).is_none());
+    shared.slots[0].end(Over::GivenBack);
+    assert!(shared.begin(1, 7, "db_function", "f", 0).is_some());
+}
+
+#[test]
+fn runs_that_ended_with_their_worker_are_counted() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+    let known = |runs, deaths| Some((runs, deaths));
+    let begin = |shared: &mut Shared, slot| {
+        shared.begin(slot, 7, "db_function", "f", 0).map(|earlier| (earlier.runs, earlier.deaths))
+    };
+    assert_eq!(begin(&mut shared, 0), known(0, 0));
+    shared.detach(0, 0);
+    assert_eq!(begin(&mut shared, 1), known(1, 1));
+    shared.retire(1, 0);
+    shared.detach(1, 0);
+    let again = shared.allocate(DATABASE, 0, 0).unwrap();
+    assert_eq!(begin(&mut shared, again), known(2, 1));
+    shared.slots[again].end(Over::Succeeded);
+    assert_eq!(begin(&mut shared, again), known(0, 0));
+}
+
+#[test]
+fn an_idle_worker_that_is_retired_is_not_woken() {
+    let mut shared = shared_with(&[SlotState::Idle]);
+    shared.retire(0, 0);
+    shared.announce(DATABASE, 1, 10, 10);
+    assert!(shared.database(DATABASE).unwrap().hungry);
+    shared.expect_worker(DATABASE, 10);
+    shared.detach(0, 0);
+    assert!(!shared.database(DATABASE).unwrap().look);
+}
+
+#[test]
+fn numbers_are_the_smallest_free_ones_and_identities_never_repeat() {
+    let mut shared = shared_with(&[SlotState::Idle, SlotState::Idle]);
+    let owners: Vec<i64> = shared.slots_of(DATABASE).map(|slot| slot.owner).collect();
+    shared.detach(0, 0);
+    let again = shared.allocate(DATABASE, 0, 0).unwrap();
+    assert_eq!(shared.slots[again].number, 1);
+    assert!(!owners.contains(&shared.slots[again].owner));
+}
+
+#[test]
+fn long_texts_are_cut_at_a_character() {
+    let mut text = Text::<4>::EMPTY;
+    text.set("abcé");
+    assert_eq!(text.as_str(), "abc");
+}

@@ -21,4 +21,5 @@ mod session;
 mod settings;
 mod smoke;
 mod sms;
+mod stuck;
 mod wake;

@@ -1,5 +1,5 @@
--- Locks the next ready task: the row lock is the claim. $1: task types to leave alone. $2: whether
--- to tell if there is more.
+-- Locks the next ready task: the row lock is the claim. $1: task types to leave alone. $2: tasks to
+-- leave alone. $3: whether to tell if there is more.
 select
     t.task_id,
     t.task_type,
@@ -9,7 +9,7 @@ select
     t.payload ->> 'before_handler',
     t.payload ->> 'success_handler',
     t.payload ->> 'error_handler',
-    $2 and exists (
+    $3 and exists (
         select 1
         from queues.task further
         where further.finished_at is null
@@ -24,6 +24,7 @@ where t.finished_at is null
     and t.scheduled_at <= now()
     and (t.held_until is null or t.held_until <= now())
     and t.task_type <> all ($1)
+    and t.task_id <> all ($2)
 order by t.scheduled_at, t.task_id
 limit 1
 for no key update skip locked;

@@ -215,10 +215,12 @@ pub fn take_over(worker: &mut Worker) -> Result<bool, PgError> {
         return Ok(false);
     }
     worker.looked_for_orphans = true;
-    let orphans = transaction::commit_after(|| claim::orphans(worker, room))?;
-    if orphans.len() == room {
+    let orphans = transaction::commit_after(|| claim::orphans(worker, room));
+    if orphans.as_ref().map_or(true, |orphans| orphans.len() == room) {
+        // There are more, or it is not known.
         worker.slot.change_database(|database| database.orphans = true);
     }
+    let orphans = orphans?;
     for orphan in &orphans {
         adopt(worker, orphan);
     }

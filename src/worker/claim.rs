@@ -9,8 +9,10 @@ use crate::processor;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTARRAYOID};
 use pgrx::{IntoDatum, pg_sys};
 
-static CLAIM: Statement =
-    Statement::new(include_str!("../../sql/runtime/claim.sql"), &[TEXTARRAYOID, BOOLOID]);
+static CLAIM: Statement = Statement::new(
+    include_str!("../../sql/runtime/claim.sql"),
+    &[TEXTARRAYOID, pg_sys::BuiltinOid::INT8ARRAYOID, BOOLOID],
+);
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
 static CALL_RESUME: Statement =
     Statement::new(include_str!("../../sql/runtime/call_resume.sql"), &[INT8OID, INT8OID]);
@@ -23,7 +25,8 @@ static CALL_RECLAIM: Statement = Statement::new(
 /// run at once, another one is woken.
 pub fn next(worker: &Worker) -> Option<Task> {
     let look_ahead = worker.slot.others_could_help();
-    let args: [Arg; 2] = [excluded_types(worker).into_datum(), look_ahead.into_datum()];
+    let args: [Arg; 3] =
+        [excluded_types(worker).into_datum(), worker.avoided.now().into_datum(), look_ahead.into_datum()];
     let found =
         session::as_owner(worker.owner, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
     let (task, more) = found?;

@@ -1,5 +1,6 @@
 //! A worker process: one database, one task at a time, many provider calls in flight.
 
+mod avoid;
 mod calls;
 pub mod claim;
 pub mod dispatch;
@@ -49,6 +50,7 @@ pub struct Worker {
     pub owner: pg_sys::Oid,
     pub handlers: Handlers,
     calls: calls::Calls,
+    avoided: avoid::Avoided,
     retention: retention::Pass,
     looked_for_orphans: bool,
     idle_since: Instant,
@@ -168,6 +170,7 @@ impl Worker {
             owner,
             handlers: Handlers::new(owner, role),
             calls,
+            avoided: avoid::Avoided::default(),
             retention: retention::Pass::default(),
             looked_for_orphans: false,
             idle_since: Instant::now(),
@@ -248,7 +251,13 @@ impl Worker {
         let ran = match (ran, claimed) {
             (Ok(ran), _) => ran,
             (Err(error), None) => return Err(error),
-            (Err(error), Some(brief)) => return self.fail(&brief, error),
+            (Err(error), Some(brief)) => {
+                let ended = self.fail(&brief, error);
+                if ended.is_err() {
+                    self.avoided.add(brief.id);
+                }
+                return ended;
+            }
         };
         match ran {
             Ran::Nothing => return Ok(false),

@@ -77,6 +77,9 @@ as $$
 declare
     _task queues.task;
 begin
+    -- Reading first and changing then would deadlock with REINDEX.
+    lock table queues.task in row exclusive mode;
+
     select *
     into _task
     from queues.task t

@@ -28,6 +28,9 @@ declare
     _owner bigint;
     _told boolean;
 begin
+    -- Before anything is read: see the worker's claims.
+    lock table queues.task in row exclusive mode;
+
     loop
         select t.finished_at is not null, t.calling, c.owner
         into _finished, _calling, _owner

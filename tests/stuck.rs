@@ -3,6 +3,7 @@
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{create_database, task};
 use crate::harness::queue::wait_status;
+use crate::harness::wait::wait_until_sql;
 use serde_json::json;
 
 /// A trigger of the user's own that refuses what the worker writes of a certain task.
@@ -32,4 +33,43 @@ fn a_task_whose_end_cannot_be_written_holds_up_no_other() {
     let effects: i64 =
         client.query_one("select count(*) from public.done where label = 'poison'", &[]).unwrap().get(0);
     assert_eq!(effects, 1);
+}
+
+#[test]
+fn reindexing_a_busy_queue_deadlocks_with_nobody() {
+    let cluster = Cluster::start(&[]);
+    let mut client = create_database(&cluster, "app");
+    client
+        .batch_execute(
+            "insert into queues.task (task_type, payload)
+             select 'db_function', '{\"db_function\": \"public.nap\", \"seconds\": 0.01}'
+             from generate_series(1, 300)",
+        )
+        .unwrap();
+    for _ in 0..4 {
+        client.batch_execute("reindex table queues.task").unwrap();
+    }
+    wait_until_sql(&mut client, "select count(*) from queues.task_status where status = 'succeeded'", "300");
+    wait_until_sql(&mut client, "select count(*) from queues.error", "0");
+}
+
+#[test]
+fn an_empty_handler_name_is_none() {
+    let cluster = Cluster::start(&[]);
+    let mut client = create_database(&cluster, "app");
+    let names = json!({"label": "a", "success_handler": "", "error_handler": ""});
+    let id = task(&mut client, "note", names);
+    wait_status(&mut client, id, "succeeded");
+    let refused = task(&mut client, "refuse", json!({"error_handler": ""}));
+    wait_status(&mut client, refused, "failed");
+    wait_until_sql(&mut client, "select count(*) from queues.error", "1");
+}
+
+#[test]
+fn a_list_that_names_no_database_is_told() {
+    let cluster = Cluster::start(&[]);
+    let mark = cluster.log_mark();
+    cluster.set(&[("pg_errand.databases", "App, postgres")]);
+    let line = cluster.wait_log(mark, "do not exist");
+    assert!(line.contains("app") && !line.contains("postgres,"), "{line}");
 }

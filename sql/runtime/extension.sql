@@ -2,6 +2,7 @@
 select
     e.extowner,
     e.extversion,
+    to_regclass('queues.task')::oid,
     has_schema_privilege('queues', 'usage')
         and has_schema_privilege('internal', 'usage')
         and has_function_privilege('queues.enqueue(text, jsonb, timestamptz)', 'execute')

@@ -69,6 +69,12 @@ impl Catalogs {
         self.databases.iter().filter(|row| self.is_wanted(row)).map(|row| row.oid)
     }
 
+    /// Names in `pg_errand.databases` that no database has.
+    pub fn unknown_names(&self) -> Vec<String> {
+        let exists = |name: &&String| self.databases.iter().any(|row| row.name == **name);
+        self.listed.iter().filter(|name| !exists(name)).cloned().collect()
+    }
+
     /// A database that settings can be read in: none in which a connection is in the way.
     pub fn any_database(&self, known: &[Database]) -> Option<Oid> {
         let barred = |oid| known.iter().any(|entry| entry.oid == oid && entry.barred_by != 0);

@@ -33,11 +33,21 @@ const CANCEL_PATIENCE: i64 = 1_000_000;
 /// What keeps workers away is told when it has lasted so long, in microseconds.
 const COMPLAINT_DELAY: i64 = 500_000;
 /// Pause after the server had no place for a process, in microseconds.
-const SHORT_PAUSE: i64 = 1_000_000;
+const SHORT_PAUSE: i64 = 200_000;
 /// That it has none is said at most so often, in microseconds.
 const SLOTS_SILENCE: i64 = 600 * 1_000_000;
 /// Pause after a fault.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a complaint is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum About {
+    /// The room that the server has for processes and databases.
+    Room,
+    /// `pg_errand.databases`.
+    List,
+    Database(Oid),
+}
 
 struct Launcher {
     catalogs: Catalogs,
@@ -58,8 +68,10 @@ struct Launcher {
     told_of_slots_at: i64,
     /// Databases that no worker can connect to.
     hindered_since: HashMap<Oid, i64>,
-    /// What was last complained about, per database (`InvalidOid`: the server).
-    complaints: HashMap<Oid, String>,
+    /// Since when the server has no place for a process.
+    short_since: Option<i64>,
+    /// What was last complained about.
+    complaints: HashMap<About, String>,
 }
 
 /// Has the postmaster start the launcher; it comes back whatever ends it.
@@ -93,6 +105,7 @@ pub fn main() -> ! {
         without_extension: HashSet::new(),
         started: HashMap::new(),
         short_until: 0,
+        short_since: None,
         told_of_slots_at: 0,
         hindered_since: HashMap::new(),
         complaints: HashMap::new(),
@@ -151,6 +164,16 @@ impl Launcher {
         self.catalogs = Catalogs::read(&entries())?;
         self.seen_changes = changes;
         self.scanned_at = now;
+        match self.catalogs.unknown_names() {
+            names if names.is_empty() => {
+                self.complaints.remove(&About::List);
+            }
+            names => self.complain(
+                About::List,
+                &format!("pg_errand.databases names databases that do not exist: {}", names.join(", ")),
+                "Names are folded to lower case unless they are quoted.",
+            ),
+        }
         Ok(())
     }
 
@@ -225,7 +248,7 @@ impl Launcher {
         for oid in new {
             if shmem::write(|shared| shared.know(oid, backend::may_have_prepared()).is_none()) {
                 self.complain(
-                    Oid::INVALID,
+                    About::Room,
                     "more databases than can be kept in mind; some are left out",
                     "Name the databases that matter in pg_errand.databases.",
                 );
@@ -252,7 +275,7 @@ impl Launcher {
                 }
                 _ => {
                     self.hindered_since.remove(&entry.oid);
-                    self.complaints.remove(&entry.oid);
+                    self.complaints.remove(&About::Database(entry.oid));
                 }
             }
             let ready = entry.barred_by == 0 && entry.settings_as_of != 0;
@@ -290,22 +313,25 @@ impl Launcher {
         match start::start(&desired, now) {
             Some((slot, started)) => {
                 self.started.insert(slot, started);
+                self.short_since = None;
             }
             None => self.complain_of_slots(),
         }
     }
 
-    /// No place is free: starts nothing for a while, and says so unless it has said so lately.
+    /// No place is free: starts nothing for a while. Says so if it was the same the last time, since
+    /// processes that are just ending take places, too; and unless it has said so lately.
     fn complain_of_slots(&mut self) {
         let now = backend::now();
         self.short_until = now + SHORT_PAUSE;
-        if self.told_of_slots_at + SLOTS_SILENCE > now {
+        let since = *self.short_since.get_or_insert(now);
+        if since == now || self.told_of_slots_at + SLOTS_SILENCE > now {
             return;
         }
         self.told_of_slots_at = now;
-        self.complaints.remove(&Oid::INVALID);
+        self.complaints.remove(&About::Room);
         self.complain(
-            Oid::INVALID,
+            About::Room,
             "no background worker slot is free, so tasks wait",
             "Raise max_worker_processes (this needs a restart of the server); it is shared with parallel queries and replication.",
         );
@@ -315,7 +341,7 @@ impl Launcher {
     fn complain_if_it_lasts(&mut self, about: Oid, message: &str, hint: &str, now: i64) {
         let since = *self.hindered_since.entry(about).or_insert(now);
         if since + COMPLAINT_DELAY <= now {
-            self.complain(about, message, hint);
+            self.complain(About::Database(about), message, hint);
         }
     }
 
@@ -325,9 +351,8 @@ impl Launcher {
         due.filter(|due| *due > now).min().unwrap_or(NEVER)
     }
 
-    /// Logs what is wrong with a database (`InvalidOid`: the server) once, until it is something
-    /// else.
-    fn complain(&mut self, about: Oid, message: &str, hint: &str) {
+    /// Logs what is wrong once, until it is something else.
+    fn complain(&mut self, about: About, message: &str, hint: &str) {
         if self.complaints.get(&about).is_none_or(|last| last != message) {
             log::event_with_hint(LogLevel::Error, message.to_owned(), hint.to_owned());
             self.complaints.insert(about, message.to_owned());

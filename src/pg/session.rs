@@ -54,6 +54,13 @@ pub fn prepare() {
     interrupt::hold_cancel();
 }
 
+/// Takes the lock on a table that its later changes in this transaction need. Reading first and
+/// taking it then would deadlock with REINDEX, which takes locks on the table and its indexes.
+pub fn lock_for_writing(table: pg_sys::Oid) {
+    // SAFETY: within a transaction; released at its end.
+    unsafe { pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as _) }
+}
+
 /// SET LOCAL of a setting in the current transaction (or, within [`handler_scope`], in it).
 pub fn set_local(name: &CStr, value: &CStr) {
     set_option(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);

@@ -95,11 +95,9 @@ pub struct Prepared {
 
 impl Prepared {
     /// # Errors
-    /// As [`Provider::request`]; also if credentials are missing, so that no call is stored that
-    /// could not be made.
+    /// As [`Provider::request`].
     pub fn new(provider: &'static dyn Provider, payload: &Value) -> Result<Self, String> {
         let key = uuid::Uuid::new_v4().to_string();
-        provider.credentials()?;
         let request = provider.request(payload, &key)?;
         Ok(Prepared { provider, key, request })
     }

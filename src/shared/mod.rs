@@ -198,7 +198,7 @@ impl Shared {
             }
             match gone.state {
                 SlotState::Leaving => {}
-                _ if gone.retire => database.look = true,
+                _ if gone.retire || gone.has_worked(now) => database.look = true,
                 _ => database.count_failure(now),
             }
         }

@@ -4,6 +4,9 @@ use super::{Interrupted, MAX_CANCELS, MAX_RECENT, Text};
 use crate::pg::latch::LatchRef;
 use pgrx::pg_sys::Oid;
 
+/// A worker that has lived so long did not fail to start, in microseconds.
+const STEADY_AFTER: i64 = 1_000_000;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlotState {
     Free,
@@ -122,6 +125,11 @@ impl Slot {
 
     pub fn is_busy(&self) -> bool {
         self.task_id != 0 || self.in_flight > 0
+    }
+
+    /// True if the worker was of any use: then its end is no failure to start one.
+    pub(super) fn has_worked(&self, now: i64) -> bool {
+        self.succeeded + self.failed > 0 || self.started_at + STEADY_AFTER < now
     }
 
     /// The task at hand is over, for now or for good.

@@ -27,6 +27,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
     let look_ahead = worker.slot.others_could_help();
     let args: [Arg; 3] =
         [excluded_types(worker).into_datum(), worker.avoided.now().into_datum(), look_ahead.into_datum()];
+    session::lock_for_writing(worker.tasks);
     let found =
         session::as_owner(worker.owner, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
     let (task, more) = found?;
@@ -39,6 +40,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
 /// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was
 /// faster or it has ended.
 pub fn again(worker: &Worker, task_id: i64) -> Option<Task> {
+    session::lock_for_writing(worker.tasks);
     session::as_owner(worker.owner, || CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, 1)))
 }
 
@@ -52,6 +54,7 @@ pub struct Stored {
 
 /// Locks the task of a call of this worker that has been answered; `None` if it has ended.
 pub fn answered(worker: &Worker, task_id: i64) -> Option<Stored> {
+    session::lock_for_writing(worker.tasks);
     session::as_owner(worker.owner, || {
         let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
         CALL_RESUME.row(&args, |row| Stored {
@@ -75,6 +78,7 @@ pub struct Orphan {
 
 /// Takes over up to `limit` calls whose workers are gone.
 pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
+    session::lock_for_writing(worker.tasks);
     let (live, bound) = worker.slot.live_owners();
     let args: [Arg; 4] =
         [worker.slot.owner.into_datum(), live.into_datum(), bound.into_datum(), (limit as i32).into_datum()];
@@ -97,16 +101,21 @@ fn excluded_types(worker: &Worker) -> Vec<&'static str> {
     processor::ALL.iter().filter(|p| p.calls()).map(|p| p.task_type()).collect()
 }
 
+/// A handler's name; an empty one is none.
+fn name(row: &Row, column: i32) -> Option<String> {
+    row.get(column).filter(|name: &String| !name.is_empty())
+}
+
 fn task_of(row: &Row, uncounted: i32) -> Task {
     Task {
         id: row.get(1).unwrap_or_default(),
         task_type: row.get(2).unwrap_or_default(),
         payload: row.keep(3).unwrap_or(pg_sys::Datum::null()),
         attempts: row.get(4).unwrap_or_default(),
-        db_function: row.get(5),
-        before_handler: row.get(6),
-        success_handler: row.get(7),
-        error_handler: row.get(8),
+        db_function: name(row, 5),
+        before_handler: name(row, 6),
+        success_handler: name(row, 7),
+        error_handler: name(row, 8),
         started_at: backend::now(),
         uncounted,
     }

@@ -48,6 +48,8 @@ pub struct Worker {
     pub slot: MySlot,
     /// The extension's owner, as whom the worker's own statements run.
     pub owner: pg_sys::Oid,
+    /// The table `queues.task`.
+    pub tasks: pg_sys::Oid,
     pub handlers: Handlers,
     calls: calls::Calls,
     avoided: avoid::Avoided,
@@ -83,6 +85,7 @@ pub fn main(slot: usize) -> ! {
 
     let Some(mut worker) = Worker::set_up(slot) else { interrupt::exit(0) };
     log::event(LogLevel::Debug, format!("worker {} started", slot.number));
+    activity::running("looking for tasks");
     loop {
         match worker.turn() {
             Ok(true) => {}
@@ -120,7 +123,8 @@ impl Worker {
                 (
                     row.get::<pg_sys::Oid>(1).unwrap_or(pg_sys::Oid::INVALID),
                     row.get::<String>(2).unwrap_or_default(),
-                    row.get::<bool>(3).unwrap_or_default(),
+                    row.get::<pg_sys::Oid>(3).unwrap_or(pg_sys::Oid::INVALID),
+                    row.get::<bool>(4).unwrap_or_default(),
                 )
             };
             (backend::user_name(), EXTENSION.row(&[], extension))
@@ -132,7 +136,7 @@ impl Worker {
                 interrupt::exit(1)
             }
         };
-        let Some((owner, version, has_grants)) = found else {
+        let Some((owner, version, tasks, has_grants)) = found else {
             slot.change_database(|database| {
                 *database = crate::shared::Database::without_extension(database.oid)
             });
@@ -168,6 +172,7 @@ impl Worker {
         Some(Worker {
             slot,
             owner,
+            tasks,
             handlers: Handlers::new(owner, role),
             calls,
             avoided: avoid::Avoided::default(),

@@ -1,7 +1,8 @@
 //! All settings. An entry here is all it takes; `docs/configuration.md` is made from them.
 
-use crate::pg::guc::{About, Check, Choice, Context, Int, Secret, Setting, Text, Unit, check_hook};
+use crate::pg::guc::{About, Check, Choice, Context, Int, Setting, Text, Unit, check_hook};
 use crate::pg::guc::{reserve_prefix, split_list};
+use crate::pg::secret::Secret;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
 
 static ALL: &[&'static dyn Setting] = &[

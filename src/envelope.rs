@@ -90,9 +90,12 @@ fn text_of(json: &str) -> String {
     struct WithMessage {
         message: String,
     }
-    serde_json::from_str::<String>(json)
-        .or_else(|_| serde_json::from_str::<WithMessage>(json).map(|found| found.message))
-        .unwrap_or_else(|_| json.to_owned())
+    let found = match json.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(json).ok(),
+        Some(b'{') => serde_json::from_str(json).ok().map(|found: WithMessage| found.message),
+        _ => None,
+    };
+    found.unwrap_or_else(|| json.to_owned())
 }
 
 /// What kind of value JSON text with this first character is.

@@ -147,9 +147,15 @@ pub fn may_have_prepared() -> bool {
 
 /// Calls `callback` when this process ends. Callbacks run last-in first-out, so one registered
 /// before the database connection runs after its transaction was rolled back.
-pub fn on_exit(callback: unsafe extern "C-unwind" fn(i32, pg_sys::Datum)) {
-    // SAFETY: a static function.
-    unsafe { pg_sys::before_shmem_exit(Some(callback), pg_sys::Datum::null()) }
+pub fn on_exit(callback: fn()) {
+    // SAFETY: a static function, and its address as the argument.
+    unsafe { pg_sys::before_shmem_exit(Some(on_exit_call), pg_sys::Datum::from(callback as usize)) }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn on_exit_call(_code: i32, callback: pg_sys::Datum) {
+    // SAFETY: registered as this very type.
+    unsafe { std::mem::transmute::<usize, fn()>(callback.value())() }
 }
 
 /// Sends `signal` to a process of this server; one that is gone is no error.

@@ -4,7 +4,6 @@ use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_void};
-use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What every setting has.
@@ -178,110 +177,11 @@ pub unsafe extern "C-unwind" fn check_hook<C: Check>(
     }
 }
 
-/// A secret. Its value is kept beside the setting, whose visible value is always empty: no SHOW,
-/// view or log line of a reload can hold it. `N` tells the secrets apart.
-pub struct Secret<const N: usize> {
-    pub about: About,
-    pub value: GucSetting<Option<CString>>,
-    /// The server's environment variable that is used when the setting is empty.
-    pub environment: &'static str,
-}
-
-/// Where assign hooks leave the secrets; owned by the GUC machinery.
-static SECRETS: [AtomicPtr<c_char>; 1] = [AtomicPtr::new(std::ptr::null_mut())];
-
-impl<const N: usize> Secret<N> {
-    /// The secret; `None` if it is not set anywhere.
-    pub fn get(&self) -> Option<String> {
-        // SAFETY: null or a string that lives until the next assignment; copied at once.
-        let set = unsafe { text_of(SECRETS[N].load(Relaxed)) };
-        Some(set)
-            .filter(|secret| !secret.is_empty())
-            .or_else(|| std::env::var(self.environment).ok().filter(|secret| !secret.is_empty()))
-    }
-}
-
-impl<const N: usize> Setting for Secret<N> {
-    fn define(&'static self) {
-        let About { name, short, long, context } = &self.about;
-        // SAFETY: the hooks are guarded.
-        unsafe {
-            GucRegistry::define_string_guc_with_hooks(
-                name,
-                short,
-                long,
-                &self.value,
-                (*context).into(),
-                GucFlags::SUPERUSER_ONLY,
-                Some(check_secret),
-                Some(assign_secret::<N>),
-                Some(show_secret::<N>),
-            );
-        }
-    }
-}
-
-/// Moves the value into `extra` and leaves an empty string behind.
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn check_secret(
-    value: *mut *mut c_char,
-    extra: *mut *mut c_void,
-    source: pg_sys::GucSource::Type,
-) -> bool {
-    if source == pg_sys::GucSource::PGC_S_TEST {
-        refuse(
-            Some("a secret cannot be set for a database, a role or a function"),
-            "Those settings are stored where every user can read them.",
-            Some(
-                "Put it into postgresql.conf (or ALTER SYSTEM), or give the server its environment variable.",
-            ),
-        );
-        return false;
-    }
-    // SAFETY: a private copy of the value, null or terminated; `extra` becomes PostgreSQL's.
-    unsafe {
-        let text = text_of(*value);
-        if text.chars().any(char::is_control) {
-            refuse(Some("a secret holds no control characters"), "It was not accepted.", None);
-            return false;
-        }
-        if !(*value).is_null() {
-            *extra = guc_copy(CStr::from_ptr(*value)).cast();
-            **value = 0;
-        }
-    }
-    true
-}
-
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn assign_secret<const N: usize>(_value: *const c_char, extra: *mut c_void) {
-    SECRETS[N].store(extra.cast(), Relaxed);
-}
-
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn show_secret<const N: usize>() -> *const c_char {
-    // SAFETY: as in `Secret::get`.
-    let set = unsafe { text_of(SECRETS[N].load(Relaxed)) };
-    if set.is_empty() { c"".as_ptr() } else { c"********".as_ptr() }
-}
-
-/// A copy in the memory that PostgreSQL frees a setting's `extra` with.
-unsafe fn guc_copy(text: &CStr) -> *mut c_char {
-    let bytes = text.to_bytes_with_nul();
-    // SAFETY: allocated with room for all bytes. Up to 15 the GUC machinery uses malloc.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let copy = libc::malloc(bytes.len()).cast::<c_char>();
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let copy = pg_sys::guc_malloc(pgrx::PgLogLevel::LOG as i32, bytes.len()).cast::<c_char>();
-        if !copy.is_null() {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), copy, bytes.len());
-        }
-        copy
-    }
-}
-
-unsafe fn text_of(value: *const c_char) -> String {
+/// The text of a string that may be null.
+///
+/// # Safety
+/// `value` is null or terminated.
+pub(super) unsafe fn text_of(value: *const c_char) -> String {
     if value.is_null() {
         return String::new();
     }
@@ -290,7 +190,7 @@ unsafe fn text_of(value: *const c_char) -> String {
 }
 
 /// Says why a value is refused (GUC_check_errmsg and its siblings).
-fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
+pub(super) fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
     let copy = |text: &str| {
         let text = CString::new(text).unwrap_or_default();
         // SAFETY: copied into the current context, which outlives the report.

@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod jsonb;
 pub mod latch;
 pub mod log;
+pub mod secret;
 pub mod session;
 pub mod shmem;
 pub mod spi;

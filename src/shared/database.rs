@@ -35,8 +35,10 @@ pub struct Database {
     pub failed_at: i64,
     /// Tasks whose worker ended while it ran them, and how often.
     pub interrupted: [Interrupted; MAX_INTERRUPTED],
-    /// It was said that the role lacks rights.
+    /// It was said that the role lacks rights,
     pub told_of_rights: bool,
+    /// and that the library is not the one for the tables.
+    pub told_of_version: bool,
     /// What ALTER DATABASE … SET says of `pg_errand.poll_interval`, in milliseconds,
     pub poll_interval: Option<i32>,
     /// of `pg_errand.role` (empty: nothing) …
@@ -84,6 +86,7 @@ impl Database {
         failed_at: 0,
         interrupted: [Interrupted::NONE; MAX_INTERRUPTED],
         told_of_rights: false,
+        told_of_version: false,
         poll_interval: None,
         role: Text::EMPTY,
         concurrency: None,

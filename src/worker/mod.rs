@@ -7,6 +7,7 @@ pub mod dispatch;
 pub mod process;
 pub mod record;
 mod retention;
+mod set_up;
 pub mod slot;
 pub mod task;
 pub mod wake;
@@ -15,7 +16,7 @@ use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
 use crate::pg::transaction::{self, End as Transaction};
-use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, spi, timeout};
+use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, timeout};
 use crate::shared::Over;
 use pgrx::pg_sys;
 use process::Step;
@@ -38,8 +39,6 @@ const SETTINGS_LOOK: Duration = Duration::from_millis(2);
 const ELSEWHERE_PAUSE: Duration = Duration::from_millis(1);
 /// A worker that waits for its last answers looks around so often.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
-
-static EXTENSION: spi::Statement = spi::Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
 
 /// The slot to give back when this process ends.
 static ATTACHED: OnceLock<MySlot> = OnceLock::new();
@@ -83,7 +82,14 @@ pub fn main(slot: usize) -> ! {
     session::prepare();
     timeout::register();
 
-    let Some(mut worker) = Worker::set_up(slot) else { interrupt::exit(0) };
+    let mut worker = match set_up::set_up(slot) {
+        Ok(Some(worker)) => worker,
+        Ok(None) => interrupt::exit(0),
+        Err(error) => {
+            log::event(LogLevel::Error, format!("worker {}: {}", slot.number, error.message));
+            interrupt::exit(1)
+        }
+    };
     log::event(LogLevel::Debug, format!("worker {} started", slot.number));
     activity::running("looking for tasks");
     loop {
@@ -103,8 +109,7 @@ pub fn is_me(owner: i64) -> bool {
     ATTACHED.get().is_some_and(|slot| slot.owner == owner)
 }
 
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn detach(_code: i32, _arg: pg_sys::Datum) {
+fn detach() {
     if let Some(slot) = ATTACHED.get() {
         slot.detach();
     }
@@ -116,74 +121,6 @@ pub fn repeat_pause(n: u32) -> Duration {
 }
 
 impl Worker {
-    /// `None` if there is nothing for a worker in this database.
-    fn set_up(slot: MySlot) -> Option<Worker> {
-        let found = transaction::commit_after(|| {
-            let extension = |row: &spi::Row| {
-                (
-                    row.get::<pg_sys::Oid>(1).unwrap_or(pg_sys::Oid::INVALID),
-                    row.get::<String>(2).unwrap_or_default(),
-                    row.get::<pg_sys::Oid>(3).unwrap_or(pg_sys::Oid::INVALID),
-                    row.get::<bool>(4).unwrap_or_default(),
-                )
-            };
-            (backend::user_name(), EXTENSION.row(&[], extension))
-        });
-        let (role, found) = match found {
-            Ok(found) => found,
-            Err(error) => {
-                log::event(LogLevel::Error, format!("worker {}: {}", slot.number, error.message));
-                interrupt::exit(1)
-            }
-        };
-        let Some((owner, version, tasks, has_grants)) = found else {
-            slot.change_database(|database| {
-                *database = crate::shared::Database::without_extension(database.oid)
-            });
-            return None;
-        };
-        slot.change_database(|database| database.has_extension = true);
-        if version != env!("CARGO_PKG_VERSION") {
-            log::event_with_hint(
-                LogLevel::Error,
-                format!(
-                    "the extension in this database has version {version}, the library {}",
-                    env!("CARGO_PKG_VERSION")
-                ),
-                "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced."
-                    .into(),
-            );
-            return None;
-        }
-        let told =
-            slot.change_database(|database| std::mem::replace(&mut database.told_of_rights, !has_grants));
-        if !has_grants && told != Some(true) {
-            log::event_with_hint(
-                LogLevel::Warning,
-                format!("role {role} has not all rights that handlers may need to enqueue"),
-                format!(
-                    "Run: GRANT USAGE ON SCHEMA queues, internal TO {role}; \
-                     GRANT EXECUTE ON FUNCTION queues.enqueue(text, jsonb, timestamptz), \
-                     internal.run_function(text, jsonb) TO {role};"
-                ),
-            );
-        }
-        let calls = calls::Calls::new().ok()?;
-        Some(Worker {
-            slot,
-            owner,
-            tasks,
-            handlers: Handlers::new(owner, role),
-            calls,
-            avoided: avoid::Avoided::default(),
-            retention: retention::Pass::default(),
-            looked_for_orphans: false,
-            idle_since: Instant::now(),
-            reported_at: Instant::now(),
-            unsure_since: None,
-        })
-    }
-
     /// One turn of the loop; false if the worker should end.
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();

@@ -1,0 +1,102 @@
+//! Set-up: whether there is anything to do for a worker in its database, and with what.
+
+use super::slot::MySlot;
+use super::{Worker, avoid, calls, retention};
+use crate::config::LogLevel;
+use crate::error::PgError;
+use crate::handler::Handlers;
+use crate::pg::spi::{Row, Statement};
+use crate::pg::{backend, ident, log, transaction};
+use crate::shared::Database;
+use pgrx::pg_sys;
+use std::time::Instant;
+
+/// The version whose tables this library works with.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+static EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
+
+/// What a worker finds in its database.
+struct Found {
+    owner: pg_sys::Oid,
+    version: String,
+    /// The table `queues.task`.
+    tasks: pg_sys::Oid,
+    /// Whether the role may do all that handlers need to enqueue.
+    has_grants: bool,
+}
+
+/// The worker; `None` if there is nothing for one to do here.
+///
+/// # Errors
+/// When the catalogs cannot be read.
+pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
+    let (role, found) = transaction::commit_after(|| (backend::user_name(), EXTENSION.row(&[], found)))?;
+    let Some(found) = found else {
+        slot.change_database(|database| *database = Database::without_extension(database.oid));
+        return Ok(None);
+    };
+    slot.change_database(|database| database.has_extension = true);
+    if found.version != VERSION {
+        tell_of_version(slot, &found.version);
+        return Ok(None);
+    }
+    tell_of_rights(slot, &role, found.has_grants);
+    Ok(Some(Worker {
+        slot,
+        owner: found.owner,
+        tasks: found.tasks,
+        handlers: Handlers::new(found.owner, role),
+        calls: calls::Calls::new().map_err(|error| PgError::new("58000", error.to_string()))?,
+        avoided: avoid::Avoided::default(),
+        retention: retention::Pass::default(),
+        looked_for_orphans: false,
+        idle_since: Instant::now(),
+        reported_at: Instant::now(),
+        unsure_since: None,
+    }))
+}
+
+fn found(row: &Row) -> Found {
+    Found {
+        owner: row.get(1).unwrap_or(pg_sys::Oid::INVALID),
+        version: row.get(2).unwrap_or_default(),
+        tasks: row.get(3).unwrap_or(pg_sys::Oid::INVALID),
+        has_grants: row.get(4).unwrap_or_default(),
+    }
+}
+
+/// Says once that the library is not the one for the extension's tables.
+fn tell_of_version(slot: MySlot, version: &str) {
+    let told = slot.change_database(|database| std::mem::replace(&mut database.told_of_version, true));
+    if told != Some(true) {
+        log::event_with_hint(
+            LogLevel::Error,
+            format!(
+                "the extension in this database has version {version}, the library {VERSION}; its tasks wait"
+            ),
+            "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced.".into(),
+        );
+    }
+}
+
+/// Says once what the role lacks to enqueue.
+fn tell_of_rights(slot: MySlot, role: &str, has_grants: bool) {
+    let told = slot.change_database(|database| {
+        database.told_of_version = false;
+        std::mem::replace(&mut database.told_of_rights, !has_grants)
+    });
+    if has_grants || told == Some(true) {
+        return;
+    }
+    let quoted = ident::quote(role);
+    log::event_with_hint(
+        LogLevel::Warning,
+        format!("role {quoted} has not all rights that handlers may need to enqueue"),
+        format!(
+            "Run: GRANT USAGE ON SCHEMA queues, internal TO {quoted}; \
+             GRANT EXECUTE ON FUNCTION queues.enqueue(text, jsonb, timestamptz), \
+             internal.run_function(text, jsonb) TO {quoted};"
+        ),
+    );
+}

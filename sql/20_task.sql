@@ -38,18 +38,25 @@ create index task_held on queues.task (held_until)
     where finished_at is null and held_until is not null;
 
 -- Refuses unknown task types, and has the commit wake a worker.
-create function queues.task_before_insert()
+create function queues.task_before_write()
 returns trigger
 language c
-as 'MODULE_PATHNAME', 'task_before_insert';
+as 'MODULE_PATHNAME', 'task_before_write';
 
 create trigger task_before_insert
     before insert on queues.task
     for each row
-    execute function queues.task_before_insert();
+    execute function queues.task_before_write();
+
+-- A task that is put off or brought forward, too.
+create trigger task_before_update
+    before update of task_type, scheduled_at on queues.task
+    for each row
+    execute function queues.task_before_write();
 
 -- Replicated rows wake workers, too.
 alter table queues.task enable always trigger task_before_insert;
+alter table queues.task enable always trigger task_before_update;
 
 -- Has the commit wake a worker at _due_at.
 create function queues.announce(_due_at timestamptz)

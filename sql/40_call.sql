@@ -13,7 +13,7 @@ create table queues.call (
     answered_at timestamptz,
     -- what the success handler is given as worker_payload
     answer jsonb,
-    -- or why there is no answer: message, sqlstate, detail, hint
+    -- or why there is no answer: {"message": …}
     failure jsonb
 );
 

@@ -49,7 +49,13 @@ begin
         if _calling then
             _told := queues.cancel_call(_owner, _task_id);
             if _told then
-                return true;
+                -- Unless it has ended otherwise just before.
+                return exists (
+                    select 1
+                    from queues.task t
+                    where t.task_id = _task_id
+                        and (t.finished_at is null or t.final_status = 'cancelled')
+                );
             end if;
             if _told is null then
                 perform pg_sleep(0.002);

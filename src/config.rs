@@ -1,4 +1,5 @@
-//! All settings. An entry here is all it takes; `docs/configuration.md` is made from them.
+//! All settings. An entry here is all it takes (a secret also needs a place in `pg::secret`);
+//! `docs/configuration.md` is made from them.
 
 use crate::pg::guc::{About, Check, Choice, Context, Int, Setting, Text, Unit, check_hook};
 use crate::pg::guc::{reserve_prefix, split_list};

@@ -18,6 +18,20 @@ impl PgError {
         PgError { sqlstate: sqlstate.to_owned(), message: message.into(), ..Default::default() }
     }
 
+    /// The same error, naming the task that it came with.
+    pub fn of_task(self, task_id: i64) -> Self {
+        PgError {
+            message: format!("the end of task {task_id} could not be written: {}", self.message),
+            ..self
+        }
+    }
+
+    /// The server could not do it now: lack of resources, a lock not to be had, an operator's
+    /// intervention, the system (classes 53, 55, 57, 58).
+    pub fn is_passing(&self) -> bool {
+        ["53", "55", "57", "58"].iter().any(|class| self.sqlstate.starts_with(class))
+    }
+
     /// Serialization failure or deadlock: running the whole transaction again may succeed
     /// (PostgreSQL documentation, "Serialization Failure Handling").
     pub fn is_transient(&self) -> bool {

@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 /// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn task_before_insert(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager.
     let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
@@ -25,7 +25,7 @@ unsafe extern "C-unwind" fn task_before_insert(fcinfo: pg_sys::FunctionCallInfo)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_before_insert() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }

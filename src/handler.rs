@@ -121,8 +121,10 @@ impl Handlers {
         let quoted: Vec<String> = ident::parse(name).iter().map(|part| ident::quote(part)).collect();
         let sql = format!("select {}($1)::pg_catalog.jsonb", quoted.join("."));
         let plan = Plan::prepare(&sql, &[pg_sys::JSONBOID]);
-        if self.plans.len() >= MAX_PLANS {
-            self.plans.drain().for_each(|(_, old)| old.free());
+        if self.plans.len() >= MAX_PLANS
+            && let Some(any) = self.plans.keys().next().cloned()
+        {
+            self.plans.remove(&any).into_iter().for_each(Plan::free);
         }
         self.plans.insert(name.to_owned(), plan);
         plan

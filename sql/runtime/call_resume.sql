@@ -17,4 +17,4 @@ where t.task_id = $1
     and t.finished_at is null
     and c.owner = $2
     and c.answered_at is not null
-for no key update of t;
+for no key update of t skip locked;

@@ -2,7 +2,13 @@
 select
     e.extowner,
     e.extversion,
-    to_regclass('queues.task')::oid,
+    (
+        select c.oid
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'queues'
+            and c.relname = 'task'
+    ),
     has_schema_privilege('queues', 'usage')
         and has_schema_privilege('internal', 'usage')
         and has_function_privilege('queues.enqueue(text, jsonb, timestamptz)', 'execute')

@@ -1,5 +1,5 @@
 -- When a task becomes ready by time alone (null: none will), and whether no prepared transaction
--- can bring one.
+-- can bring one. $1: what was ready then has been looked for.
 select
     least(
         (
@@ -7,13 +7,13 @@ select
             from queues.task t
             where t.finished_at is null
                 and not t.calling
-                and t.scheduled_at > now()
+                and t.scheduled_at > $1
         ),
         (
             select min(t.held_until)
             from queues.task t
             where t.finished_at is null
-                and t.held_until > now()
+                and t.held_until > $1
         )
     ),
     not exists (

@@ -86,8 +86,10 @@ fn at_transaction_end(ended: Ended) {
             entry.look = pending.created;
             entry.no_extension = pending.dropped;
         }
-        shared.catalog_changes += 1;
-        shared.settings_changes += u64::from(pending.settings);
+        if ended != Ended::Aborted || pending.barred {
+            shared.catalog_changes += 1;
+            shared.settings_changes += u64::from(pending.settings);
+        }
         shared.launcher.set();
     });
 }

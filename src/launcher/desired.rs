@@ -4,7 +4,7 @@ use crate::config;
 use crate::error::PgError;
 use crate::pg::catalog::{self, DatabaseRow};
 use crate::pg::guc::split_list;
-use crate::pg::transaction;
+use crate::pg::{ident, transaction};
 use crate::shared::Database;
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
@@ -75,13 +75,13 @@ impl Catalogs {
         self.listed.iter().filter(|name| !exists(name)).cloned().collect()
     }
 
-    /// A database that settings can be read in: none in which a connection is in the way.
-    pub fn any_database(&self, known: &[Database]) -> Option<Oid> {
+    /// Databases that settings can be read in: none in which a connection is in the way.
+    pub fn readable(&self, known: &[Database]) -> Vec<Oid> {
         let barred = |oid| known.iter().any(|entry| entry.oid == oid && entry.barred_by != 0);
         let mut usable: Vec<&DatabaseRow> =
             self.databases.iter().filter(|row| row.allows_connections && !barred(row.oid)).collect();
         usable.sort_by_key(|row| (row.name != "postgres", row.is_template));
-        usable.first().map(|row| row.oid)
+        usable.into_iter().map(|row| row.oid).collect()
     }
 
     /// How the database of `entry` is to be served; `None` if it is not.
@@ -120,36 +120,48 @@ impl Catalogs {
         role: &str,
         found: Option<&catalog::Role>,
     ) -> Option<(String, String)> {
-        let name = &row.name;
+        let database = &row.name;
+        let name = ident::quote(database);
+        let quoted = ident::quote(role);
+        // ALTER ROLE and CREATE ROLE refuse such names.
+        let reserved = role.starts_with("pg_");
         let Some(found) = found else {
             return Some((
                 format!(
-                    "role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{name}\" wait"
+                    "role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{database}\" wait"
                 ),
-                format!("Run: CREATE ROLE \"{role}\" LOGIN; or name another role in pg_errand.role."),
+                if reserved {
+                    "Run DROP EXTENSION and CREATE EXTENSION pg_errand in a database without tasks, which makes the role, or name another role in pg_errand.role.".into()
+                } else {
+                    format!("Run: CREATE ROLE {quoted} LOGIN; or name another role in pg_errand.role.")
+                },
             ));
         };
         if !row.allows_connections {
             return Some((
-                format!("database \"{name}\" accepts no connections, so its tasks wait"),
-                format!("Run: ALTER DATABASE \"{name}\" WITH ALLOW_CONNECTIONS true;"),
+                format!("database \"{database}\" accepts no connections, so its tasks wait"),
+                format!("Run: ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true;"),
             ));
         }
         let needs_login = cfg!(not(any(feature = "pg17", feature = "pg18")));
         if needs_login && !found.can_login {
             return Some((
                 format!(
-                    "role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{name}\" wait"
+                    "role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{database}\" wait"
                 ),
-                format!("Run: ALTER ROLE \"{role}\" LOGIN;"),
+                if reserved {
+                    "Name another role in pg_errand.role, or DROP ROLE this one and create the extension anew.".into()
+                } else {
+                    format!("Run: ALTER ROLE {quoted} LOGIN;")
+                },
             ));
         }
         if self.denied.contains(&(row.oid, found.oid)) {
             return Some((
                 format!(
-                    "role \"{role}\" (pg_errand.role) may not connect to database \"{name}\", so its tasks wait"
+                    "role \"{role}\" (pg_errand.role) may not connect to database \"{database}\", so its tasks wait"
                 ),
-                format!("Run: GRANT CONNECT ON DATABASE \"{name}\" TO \"{role}\";"),
+                format!("Run: GRANT CONNECT ON DATABASE {name} TO {quoted};"),
             ));
         }
         None

@@ -67,7 +67,12 @@ pub fn main() -> ! {
     bgworker::connect_to_none();
     interrupt::hold_cancel();
     activity::name("pg_errand launcher");
-    shmem::write(|shared| shared.launcher = LatchRef::mine());
+    let now = backend::now();
+    shmem::write(|shared| {
+        shared.launcher = LatchRef::mine();
+        // Above those of another server that this one was a standby of.
+        shared.next_owner = shared.next_owner.max(now);
+    });
     log::event(LogLevel::Info, "launcher started".into());
 
     let mut launcher = Launcher::default();
@@ -102,6 +107,7 @@ impl Launcher {
             match action {
                 Action::Start(database) => self.start(database, now),
                 Action::Retire(slot) => shmem::write(|shared| shared.retire(slot, now)),
+                Action::Wake(database) => shmem::write(|shared| shared.wake_for_due(database, now)),
             }
         }
         let times = [
@@ -141,10 +147,12 @@ impl Launcher {
     fn have_settings_read(&mut self, databases: &[Database], now: i64) -> i64 {
         let current = shmem::read(|shared| shared.settings_changes);
         let stale = databases.iter().any(|entry| entry.settings_as_of != current);
-        let unseen = databases.iter().find(|entry| !entry.has_extension && self.is_hindered(entry));
-        let anywhere = || stale.then(|| self.catalogs.any_database(databases)).flatten();
-        let place = unseen.map(|entry| entry.oid).or_else(anywhere);
-        match self.reader.step(place, now) {
+        let unseen = databases.iter().filter(|entry| !entry.has_extension && self.is_hindered(entry));
+        let mut places: Vec<Oid> = unseen.map(|entry| entry.oid).collect();
+        if places.is_empty() && stale {
+            places = self.catalogs.readable(databases);
+        }
+        match self.reader.step(&places, now) {
             Reading::Wait(until) => until,
             Reading::Done => {
                 // Roles that it found have not been looked up yet.

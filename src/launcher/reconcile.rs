@@ -32,6 +32,8 @@ pub struct Worker {
     pub settings: u64,
     pub starting: bool,
     pub idle: bool,
+    /// It waits, and can take any task.
+    pub ready: bool,
     /// It leaves, or has been told to …
     pub leaving: bool,
     /// … at this time.
@@ -42,6 +44,8 @@ pub struct Worker {
 #[derive(Debug, PartialEq)]
 pub enum Action {
     Start(Oid),
+    /// Something has fallen due, and an idle worker can see to it.
+    Wake(Oid),
     /// The worker of this slot leaves after its current task.
     Retire(usize),
 }
@@ -56,6 +60,7 @@ pub fn workers(shared: &Shared, now: i64) -> Vec<Worker> {
             settings: slot.settings,
             starting: slot.state == SlotState::Starting,
             idle: slot.state == SlotState::Idle && slot.in_flight == 0,
+            ready: slot.state == SlotState::Idle && !slot.full,
             leaving: slot.retire || slot.state == SlotState::Leaving,
             leaving_since: if slot.retire { slot.retire_since } else { now },
             started_at: slot.started_at,
@@ -83,11 +88,13 @@ pub fn reconcile(state: &State) -> Vec<Action> {
         }
     }
     let retire = retired.into_iter().map(Action::Retire);
-    retire.chain(starts.into_iter().map(Action::Start)).collect()
+    let due = state.databases.iter().filter(|database| database.next_due <= state.now);
+    let wake =
+        due.filter(|database| has_ready(state, database.oid)).map(|database| Action::Wake(database.oid));
+    retire.chain(starts.into_iter().map(Action::Start)).chain(wake).collect()
 }
 
-/// When to look again if nothing happens: the next due time or end of a pause that this process
-/// alone watches.
+/// When to look again if nothing happens: the next due time, or the end of a pause.
 pub fn next_look(state: &State) -> i64 {
     let mut next = NEVER;
     for database in state.databases.iter().filter(|database| database.concurrency > 0) {
@@ -95,11 +102,17 @@ pub fn next_look(state: &State) -> i64 {
         if database.has_work {
             next = next.min(database.start_allowed_at.max(state.now + TURN));
         }
-        if !workers().any(|worker| worker.idle) && workers().count() < database.concurrency {
+        if has_ready(state, database.oid) {
+            next = next.min(database.next_due);
+        } else if workers().count() < database.concurrency {
             next = next.min(database.next_due.max(database.start_allowed_at));
         }
     }
     next
+}
+
+fn has_ready(state: &State, database: Oid) -> bool {
+    staying(state).any(|worker| worker.database == database && worker.ready)
 }
 
 /// Workers that should not be there (any more): of databases that are not to be served, with old
@@ -139,6 +152,7 @@ fn waiting(state: &State, retired: &[usize]) -> Vec<(Oid, usize)> {
         .databases
         .iter()
         .filter(|database| database.has_work && database.start_allowed_at <= state.now)
+        .filter(|database| !(database.next_due <= state.now && has_ready(state, database.oid)))
         .filter_map(|database| {
             let own = || state.workers.iter().filter(|worker| worker.database == database.oid);
             let staying = own().filter(|w| !w.leaving && !retired.contains(&w.slot)).count();
@@ -194,6 +208,7 @@ mod tests {
             settings: 0,
             starting: false,
             idle,
+            ready: idle,
             leaving: false,
             leaving_since: 0,
             started_at: 0,
@@ -294,10 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn due_times_are_watched_where_no_worker_is_idle() {
+    fn due_times_are_watched() {
         let mut state = state(vec![Database { next_due: 9, ..database(1, false) }], vec![]);
         assert_eq!(next_look(&state), 9);
         state.workers = vec![worker(0, 1, true)];
-        assert_eq!(next_look(&state), NEVER);
+        assert_eq!(next_look(&state), 9);
+        state.now = 9;
+        assert_eq!(reconcile(&state), [Action::Wake(oid(1))]);
     }
 }

@@ -68,7 +68,9 @@ fn note_extension(oid: Oid, found: bool) {
     shmem::write(|shared| {
         if let Some(database) = shared.database(oid) {
             database.has_extension = found;
-            database.no_extension = !found;
+            if !found {
+                database.note_no_extension();
+            }
         }
     });
 }

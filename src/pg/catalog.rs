@@ -20,7 +20,8 @@ pub fn databases() -> Vec<DatabaseRow> {
             oid: row.oid,
             name: name_text(&row.datname),
             is_template: row.datistemplate,
-            allows_connections: row.datallowconn,
+            // -2: left invalid by an interrupted DROP DATABASE (DATCONNLIMIT_INVALID_DB).
+            allows_connections: row.datallowconn && row.datconnlimit != -2,
         }
     })
 }

@@ -135,7 +135,9 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
             }
             T_CreatedbStmt => {
                 let stmt = &*node.cast::<pg_sys::CreatedbStmt>();
+                // TEMPLATE DEFAULT has no argument.
                 option(stmt.options, c"template")
+                    .filter(|element| !(**element).arg.is_null())
                     .map_or(Some(Notice::Changes), |element| clear_template(pg_sys::defGetString(element)))
             }
             T_AlterDatabaseSetStmt | T_AlterRoleSetStmt | T_DropRoleStmt => Some(Notice::Settings),

@@ -14,6 +14,7 @@ const OWN: &[(&CStr, &CStr)] = &[
     (c"enable_seqscan", c"off"),
     (c"enable_bitmapscan", c"off"),
     (c"enable_sort", c"off"),
+    (c"lock_timeout", c"0"),
 ];
 
 /// Settings that the loop depends on, whatever the configuration says. As in autovacuum.c
@@ -24,6 +25,8 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"default_transaction_deferrable", c"off"),
     (c"idle_in_transaction_session_timeout", c"0"),
     (c"idle_session_timeout", c"0"),
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    (c"transaction_timeout", c"0"),
 ];
 
 /// Prepares the session of a worker that has just connected.

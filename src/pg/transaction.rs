@@ -95,6 +95,8 @@ fn begin() {
 
 fn commit() {
     // SAFETY: closes what `begin` opened.
+    // A cancel for what is over must not break off the wait for a synchronous standby.
+    interrupt::forget_cancel();
     unsafe {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();

@@ -3,7 +3,7 @@
 use pgrx::{FromDatum, pg_sys};
 use std::ffi::CStr;
 
-/// The row that a BEFORE INSERT trigger was called for.
+/// The new row that a BEFORE trigger was called for.
 pub struct NewRow {
     tuple: pg_sys::HeapTuple,
     shape: pg_sys::TupleDesc,
@@ -21,7 +21,9 @@ impl NewRow {
             if data.is_null() || (*data.cast::<pg_sys::Node>()).type_ != pg_sys::NodeTag::T_TriggerData {
                 pgrx::error!("this function is a trigger of queues.task");
             }
-            NewRow { tuple: (*data).tg_trigtuple, shape: (*(*data).tg_relation).rd_att }
+            let new = (*data).tg_newtuple;
+            let tuple = if new.is_null() { (*data).tg_trigtuple } else { new };
+            NewRow { tuple, shape: (*(*data).tg_relation).rd_att }
         }
     }
 

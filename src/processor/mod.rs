@@ -97,11 +97,6 @@ fn prepare(task: &Task, context: &mut Context, provider: &'static dyn Provider) 
         Ok(returned) => returned,
         Err(failure) => return Ok(Started::Done(Err(failure))),
     };
-    // No call is stored that could not be made.
-    if let Err(reason) = provider.credentials() {
-        let what = format!("{} {name}", task.task_type);
-        return Ok(Started::Done(Err(Failure::new("F0000", &what, &reason).of_handler(name))));
-    }
     let prepared = envelope::provider_payload(&returned.text)
         .and_then(|payload| Prepared::new(provider, &payload))
         .map_err(|reason| {
@@ -109,7 +104,14 @@ fn prepare(task: &Task, context: &mut Context, provider: &'static dyn Provider) 
             Failure::new("P0001", &what, &reason).of_handler(name)
         });
     Ok(match prepared {
-        Ok(prepared) => Started::Call(prepared),
+        Ok(prepared) => match provider.credentials() {
+            Ok(_) => Started::Call(prepared),
+            // No call is stored that could not be made.
+            Err(reason) => {
+                let what = format!("{} {name}", task.task_type);
+                Started::Done(Err(Failure::new("F0000", &what, &reason).of_handler(name)))
+            }
+        },
         Err(failure) => Started::Done(Err(failure)),
     })
 }

@@ -24,7 +24,7 @@ pub struct Database {
     pub barred_by: i32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
-    /// When a worker was last sent to look, or found nothing.
+    /// When a worker was last started to look.
     pub looked_at: i64,
     /// A worker left provider calls behind that another one has to take over.
     pub orphans: bool,
@@ -94,9 +94,12 @@ impl Database {
         settings_as_of: 0,
     };
 
-    /// The entry of a database in which no extension was found.
-    pub fn without_extension(oid: Oid) -> Database {
-        Database { oid, no_extension: true, ..Database::FREE }
+    /// No extension was found there, unless one has come meanwhile.
+    pub fn note_no_extension(&mut self) {
+        if !self.look {
+            self.no_extension = true;
+            self.has_extension = false;
+        }
     }
 
     /// True if a worker should be there at `now`.
@@ -113,10 +116,11 @@ impl Database {
         }
     }
 
-    /// Remembers runs of a task that ended with their worker, if there is room.
-    pub(super) fn note_interrupted(&mut self, runs: Interrupted) {
-        if let Some(free) = self.interrupted.iter_mut().find(|entry| entry.task_id == 0) {
-            *free = runs;
+    /// Remembers runs of a task that ended with their worker, in place of the least important one.
+    pub fn note_interrupted(&mut self, runs: Interrupted) {
+        let importance = |entry: &&mut Interrupted| (entry.task_id != 0, entry.cancelled, entry.deaths);
+        if let Some(least) = self.interrupted.iter_mut().min_by_key(importance) {
+            *least = runs;
         }
     }
 

@@ -42,6 +42,9 @@ pub struct Shared {
     pub slots: [Slot; MAX_SLOTS],
 }
 
+/// It is built on the postmaster's stack.
+const _: () = assert!(size_of::<Shared>() < 1024 * 1024);
+
 impl Shared {
     /// `now` makes identities of this run differ from those of earlier ones.
     pub fn new(now: i64) -> Self {
@@ -123,41 +126,51 @@ impl Shared {
         }
     }
 
+    /// Wakes an idle worker. False if that does not do: there is none, or none that can take every
+    /// task.
     fn wake_idle(&mut self, oid: Oid) -> bool {
-        let idle = self.slots.iter_mut().find(|slot| slot.database == oid && slot.state == SlotState::Idle);
-        let Some(slot) = idle else { return false };
+        let idle = |slot: &&mut Slot| slot.database == oid && slot.state == SlotState::Idle;
+        let Some(slot) = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.full) else {
+            return false;
+        };
         slot.state = SlotState::Working;
         slot.latch.set();
-        true
+        !slot.full
+    }
+
+    /// Something has fallen due: an idle worker looks for it.
+    pub fn wake_for_due(&mut self, oid: Oid, now: i64) {
+        if let Some(database) = self.database(oid).filter(|database| database.next_due <= now) {
+            database.next_due = NEVER;
+            self.wake(oid, 1);
+        }
     }
 
     /// A worker found nothing to do. True: it may wait (until `next_due`); false: something was
     /// announced since it read `announced`, so it has to look again. `nothing_prepared`: it saw no
     /// prepared transaction either.
     pub fn settle(&mut self, slot: usize, announced: u64, next_due: i64, nothing_prepared: bool) -> bool {
-        let oid = self.slots[slot].database;
+        let Slot { database: oid, full, .. } = self.slots[slot];
         let Some(database) = self.database(oid) else { return true };
         if database.announced != announced {
             return false;
         }
         database.next_due = next_due;
-        database.hungry = false;
+        database.hungry &= full;
         database.unannounced &= !nothing_prepared;
         database.failures = 0;
         self.slots[slot].state = SlotState::Idle;
         true
     }
 
-    /// The worker looks for work again. What was due is its business now; it finds out when the next
-    /// task is due before it settles again.
+    /// The worker looks for work again. What was due is its business now; what is due next is that of
+    /// the next idle one, which finds out when that is.
     pub fn unsettle(&mut self, slot: usize, now: i64) {
         if self.slots[slot].state == SlotState::Idle {
             self.slots[slot].state = SlotState::Working;
         }
         let oid = self.slots[slot].database;
-        if let Some(database) = self.database(oid).filter(|database| database.next_due <= now) {
-            database.next_due = NEVER;
-        }
+        self.wake_for_due(oid, now);
     }
 
     /// True if the worker may end: nobody has woken it meanwhile.
@@ -196,11 +209,17 @@ impl Shared {
                     cancelled: gone.cancelled && !gone.closing,
                 });
             }
+            for task_id in gone.cancels.into_iter().filter(|id| *id != 0) {
+                database.note_interrupted(Interrupted { task_id, cancelled: true, ..Interrupted::NONE });
+            }
             match gone.state {
                 SlotState::Leaving => {}
                 _ if gone.retire || gone.has_worked(now) => database.look = true,
                 _ => database.count_failure(now),
             }
+        }
+        if gone.task_id != 0 || gone.in_flight > 0 {
+            self.wake_idle(gone.database);
         }
         launcher.set();
     }

@@ -71,6 +71,8 @@ pub struct Slot {
     /// What is known of earlier runs of the task at hand.
     pub earlier: Interrupted,
     pub in_flight: u32,
+    /// It can take no further task that needs a call.
+    pub full: bool,
     pub succeeded: u64,
     pub failed: u64,
     /// The task at hand was cancelled …
@@ -108,6 +110,7 @@ impl Slot {
         busy_since: 0,
         earlier: Interrupted::NONE,
         in_flight: 0,
+        full: false,
         succeeded: 0,
         failed: 0,
         cancelled: false,

@@ -7,12 +7,15 @@ use crate::call::{Job, Outcome, Pool, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
-use crate::pg::{log, session, thread, transaction};
+use crate::pg::{interrupt, log, session, thread, transaction};
 use crate::provider::{self, Prepared, Provider, Request};
 use crate::shared::Over;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+
+/// Pause after answers could not be stored.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// A call that has been answered: the answer is stored, its handler has still to run.
 struct Answered {
@@ -27,12 +30,22 @@ pub struct Calls {
     /// Results that could not be stored yet.
     unstored: Vec<(i64, Result<Value, String>)>,
     answered: Vec<Answered>,
+    to_cancel: Vec<i64>,
+    /// After a failure to store answers, they are not tried again before.
+    store_not_before: Option<Instant>,
 }
 
 impl Calls {
     pub fn new() -> std::io::Result<Self> {
         let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
-        Ok(Calls { pool, waiting_for: HashSet::new(), unstored: Vec::new(), answered: Vec::new() })
+        Ok(Calls {
+            pool,
+            waiting_for: HashSet::new(),
+            unstored: Vec::new(),
+            answered: Vec::new(),
+            to_cancel: Vec::new(),
+            store_not_before: None,
+        })
     }
 
     /// Tasks between their two steps.
@@ -46,7 +59,8 @@ impl Calls {
 
     /// When a handler that met a serialization failure is to be called again.
     pub fn next_repeat(&self) -> Option<Duration> {
-        let next = self.answered.iter().map(|answered| answered.not_before).min()?;
+        let storing = self.store_not_before.filter(|_| !self.unstored.is_empty());
+        let next = self.answered.iter().map(|answered| answered.not_before).chain(storing).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -79,17 +93,32 @@ impl Calls {
         }
     }
 
-    fn forget(&mut self, task_id: i64) -> bool {
-        let known = self.waiting_for.remove(&task_id)
+    fn knows(&self, task_id: i64) -> bool {
+        self.waiting_for.contains(&task_id)
             || self.unstored.iter().any(|(id, _)| *id == task_id)
-            || self.answered.iter().any(|answered| answered.task_id == task_id);
+            || self.answered.iter().any(|answered| answered.task_id == task_id)
+    }
+
+    fn forget(&mut self, task_id: i64) {
+        self.waiting_for.remove(&task_id);
         self.unstored.retain(|(id, _)| *id != task_id);
         self.answered.retain(|answered| answered.task_id != task_id);
-        known
     }
 
     fn add_answered(&mut self, task_id: i64) {
         self.answered.push(Answered { task_id, not_before: Instant::now(), repeats: 0 });
+    }
+
+    /// Leaves the last step of a task alone for a while, longer each time.
+    fn postpone(&mut self, task_id: i64) {
+        if let Some(answered) = self.answered.iter_mut().find(|a| a.task_id == task_id) {
+            answered.repeats += 1;
+            answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
+        }
+    }
+
+    fn may_repeat(&self, task_id: i64, error: &PgError) -> bool {
+        error.is_transient() && self.repeats(task_id) < process::MAX_RUNS as u32
     }
 
     fn next_answered(&self) -> Option<i64> {
@@ -101,14 +130,21 @@ impl Calls {
 /// Stores the answers that have come. One commit, and one wait for the disk, for all of them.
 pub fn store_answers(worker: &mut Worker) -> Result<bool, PgError> {
     worker.calls.collect();
-    if worker.calls.unstored.is_empty() {
+    let too_early = worker.calls.store_not_before.is_some_and(|time| time > Instant::now());
+    if worker.calls.unstored.is_empty() || too_early {
         return Ok(false);
     }
-    transaction::commit_after(|| {
+    let stored = transaction::commit_after(|| {
         for (task_id, result) in &worker.calls.unstored {
             store_answer(worker, *task_id, result);
         }
-    })?;
+    });
+    if let Err(error) = stored {
+        // They are kept; meanwhile other tasks can run.
+        worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
+        log::event(LogLevel::Error, format!("answers cannot be stored: {}", error.message));
+        return Ok(false);
+    }
     for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {
         worker.calls.add_answered(task_id);
     }
@@ -129,7 +165,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
     let Some(task_id) = worker.calls.next_answered() else { return Ok(false) };
     let result = transaction::run(|| {
         let Some(stored) = claim::answered(worker, task_id) else {
-            return transaction::End::Commit(Ok(None));
+            return transaction::End::Commit(Ok(Resumed::NotNow(claim::is_open(worker, task_id))));
         };
         let brief = stored.task.brief();
         let earlier = worker.slot.begin(&brief);
@@ -139,23 +175,38 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
             worker.close(end)
         });
         match end {
-            Ok(end) => transaction::End::Commit(Ok(Some((brief, end)))),
+            Ok(end) => transaction::End::Commit(Ok(Resumed::Ended(brief, end))),
             Err(stop) => transaction::End::RollBack(Err(stop)),
         }
     });
     match result {
-        Ok(Ok(ended)) => {
+        Ok(Ok(Resumed::Ended(brief, end))) => {
             worker.calls.forget(task_id);
-            worker.end(ended);
+            worker.end(Some((brief, end)));
+        }
+        // Another session holds the row.
+        Ok(Ok(Resumed::NotNow(true))) => worker.calls.postpone(task_id),
+        Ok(Ok(Resumed::NotNow(false))) => {
+            worker.calls.forget(task_id);
         }
         Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
         Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id)?,
-        Err(error) if error.is_transient() && worker.calls.repeats(task_id) < process::MAX_RUNS as u32 => {
+        Err(error) if error.is_passing() || worker.calls.may_repeat(task_id, &error) => {
             repeat_later(worker, task_id)?;
         }
-        Err(error) => end_without_handlers(worker, task_id, error)?,
+        Err(error) => end_without_handlers(worker, task_id, error).map_err(|error| {
+            worker.calls.postpone(task_id);
+            error.of_task(task_id)
+        })?,
     }
     Ok(true)
+}
+
+/// What came of trying to run the last step of a task.
+enum Resumed {
+    Ended(Brief, process::End),
+    /// True if it has still to be run.
+    NotNow(bool),
 }
 
 /// Only the commit failed, or a statement of ours: ends the task with what is known, so that it
@@ -178,28 +229,34 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
 fn repeat_later(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     transaction::commit_after(session::discard_leftovers)?;
     worker.slot.end(Over::GivenBack);
-    if let Some(answered) = worker.calls.answered.iter_mut().find(|a| a.task_id == task_id) {
-        answered.repeats += 1;
-        answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
-    }
+    worker.calls.postpone(task_id);
     Ok(())
 }
 
 /// Gives up the calls that were cancelled.
 pub fn cancel_calls(worker: &mut Worker) -> Result<bool, PgError> {
-    let cancelled = worker.slot.take_cancels();
-    for task_id in &cancelled {
-        cancel(worker, *task_id)?;
+    let new = worker.slot.take_cancels();
+    worker.calls.to_cancel.extend(new);
+    let mut any = false;
+    while let Some(task_id) = worker.calls.to_cancel.last().copied() {
+        cancel(worker, task_id)?;
+        worker.calls.to_cancel.pop();
+        any = true;
     }
-    Ok(!cancelled.is_empty())
+    Ok(any)
 }
 
+/// Ends the task of a call as cancelled; its answer is not waited for any more.
 fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
-    if worker.calls.forget(task_id) {
+    let over = if worker.calls.knows(task_id) {
         transaction::commit_after(|| record::cancel(worker, &Brief::of_call(task_id)))?;
+        worker.calls.forget(task_id);
         log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
-    }
-    worker.slot.end(Over::GivenBack);
+        Over::Cancelled
+    } else {
+        Over::GivenBack
+    };
+    worker.slot.end(over);
     Ok(())
 }
 
@@ -214,13 +271,20 @@ pub fn take_over(worker: &mut Worker) -> Result<bool, PgError> {
     if wanted != Some(true) && worker.looked_for_orphans {
         return Ok(false);
     }
-    worker.looked_for_orphans = true;
+    if !worker.looked_for_orphans {
+        let last = transaction::commit_after(|| claim::last_owner(worker))?;
+        worker.slot.see_owner(last.unwrap_or_default());
+        worker.looked_for_orphans = true;
+    }
     let orphans = transaction::commit_after(|| claim::orphans(worker, room));
     if orphans.as_ref().map_or(true, |orphans| orphans.len() == room) {
         // There are more, or it is not known.
         worker.slot.change_database(|database| database.orphans = true);
     }
     let orphans = orphans?;
+    // If this process is to end, another one takes them over: see the first sending.
+    worker.slot.set_in_flight(worker.calls.len() + orphans.len(), false);
+    interrupt::check();
     for orphan in &orphans {
         adopt(worker, orphan);
     }

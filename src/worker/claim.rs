@@ -16,6 +16,9 @@ static CLAIM: Statement = Statement::new(
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
 static CALL_RESUME: Statement =
     Statement::new(include_str!("../../sql/runtime/call_resume.sql"), &[INT8OID, INT8OID]);
+static LAST_OWNER: Statement = Statement::new(include_str!("../../sql/runtime/last_owner.sql"), &[]);
+static IS_OPEN: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_is_open.sql"), &[INT8OID, INT8OID]);
 static CALL_RECLAIM: Statement = Statement::new(
     include_str!("../../sql/runtime/call_reclaim.sql"),
     &[INT8OID, pg_sys::BuiltinOid::INT8ARRAYOID, INT8OID, pg_sys::BuiltinOid::INT4OID],
@@ -65,6 +68,13 @@ pub fn answered(worker: &Worker, task_id: i64) -> Option<Stored> {
     })
 }
 
+/// True if the task of a call of this worker has not ended: somebody else holds its row.
+pub fn is_open(worker: &Worker, task_id: i64) -> bool {
+    let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
+    let open = session::as_owner(worker.owner, || IS_OPEN.row(&args, |row| row.get::<bool>(1)));
+    open.flatten() == Some(true)
+}
+
 /// A call whose worker is gone.
 pub struct Orphan {
     pub task_id: i64,
@@ -74,6 +84,11 @@ pub struct Orphan {
     pub answered: bool,
     /// Seconds since it was stored.
     pub age: f64,
+}
+
+/// The latest owner of an open call.
+pub fn last_owner(worker: &Worker) -> Option<i64> {
+    session::as_owner(worker.owner, || LAST_OWNER.row(&[], |row| row.get(1)).flatten())
 }
 
 /// Takes over up to `limit` calls whose workers are gone.

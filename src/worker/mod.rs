@@ -131,6 +131,7 @@ impl Worker {
         }
         let may_claim = !retiring && self.has_current_settings();
         let announced = self.slot.database(|database| database.announced).unwrap_or_default();
+        let looked_at = backend::now();
         let mut busy = calls::cancel_calls(self)?;
         busy |= calls::store_answers(self)?;
         busy |= calls::finish_answered(self)?;
@@ -141,6 +142,7 @@ impl Worker {
         if busy {
             self.idle_since = Instant::now();
             self.report_statistics(false);
+            retention::step_aside(self)?;
             return Ok(true);
         }
         if !may_claim {
@@ -150,7 +152,7 @@ impl Worker {
         if retention::step(self)? {
             return Ok(true);
         }
-        self.rest(announced)
+        self.rest(announced, looked_at)
     }
 
     /// False while stored settings have changed, or may have: the next task is not to see old ones.
@@ -194,11 +196,10 @@ impl Worker {
             (Ok(ran), _) => ran,
             (Err(error), None) => return Err(error),
             (Err(error), Some(brief)) => {
-                let ended = self.fail(&brief, error);
-                if ended.is_err() {
+                return self.fail(&brief, error).map_err(|error| {
                     self.avoided.add(brief.id);
-                }
-                return ended;
+                    error.of_task(brief.id)
+                });
             }
         };
         match ran {
@@ -208,13 +209,15 @@ impl Worker {
             Ran::Calling(brief, prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
                 self.slot.end(Over::Calling);
+                // If this process is to end, the wait for durability may have been broken off:
+                // another one sends the request.
+                self.slot.set_in_flight(self.calls.len() + 1, false);
+                interrupt::check();
                 self.calls.send(brief.id, prepared);
-                self.slot.set_in_flight(self.calls.len());
+                self.show_calls();
             }
             Ran::Stopped(brief, Stop::Cancelled) => {
-                transaction::commit_after(|| record::cancel(self, &brief))?;
-                log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
-                self.slot.end(Over::Cancelled);
+                self.cancel(&brief)?;
             }
             Ran::Stopped(brief, Stop::Repeat) => self.repeat(&brief)?,
         }
@@ -242,6 +245,7 @@ impl Worker {
             return Ok(true);
         }
         let failure = Failure::caught(&format!("{} {}", brief.task_type, brief.handler), error);
+        self.slot.reopen();
         let ended = transaction::run(|| {
             let Some(mut task) = claim::again(self, brief.id) else { return Transaction::Commit(Ok(None)) };
             task.uncounted = brief.uncounted;
@@ -256,8 +260,9 @@ impl Worker {
         });
         match ended {
             Ok(Ok(ended)) => self.end(ended),
+            Ok(Err(Stop::Cancelled)) => self.cancel(brief)?,
             // The error handler cannot be called either: end the task without it.
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(Stop::Repeat)) | Err(_) => {
                 let end = process::End { succeeded: false, outcome: None, failures: vec![failure] };
                 transaction::commit_after(|| {
                     if let Some(mut task) = claim::again(self, brief.id) {
@@ -269,6 +274,17 @@ impl Worker {
             }
         }
         Ok(true)
+    }
+
+    /// Ends a task as cancelled; its transaction has been rolled back.
+    fn cancel(&mut self, brief: &Brief) -> Result<(), PgError> {
+        if let Err(error) = transaction::commit_after(|| record::cancel(self, brief)) {
+            self.slot.remember_cancelled(brief);
+            return Err(error);
+        }
+        log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
+        self.slot.end(Over::Cancelled);
+        Ok(())
     }
 
     fn repeat(&mut self, brief: &Brief) -> Result<(), PgError> {
@@ -290,17 +306,17 @@ impl Worker {
             Some(_) => Over::Failed,
             None => Over::GivenBack,
         });
-        self.slot.set_in_flight(self.calls.len());
+        self.show_calls();
         if let Some((brief, end)) = ended {
             record::log_end(&brief, &end);
         }
     }
 
     /// Waits for work, or finds that it is time to leave: then false.
-    fn rest(&mut self, announced: u64) -> Result<bool, PgError> {
-        self.slot.set_in_flight(self.calls.len());
+    fn rest(&mut self, announced: u64, looked_at: i64) -> Result<bool, PgError> {
+        self.show_calls();
         self.report_statistics(true);
-        let rest = wake::look_ahead(self)?;
+        let rest = wake::look_ahead(self, looked_at)?;
         let limit = self.calls.next_repeat().unwrap_or(Duration::MAX).min(self.time_to_leave());
         if wake::wait(self, announced, &rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
@@ -336,6 +352,7 @@ impl Worker {
     /// After an error in a statement of the worker's own.
     fn recover(&mut self, error: &PgError) {
         self.slot.end(Over::GivenBack);
+        let _ = transaction::commit_after(session::discard_leftovers);
         log::event(
             LogLevel::Error,
             format!("worker {}: sqlstate={} {}", self.slot.number, error.sqlstate, error.message),
@@ -345,6 +362,11 @@ impl Worker {
         }
         activity::idle();
         latch::wait(None, FAULT_PAUSE);
+    }
+
+    /// Shows the calls in flight to others.
+    fn show_calls(&self) {
+        self.slot.set_in_flight(self.calls.len(), !self.has_room_for_calls());
     }
 
     pub fn in_flight(&self) -> usize {

@@ -131,12 +131,9 @@ fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
 /// A failure as `queues.call.failure` holds it.
 fn stored_failure(task: &Task, text: &str) -> Failure {
     let stored: Value = serde_json::from_str(text).unwrap_or_default();
-    let field = |name: &str| stored.get(name).and_then(Value::as_str).map(str::to_owned);
-    let reason = field("message").unwrap_or_else(|| "the call was not answered".into());
+    let reason = stored.get("message").and_then(Value::as_str).unwrap_or("the call was not answered");
     let message = format!("{} {}: {reason}", task.task_type, task.main_handler());
-    let mut failure = Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) };
-    failure.error.hint = field("hint").map(Into::into);
-    failure
+    Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) }
 }
 
 /// JSON text of a value for a jsonb column: without U+0000, which jsonb cannot hold.

@@ -84,6 +84,7 @@ pub fn answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
 /// Gives a task back after a serialization failure or deadlock, to be run again a little later.
 pub fn repeat(worker: &Worker, brief: &Brief) {
     let not_before = backend::now() + super::repeat_pause(brief.attempt as u32).as_micros() as i64;
+    super::wake::note(not_before);
     session::as_owner(worker.owner, || {
         REPEAT.run(&[
             brief.id.into_datum(),

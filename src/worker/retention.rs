@@ -2,20 +2,43 @@
 //! the time of the end has to be kept up with every completion.
 
 use super::Worker;
-use crate::config;
+use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::spi::Statement;
-use crate::pg::{activity, backend, session, transaction};
+use crate::pg::{activity, backend, log, session, transaction};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
+use std::time::{Duration, Instant};
 
-static RETAIN_TASKS: Statement =
-    Statement::new(include_str!("../../sql/runtime/retain_tasks.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
-static RETAIN_ERRORS: Statement =
-    Statement::new(include_str!("../../sql/runtime/retain_errors.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
+/// A table whose old rows are removed along its primary key.
+struct Walk {
+    remove: Statement,
+    /// The next row after one, for steps over rows that cannot be removed.
+    next: Statement,
+    what: &'static str,
+}
+
+static TASKS: Walk = Walk {
+    remove: Statement::new(
+        include_str!("../../sql/runtime/retain_tasks.sql"),
+        &[INT8OID, TIMESTAMPTZOID, INT4OID],
+    ),
+    next: Statement::new(include_str!("../../sql/runtime/next_task.sql"), &[INT8OID]),
+    what: "task",
+};
+static ERRORS: Walk = Walk {
+    remove: Statement::new(
+        include_str!("../../sql/runtime/retain_errors.sql"),
+        &[INT8OID, TIMESTAMPTZOID, INT4OID],
+    ),
+    next: Statement::new(include_str!("../../sql/runtime/next_error.sql"), &[INT8OID]),
+    what: "error",
+};
 
 /// Rows looked at in one transaction.
 const BATCH: i32 = 1_000;
+/// Under load, a batch is done so often.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two passes over a database, in microseconds.
 const INTERVAL: i64 = 60 * 1_000_000;
 
@@ -24,14 +47,25 @@ const INTERVAL: i64 = 60 * 1_000_000;
 pub struct Pass {
     tasks: Option<i64>,
     errors: Option<i64>,
+    /// When the last batch was done.
+    at: Option<Instant>,
 }
 
 impl Pass {
-    const START: Pass = Pass { tasks: Some(i64::MIN), errors: Some(i64::MIN) };
+    const START: Pass = Pass { tasks: Some(i64::MIN), errors: Some(i64::MIN), at: None };
 
     fn is_over(self) -> bool {
         self.tasks.is_none() && self.errors.is_none()
     }
+}
+
+/// [`step`] for a worker that has other things to do: a batch now and then.
+pub fn step_aside(worker: &mut Worker) -> Result<(), PgError> {
+    if worker.retention.at.is_none_or(|at| at.elapsed() >= BUSY_PAUSE) {
+        step(worker)?;
+        worker.retention.at = Some(Instant::now());
+    }
+    Ok(())
 }
 
 /// Does a batch if a pass is due or under way; true if there is more to do at once.
@@ -53,8 +87,9 @@ pub fn step(worker: &mut Worker) -> Result<bool, PgError> {
     let pass = worker.retention;
     worker.retention = transaction::commit_after(|| {
         session::as_owner(worker.owner, || Pass {
-            errors: pass.errors.and_then(|after| batch(&RETAIN_ERRORS, after, before)),
-            tasks: pass.tasks.and_then(|after| batch(&RETAIN_TASKS, after, before)),
+            errors: pass.errors.and_then(|after| batch(&ERRORS, after, before)),
+            tasks: pass.tasks.and_then(|after| batch(&TASKS, after, before)),
+            at: pass.at,
         })
     })?;
     Ok(!worker.retention.is_over())
@@ -72,9 +107,29 @@ fn is_due(worker: &Worker, now: i64) -> bool {
     due == Some(true)
 }
 
-/// Removes what is old among the next rows; where to go on, if it makes sense.
-fn batch(statement: &Statement, after: i64, before: i64) -> Option<i64> {
-    let args = [after.into_datum(), Some(pg_sys::Datum::from(before)), BATCH.into_datum()];
-    let (last, more) = statement.row(&args, |row| (row.get::<i64>(1), row.get::<bool>(2)))?;
+/// Removes what is old among the next rows; where to go on, if it makes sense. If one of them cannot
+/// be removed (a foreign key of the user's), they are taken one by one, and that one is left.
+fn batch(walk: &Walk, after: i64, before: i64) -> Option<i64> {
+    match transaction::savepoint(|| remove(walk, after, before, BATCH)) {
+        Ok(next) => next,
+        Err(_) => (0..BATCH).try_fold(after, |after, _| one(walk, after, before)),
+    }
+}
+
+fn one(walk: &Walk, after: i64, before: i64) -> Option<i64> {
+    transaction::savepoint(|| remove(walk, after, before, 1)).unwrap_or_else(|error| {
+        let stuck = walk.next.row(&[after.into_datum()], |row| row.get::<i64>(1)).flatten();
+        log::event(
+            LogLevel::Warning,
+            format!("{} {stuck:?} cannot be removed (pg_errand.retention): {}", walk.what, error.message),
+        );
+        stuck
+    })
+}
+
+/// Removes what is old among the next `limit` rows.
+fn remove(walk: &Walk, after: i64, before: i64, limit: i32) -> Option<i64> {
+    let args = [after.into_datum(), Some(pg_sys::Datum::from(before)), limit.into_datum()];
+    let (last, more) = walk.remove.row(&args, |row| (row.get::<i64>(1), row.get::<bool>(2)))?;
     last.filter(|_| more == Some(true))
 }

@@ -33,7 +33,7 @@ struct Found {
 pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
     let (role, found) = transaction::commit_after(|| (backend::user_name(), EXTENSION.row(&[], found)))?;
     let Some(found) = found else {
-        slot.change_database(|database| *database = Database::without_extension(database.oid));
+        slot.change_database(Database::note_no_extension);
         return Ok(None);
     };
     slot.change_database(|database| database.has_extension = true);

@@ -100,8 +100,25 @@ impl MySlot {
         });
     }
 
-    pub fn set_in_flight(self, calls: usize) {
-        self.change(|slot| slot.in_flight = calls as u32);
+    /// `full`: no further one can be taken.
+    pub fn set_in_flight(self, calls: usize, full: bool) {
+        self.change(|slot| {
+            slot.in_flight = calls as u32;
+            slot.full = full;
+        });
+    }
+
+    /// The task at hand can be cancelled again.
+    pub fn reopen(self) {
+        self.change(|slot| slot.closing = false);
+    }
+
+    /// A cancelled task whose end could not be written is not to be run again.
+    pub fn remember_cancelled(self, brief: &Brief) {
+        let runs = brief.uncounted.max(0) as u32;
+        self.change_database(|database| {
+            database.note_interrupted(Interrupted { task_id: brief.id, runs, deaths: 0, cancelled: true });
+        });
     }
 
     /// Tasks whose calls were cancelled since the last time.
@@ -177,6 +194,11 @@ impl MySlot {
     /// [`Shared::leave`] for this worker.
     pub fn leave(self) -> bool {
         shmem::write(|shared| shared.leave(self.index))
+    }
+
+    /// `owner` is in use, by a worker of this server or of one that this was a copy of.
+    pub fn see_owner(self, owner: i64) {
+        shmem::write(|shared| shared.next_owner = shared.next_owner.max(owner.saturating_add(1)));
     }
 
     /// Identities of the workers that are alive, and a bound above all of them.

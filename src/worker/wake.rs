@@ -9,10 +9,12 @@ use crate::pg::spi::Statement;
 use crate::pg::{activity, latch, session, shmem, transaction};
 use crate::shared::NEVER;
 use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys;
 use std::cell::Cell;
 use std::time::Duration;
 
-static NEXT_DUE: Statement = Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[]);
+static NEXT_DUE: Statement =
+    Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[pg_sys::BuiltinOid::TIMESTAMPTZOID]);
 
 /// What the current transaction of this process will announce.
 #[derive(Clone, Copy)]
@@ -73,11 +75,12 @@ pub struct Rest {
     pub nothing_prepared: bool,
 }
 
-/// Looks for it, in a transaction of its own, after the one that found nothing.
-pub fn look_ahead(worker: &Worker) -> Result<Rest, PgError> {
+/// Looks for it, in a transaction of its own. `looked_at`: before the claim that found nothing, so
+/// that nothing falls due unseen in between.
+pub fn look_ahead(worker: &Worker, looked_at: i64) -> Result<Rest, PgError> {
     transaction::commit_after(|| {
         session::as_owner(worker.owner, || {
-            NEXT_DUE.row(&[], |row| Rest {
+            NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at))], |row| Rest {
                 next_due: row.get::<TimestampWithTimeZone>(1).map_or(NEVER, i64::from),
                 nothing_prepared: row.get(2).unwrap_or_default(),
             })

@@ -1,2 +1,1 @@
-set synchronous_commit = off;
 insert into bench.reference (payload) values ('{"db_function": "bench.nothing"}');

@@ -18,10 +18,11 @@ create table queues.task (
     -- between the steps of a provider call, see queues.call
     calling boolean not null default false,
     finished_at timestamptz,
-    final_status text check (final_status in ('succeeded', 'failed', 'cancelled')),
+    -- succeeded, failed or cancelled; set with finished_at, by nobody but the functions of this
+    -- extension (a check constraint would be parsed anew with every task's end)
+    final_status text,
     -- what a handler said of it besides success: a status, a validation failure
-    outcome text,
-    check ((finished_at is null) = (final_status is null))
+    outcome text
 );
 
 comment on table queues.task is 'Units of work, waiting, running and finished';

@@ -77,10 +77,9 @@ impl Handlers {
     pub fn call(&mut self, slot: MySlot, call: &Call) -> Result<Result<Returned, Failure>, Stop> {
         let what = call.what();
         activity::running(&format!("{what} (task {})", call.task_id));
-        slot.set_handler(call.name);
         interrupt::forget_cancel();
         // A cancel that came before this point has been forgotten as a signal, not as a mark.
-        if slot.is_cancelled() {
+        if !slot.set_handler(call.name) {
             return Err(Stop::Cancelled);
         }
 

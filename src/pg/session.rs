@@ -14,6 +14,7 @@ const OWN: &[(&CStr, &CStr)] = &[
     (c"enable_seqscan", c"off"),
     (c"enable_bitmapscan", c"off"),
     (c"enable_sort", c"off"),
+    (c"plan_cache_mode", c"force_generic_plan"),
     (c"lock_timeout", c"0"),
 ];
 

@@ -86,6 +86,9 @@ impl Calls {
     }
 
     fn collect(&mut self) {
+        if self.waiting_for.is_empty() {
+            return;
+        }
         for outcome in self.pool.outcomes() {
             if self.waiting_for.remove(&outcome.task_id) {
                 self.unstored.push((outcome.task_id, interpret(&outcome)));
@@ -233,10 +236,12 @@ fn repeat_later(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Gives up the calls that were cancelled.
-pub fn cancel_calls(worker: &mut Worker) -> Result<bool, PgError> {
-    let new = worker.slot.take_cancels();
-    worker.calls.to_cancel.extend(new);
+/// Gives up the calls that were cancelled. `new`: there are such since the last time.
+pub fn cancel_calls(worker: &mut Worker, new: bool) -> Result<bool, PgError> {
+    if new {
+        let new = worker.slot.take_cancels();
+        worker.calls.to_cancel.extend(new);
+    }
     let mut any = false;
     while let Some(task_id) = worker.calls.to_cancel.last().copied() {
         cancel(worker, task_id)?;
@@ -260,17 +265,17 @@ fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     Ok(())
 }
 
-/// Takes over the calls of workers that are gone: what was answered goes on to its handler, what
+/// Takes over the calls of workers that are gone, at first and when it is `wanted`: what was answered goes on to its handler, what
 /// was not is sent again, the same request with the same key.
-pub fn take_over(worker: &mut Worker) -> Result<bool, PgError> {
+pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
     let room = (config::MAX_IN_FLIGHT.get() as usize).saturating_sub(worker.calls.len());
     if room == 0 {
         return Ok(false);
     }
-    let wanted = worker.slot.change_database(|database| std::mem::take(&mut database.orphans));
-    if wanted != Some(true) && worker.looked_for_orphans {
+    if !wanted && worker.looked_for_orphans {
         return Ok(false);
     }
+    worker.slot.change_database(|database| database.orphans = false);
     if !worker.looked_for_orphans {
         let last = transaction::commit_after(|| claim::last_owner(worker))?;
         worker.slot.see_owner(last.unwrap_or_default());

@@ -125,18 +125,18 @@ impl Worker {
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();
         interrupt::reload_if_asked();
-        let retiring = self.slot.should_retire();
+        let glance = self.slot.glance();
+        let retiring = glance.retire;
         if retiring && self.calls.len() == 0 {
             return Ok(false);
         }
-        let may_claim = !retiring && self.has_current_settings();
-        let announced = self.slot.database(|database| database.announced).unwrap_or_default();
+        let may_claim = !retiring && self.has_current_settings(glance.settings);
         let looked_at = backend::now();
-        let mut busy = calls::cancel_calls(self)?;
+        let mut busy = calls::cancel_calls(self, glance.cancels)?;
         busy |= calls::store_answers(self)?;
         busy |= calls::finish_answered(self)?;
         if may_claim {
-            busy |= calls::take_over(self)?;
+            busy |= calls::take_over(self, glance.orphans)?;
             busy |= self.run_next()?;
         }
         if busy {
@@ -152,13 +152,13 @@ impl Worker {
         if retention::step(self)? {
             return Ok(true);
         }
-        self.rest(announced, looked_at)
+        self.rest(glance.announced, looked_at)
     }
 
     /// False while stored settings have changed, or may have: the next task is not to see old ones.
     /// A worker with old ones leaves.
-    fn has_current_settings(&mut self) -> bool {
-        match self.slot.settings() {
+    fn has_current_settings(&mut self, settings: Settings) -> bool {
+        match settings {
             Settings::Same => {
                 self.unsure_since = None;
                 true

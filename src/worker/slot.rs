@@ -16,6 +16,20 @@ pub enum Settings {
     Changed,
 }
 
+/// What others want of a worker.
+#[derive(Clone, Copy)]
+pub struct Glance {
+    /// It should leave.
+    pub retire: bool,
+    /// Calls of it were cancelled.
+    pub cancels: bool,
+    /// `Database::announced`.
+    pub announced: u64,
+    /// Calls are to be taken over.
+    pub orphans: bool,
+    pub settings: Settings,
+}
+
 /// The slot of this process.
 #[derive(Clone, Copy)]
 pub struct MySlot {
@@ -71,8 +85,12 @@ impl MySlot {
         })
     }
 
-    pub fn set_handler(self, name: &str) {
-        self.change(|slot| slot.handler.set(name));
+    /// Shows which handler is called; false if the task at hand has been cancelled.
+    pub fn set_handler(self, name: &str) -> bool {
+        self.change(|slot| {
+            slot.handler.set(name);
+            !slot.cancelled
+        })
     }
 
     /// True if the task at hand was cancelled.
@@ -123,9 +141,6 @@ impl MySlot {
 
     /// Tasks whose calls were cancelled since the last time.
     pub fn take_cancels(self) -> Vec<i64> {
-        if self.read(|slot| slot.cancels.iter().all(|id| *id == 0)) {
-            return Vec::new();
-        }
         let taken = self.change(|slot| std::mem::replace(&mut slot.cancels, [0; _]));
         taken.into_iter().filter(|id| *id != 0).collect()
     }
@@ -136,30 +151,27 @@ impl MySlot {
         shmem::write(|shared| shared.retire(self.index, now));
     }
 
-    /// True if the launcher wants this worker to leave.
-    pub fn should_retire(self) -> bool {
-        self.read(|slot| slot.retire)
-    }
-
-    /// How the settings that this worker was started with compare to those stored now.
-    pub fn settings(self) -> Settings {
+    /// What others want of this worker, at one glance.
+    pub fn glance(self) -> Glance {
         shmem::read(|shared| {
-            let Some(database) = shared.databases.iter().find(|d| d.oid == self.database) else {
-                return Settings::Same;
-            };
-            if database.settings_as_of != shared.settings_changes {
-                Settings::Unknown
-            } else if database.settings != shared.slots[self.index].stored_settings {
-                Settings::Changed
-            } else {
-                Settings::Same
+            let slot = &shared.slots[self.index];
+            let database = shared.databases.iter().find(|database| database.oid == self.database);
+            Glance {
+                retire: slot.retire,
+                cancels: slot.cancels.iter().any(|id| *id != 0),
+                announced: database.map_or(0, |database| database.announced),
+                orphans: database.is_some_and(|database| database.orphans),
+                settings: database.map_or(Settings::Same, |database| {
+                    if database.settings_as_of != shared.settings_changes {
+                        Settings::Unknown
+                    } else if database.settings != slot.stored_settings {
+                        Settings::Changed
+                    } else {
+                        Settings::Same
+                    }
+                }),
             }
         })
-    }
-
-    /// Reads the entry of this worker's database.
-    pub fn database<R>(self, read: impl FnOnce(&Database) -> R) -> Option<R> {
-        shmem::read(|shared| shared.databases.iter().find(|database| database.oid == self.database).map(read))
     }
 
     /// Changes the entry of this worker's database.

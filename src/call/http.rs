@@ -61,7 +61,7 @@ impl Agent {
     }
 
     /// Sends `request` and reads the whole answer. A kept-alive connection that turns out to be dead
-    /// is replaced once.
+    /// is replaced; a new one is not.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -74,7 +74,8 @@ impl Agent {
         let start = Instant::now();
         CONNECTED.set(false);
         let mut answer = self.open(request, credentials, timeout);
-        if matches!(&answer, Err(error) if is_broken(error)) && !CONNECTED.get() {
+        // Each dead connection is out of the pool by that: in the end there is a new one.
+        while matches!(&answer, Err(error) if is_broken(error)) && !CONNECTED.get() {
             answer = self.open(request, credentials, timeout.saturating_sub(start.elapsed()));
         }
         let problem = |error| Problem { error, host: host(&request.url) };

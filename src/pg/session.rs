@@ -16,6 +16,8 @@ const OWN: &[(&CStr, &CStr)] = &[
     (c"enable_sort", c"off"),
     (c"plan_cache_mode", c"force_generic_plan"),
     (c"lock_timeout", c"0"),
+    // Scans that have no alternative seem to cost so much by that, that compiling them would pay.
+    (c"jit", c"off"),
 ];
 
 /// Settings that the loop depends on, whatever the configuration says. As in autovacuum.c

@@ -20,6 +20,8 @@ pub struct Database {
     pub announced: u64,
     /// When a task falls due next, as far as is known.
     pub next_due: i64,
+    /// What was known has come, and nobody has looked for the next one yet.
+    pub due_unknown: bool,
     /// The process that wants no worker here (a DROP DATABASE, for instance); 0: nobody.
     pub barred_by: i32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
@@ -77,6 +79,7 @@ impl Database {
         hungry: false,
         announced: 0,
         next_due: NEVER,
+        due_unknown: false,
         barred_by: 0,
         unannounced: false,
         looked_at: 0,
@@ -105,6 +108,16 @@ impl Database {
     /// True if a worker should be there at `now`.
     pub fn has_work(&self, now: i64) -> bool {
         self.look || self.hungry || self.orphans || self.next_due <= now
+    }
+
+    /// True if something has fallen due: whoever asks sees to it, and to what comes next.
+    pub(super) fn consume_due(&mut self, now: i64) -> bool {
+        let due = self.next_due <= now;
+        if due {
+            self.next_due = NEVER;
+            self.due_unknown = true;
+        }
+        due
     }
 
     /// Not before this time may the next worker be started: at once after a first failure, then

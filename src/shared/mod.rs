@@ -140,9 +140,18 @@ impl Shared {
 
     /// Something has fallen due: an idle worker looks for it.
     pub fn wake_for_due(&mut self, oid: Oid, now: i64) {
-        if let Some(database) = self.database(oid).filter(|database| database.next_due <= now) {
-            database.next_due = NEVER;
+        if self.database(oid).is_some_and(|database| database.consume_due(now)) {
             self.wake(oid, 1);
+        }
+    }
+
+    /// A worker that has taken a task has looked for the time when the next one falls due.
+    pub fn note_due(&mut self, oid: Oid, due: i64) {
+        let launcher = self.launcher;
+        if let Some(database) = self.database(oid).filter(|database| database.due_unknown) {
+            database.due_unknown = false;
+            database.next_due = database.next_due.min(due);
+            launcher.set();
         }
     }
 
@@ -156,6 +165,7 @@ impl Shared {
             return false;
         }
         database.next_due = next_due;
+        database.due_unknown = false;
         database.hungry &= full;
         database.unannounced &= !nothing_prepared;
         database.failures = 0;
@@ -163,14 +173,15 @@ impl Shared {
         true
     }
 
-    /// The worker looks for work again. What was due is its business now; what is due next is that of
-    /// the next idle one, which finds out when that is.
+    /// The worker looks for work again. What was due is its business now.
     pub fn unsettle(&mut self, slot: usize, now: i64) {
         if self.slots[slot].state == SlotState::Idle {
             self.slots[slot].state = SlotState::Working;
         }
         let oid = self.slots[slot].database;
-        self.wake_for_due(oid, now);
+        if let Some(database) = self.database(oid) {
+            database.consume_due(now);
+        }
     }
 
     /// True if the worker may end: nobody has woken it meanwhile.
@@ -248,9 +259,7 @@ impl Shared {
             database.look = false;
             database.hungry = false;
             database.looked_at = now;
-            if database.next_due <= now {
-                database.next_due = NEVER;
-            }
+            database.consume_due(now);
         }
     }
 

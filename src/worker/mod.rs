@@ -137,7 +137,7 @@ impl Worker {
         busy |= calls::finish_answered(self)?;
         if may_claim {
             busy |= calls::take_over(self, glance.orphans)?;
-            busy |= self.run_next()?;
+            busy |= self.run_next(glance.due_unknown.then_some(looked_at))?;
         }
         if busy {
             self.idle_since = Instant::now();
@@ -174,8 +174,9 @@ impl Worker {
         }
     }
 
-    /// Claims the next ready task and runs its first step.
-    fn run_next(&mut self) -> Result<bool, PgError> {
+    /// Claims the next ready task and runs its first step. `pass_on`: since when somebody has to watch
+    /// for what falls due.
+    fn run_next(&mut self, pass_on: Option<i64>) -> Result<bool, PgError> {
         let mut claimed = None;
         let ran = transaction::run(|| {
             let Some(mut task) = claim::next(self) else { return Transaction::Commit(Ran::Nothing) };
@@ -185,6 +186,9 @@ impl Worker {
             // One that was cancelled with its worker's end, or is given up, is only ended now.
             let runs_again = !earlier.cancelled && earlier.deaths < process::MAX_DEATHS;
             task.uncounted = earlier.runs as i32 + i32::from(runs_again);
+            if let Some(looked_at) = pass_on {
+                wake::pass_on_due(self, looked_at);
+            }
             let brief = task.brief();
             claimed = Some(brief.clone());
             match self.step(&task, earlier.deaths) {

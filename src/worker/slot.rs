@@ -27,6 +27,8 @@ pub struct Glance {
     pub announced: u64,
     /// Calls are to be taken over.
     pub orphans: bool,
+    /// `Database::due_unknown`.
+    pub due_unknown: bool,
     pub settings: Settings,
 }
 
@@ -161,6 +163,7 @@ impl MySlot {
                 cancels: slot.cancels.iter().any(|id| *id != 0),
                 announced: database.map_or(0, |database| database.announced),
                 orphans: database.is_some_and(|database| database.orphans),
+                due_unknown: database.is_some_and(|database| database.due_unknown),
                 settings: database.map_or(Settings::Same, |database| {
                     if database.settings_as_of != shared.settings_changes {
                         Settings::Unknown
@@ -195,6 +198,11 @@ impl MySlot {
     /// [`Shared::settle`] for this worker.
     pub fn settle(self, announced: u64, rest: &Rest) -> bool {
         shmem::write(|shared| shared.settle(self.index, announced, rest.next_due, rest.nothing_prepared))
+    }
+
+    /// [`Shared::note_due`] for this worker's database.
+    pub fn note_due(self, due: i64) {
+        shmem::write(|shared| shared.note_due(self.database, due));
     }
 
     /// Ends the wait that [`MySlot::settle`] began.

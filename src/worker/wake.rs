@@ -78,15 +78,23 @@ pub struct Rest {
 /// Looks for it, in a transaction of its own. `looked_at`: before the claim that found nothing, so
 /// that nothing falls due unseen in between.
 pub fn look_ahead(worker: &Worker, looked_at: i64) -> Result<Rest, PgError> {
-    transaction::commit_after(|| {
-        session::as_owner(worker.owner, || {
-            NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at))], |row| Rest {
-                next_due: row.get::<TimestampWithTimeZone>(1).map_or(NEVER, i64::from),
-                nothing_prepared: row.get(2).unwrap_or_default(),
-            })
+    transaction::commit_after(|| rest(worker, looked_at))
+}
+
+/// Has somebody watch for the next task that falls due, while this worker is busy with one. In the
+/// transaction that has claimed it.
+pub fn pass_on_due(worker: &Worker, looked_at: i64) {
+    worker.slot.note_due(rest(worker, looked_at).next_due);
+}
+
+fn rest(worker: &Worker, looked_at: i64) -> Rest {
+    session::as_owner(worker.owner, || {
+        NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at))], |row| Rest {
+            next_due: row.get::<TimestampWithTimeZone>(1).map_or(NEVER, i64::from),
+            nothing_prepared: row.get(2).unwrap_or_default(),
         })
-        .unwrap_or(Rest { next_due: NEVER, nothing_prepared: false })
     })
+    .unwrap_or(Rest { next_due: NEVER, nothing_prepared: false })
 }
 
 /// Shows in `pg_stat_activity` what a worker without work waits for.

@@ -84,6 +84,7 @@ fn at_transaction_end(ended: Ended) {
             && let Some(entry) = shared.database_or_new(database)
         {
             entry.look = pending.created;
+            entry.announced += 1;
             entry.no_extension = pending.dropped;
         }
         if ended != Ended::Aborted || pending.barred {

@@ -148,11 +148,9 @@ impl Launcher {
         let current = shmem::read(|shared| shared.settings_changes);
         let stale = databases.iter().any(|entry| entry.settings_as_of != current);
         let unseen = databases.iter().filter(|entry| !entry.has_extension && self.is_hindered(entry));
-        let mut places: Vec<Oid> = unseen.map(|entry| entry.oid).collect();
-        if places.is_empty() && stale {
-            places = self.catalogs.readable(databases);
-        }
-        match self.reader.step(&places, now) {
+        let unseen: Vec<Oid> = unseen.map(|entry| entry.oid).collect();
+        let changed = if stale { self.catalogs.readable(databases) } else { Vec::new() };
+        match self.reader.step(&changed, &unseen, now) {
             Reading::Wait(until) => until,
             Reading::Done => {
                 // Roles that it found have not been looked up yet.

@@ -1,4 +1,5 @@
-//! Has stored settings read by a process of its own (see `settings`), when they may have changed.
+//! Has stored settings read by a process of its own (see `settings`), when they may have changed, or
+//! when nobody else can tell whether a database has the extension.
 
 use super::settings;
 use crate::pg::bgworker::Handle;
@@ -12,9 +13,8 @@ const LONGEST_PAUSE: i64 = 60_000_000;
 #[derive(Default)]
 pub struct Reader {
     process: Option<Handle>,
-    started_at: i64,
-    /// Readings since the last time that none was wanted.
-    in_a_row: u32,
+    for_settings: Wish,
+    for_extension: Wish,
 }
 
 /// What has become of a reading.
@@ -28,29 +28,75 @@ pub enum Reading {
 }
 
 impl Reader {
-    /// `places`: the databases to read in, if a reading is wanted; one after the other, should it be
-    /// of no use in the first.
-    pub fn step(&mut self, places: &[Oid], now: i64) -> Reading {
+    /// `changed`: the databases to read in if settings may have changed, whichever it is; `unseen`:
+    /// those that have to be looked at themselves.
+    pub fn step(&mut self, changed: &[Oid], unseen: &[Oid], now: i64) -> Reading {
         if self.process.as_ref().is_some_and(Handle::is_alive) {
             return Reading::Wait(NEVER);
         }
         if self.process.take().is_some() {
             return Reading::Done;
         }
-        if places.is_empty() {
-            self.in_a_row = 0;
-            return Reading::Wait(NEVER);
-        }
-        let pause = (PAUSE << self.in_a_row.min(20)).min(LONGEST_PAUSE);
-        if self.started_at + pause > now {
-            return Reading::Wait(self.started_at + pause);
-        }
-        self.started_at = now;
-        self.process = settings::start_reader(places[self.in_a_row as usize % places.len()]);
-        self.in_a_row = self.in_a_row.saturating_add(1);
+        let due = [self.for_settings.next(changed), self.for_extension.next(unseen)];
+        let place = if due[0] <= now {
+            self.for_settings.take(changed, now)
+        } else if due[1] <= now {
+            self.for_extension.take(unseen, now)
+        } else {
+            return Reading::Wait(due[0].min(due[1]));
+        };
+        self.process = settings::start_reader(place);
         match self.process {
             Some(_) => Reading::Wait(NEVER),
             None => Reading::NoPlace,
         }
+    }
+}
+
+/// Readings for one reason: in one database after the other, should it be of no use in the first.
+#[derive(Default)]
+struct Wish {
+    last_at: i64,
+    /// Readings since the last time that none was wanted.
+    in_a_row: u32,
+}
+
+impl Wish {
+    /// When the next one may start.
+    fn next(&mut self, places: &[Oid]) -> i64 {
+        if places.is_empty() {
+            self.in_a_row = 0;
+            return NEVER;
+        }
+        self.last_at + (PAUSE << self.in_a_row.min(20)).min(LONGEST_PAUSE)
+    }
+
+    /// Where it is to read.
+    fn take(&mut self, places: &[Oid], now: i64) -> Oid {
+        let place = places[self.in_a_row as usize % places.len()];
+        self.last_at = now;
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn useless_readings_come_less_and_less_often_and_in_turn() {
+        let places = [Oid::from_u32(1), Oid::from_u32(2)];
+        let mut wish = Wish::default();
+        let mut seen = Vec::new();
+        let mut now = 0;
+        for _ in 0..3 {
+            now = wish.next(&places).max(now);
+            seen.push((wish.take(&places, now), now));
+        }
+        assert_eq!(seen[0].0, seen[2].0);
+        assert!(seen[2].1 - seen[1].1 > seen[1].1 - seen[0].1, "{seen:?}");
+        assert_eq!(wish.next(&[]), NEVER);
+        assert_eq!(wish.next(&places), now + PAUSE);
     }
 }

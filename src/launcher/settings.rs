@@ -29,10 +29,13 @@ pub fn main(database: Oid) -> ! {
     bgworker::connect_as_system(database);
     activity::name("pg_errand settings");
     session::prepare();
-    let as_of = shmem::read(|shared| shared.settings_changes);
+    let (as_of, announced) = shmem::write(|shared| {
+        let announced = shared.database(database).map(|entry| entry.announced);
+        (shared.settings_changes, announced)
+    });
     match read() {
         Ok((stored, has_extension)) => {
-            note_extension(database, has_extension);
+            note_extension(database, has_extension, announced);
             publish(&stored, as_of);
         }
         Err(error) => {
@@ -64,11 +67,14 @@ fn read() -> Result<(Vec<Stored>, bool), PgError> {
 }
 
 /// While workers cannot connect to a database, only this process can tell whether they should.
-fn note_extension(oid: Oid, found: bool) {
+/// `announced`: as it was before the look.
+fn note_extension(oid: Oid, found: bool, announced: Option<u64>) {
     shmem::write(|shared| {
         if let Some(database) = shared.database(oid) {
             database.has_extension = found;
             if !found {
+                // Nothing has come since: there is nothing to look for.
+                database.look &= announced != Some(database.announced);
                 database.note_no_extension();
             }
         }

@@ -102,9 +102,8 @@ impl Shared {
             self.wake(oid, tasks);
         } else if due < database.next_due {
             database.next_due = due;
-            if !self.wake_idle(oid) {
-                self.launcher.set();
-            }
+            self.wake_idle(oid);
+            self.launcher.set();
         }
     }
 
@@ -164,12 +163,17 @@ impl Shared {
         if database.announced != announced {
             return false;
         }
+        // The launcher watches, too: this worker may be taken away by another task until then.
+        let news = next_due != NEVER && next_due != database.next_due;
         database.next_due = next_due;
         database.due_unknown = false;
         database.hungry &= full;
         database.unannounced &= !nothing_prepared;
         database.failures = 0;
         self.slots[slot].state = SlotState::Idle;
+        if news {
+            self.launcher.set();
+        }
         true
     }
 

@@ -132,7 +132,10 @@ impl Slot {
 
     /// True if the worker was of any use: then its end is no failure to start one.
     pub(super) fn has_worked(&self, now: i64) -> bool {
-        self.succeeded + self.failed > 0 || self.started_at + STEADY_AFTER < now
+        self.succeeded + self.failed > 0
+            || self.task_id != 0
+            || self.in_flight > 0
+            || self.started_at + STEADY_AFTER < now
     }
 
     /// The task at hand is over, for now or for good.

@@ -38,16 +38,19 @@ impl Reader {
             return Reading::Done;
         }
         let due = [self.for_settings.next(changed), self.for_extension.next(unseen)];
-        let place = if due[0] <= now {
-            self.for_settings.take(changed, now)
+        let (wish, places) = if due[0] <= now {
+            (&mut self.for_settings, changed)
         } else if due[1] <= now {
-            self.for_extension.take(unseen, now)
+            (&mut self.for_extension, unseen)
         } else {
             return Reading::Wait(due[0].min(due[1]));
         };
-        self.process = settings::start_reader(place);
+        self.process = settings::start_reader(wish.place(places));
         match self.process {
-            Some(_) => Reading::Wait(NEVER),
+            Some(_) => {
+                wish.count(now);
+                Reading::Wait(NEVER)
+            }
             None => Reading::NoPlace,
         }
     }
@@ -72,11 +75,13 @@ impl Wish {
     }
 
     /// Where it is to read.
-    fn take(&mut self, places: &[Oid], now: i64) -> Oid {
-        let place = places[self.in_a_row as usize % places.len()];
+    fn place(&self, places: &[Oid]) -> Oid {
+        places[self.in_a_row as usize % places.len()]
+    }
+
+    fn count(&mut self, now: i64) {
         self.last_at = now;
         self.in_a_row = self.in_a_row.saturating_add(1);
-        place
     }
 }
 
@@ -92,7 +97,8 @@ mod tests {
         let mut now = 0;
         for _ in 0..3 {
             now = wish.next(&places).max(now);
-            seen.push((wish.take(&places, now), now));
+            seen.push((wish.place(&places), now));
+            wish.count(now);
         }
         assert_eq!(seen[0].0, seen[2].0);
         assert!(seen[2].1 - seen[1].1 > seen[1].1 - seen[0].1, "{seen:?}");

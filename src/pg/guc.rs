@@ -17,6 +17,29 @@ pub struct About {
     pub context: Context,
 }
 
+impl About {
+    /// Registers a text setting.
+    ///
+    /// # Safety
+    /// The hooks let no panic out.
+    pub(super) unsafe fn define_string(
+        &self,
+        value: &'static GucSetting<Option<CString>>,
+        flags: GucFlags,
+        check: pg_sys::GucStringCheckHook,
+        assign: pg_sys::GucStringAssignHook,
+        show: pg_sys::GucShowHook,
+    ) {
+        let context = self.context.into();
+        // SAFETY: on the caller's promise.
+        unsafe {
+            GucRegistry::define_string_guc_with_hooks(
+                self.name, self.short, self.long, value, context, flags, check, assign, show,
+            );
+        }
+    }
+}
+
 /// Who may set it and when it takes effect.
 #[derive(Clone, Copy)]
 pub enum Context {
@@ -134,21 +157,8 @@ impl Text {
 
 impl Setting for Text {
     fn define(&'static self) {
-        let About { name, short, long, context } = &self.about;
         // SAFETY: the hook is guarded, see `check_hook`.
-        unsafe {
-            GucRegistry::define_string_guc_with_hooks(
-                name,
-                short,
-                long,
-                &self.value,
-                (*context).into(),
-                GucFlags::empty(),
-                self.check,
-                None,
-                None,
-            );
-        }
+        unsafe { self.about.define_string(&self.value, GucFlags::empty(), self.check, None, None) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings that nobody gets to see.
 
 use super::guc::{About, Setting, refuse, text_of};
-use pgrx::guc::{GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucFlags, GucSetting};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 use std::os::raw::{c_char, c_void};
@@ -32,15 +32,10 @@ impl<const N: usize> Secret<N> {
 
 impl<const N: usize> Setting for Secret<N> {
     fn define(&'static self) {
-        let About { name, short, long, context } = &self.about;
         // SAFETY: the hooks are guarded.
         unsafe {
-            GucRegistry::define_string_guc_with_hooks(
-                name,
-                short,
-                long,
+            self.about.define_string(
                 &self.value,
-                (*context).into(),
                 GucFlags::SUPERUSER_ONLY,
                 Some(check_secret),
                 Some(assign_secret::<N>),

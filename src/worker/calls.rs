@@ -186,6 +186,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         Ok(Ok(Resumed::Ended(brief, end))) => {
             worker.calls.forget(task_id);
             worker.end(Some((brief, end)));
+            worker.show_calls();
         }
         // Another session holds the row.
         Ok(Ok(Resumed::NotNow(true))) => worker.calls.postpone(task_id),
@@ -226,6 +227,7 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
     })?;
     worker.calls.forget(task_id);
     worker.end(ended);
+    worker.show_calls();
     Ok(())
 }
 

@@ -30,9 +30,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
     let look_ahead = worker.slot.others_could_help();
     let args: [Arg; 3] =
         [excluded_types(worker).into_datum(), worker.avoided.now().into_datum(), look_ahead.into_datum()];
-    session::lock_for_writing(worker.tasks);
-    let found =
-        session::as_owner(worker.owner, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
+    let found = to_write(worker, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
     let (task, more) = found?;
     if more == Some(true) {
         worker.slot.wake_another();
@@ -43,8 +41,7 @@ pub fn next(worker: &Worker) -> Option<Task> {
 /// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was
 /// faster or it has ended.
 pub fn again(worker: &Worker, task_id: i64) -> Option<Task> {
-    session::lock_for_writing(worker.tasks);
-    session::as_owner(worker.owner, || CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, 1)))
+    to_write(worker, || CLAIM_AGAIN.row(&[task_id.into_datum()], |row| task_of(row, 1)))
 }
 
 /// What came of a call, as it is stored.
@@ -57,8 +54,7 @@ pub struct Stored {
 
 /// Locks the task of a call of this worker that has been answered; `None` if it has ended.
 pub fn answered(worker: &Worker, task_id: i64) -> Option<Stored> {
-    session::lock_for_writing(worker.tasks);
-    session::as_owner(worker.owner, || {
+    to_write(worker, || {
         let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
         CALL_RESUME.row(&args, |row| Stored {
             task: task_of(row, 0),
@@ -93,11 +89,10 @@ pub fn last_owner(worker: &Worker) -> Option<i64> {
 
 /// Takes over up to `limit` calls whose workers are gone.
 pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
-    session::lock_for_writing(worker.tasks);
     let (live, bound) = worker.slot.live_owners();
     let args: [Arg; 4] =
         [worker.slot.owner.into_datum(), live.into_datum(), bound.into_datum(), (limit as i32).into_datum()];
-    session::as_owner(worker.owner, || {
+    to_write(worker, || {
         CALL_RECLAIM.rows(&args, |row| Orphan {
             task_id: row.get(1).unwrap_or_default(),
             provider: row.get(2).unwrap_or_default(),
@@ -106,6 +101,12 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
             age: row.get(6).unwrap_or_default(),
         })
     })
+}
+
+/// Runs a statement that locks rows of `queues.task`, to be changed later in this transaction.
+fn to_write<R>(worker: &Worker, statement: impl FnOnce() -> R) -> R {
+    session::lock_for_writing(worker.tasks);
+    session::as_owner(worker.owner, statement)
 }
 
 /// While all places for calls are taken, tasks that need one are left alone.

@@ -310,7 +310,6 @@ impl Worker {
             Some(_) => Over::Failed,
             None => Over::GivenBack,
         });
-        self.show_calls();
         if let Some((brief, end)) = ended {
             record::log_end(&brief, &end);
         }

@@ -6,7 +6,6 @@ use super::dispatch;
 use super::task::Task;
 use crate::error::{Failure, PgError};
 use crate::handler::{self, Stop};
-use crate::pg::jsonb;
 use crate::pg::spi::Statement;
 use crate::processor::{Context, Product, Started};
 use crate::provider::Prepared;
@@ -134,38 +133,4 @@ fn stored_failure(task: &Task, text: &str) -> Failure {
     let reason = stored.get("message").and_then(Value::as_str).unwrap_or("the call was not answered");
     let message = format!("{} {}: {reason}", task.task_type, task.main_handler());
     Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) }
-}
-
-/// JSON text of a value for a jsonb column: without U+0000, which jsonb cannot hold.
-pub fn storable(value: &Value) -> pg_sys::Datum {
-    let text = value.to_string();
-    if text.contains("\\u0000") {
-        return jsonb::from_text(&without_nul(value.clone()).to_string());
-    }
-    jsonb::from_text(&text)
-}
-
-fn without_nul(value: Value) -> Value {
-    let clean = |text: String| text.replace('\0', "\u{fffd}");
-    match value {
-        Value::String(text) => Value::String(clean(text)),
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nul).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, value)| (clean(key), without_nul(value))).collect())
-        }
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn nul_is_replaced_everywhere() {
-        let value = json!({ "a\u{0}": ["x\u{0}y", { "b": "\u{0}" }], "n": 1 });
-        let expected = json!({ "a\u{fffd}": ["x\u{fffd}y", { "b": "\u{fffd}" }], "n": 1 });
-        assert_eq!(without_nul(value), expected);
-    }
 }

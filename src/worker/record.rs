@@ -1,12 +1,12 @@
 //! Record: the only writer of what becomes of tasks.
 
 use super::Worker;
-use super::process::{End, storable};
+use super::process::End;
 use super::task::{Brief, Task};
 use crate::config::LogLevel;
 use crate::error::Failure;
 use crate::pg::spi::{Arg, Statement};
-use crate::pg::{backend, log, session, transaction};
+use crate::pg::{backend, jsonb, log, session, transaction};
 use crate::provider::Prepared;
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
@@ -158,4 +158,38 @@ fn append_error(brief: &Brief, failure: &Failure) {
 /// A timestamptz argument from microseconds since 2000-01-01.
 fn timestamp(microseconds: i64) -> Arg {
     Some(pg_sys::Datum::from(microseconds))
+}
+
+/// JSON text of a value for a jsonb column: without U+0000, which jsonb cannot hold.
+fn storable(value: &Value) -> pg_sys::Datum {
+    let text = value.to_string();
+    if text.contains("\\u0000") {
+        return jsonb::from_text(&without_nul(value.clone()).to_string());
+    }
+    jsonb::from_text(&text)
+}
+
+fn without_nul(value: Value) -> Value {
+    let clean = |text: String| text.replace('\0', "\u{fffd}");
+    match value {
+        Value::String(text) => Value::String(clean(text)),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nul).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(key, value)| (clean(key), without_nul(value))).collect())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn nul_is_replaced_everywhere() {
+        let value = json!({ "a\u{0}": ["x\u{0}y", { "b": "\u{0}" }], "n": 1 });
+        let expected = json!({ "a\u{fffd}": ["x\u{fffd}y", { "b": "\u{fffd}" }], "n": 1 });
+        assert_eq!(without_nul(value), expected);
+    }
 }

@@ -40,7 +40,7 @@ fn refuse_task_type(task_type: Option<&str>) -> ! {
 }
 
 /// Raises an error that says what to do.
-fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
+pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
     ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
 }
@@ -64,8 +64,8 @@ fn cancel_running(task_id: i64) -> bool {
         return false;
     }
     let (database, now) = (backend::database(), backend::now());
-    shmem::write(|shared| {
-        let pid = shared.cancel_running(database, task_id, now);
+    shmem::write_journal(|shared, journal| {
+        let pid = shared.cancel_running(journal, database, task_id, now);
         // Under the lock, so that the signal can only reach the worker while it has this task.
         if let Some(pid) = pid {
             backend::signal(pid, libc::SIGINT);
@@ -80,7 +80,7 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     if !shmem::available() {
         return Some(false);
     }
-    let told = shmem::write(|shared| shared.cancel_call(owner, task_id));
+    let told = shmem::write_journal(|shared, journal| shared.cancel_call(journal, owner, task_id));
     if told == Some(Told::NotNow) && worker::is_me(owner) {
         refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

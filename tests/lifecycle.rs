@@ -248,3 +248,52 @@ fn a_dump_brings_tasks_errors_and_numbers_along() {
     let missing = enqueue(&mut restored, "db_function", payload("no_such_handler", json!({})));
     wait_status(&mut restored, missing, "failed");
 }
+
+#[test]
+fn what_owns_the_queue_can_be_reassigned_and_dropped_while_its_workers_are_busy() {
+    let cluster = Cluster::start(&STAY);
+    let mut admin = cluster.connect("postgres");
+    admin.batch_execute("create database a; ").unwrap();
+    admin.batch_execute("create role boss superuser login; create role chief superuser login").unwrap();
+    admin.batch_execute("create role stranger login").unwrap();
+    cluster.connect_as("boss", "a").batch_execute("create extension pg_errand").unwrap();
+    let mut client = cluster.connect("a");
+    client.batch_execute(crate::harness::handlers::HANDLERS).unwrap();
+    client.batch_execute("set statement_timeout = '15s'").unwrap();
+
+    let id = busy_and_idle(&mut client, "reassigned");
+    let pid = runner(&mut client, id);
+    cluster.connect_as("stranger", "a").batch_execute("reassign owned by boss to stranger").unwrap_err();
+    assert_eq!(runner(&mut client, id), pid, "a stranger stops nobody's workers");
+    client.batch_execute("reassign owned by boss to chief").unwrap();
+    goes_on(&mut client, id, "reassigned");
+
+    busy_and_idle(&mut client, "dropped");
+    client.batch_execute("drop owned by chief").unwrap();
+    assert!(worker_pids(&mut client).is_empty());
+    client.batch_execute("drop owned by chief; drop role chief, boss").unwrap();
+    client.batch_execute("create extension pg_errand").unwrap();
+    run_one(&mut client, "after");
+}
+
+#[test]
+fn two_sessions_may_want_the_workers_gone_at_the_same_time() {
+    let cluster = Cluster::start(&STAY);
+    let mut client = create_database(&cluster, "a");
+    let id = busy_and_idle(&mut client, "barred twice");
+    let mut first = cluster.connect("a");
+    let mut second = cluster.connect("a");
+    first.batch_execute("begin; alter extension pg_errand update").unwrap();
+    let second = std::thread::spawn(move || {
+        second.batch_execute("begin; alter extension pg_errand update").unwrap();
+        second
+    });
+    wait_until_sql(&mut client, "select count(*) from pg_locks where not granted", "1");
+    first.batch_execute("commit").unwrap();
+    let mut second = second.join().unwrap();
+    let id_too = task(&mut client, "note", json!({"label": "waits"}));
+    assert!(worker_pids(&mut client).is_empty());
+    second.batch_execute("rollback").unwrap();
+    goes_on(&mut client, id, "barred twice");
+    wait_status(&mut client, id_too, "succeeded");
+}

@@ -7,6 +7,7 @@ mod application;
 mod calls;
 mod commands;
 mod contract;
+mod deadly;
 mod due;
 mod email;
 mod envelopes;

@@ -1,10 +1,12 @@
 //! Commands that cannot run beside workers (DROP DATABASE and its like): they bar their database,
 //! have its workers ended, and lift the bar when their transaction is over.
 
+use crate::functions;
 use crate::pg::backend::{self, Ended};
 use crate::pg::command::{self, Notice};
 use crate::pg::{interrupt, latch, shmem};
 use crate::shared::SlotState;
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 use std::time::Duration;
@@ -54,7 +56,13 @@ fn on_command(notice: Notice) {
 
 /// Ends the workers of `database` and waits until they are gone.
 fn clear(database: Oid) {
-    let pids = shmem::write(|shared| shared.bar(database, backend::pid()));
+    let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid())) else {
+        functions::refuse(
+            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+            "too many sessions are changing this database or its extension pg_errand".into(),
+            "Try again when one of them has ended its transaction.".into(),
+        );
+    };
     pids.iter().filter(|pid| **pid != 0).for_each(|pid| backend::signal(*pid, libc::SIGTERM));
     while shmem::read(|shared| shared.slots_of(database).any(|slot| slot.state != SlotState::Free)) {
         interrupt::check();

@@ -194,7 +194,7 @@ impl Launcher {
             } else {
                 self.without_extension.remove(&entry.oid);
             }
-            let gone = !self.catalogs.exists(entry.oid) && entry.barred_by == 0 && !entry.look;
+            let gone = !self.catalogs.exists(entry.oid) && !entry.is_barred() && !entry.look;
             if entry.no_extension || gone {
                 shmem::write(|shared| shared.forget_database(entry.oid));
             }
@@ -233,7 +233,7 @@ impl Launcher {
                 }
                 _ => self.complaints.withdraw(about),
             }
-            let ready = entry.barred_by == 0 && entry.settings_as_of != 0;
+            let ready = !entry.is_barred() && entry.settings_as_of != 0;
             let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
             let poll_interval = entry.poll_interval.unwrap_or(config::POLL_INTERVAL.get());
             let poll = entry.looked_at + i64::from(poll_interval) * 1000;

@@ -87,6 +87,29 @@ pub fn may_select(schema: &CStr, name: &CStr) -> bool {
     }
 }
 
+/// The owner of the relation `schema.name`, if there is one.
+pub fn owner_of(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: catalog look-ups; a syscache entry, released before the return.
+    unsafe {
+        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        let relation = pg_sys::get_relname_relid(name.as_ptr(), namespace);
+        let tuple =
+            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
+        if tuple.is_null() {
+            return None;
+        }
+        let owner = (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+/// True if the current user may act as `role`.
+pub fn has_rights_of(role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up.
+    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
+}
+
 /// The database of that name.
 pub fn database_oid(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: a catalog look-up.

@@ -116,6 +116,14 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
                     && names(stmt.objects).any(|name| is_ours(name));
                 (ours && pg_sys::superuser()).then_some(Notice::Drop)
             }
+            T_DropOwnedStmt => {
+                let stmt = &*node.cast::<pg_sys::DropOwnedStmt>();
+                own_the_queue(stmt.roles).then_some(Notice::Drop)
+            }
+            T_ReassignOwnedStmt => {
+                let stmt = &*node.cast::<pg_sys::ReassignOwnedStmt>();
+                own_the_queue(stmt.roles).then(|| Notice::Clear(backend::database()))
+            }
             T_DropdbStmt => clear_owned((*node.cast::<pg_sys::DropdbStmt>()).dbname),
             T_RenameStmt => {
                 let stmt = &*node.cast::<pg_sys::RenameStmt>();
@@ -150,6 +158,17 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
 unsafe fn is_ours(name: *const c_char) -> bool {
     // SAFETY: a terminated string of the parse tree.
     unsafe { !name.is_null() && CStr::from_ptr(name) == c"pg_errand" }
+}
+
+/// True if one of these roles owns the queue, and the current user may act as all of them.
+unsafe fn own_the_queue(roles: *mut pg_sys::List) -> bool {
+    // SAFETY: RoleSpec nodes; a name that is no role's is refused here as it is by the command.
+    let ids: Vec<pg_sys::Oid> = unsafe {
+        let ids = pg_sys::roleSpecsToIds(roles);
+        (0..(*ids).length).map(|i| pg_sys::list_nth_oid(ids, i)).collect()
+    };
+    let owner = catalog::owner_of(c"queues", c"task");
+    owner.is_some_and(|owner| ids.contains(&owner)) && ids.iter().all(|id| catalog::has_rights_of(*id))
 }
 
 unsafe fn clear_owned(name: *const c_char) -> Option<Notice> {

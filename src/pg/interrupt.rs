@@ -17,6 +17,7 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForConfigReload(signal: c_int);
     fn die(signal: c_int);
     fn StatementCancelHandler(signal: c_int);
+    fn SignalHandlerForCrashExit(signal: c_int);
 }
 
 /// Installs the handlers of a background worker that runs SQL, and unblocks signals.
@@ -26,10 +27,18 @@ pub fn install() {
         pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
         pqsignal(libc::SIGTERM, Some(die));
         pqsignal(libc::SIGINT, Some(StatementCancelHandler));
+        pqsignal(libc::SIGQUIT, Some(on_quit));
         pg_sys::BackgroundWorkerUnblockSignals();
         // A SIGHUP that came before was ignored.
         pg_sys::ConfigReloadPending = 1;
     }
+}
+
+/// The postmaster has every process end at once: another one crashed, or it stops immediately.
+unsafe extern "C-unwind" fn on_quit(signal: c_int) {
+    super::journal::spare_me();
+    // SAFETY: what SIGQUIT does otherwise; it ends the process.
+    unsafe { SignalHandlerForCrashExit(signal) }
 }
 
 /// Holds cancels off until [`allow_cancel`] (HOLD_CANCEL_INTERRUPTS; an ERROR resets the count).

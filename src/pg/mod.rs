@@ -12,6 +12,7 @@ pub mod command;
 pub mod guc;
 pub mod ident;
 pub mod interrupt;
+pub mod journal;
 pub mod jsonb;
 pub mod latch;
 pub mod log;

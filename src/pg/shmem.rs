@@ -1,6 +1,7 @@
 //! The one piece of shared memory and its lock.
 
-use crate::shared::Shared;
+use super::journal;
+use crate::shared::{Journal, Shared};
 use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -9,8 +10,15 @@ static PRELOADED: AtomicBool = AtomicBool::new(false);
 
 /// Reserves the memory; while the postmaster preloads libraries.
 pub fn init() {
+    journal::init();
     // SAFETY: Shared is plain data without pointers into one process's memory.
-    pg_shmem_init!(SHARED = unsafe { AssertPGRXSharedMemory::new(Shared::new(super::backend::now())) });
+    // Also after a crash, which wipes it.
+    pg_shmem_init!(
+        SHARED = {
+            journal::recover();
+            unsafe { AssertPGRXSharedMemory::new(Shared::new(super::backend::now())) }
+        }
+    );
     PRELOADED.store(true, Relaxed);
 }
 
@@ -22,6 +30,13 @@ pub fn available() -> bool {
 /// Reads shared state. `body` is short and calls nothing that can raise.
 pub fn read<R>(body: impl FnOnce(&Shared) -> R) -> R {
     body(&SHARED.share())
+}
+
+/// Changes shared state and the journal. `body` is short and calls nothing that can raise.
+pub fn write_journal<R>(body: impl FnOnce(&mut Shared, &mut Journal) -> R) -> R {
+    let mut shared = SHARED.exclusive();
+    // SAFETY: under the lock.
+    body(&mut shared, unsafe { journal::get() })
 }
 
 /// Changes shared state. `body` is short and calls nothing that can raise.

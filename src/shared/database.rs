@@ -1,6 +1,6 @@
 //! What is known of a database.
 
-use super::{MAX_INTERRUPTED, NEVER, Text};
+use super::{MAX_BARS, NEVER, Text};
 use pgrx::pg_sys::Oid;
 
 /// A database that has the extension, or may have it.
@@ -22,8 +22,8 @@ pub struct Database {
     pub next_due: i64,
     /// What was known has come, and nobody has looked for the next one yet.
     pub due_unknown: bool,
-    /// The process that wants no worker here (a DROP DATABASE, for instance); 0: nobody.
-    pub barred_by: i32,
+    /// The processes that want no worker here (a DROP DATABASE, for instance); 0: nobody.
+    pub barred_by: [i32; MAX_BARS],
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
     /// When a worker was last started to look.
@@ -35,8 +35,6 @@ pub struct Database {
     /// Workers that ended without having done anything, one after the other.
     pub failures: u32,
     pub failed_at: i64,
-    /// Tasks whose worker ended while it ran them, and how often.
-    pub interrupted: [Interrupted; MAX_INTERRUPTED],
     /// It was said that the role lacks rights,
     pub told_of_rights: bool,
     /// and that the library is not the one for the tables.
@@ -53,23 +51,6 @@ pub struct Database {
     pub settings_as_of: u64,
 }
 
-/// Runs of a task that ended with their worker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Interrupted {
-    /// 0: the entry is free.
-    pub task_id: i64,
-    /// All of them, which no row counts yet.
-    pub runs: u32,
-    /// Those where the worker was not made to leave.
-    pub deaths: u32,
-    /// The last one was cancelled.
-    pub cancelled: bool,
-}
-
-impl Interrupted {
-    pub const NONE: Interrupted = Interrupted { task_id: 0, runs: 0, deaths: 0, cancelled: false };
-}
-
 impl Database {
     pub(super) const FREE: Database = Database {
         oid: Oid::INVALID,
@@ -80,14 +61,13 @@ impl Database {
         announced: 0,
         next_due: NEVER,
         due_unknown: false,
-        barred_by: 0,
+        barred_by: [0; MAX_BARS],
         unannounced: false,
         looked_at: 0,
         orphans: false,
         retained_at: 0,
         failures: 0,
         failed_at: 0,
-        interrupted: [Interrupted::NONE; MAX_INTERRUPTED],
         told_of_rights: false,
         told_of_version: false,
         poll_interval: None,
@@ -129,18 +109,9 @@ impl Database {
         }
     }
 
-    /// Remembers runs of a task that ended with their worker, in place of the least important one.
-    pub fn note_interrupted(&mut self, runs: Interrupted) {
-        let importance = |entry: &&mut Interrupted| (entry.task_id != 0, entry.cancelled, entry.deaths);
-        if let Some(least) = self.interrupted.iter_mut().min_by_key(importance) {
-            *least = runs;
-        }
-    }
-
-    /// The runs of a task that ended with their worker; from now on the caller remembers them.
-    pub(super) fn take_interrupted(&mut self, task_id: i64) -> Interrupted {
-        let entry = self.interrupted.iter_mut().find(|entry| entry.task_id == task_id);
-        entry.map_or(Interrupted::NONE, |entry| std::mem::replace(entry, Interrupted::NONE))
+    /// True while somebody wants no worker here.
+    pub fn is_barred(&self) -> bool {
+        self.barred_by.iter().any(|pid| *pid != 0)
     }
 
     pub(super) fn count_failure(&mut self, now: i64) {

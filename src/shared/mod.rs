@@ -7,10 +7,12 @@
 //! decided by rows and row locks alone, so a lost or stale entry makes a task late, never lost.
 
 mod database;
+mod journal;
 mod slot;
 mod text;
 
-pub use database::{Database, Interrupted};
+pub use database::Database;
+pub use journal::{Interrupted, Journal};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
@@ -23,8 +25,8 @@ pub const MAX_SLOTS: usize = 128;
 pub const MAX_DATABASES: usize = 512;
 /// Cancels that can wait for one worker.
 pub const MAX_CANCELS: usize = 64;
-/// Tasks whose worker ended that are remembered for one database.
-pub const MAX_INTERRUPTED: usize = 8;
+/// Sessions that can want no worker in one database at the same time.
+pub const MAX_BARS: usize = 8;
 /// Tasks that a worker is remembered to have had last.
 pub const MAX_RECENT: usize = 64;
 /// A time that never comes.
@@ -210,23 +212,13 @@ impl Shared {
     }
 
     /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
-    pub fn detach(&mut self, slot: usize, now: i64) {
+    pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
         let gone = self.slots[slot];
+        journal.interrupt(slot, !gone.retire, gone.cancelled && !gone.closing);
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
         if let Some(database) = self.database(gone.database) {
             database.orphans |= gone.in_flight > 0;
-            if gone.task_id != 0 {
-                database.note_interrupted(Interrupted {
-                    task_id: gone.task_id,
-                    runs: gone.earlier.runs + 1,
-                    deaths: gone.earlier.deaths + u32::from(!gone.retire),
-                    cancelled: gone.cancelled && !gone.closing,
-                });
-            }
-            for task_id in gone.cancels.into_iter().filter(|id| *id != 0) {
-                database.note_interrupted(Interrupted { task_id, cancelled: true, ..Interrupted::NONE });
-            }
             match gone.state {
                 SlotState::Leaving => {}
                 _ if gone.retire || gone.has_worked(now) => database.look = true,
@@ -267,11 +259,14 @@ impl Shared {
         }
     }
 
-    /// Wants no workers in a database: returns those that have to be ended first.
-    pub fn bar(&mut self, oid: Oid, by: i32) -> [i32; MAX_SLOTS] {
+    /// Wants no workers in a database: returns those that have to be ended first. `None`: too many
+    /// sessions want that.
+    pub fn bar(&mut self, oid: Oid, by: i32) -> Option<[i32; MAX_SLOTS]> {
         let mut pids = [0; MAX_SLOTS];
-        if let Some(database) = self.database_or_new(oid) {
-            database.barred_by = by;
+        if let Some(database) = self.database_or_new(oid)
+            && !database.barred_by.contains(&by)
+        {
+            *database.barred_by.iter_mut().find(|pid| **pid == 0)? = by;
         }
         for (slot, pid) in self.slots.iter_mut().zip(&mut pids) {
             match slot.state {
@@ -285,14 +280,16 @@ impl Shared {
                 }
             }
         }
-        pids
+        Some(pids)
     }
 
     /// Lifts every bar of process `by`.
     pub fn lift_bars(&mut self, by: i32) {
-        for database in self.databases.iter_mut().filter(|database| database.barred_by == by) {
-            database.barred_by = 0;
-            database.look = true;
+        for database in self.databases.iter_mut() {
+            for pid in database.barred_by.iter_mut().filter(|pid| **pid == by) {
+                *pid = 0;
+                database.look = true;
+            }
         }
         self.launcher.set();
     }
@@ -322,6 +319,7 @@ impl Shared {
     /// write what comes of that.
     pub fn begin(
         &mut self,
+        journal: &mut Journal,
         slot: usize,
         task_id: i64,
         task_type: &str,
@@ -335,8 +333,7 @@ impl Shared {
         if self.slots.iter().enumerate().any(elsewhere) {
             return None;
         }
-        let earlier =
-            self.database(database).map_or(Interrupted::NONE, |entry| entry.take_interrupted(task_id));
+        let earlier = journal.begin(slot, database, task_id);
         let slot = &mut self.slots[slot];
         slot.task_id = task_id;
         slot.task_type.set(task_type);
@@ -355,13 +352,20 @@ impl Shared {
     }
 
     /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
-    pub fn cancel_running(&mut self, database: Oid, task_id: i64, now: i64) -> Option<i32> {
-        let slot = self.slots.iter_mut().find(|slot| {
+    pub fn cancel_running(
+        &mut self,
+        journal: &mut Journal,
+        database: Oid,
+        task_id: i64,
+        now: i64,
+    ) -> Option<i32> {
+        let (index, slot) = self.slots.iter_mut().enumerate().find(|(_, slot)| {
             slot.is_live() && slot.database == database && slot.task_id == task_id && !slot.closing
         })?;
         if !slot.cancelled {
             slot.cancelled = true;
             slot.cancelled_at = now;
+            journal.cancel(index);
         }
         let pid = slot.pid;
         self.launcher.set();
@@ -370,7 +374,7 @@ impl Shared {
 
     /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
     /// `None`: no such worker.
-    pub fn cancel_call(&mut self, owner: i64, task_id: i64) -> Option<Told> {
+    pub fn cancel_call(&mut self, journal: &mut Journal, owner: i64, task_id: i64) -> Option<Told> {
         let slot = self.slots.iter_mut().find(|slot| slot.is_live() && slot.owner == owner)?;
         if slot.task_id == task_id {
             // Its last handler runs: see `cancel_running`.
@@ -380,6 +384,7 @@ impl Shared {
         let Some(place) = place else { return Some(Told::NotNow) };
         *place = task_id;
         slot.latch.set();
+        journal.remember_cancelled(slot.database, task_id, 0);
         Some(Told::Marked)
     }
 }

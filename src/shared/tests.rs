@@ -2,6 +2,10 @@ use super::*;
 
 const DATABASE: Oid = Oid::from_u32(5);
 
+fn journal() -> Box<Journal> {
+    Box::new(Journal::EMPTY)
+}
+
 fn shared_with(states: &[SlotState]) -> Box<Shared> {
     let mut shared = Box::new(Shared::new(1));
     shared.database_or_new(DATABASE).unwrap().look = false;
@@ -49,7 +53,7 @@ fn a_worker_woken_at_the_last_moment_does_not_leave() {
 fn the_wake_up_of_a_dead_worker_is_passed_on() {
     let mut shared = shared_with(&[SlotState::Idle]);
     shared.announce(DATABASE, 1, 10, 10);
-    shared.detach(0, 0);
+    shared.detach(&mut journal(), 0, 0);
     assert!(shared.database(DATABASE).unwrap().look);
 }
 
@@ -60,7 +64,7 @@ fn workers_that_fail_at_once_are_started_less_and_less_often() {
     for _ in 0..12 {
         let slot = shared.allocate(DATABASE, 0, 0).unwrap();
         shared.slots[slot].state = SlotState::Working;
-        shared.detach(slot, 0);
+        shared.detach(&mut journal(), slot, 0);
         pauses.push(shared.database(DATABASE).unwrap().start_allowed_at() / 1_000_000);
     }
     assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]);
@@ -70,38 +74,42 @@ fn workers_that_fail_at_once_are_started_less_and_less_often() {
 fn a_bar_ends_workers_and_keeps_new_ones_from_attaching() {
     let mut shared = shared_with(&[SlotState::Idle, SlotState::Starting]);
     shared.slots[0].pid = 77;
-    let pids = shared.bar(DATABASE, 9);
+    let pids = shared.bar(DATABASE, 9).unwrap();
     assert_eq!(pids.iter().filter(|pid| **pid != 0).collect::<Vec<_>>(), [&77]);
     assert_eq!(shared.slots[1].state, SlotState::Free);
+    shared.bar(DATABASE, 10).unwrap();
     shared.lift_bars(9);
-    assert_eq!(shared.database(DATABASE).unwrap().barred_by, 0);
+    assert!(shared.database(DATABASE).unwrap().is_barred());
+    shared.lift_bars(10);
+    assert!(!shared.database(DATABASE).unwrap().is_barred());
 }
 
 #[test]
 fn a_task_is_begun_by_one_worker_at_a_time() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
-    assert!(shared.begin(0, 7, "db_function", "f", 0).is_some());
-    assert!(shared.begin(1, 7, "db_function", "f", 0).is_none());
+    let mut journal = journal();
+    let mut begin =
+        |shared: &mut Shared, slot| shared.begin(&mut journal, slot, 7, "db_function", "f", 0).is_some();
+    assert!(begin(&mut shared, 0));
+    assert!(!begin(&mut shared, 1));
     shared.slots[0].end(Over::GivenBack);
-    assert!(shared.begin(1, 7, "db_function", "f", 0).is_some());
+    assert!(begin(&mut shared, 1));
 }
 
 #[test]
-fn runs_that_ended_with_their_worker_are_counted() {
+fn a_worker_that_was_made_to_leave_died_of_nothing() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
-    let known = |runs, deaths| Some((runs, deaths));
-    let begin = |shared: &mut Shared, slot| {
-        shared.begin(slot, 7, "db_function", "f", 0).map(|earlier| (earlier.runs, earlier.deaths))
+    let mut journal = journal();
+    let begin = |shared: &mut Shared, journal: &mut Journal, slot| {
+        shared.begin(journal, slot, 7, "db_function", "f", 0).map(|earlier| (earlier.runs, earlier.deaths))
     };
-    assert_eq!(begin(&mut shared, 0), known(0, 0));
-    shared.detach(0, 0);
-    assert_eq!(begin(&mut shared, 1), known(1, 1));
+    assert_eq!(begin(&mut shared, &mut journal, 0), Some((0, 0)));
+    shared.detach(&mut journal, 0, 0);
+    assert_eq!(begin(&mut shared, &mut journal, 1), Some((1, 1)));
     shared.retire(1, 0);
-    shared.detach(1, 0);
+    shared.detach(&mut journal, 1, 0);
     let again = shared.allocate(DATABASE, 0, 0).unwrap();
-    assert_eq!(begin(&mut shared, again), known(2, 1));
-    shared.slots[again].end(Over::Succeeded);
-    assert_eq!(begin(&mut shared, again), known(0, 0));
+    assert_eq!(begin(&mut shared, &mut journal, again), Some((2, 1)));
 }
 
 #[test]
@@ -111,7 +119,7 @@ fn an_idle_worker_that_is_retired_is_not_woken() {
     shared.announce(DATABASE, 1, 10, 10);
     assert!(shared.database(DATABASE).unwrap().hungry);
     shared.expect_worker(DATABASE, 10);
-    shared.detach(0, 0);
+    shared.detach(&mut journal(), 0, 0);
     assert!(!shared.database(DATABASE).unwrap().look);
 }
 
@@ -119,7 +127,7 @@ fn an_idle_worker_that_is_retired_is_not_woken() {
 fn numbers_are_the_smallest_free_ones_and_identities_never_repeat() {
     let mut shared = shared_with(&[SlotState::Idle, SlotState::Idle]);
     let owners: Vec<i64> = shared.slots_of(DATABASE).map(|slot| slot.owner).collect();
-    shared.detach(0, 0);
+    shared.detach(&mut journal(), 0, 0);
     let again = shared.allocate(DATABASE, 0, 0).unwrap();
     assert_eq!(shared.slots[again].number, 1);
     assert!(!owners.contains(&shared.slots[again].owner));

@@ -263,6 +263,7 @@ fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     } else {
         Over::GivenBack
     };
+    worker.slot.forget_cancelled(task_id);
     worker.slot.end(over);
     Ok(())
 }

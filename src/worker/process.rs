@@ -43,7 +43,12 @@ pub const MAX_DEATHS: u32 = 3;
 pub fn start(worker: &mut Worker, task: &Task, deaths: u32) -> Result<Step, Stop> {
     if deaths >= MAX_DEATHS {
         let what = format!("{} {}", task.task_type, task.main_handler());
-        return conclude(worker, task, Err(Failure::new("58000", &what, &given_up(deaths)))).map(Step::Done);
+        let failure = Failure::new("58000", &what, &given_up(deaths));
+        // The error handler is called once: its worker may end, too.
+        if deaths > MAX_DEATHS {
+            return Ok(Step::Done(End { succeeded: false, outcome: None, failures: vec![failure] }));
+        }
+        return conclude(worker, task, Err(failure)).map(Step::Done);
     }
     let processor = match dispatch::select(&task.task_type) {
         Ok(processor) => processor,

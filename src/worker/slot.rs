@@ -3,7 +3,7 @@
 use super::task::Brief;
 use super::wake::Rest;
 use crate::pg::latch::LatchRef;
-use crate::pg::{backend, shmem};
+use crate::pg::{backend, journal, shmem};
 use crate::shared::{Database, Interrupted, Over, Shared, Slot, SlotState};
 use pgrx::pg_sys::Oid;
 
@@ -56,6 +56,7 @@ impl MySlot {
             slot.pid = backend::pid();
             slot.latch = LatchRef::mine();
             slot.started_at = backend::now();
+            journal::mine(index);
             Some(MySlot {
                 index,
                 database: slot.database,
@@ -68,7 +69,7 @@ impl MySlot {
 
     pub fn detach(self) {
         let now = backend::now();
-        shmem::write(|shared| shared.detach(self.index, now));
+        shmem::write_journal(|shared, journal| shared.detach(journal, self.index, now));
     }
 
     fn change<R>(self, change: impl FnOnce(&mut Slot) -> R) -> R {
@@ -82,8 +83,8 @@ impl MySlot {
     /// Shows a task as running, so that it can be cancelled; returns what is known of earlier
     /// runs. `None` if it is not free yet.
     pub fn begin(self, task: &Brief) -> Option<Interrupted> {
-        shmem::write(|shared| {
-            shared.begin(self.index, task.id, &task.task_type, &task.handler, task.started_at)
+        shmem::write_journal(|shared, journal| {
+            shared.begin(journal, self.index, task.id, &task.task_type, &task.handler, task.started_at)
         })
     }
 
@@ -110,7 +111,8 @@ impl MySlot {
 
     /// The task at hand is over.
     pub fn end(self, how: Over) {
-        shmem::write(|shared| {
+        shmem::write_journal(|shared, journal| {
+            journal.end(self.index);
             shared.slots[self.index].end(how);
             if how != Over::GivenBack
                 && let Some(database) = shared.database(self.database)
@@ -136,9 +138,12 @@ impl MySlot {
     /// A cancelled task whose end could not be written is not to be run again.
     pub fn remember_cancelled(self, brief: &Brief) {
         let runs = brief.uncounted.max(0) as u32;
-        self.change_database(|database| {
-            database.note_interrupted(Interrupted { task_id: brief.id, runs, deaths: 0, cancelled: true });
-        });
+        shmem::write_journal(|_, journal| journal.remember_cancelled(self.database, brief.id, runs));
+    }
+
+    /// The cancelled task of a call is over.
+    pub fn forget_cancelled(self, task_id: i64) {
+        shmem::write_journal(|_, journal| journal.forget(self.database, task_id));
     }
 
     /// Tasks whose calls were cancelled since the last time.

@@ -101,6 +101,18 @@ impl Cluster {
         *postmaster = None;
     }
 
+    /// Waits until the server has ended by itself.
+    ///
+    /// # Panics
+    /// It doesn't run, or doesn't end within the deadline.
+    #[track_caller]
+    pub fn wait_end(&self) {
+        let mut postmaster = self.postmaster.lock().unwrap();
+        let child = postmaster.as_mut().expect("the server doesn't run");
+        eventually("the server ends by itself", || child.try_wait().expect("waiting"));
+        *postmaster = None;
+    }
+
     /// Stops the server and starts it again.
     ///
     /// # Panics

@@ -13,7 +13,7 @@ use super::wait::{eventually, wait_until_sql};
 /// - `linger` first waits until `door` is open, which needs no session in the database meanwhile;
 /// - `nap` first sleeps for `seconds`;
 /// - `refuse` raises.
-const HANDLERS: &str = "
+pub const HANDLERS: &str = "
     create table public.done (
         n bigint generated always as identity,
         label text,

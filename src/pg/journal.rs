@@ -1,0 +1,90 @@
+//! The journal's memory: mapped by the postmaster, which keeps it as long as it lives, and shared by
+//! all its processes; between two lives of a postmaster it is a file.
+
+use crate::shared::{Interrupted, Journal};
+use pgrx::pg_sys;
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+
+/// In the data directory. Base backups leave such names out (basebackup.c: PG_TEMP_FILE_PREFIX).
+const FILE: &str = "pgsql_tmp.pg_errand.runs";
+
+/// No slot is this process's.
+const NONE: usize = usize::MAX;
+
+static JOURNAL: AtomicPtr<Journal> = AtomicPtr::new(std::ptr::null_mut());
+static MINE: AtomicUsize = AtomicUsize::new(NONE);
+
+/// Maps the memory; in the postmaster, while it preloads libraries.
+pub fn init() {
+    // SAFETY: a new mapping of the right size, aligned to a page, of nobody else yet. The callback is a
+    // static function; children drop it (on_exit_reset).
+    unsafe {
+        let memory = libc::mmap(
+            std::ptr::null_mut(),
+            size_of::<Journal>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(memory, libc::MAP_FAILED, "no memory: {}", std::io::Error::last_os_error());
+        let journal = memory.cast::<Journal>();
+        journal.write(Journal::EMPTY);
+        (*journal).restore(&load());
+        JOURNAL.store(journal, Relaxed);
+        pg_sys::on_proc_exit(Some(save), pg_sys::Datum::null());
+    }
+}
+
+/// The journal, for whoever holds the lock on shared memory exclusively, or is alone.
+pub(super) unsafe fn get() -> &'static mut Journal {
+    // SAFETY: mapped before any process was forked, and never unmapped; the caller holds the lock.
+    unsafe { &mut *JOURNAL.load(Relaxed) }
+}
+
+/// In the postmaster, before it starts processes anew after a crash.
+pub fn recover() {
+    // SAFETY: no other process is there.
+    unsafe { get() }.recover();
+}
+
+/// From here on this process is the one of `slot`.
+pub fn mine(slot: usize) {
+    MINE.store(slot, Relaxed);
+}
+
+/// Notes that this process was made to end at once. Callable from a signal handler.
+pub(super) fn spare_me() {
+    let (slot, journal) = (MINE.load(Relaxed), JOURNAL.load(Relaxed));
+    if slot != NONE && !journal.is_null() {
+        // SAFETY: a flag that only this process writes.
+        unsafe { (*journal).spare(slot) }
+    }
+}
+
+fn path() -> PathBuf {
+    // SAFETY: set before libraries are preloaded.
+    PathBuf::from(unsafe { CStr::from_ptr(pg_sys::DataDir) }.to_string_lossy().into_owned()).join(FILE)
+}
+
+/// What an earlier postmaster left, once.
+fn load() -> Vec<(u32, Interrupted)> {
+    let kept = std::fs::read(path()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let _ = std::fs::remove_file(path());
+    kept.unwrap_or_default()
+}
+
+/// At the end of the postmaster, when all its processes are gone.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn save(_code: i32, _arg: pg_sys::Datum) {
+    // SAFETY: alone, as in `recover`.
+    let kept = unsafe { get() }.at_end();
+    if !kept.is_empty()
+        && let Ok(text) = serde_json::to_vec(&kept)
+    {
+        // If it cannot be written, some runs go uncounted.
+        let _ = std::fs::write(path(), text);
+    }
+}

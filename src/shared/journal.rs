@@ -1,0 +1,242 @@
+//! What outlives shared memory: a crash of one process makes the server wipe it and go on, and then
+//! somebody has to know which task did that.
+//!
+//! Plain data like [`super::Shared`], changed under the same lock; the memory is [`crate::pg::journal`]'s.
+
+use super::MAX_SLOTS;
+use pgrx::pg_sys::Oid;
+use serde::{Deserialize, Serialize};
+
+/// Tasks that are remembered at once because of how an earlier run ended.
+pub const MAX_REMEMBERED: usize = 256;
+
+/// Runs of a task that ended with their worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Interrupted {
+    /// 0: the entry is free.
+    pub task_id: i64,
+    /// All of them, which no row counts yet.
+    pub runs: u32,
+    /// Those where the worker was not made to leave …
+    pub deaths: u32,
+    /// … and the last one, unless it turns out to be the server's end.
+    pub died: bool,
+    /// The task was cancelled.
+    pub cancelled: bool,
+}
+
+impl Interrupted {
+    pub const NONE: Interrupted =
+        Interrupted { task_id: 0, runs: 0, deaths: 0, died: false, cancelled: false };
+
+    /// The last run is over; `died`: its worker was not made to leave.
+    fn ended(self, died: bool) -> Interrupted {
+        Interrupted { runs: self.runs + 1, died, ..self }
+    }
+
+    /// Counts the last death, if it was one.
+    fn counted(self) -> Interrupted {
+        Interrupted { deaths: self.deaths + u32::from(self.died), died: false, ..self }
+    }
+}
+
+/// A task and the database that it is in.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    database: u32,
+    runs: Interrupted,
+    /// The postmaster had its process end, because of a crash elsewhere or to stop.
+    spared: bool,
+}
+
+impl Entry {
+    const FREE: Entry = Entry { database: 0, runs: Interrupted::NONE, spared: false };
+}
+
+pub struct Journal {
+    /// What the worker of each slot runs.
+    running: [Entry; MAX_SLOTS],
+    /// Tasks that are not run at the moment.
+    remembered: [Entry; MAX_REMEMBERED],
+    /// How many of those there are.
+    count: usize,
+}
+
+impl Journal {
+    pub const EMPTY: Journal =
+        Journal { running: [Entry::FREE; MAX_SLOTS], remembered: [Entry::FREE; MAX_REMEMBERED], count: 0 };
+
+    /// The worker of `slot` runs a task; what is known of its earlier runs.
+    pub fn begin(&mut self, slot: usize, database: Oid, task_id: i64) -> Interrupted {
+        let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
+        let runs = known.counted();
+        self.running[slot] = Entry { database: database.to_u32(), runs, spared: false };
+        runs
+    }
+
+    /// The task of `slot` is over, for now or for good.
+    pub fn end(&mut self, slot: usize) {
+        self.running[slot].runs.task_id = 0;
+    }
+
+    /// The task of `slot`, if it runs one, was cancelled.
+    pub fn cancel(&mut self, slot: usize) {
+        self.running[slot].runs.cancelled = true;
+    }
+
+    /// The process of `slot` ends. `cancelled`: and so does its task.
+    pub fn interrupt(&mut self, slot: usize, died: bool, cancelled: bool) {
+        let Entry { database, runs, .. } = self.running[slot];
+        self.running[slot] = Entry::FREE;
+        if runs.task_id != 0 {
+            self.add(database, Interrupted { cancelled, ..runs.ended(died) });
+        }
+    }
+
+    /// Remembers that a task was cancelled, which no row says yet.
+    pub fn remember_cancelled(&mut self, database: Oid, task_id: i64, runs: u32) {
+        let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
+        self.add(database.to_u32(), Interrupted { runs: known.runs.max(runs), cancelled: true, ..known });
+    }
+
+    /// Forgets a task that is over; what was known of it.
+    pub fn forget(&mut self, database: Oid, task_id: i64) -> Option<Interrupted> {
+        if self.count == 0 {
+            return None;
+        }
+        let is_it = |e: &&mut Entry| e.runs.task_id == task_id && e.database == database.to_u32();
+        let entry = self.remembered.iter_mut().find(is_it)?;
+        self.count -= 1;
+        Some(std::mem::replace(entry, Entry::FREE).runs)
+    }
+
+    /// In place of the least important one, if there is no room.
+    fn add(&mut self, database: u32, runs: Interrupted) {
+        let importance = |entry: &&mut Entry| {
+            (entry.runs.task_id != 0, entry.runs.cancelled, entry.runs.deaths + u32::from(entry.runs.died))
+        };
+        if let Some(place) = self.remembered.iter_mut().min_by_key(importance) {
+            self.count += usize::from(place.runs.task_id == 0);
+            *place = Entry { database, runs, spared: false };
+        }
+    }
+
+    /// For the process of `slot`, when the postmaster has it end at once.
+    pub fn spare(&mut self, slot: usize) {
+        self.running[slot].spared = true;
+    }
+
+    /// All processes are gone, those that crashed and those that the postmaster had end.
+    pub fn recover(&mut self) {
+        for slot in 0..MAX_SLOTS {
+            let Entry { runs, spared, .. } = self.running[slot];
+            self.interrupt(slot, !spared, runs.cancelled);
+        }
+    }
+
+    /// What is to outlive the server, which has stopped. Its end is no fault of the tasks that ran
+    /// then, but a crash that made it end is.
+    pub fn at_end(&mut self) -> Vec<(u32, Interrupted)> {
+        for entry in &mut self.remembered {
+            entry.runs.died = false;
+        }
+        self.recover();
+        let taken = self.remembered.iter().filter(|entry| entry.runs.task_id != 0);
+        taken.map(|entry| (entry.database, entry.runs)).collect()
+    }
+
+    /// Takes up what [`Journal::at_end`] gave.
+    pub fn restore(&mut self, kept: &[(u32, Interrupted)]) {
+        kept.iter()
+            .filter(|(_, runs)| runs.task_id != 0)
+            .for_each(|(database, runs)| self.add(*database, *runs));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATABASE: Oid = Oid::from_u32(5);
+
+    fn empty() -> Box<Journal> {
+        Box::new(Journal::EMPTY)
+    }
+
+    fn begin(journal: &mut Journal, slot: usize) -> (u32, u32) {
+        let earlier = journal.begin(slot, DATABASE, 7);
+        (earlier.runs, earlier.deaths)
+    }
+
+    #[test]
+    fn runs_that_ended_with_their_worker_are_counted_until_the_task_is_over() {
+        let mut journal = empty();
+        assert_eq!(begin(&mut journal, 0), (0, 0));
+        journal.interrupt(0, true, false);
+        assert_eq!(begin(&mut journal, 1), (1, 1));
+        journal.interrupt(1, false, false);
+        assert_eq!(begin(&mut journal, 2), (2, 1));
+        journal.end(2);
+        assert_eq!(begin(&mut journal, 2), (0, 0));
+    }
+
+    #[test]
+    fn after_a_crash_only_the_process_that_was_not_told_to_end_is_to_blame() {
+        let mut journal = empty();
+        journal.begin(0, DATABASE, 7);
+        journal.begin(1, DATABASE, 8);
+        journal.spare(1);
+        journal.recover();
+        assert_eq!(begin(&mut journal, 0), (1, 1));
+        let innocent = journal.begin(1, DATABASE, 8);
+        assert_eq!((innocent.runs, innocent.deaths), (1, 0));
+    }
+
+    #[test]
+    fn a_stop_of_the_server_is_no_death_but_what_made_it_stop_is() {
+        let mut journal = empty();
+        for (slot, task_id) in [(0, 7), (1, 8)] {
+            journal.begin(slot, DATABASE, task_id);
+        }
+        journal.interrupt(1, true, false);
+        let kept = journal.at_end();
+        let mut next = empty();
+        next.restore(&kept);
+        assert_eq!(begin(&mut next, 0), (1, 1));
+        assert_eq!(next.begin(1, DATABASE, 8).deaths, 0);
+    }
+
+    #[test]
+    fn a_cancelled_task_stays_so_whatever_ends() {
+        let mut journal = empty();
+        journal.begin(0, DATABASE, 7);
+        journal.cancel(0);
+        journal.recover();
+        assert!(journal.begin(0, DATABASE, 7).cancelled);
+        journal.end(0);
+        journal.remember_cancelled(DATABASE, 7, 1);
+        let kept = journal.at_end();
+        assert_eq!(kept, [(5, Interrupted { task_id: 7, runs: 1, cancelled: true, ..Interrupted::NONE })]);
+        assert!(journal.forget(DATABASE, 7).is_some() && journal.forget(DATABASE, 7).is_none());
+    }
+
+    #[test]
+    fn tasks_of_other_databases_are_other_tasks() {
+        let mut journal = empty();
+        journal.begin(0, DATABASE, 7);
+        journal.interrupt(0, true, false);
+        assert_eq!(journal.begin(0, Oid::from_u32(6), 7).runs, 0);
+    }
+
+    #[test]
+    fn the_least_important_ones_are_forgotten_first() {
+        let mut journal = empty();
+        journal.remember_cancelled(DATABASE, 1, 0);
+        for task_id in 2..MAX_REMEMBERED as i64 + 10 {
+            journal.begin(0, DATABASE, task_id);
+            journal.interrupt(0, task_id == 2, false);
+        }
+        assert!(journal.begin(0, DATABASE, 1).cancelled);
+        assert_eq!(journal.begin(0, DATABASE, 2).deaths, 1);
+    }
+}

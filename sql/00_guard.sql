@@ -20,9 +20,9 @@ begin
         from pg_catalog.pg_proc p
         join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
         where n.nspname operator(pg_catalog.=) 'internal'
-            and p.proname in ('run_function', 'worker_state')
+            and p.proname in ('run_function', 'worker_state', 'queue_origin')
     ) then
-        raise exception 'function internal.run_function or internal.worker_state already exists'
+        raise exception 'function internal.run_function, worker_state or queue_origin already exists'
             using errcode = 'duplicate_function',
                   detail = 'pg_errand brings these functions.',
                   hint = 'Rename or drop them first.';

@@ -22,23 +22,26 @@ create table queues.task (
     -- extension (a check constraint would be parsed anew with every task's end)
     final_status text,
     -- what a handler said of it besides success: a status, a validation failure
-    outcome text
+    outcome text,
+    -- the database that it was enqueued in, see queues.home; filled by the trigger
+    origin bigint not null
 );
 
 comment on table queues.task is 'Units of work, waiting, running and finished';
 comment on column queues.task.held_until is 'Not handed out before: the end of a lease, or of the pause before a repetition';
 comment on column queues.task.calling is 'Between the steps of a provider call, see queues.call';
+comment on column queues.task.origin is 'The database that it was enqueued in, see queues.home';
 comment on column queues.task.outcome is 'What a handler said of it besides success: a status, a validation failure';
 
 -- What may be started, in order.
-create index task_ready on queues.task (scheduled_at, task_id)
+create index task_ready on queues.task (origin, scheduled_at, task_id)
     where finished_at is null and not calling;
 
 -- What becomes ready by time alone.
 create index task_held on queues.task (held_until)
     where finished_at is null and held_until is not null;
 
--- Refuses unknown task types, and has the commit wake a worker.
+-- Refuses unknown task types, fills in the origin, and has the commit wake a worker.
 create function queues.task_before_write()
 returns trigger
 language c

@@ -18,6 +18,7 @@ as $$
 declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
     _leased_until timestamptz := clock_timestamp() + _lease;
+    _here bigint := internal.queue_origin();
 begin
     update queues.task t
     set dequeued_at = clock_timestamp(),
@@ -29,7 +30,8 @@ begin
     from (
         select r.task_id
         from queues.task r
-        where r.finished_at is null
+        where r.origin = _here
+            and r.finished_at is null
             and not r.calling
             and r.scheduled_at <= clock_timestamp()
             and (r.held_until is null or r.held_until <= clock_timestamp())

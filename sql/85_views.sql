@@ -82,9 +82,13 @@ select
         order by e.error_id desc
         limit 1
     ) as last_error,
-    t.outcome
+    t.outcome,
+    -- It came from another database, and waits for queues.adopt().
+    t.finished_at is null and t.origin <> (select internal.queue_origin()) as held
 from queues.task t
-left join running on running.task_id = t.task_id and t.finished_at is null
+left join running on running.task_id = t.task_id
+    and t.finished_at is null
+    and t.origin = (select internal.queue_origin())
 left join (
     select c.task_id
     from queues.call c
@@ -93,3 +97,19 @@ left join (
 ) calling on calling.task_id = t.task_id and t.calling;
 
 comment on view queues.task_status is 'A row per task with its status: scheduled, ready, running, succeeded, failed, cancelled';
+
+-- Tasks that came from another database with a copy of it, and are not run here until
+-- queues.adopt(): a row for each database they came from.
+create view queues.held as
+select
+    t.origin,
+    count(*) as tasks,
+    min(t.enqueued_at) as first_enqueued_at,
+    max(t.enqueued_at) as last_enqueued_at,
+    min(t.scheduled_at) as first_scheduled_at
+from queues.task t
+where t.finished_at is null
+    and t.origin <> (select internal.queue_origin())
+group by t.origin;
+
+comment on view queues.held is 'Tasks that came from another database and wait for queues.adopt(), by where they came from';

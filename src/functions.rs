@@ -1,27 +1,37 @@
 //! Functions that SQL calls. Their declarations are in sql/, next to what they are for.
 
+use crate::pg::home::here;
 use crate::pg::trigger::NewRow;
 use crate::pg::{backend, catalog, shmem};
 use crate::shared::Told;
 use crate::worker::wake;
-use crate::{launcher, processor, worker};
+use crate::{home, launcher, processor, worker};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
+/// Trigger of `queues.task`: refuses unknown task types, fills in the origin, and has the commit wake a
+/// worker.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager.
-    let row = unsafe { NewRow::of(fcinfo) };
+    let mut row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
     if task_type.is_none_or(|name| processor::find(name).is_none()) {
         refuse_task_type(task_type);
     }
-    let due = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
-    wake::note(due);
-    row.unchanged()
+    let here = home::origin_in(row.table);
+    let origin = row.get::<i64>(c"origin");
+    if origin.is_some() && origin != here {
+        wake::note_held();
+    } else {
+        if let (None, Some(here)) = (origin, here) {
+            row.set(c"origin", here);
+        }
+        wake::note(row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from));
+    }
+    row.result()
 }
 
 #[unsafe(no_mangle)]
@@ -49,6 +59,26 @@ pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
 #[pg_extern(sql = false)]
 fn announce(due_at: TimestampWithTimeZone) {
     wake::note(i64::from(due_at));
+}
+
+/// `queues.announce_orphans()`.
+#[pg_extern(sql = false)]
+fn announce_orphans() {
+    wake::note_orphans();
+}
+
+/// `queues.place()`.
+#[pg_extern(sql = false)]
+fn place() -> TableIterator<'static, (name!(system, i64), name!(database, pg_sys::Oid), name!(directory, i64))>
+{
+    let here = here();
+    TableIterator::once((here.system, here.database, here.directory))
+}
+
+/// `internal.queue_origin()`.
+#[pg_extern(sql = false)]
+fn queue_origin() -> Option<i64> {
+    home::origin()
 }
 
 /// `queues.preloaded()`.

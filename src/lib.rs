@@ -10,6 +10,7 @@ mod envelope;
 mod error;
 mod functions;
 mod handler;
+mod home;
 mod launcher;
 mod pg;
 mod processor;
@@ -23,13 +24,15 @@ use pgrx::prelude::*;
 
 extension_sql_file!("../sql/00_guard.sql", name = "guard", bootstrap);
 extension_sql_file!("../sql/10_schemas.sql", name = "schemas", requires = ["guard"]);
-extension_sql_file!("../sql/20_task.sql", name = "task", requires = ["schemas"]);
+extension_sql_file!("../sql/15_home.sql", name = "home", requires = ["schemas"]);
+extension_sql_file!("../sql/20_task.sql", name = "task", requires = ["home"]);
 extension_sql_file!("../sql/30_error.sql", name = "error", requires = ["task"]);
 extension_sql_file!("../sql/40_call.sql", name = "call", requires = ["error"]);
 extension_sql_file!("../sql/50_enqueue.sql", name = "enqueue", requires = ["call"]);
 extension_sql_file!("../sql/60_outside.sql", name = "outside", requires = ["enqueue"]);
 extension_sql_file!("../sql/70_cancel.sql", name = "cancel", requires = ["outside"]);
-extension_sql_file!("../sql/80_run_function.sql", name = "run_function", requires = ["cancel"]);
+extension_sql_file!("../sql/75_adopt.sql", name = "adopt", requires = ["cancel"]);
+extension_sql_file!("../sql/80_run_function.sql", name = "run_function", requires = ["adopt"]);
 extension_sql_file!("../sql/85_views.sql", name = "views", requires = ["run_function"]);
 extension_sql_file!("../sql/90_rights.sql", name = "rights", requires = ["views"]);
 extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]);
@@ -38,6 +41,7 @@ extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]
 extern "C-unwind" fn _PG_init() {
     config::init();
     if pg::backend::preloading() && !pg::backend::upgrading() {
+        pg::directory::init();
         pg::shmem::init();
         worker::wake::init();
         launcher::bar::init();

@@ -1,5 +1,5 @@
 -- Takes over open calls whose worker is gone. $1 new owner, $2 live owners, $3 owners from here on
--- are newer than that list, $4 at most.
+-- are newer than that list, $4 at most, $5 the origin of this database's tasks.
 update queues.call c
 set owner = $1
 from (
@@ -11,6 +11,7 @@ from (
         and o.owner <> all ($2)
         and t.calling
         and t.finished_at is null
+        and t.origin = $5
     order by o.task_id
     limit $4
     for no key update of o skip locked

@@ -1,5 +1,5 @@
 -- Locks the next ready task: the row lock is the claim. $1: task types to leave alone. $2: tasks to
--- leave alone. $3: whether to tell if there is more.
+-- leave alone. $3: whether to tell if there is more. $4: the origin of this database's tasks.
 select
     t.task_id,
     t.task_type,
@@ -12,14 +12,16 @@ select
     $3 and exists (
         select 1
         from queues.task further
-        where further.finished_at is null
+        where further.origin = t.origin
+            and further.finished_at is null
             and not further.calling
             and further.scheduled_at <= now()
             and (further.held_until is null or further.held_until <= now())
             and (further.scheduled_at, further.task_id) > (t.scheduled_at, t.task_id)
     )
 from queues.task t
-where t.finished_at is null
+where t.origin = $4
+    and t.finished_at is null
     and not t.calling
     and t.scheduled_at <= now()
     and (t.held_until is null or t.held_until <= now())

@@ -1,11 +1,13 @@
 -- When a task becomes ready by time alone (null: none will), and whether no prepared transaction
--- can bring one. $1: what was ready then has been looked for.
+-- can bring one. $1: what was ready then has been looked for. $2: the origin of this database's
+-- tasks.
 select
     least(
         (
             select min(t.scheduled_at)
             from queues.task t
-            where t.finished_at is null
+            where t.origin = $2
+                and t.finished_at is null
                 and not t.calling
                 and t.scheduled_at > $1
         ),
@@ -14,6 +16,7 @@ select
             from queues.task t
             where t.finished_at is null
                 and t.held_until > $1
+                and t.origin = $2
         )
     ),
     not exists (

@@ -1,4 +1,4 @@
-//! Shared catalogs, read by a process that is connected to no database.
+//! Catalogs: the shared ones are read also by a process that is connected to no database.
 
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -13,7 +13,7 @@ pub struct DatabaseRow {
 
 /// All databases.
 pub fn databases() -> Vec<DatabaseRow> {
-    scan(pg_sys::DatabaseRelationId, |tuple| {
+    scan(pg_sys::DatabaseRelationId, |tuple, _| {
         // SAFETY: a row of pg_database; its fixed part maps onto the struct.
         let row = unsafe { &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_database>() };
         DatabaseRow {
@@ -77,22 +77,28 @@ pub fn owns_database(database: pg_sys::Oid) -> bool {
 
 /// True if the current user may read the relation `schema.name`.
 pub fn may_select(schema: &CStr, name: &CStr) -> bool {
+    // SAFETY: a catalog look-up.
+    relation(schema, name).is_some_and(|relation| unsafe {
+        pg_sys::pg_class_aclcheck(relation, pg_sys::GetUserId(), pg_sys::ACL_SELECT as _)
+            == pg_sys::AclResult::ACLCHECK_OK
+    })
+}
+
+/// The relation `schema.name`, if there is one.
+pub fn relation(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: catalog look-ups.
-    unsafe {
+    let oid = unsafe {
         let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
-        let relation = pg_sys::get_relname_relid(name.as_ptr(), namespace);
-        relation != pg_sys::InvalidOid
-            && pg_sys::pg_class_aclcheck(relation, pg_sys::GetUserId(), pg_sys::ACL_SELECT as _)
-                == pg_sys::AclResult::ACLCHECK_OK
-    }
+        pg_sys::get_relname_relid(name.as_ptr(), namespace)
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
 /// The owner of the relation `schema.name`, if there is one.
 pub fn owner_of(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: catalog look-ups; a syscache entry, released before the return.
+    let relation = relation(schema, name)?;
+    // SAFETY: a syscache entry, released before the return.
     unsafe {
-        let namespace = pg_sys::get_namespace_oid(schema.as_ptr(), true);
-        let relation = pg_sys::get_relname_relid(name.as_ptr(), namespace);
         let tuple =
             pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, pg_sys::Datum::from(relation));
         if tuple.is_null() {
@@ -117,8 +123,11 @@ pub fn database_oid(name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// Maps every row of a shared catalog; within a transaction.
-fn scan<R>(relation: pg_sys::Oid, mut map: impl FnMut(pg_sys::HeapTuple) -> R) -> Vec<R> {
+/// Maps every row of a catalog, or of a small table that is read like one; within a transaction.
+pub(super) fn scan<R>(
+    relation: pg_sys::Oid,
+    mut map: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> R,
+) -> Vec<R> {
     let mut rows = Vec::new();
     // SAFETY: as autovacuum.c's get_database_list: a catalog scan with its own snapshot; tuples are
     // used before the next one is fetched.
@@ -130,7 +139,7 @@ fn scan<R>(relation: pg_sys::Oid, mut map: impl FnMut(pg_sys::HeapTuple) -> R) -
             if tuple.is_null() {
                 break;
             }
-            rows.push(map(tuple));
+            rows.push(map(tuple, (*table).rd_att));
         }
         pg_sys::table_endscan(scan);
         pg_sys::table_close(table, pg_sys::AccessShareLock as _);

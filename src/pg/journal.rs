@@ -1,9 +1,9 @@
 //! The journal's memory: mapped by the postmaster, which keeps it as long as it lives, and shared by
 //! all its processes; between two lives of a postmaster it is a file.
 
+use super::directory;
 use crate::shared::{Interrupted, Journal};
 use pgrx::pg_sys;
-use std::ffi::CStr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
@@ -65,8 +65,7 @@ pub(super) fn spare_me() {
 }
 
 fn path() -> PathBuf {
-    // SAFETY: set before libraries are preloaded.
-    PathBuf::from(unsafe { CStr::from_ptr(pg_sys::DataDir) }.to_string_lossy().into_owned()).join(FILE)
+    directory::path().join(FILE)
 }
 
 /// What an earlier postmaster left, once.

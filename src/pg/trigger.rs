@@ -1,12 +1,13 @@
 //! A row-level trigger function, without building Rust values of the row.
 
-use pgrx::{FromDatum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 use std::ffi::CStr;
 
 /// The new row that a BEFORE trigger was called for.
 pub struct NewRow {
     tuple: pg_sys::HeapTuple,
     shape: pg_sys::TupleDesc,
+    pub table: pg_sys::Oid,
 }
 
 impl NewRow {
@@ -23,7 +24,8 @@ impl NewRow {
             }
             let new = (*data).tg_newtuple;
             let tuple = if new.is_null() { (*data).tg_trigtuple } else { new };
-            NewRow { tuple, shape: (*(*data).tg_relation).rd_att }
+            let relation = &*(*data).tg_relation;
+            NewRow { tuple, shape: relation.rd_att, table: relation.rd_id }
         }
     }
 
@@ -31,18 +33,38 @@ impl NewRow {
     pub fn get<T: FromDatum>(&self, column: &CStr) -> Option<T> {
         // SAFETY: a valid tuple with its own descriptor; the caller asks for the column's type.
         unsafe {
-            let number = pg_sys::SPI_fnumber(self.shape, column.as_ptr());
-            if number <= 0 {
-                return None;
-            }
             let mut null = false;
-            let datum = pg_sys::heap_getattr(self.tuple, number, self.shape, &mut null);
+            let datum = pg_sys::heap_getattr(self.tuple, self.number(column)?, self.shape, &mut null);
             T::from_datum(datum, null)
         }
     }
 
-    /// The row unchanged, as the trigger's result.
-    pub fn unchanged(self) -> pg_sys::Datum {
+    /// Sets a column, if the table has it.
+    pub fn set(&mut self, column: &CStr, value: impl IntoDatum) {
+        if let (Some(mut number), Some(mut datum)) = (self.number(column), value.into_datum()) {
+            // SAFETY: a valid tuple with its own descriptor; makes a changed copy. The caller gives the
+            // column's type.
+            self.tuple = unsafe {
+                pg_sys::heap_modify_tuple_by_cols(
+                    self.tuple,
+                    self.shape,
+                    1,
+                    &mut number,
+                    &mut datum,
+                    &mut false,
+                )
+            };
+        }
+    }
+
+    fn number(&self, column: &CStr) -> Option<i32> {
+        // SAFETY: a valid descriptor.
+        let number = unsafe { pg_sys::SPI_fnumber(self.shape, column.as_ptr()) };
+        (number > 0).then_some(number)
+    }
+
+    /// The row, as the trigger's result.
+    pub fn result(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
     }
 }

@@ -30,6 +30,12 @@ pub struct Database {
     pub looked_at: i64,
     /// A worker left provider calls behind that another one has to take over.
     pub orphans: bool,
+    /// What tasks that are enqueued here carry, once a worker has found it.
+    pub origin: Option<i64>,
+    /// Tasks of another database may have come, which has to be said …
+    pub held_to_tell: bool,
+    /// … unless it was.
+    pub told_of_held: bool,
     /// When finished tasks were last looked through for removal.
     pub retained_at: i64,
     /// Workers that ended without having done anything, one after the other.
@@ -65,6 +71,9 @@ impl Database {
         unannounced: false,
         looked_at: 0,
         orphans: false,
+        origin: None,
+        held_to_tell: false,
+        told_of_held: false,
         retained_at: 0,
         failures: 0,
         failed_at: 0,

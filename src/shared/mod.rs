@@ -109,6 +109,16 @@ impl Shared {
         }
     }
 
+    /// What has come from another database has become visible: tasks that are held, calls to take over.
+    pub fn announce_copied(&mut self, oid: Oid, held: bool, orphans: bool) {
+        if let Some(database) = self.database_or_new(oid).filter(|_| held || orphans) {
+            database.held_to_tell |= held;
+            database.orphans |= orphans;
+            database.announced += 1;
+            self.wake(oid, 1);
+        }
+    }
+
     /// Gets up to `tasks` more workers to look for work.
     pub fn wake(&mut self, oid: Oid, tasks: u32) {
         for _ in 0..tasks {

@@ -6,12 +6,12 @@ use super::task::Task;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{backend, session};
 use crate::processor;
-use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT8OID, TEXTARRAYOID};
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID};
 use pgrx::{IntoDatum, pg_sys};
 
 static CLAIM: Statement = Statement::new(
     include_str!("../../sql/runtime/claim.sql"),
-    &[TEXTARRAYOID, pg_sys::BuiltinOid::INT8ARRAYOID, BOOLOID],
+    &[TEXTARRAYOID, INT8ARRAYOID, BOOLOID, INT8OID],
 );
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
 static CALL_RESUME: Statement =
@@ -21,15 +21,19 @@ static IS_OPEN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_is_open.sql"), &[INT8OID, INT8OID]);
 static CALL_RECLAIM: Statement = Statement::new(
     include_str!("../../sql/runtime/call_reclaim.sql"),
-    &[INT8OID, pg_sys::BuiltinOid::INT8ARRAYOID, INT8OID, pg_sys::BuiltinOid::INT4OID],
+    &[INT8OID, INT8ARRAYOID, INT8OID, INT4OID, INT8OID],
 );
 
 /// Claims the next ready task, in the current transaction. If there is more than this worker can
 /// run at once, another one is woken.
 pub fn next(worker: &Worker) -> Option<Task> {
     let look_ahead = worker.slot.others_could_help();
-    let args: [Arg; 3] =
-        [excluded_types(worker).into_datum(), worker.avoided.now().into_datum(), look_ahead.into_datum()];
+    let args: [Arg; 4] = [
+        excluded_types(worker).into_datum(),
+        worker.avoided.now().into_datum(),
+        look_ahead.into_datum(),
+        worker.origin.into_datum(),
+    ];
     let found = to_write(worker, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
     let (task, more) = found?;
     if more == Some(true) {
@@ -90,8 +94,13 @@ pub fn last_owner(worker: &Worker) -> Option<i64> {
 /// Takes over up to `limit` calls whose workers are gone.
 pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
     let (live, bound) = worker.slot.live_owners();
-    let args: [Arg; 4] =
-        [worker.slot.owner.into_datum(), live.into_datum(), bound.into_datum(), (limit as i32).into_datum()];
+    let args: [Arg; 5] = [
+        worker.slot.owner.into_datum(),
+        live.into_datum(),
+        bound.into_datum(),
+        (limit as i32).into_datum(),
+        worker.origin.into_datum(),
+    ];
     to_write(worker, || {
         CALL_RECLAIM.rows(&args, |row| Orphan {
             task_id: row.get(1).unwrap_or_default(),

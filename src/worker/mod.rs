@@ -3,6 +3,7 @@
 mod avoid;
 mod calls;
 pub mod claim;
+mod copied;
 pub mod dispatch;
 pub mod process;
 pub mod record;
@@ -49,6 +50,8 @@ pub struct Worker {
     pub owner: pg_sys::Oid,
     /// The table `queues.task`.
     pub tasks: pg_sys::Oid,
+    /// The origin of the tasks that are run here.
+    pub origin: i64,
     pub handlers: Handlers,
     calls: calls::Calls,
     avoided: avoid::Avoided,
@@ -132,6 +135,9 @@ impl Worker {
         }
         let may_claim = !retiring && self.has_current_settings(glance.settings);
         let looked_at = backend::now();
+        if glance.held_to_tell {
+            copied::tell_of_held(self)?;
+        }
         let mut busy = calls::cancel_calls(self, glance.cancels)?;
         busy |= calls::store_answers(self)?;
         busy |= calls::finish_answered(self)?;

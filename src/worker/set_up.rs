@@ -1,7 +1,7 @@
 //! Set-up: whether there is anything to do for a worker in its database, and with what.
 
 use super::slot::MySlot;
-use super::{Worker, avoid, calls, retention};
+use super::{Worker, avoid, calls, copied, retention};
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::handler::Handlers;
@@ -42,7 +42,9 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         return Ok(None);
     }
     tell_of_rights(slot, &role, found.has_grants);
+    let Some(origin) = copied::settle(slot, found.owner)? else { return Ok(None) };
     Ok(Some(Worker {
+        origin,
         slot,
         owner: found.owner,
         tasks: found.tasks,

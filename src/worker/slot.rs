@@ -29,6 +29,8 @@ pub struct Glance {
     pub orphans: bool,
     /// `Database::due_unknown`.
     pub due_unknown: bool,
+    /// `Database::held_to_tell`.
+    pub held_to_tell: bool,
     pub settings: Settings,
 }
 
@@ -169,6 +171,7 @@ impl MySlot {
                 announced: database.map_or(0, |database| database.announced),
                 orphans: database.is_some_and(|database| database.orphans),
                 due_unknown: database.is_some_and(|database| database.due_unknown),
+                held_to_tell: database.is_some_and(|database| database.held_to_tell),
                 settings: database.map_or(Settings::Same, |database| {
                     if database.settings_as_of != shared.settings_changes {
                         Settings::Unknown

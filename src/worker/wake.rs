@@ -9,22 +9,27 @@ use crate::pg::spi::Statement;
 use crate::pg::{activity, latch, session, shmem, transaction};
 use crate::shared::NEVER;
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
+use pgrx::{IntoDatum, pg_sys};
 use std::cell::Cell;
 use std::time::Duration;
 
 static NEXT_DUE: Statement =
-    Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[pg_sys::BuiltinOid::TIMESTAMPTZOID]);
+    Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[TIMESTAMPTZOID, INT8OID]);
 
 /// What the current transaction of this process will announce.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Announcement {
     tasks: u32,
     /// The earliest time at which one of them is due.
     due: i64,
+    /// Tasks of another database have come,
+    held: bool,
+    /// and calls whose worker is gone.
+    orphans: bool,
 }
 
-const NOTHING: Announcement = Announcement { tasks: 0, due: NEVER };
+const NOTHING: Announcement = Announcement { tasks: 0, due: NEVER, held: false, orphans: false };
 
 thread_local! {
     static PENDING: Cell<Announcement> = const { Cell::new(NOTHING) };
@@ -38,7 +43,21 @@ pub fn init() {
 /// A task due at `due` was enqueued in the current transaction.
 pub fn note(due: i64) {
     let pending = PENDING.get();
-    PENDING.set(Announcement { tasks: pending.tasks.saturating_add(1), due: pending.due.min(due) });
+    PENDING.set(Announcement {
+        tasks: pending.tasks.saturating_add(1),
+        due: pending.due.min(due),
+        ..pending
+    });
+}
+
+/// A task of another database has come in the current transaction.
+pub fn note_held() {
+    PENDING.set(Announcement { held: true, ..PENDING.get() });
+}
+
+/// Calls whose worker is gone have come in the current transaction.
+pub fn note_orphans() {
+    PENDING.set(Announcement { orphans: true, ..PENDING.get() });
 }
 
 /// In the middle of the commit: neither allocates nor fails.
@@ -47,14 +66,19 @@ pub fn note(due: i64) {
 /// and finds nothing.
 fn at_transaction_end(ended: Ended) {
     let pending = PENDING.replace(NOTHING);
-    if pending.tasks == 0 || !shmem::available() {
+    if pending == NOTHING || !shmem::available() {
         return;
     }
     let database = backend::database();
     match ended {
         Ended::Committed => {
             let now = backend::now();
-            shmem::write(|shared| shared.announce(database, pending.tasks, pending.due, now));
+            shmem::write(|shared| {
+                shared.announce_copied(database, pending.held, pending.orphans);
+                if pending.tasks > 0 {
+                    shared.announce(database, pending.tasks, pending.due, now);
+                }
+            });
         }
         // It is committed later, by whom nobody knows: have workers look by themselves.
         Ended::Prepared => shmem::write(|shared| {
@@ -89,7 +113,7 @@ pub fn pass_on_due(worker: &Worker, looked_at: i64) {
 
 fn rest(worker: &Worker, looked_at: i64) -> Rest {
     session::as_owner(worker.owner, || {
-        NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at))], |row| Rest {
+        NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at)), worker.origin.into_datum()], |row| Rest {
             next_due: row.get::<TimestampWithTimeZone>(1).map_or(NEVER, i64::from),
             nothing_prepared: row.get(2).unwrap_or_default(),
         })

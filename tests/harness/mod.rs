@@ -14,7 +14,7 @@ pub mod handlers;
 mod log;
 mod permit;
 mod process;
-mod programs;
+pub mod programs;
 pub mod queue;
 mod run_dir;
 pub mod wait;

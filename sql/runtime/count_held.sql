@@ -1,0 +1,36 @@
+-- How many tasks came from another database and wait; counted up to $2. $1: the origin of this
+-- database's tasks. Written so that indexes of unfinished tasks alone are read.
+select
+    (
+        select count(*)
+        from (
+            select 1
+            from queues.task t
+            where t.origin < $1
+                and t.finished_at is null
+                and not t.calling
+            limit $2
+        ) lower
+    ) + (
+        select count(*)
+        from (
+            select 1
+            from queues.task t
+            where t.origin > $1
+                and t.finished_at is null
+                and not t.calling
+            limit $2
+        ) higher
+    ) + (
+        select count(*)
+        from (
+            select 1
+            from queues.call c
+            join queues.task t on t.task_id = c.task_id
+            where c.request is not null
+                and t.calling
+                and t.finished_at is null
+                and t.origin <> $1
+            limit $2
+        ) calling
+    );

@@ -1,0 +1,69 @@
+//! The row of `queues.home`, and what it is compared with, for every backend that enqueues.
+//!
+//! Read without SQL: a statement would resolve names as the session does.
+
+use super::{backend, catalog, directory};
+use pgrx::{FromDatum, pg_sys};
+
+/// A place that tasks are enqueued in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The server (`pg_control_system()`).
+    pub system: i64,
+    pub database: pg_sys::Oid,
+    /// See [`directory::identity`].
+    pub directory: i64,
+}
+
+/// Where this process is.
+pub fn here() -> Place {
+    // SAFETY: read from the control file when the server started.
+    let system = unsafe { pg_sys::GetSystemIdentifier() } as i64;
+    Place { system, database: backend::database(), directory: directory::identity() }
+}
+
+/// The origin that `queues.home` holds, and the place where it counts; `None` if there is no such table
+/// or row.
+pub fn row() -> Option<(i64, Place)> {
+    let relation = catalog::relation(c"queues", c"home")?;
+    let rows = catalog::scan(relation, |tuple, shape| {
+        // SAFETY: the columns of the table's definition, in their order.
+        unsafe {
+            let place = Place {
+                system: column(tuple, shape, 2)?,
+                database: column(tuple, shape, 3)?,
+                directory: column(tuple, shape, 4)?,
+            };
+            Some((column(tuple, shape, 1)?, place))
+        }
+    });
+    rows.into_iter().flatten().next()
+}
+
+unsafe fn column<T: FromDatum>(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc, number: i32) -> Option<T> {
+    // SAFETY: on the caller's promise.
+    unsafe {
+        if number > (*shape).natts {
+            return None;
+        }
+        let mut null = false;
+        let datum = pg_sys::heap_getattr(tuple, number, shape, &mut null);
+        T::from_datum(datum, null)
+    }
+}
+
+/// A digest that is the same in every process and release: PostgreSQL's own for text.
+pub fn digest(text: &str) -> i64 {
+    unsafe extern "C" {
+        // common/hashfn.h, not among pgrx's bindings
+        fn hash_bytes_extended(bytes: *const u8, length: i32, seed: u64) -> u64;
+    }
+    // SAFETY: reads that many bytes.
+    unsafe { hash_bytes_extended(text.as_ptr(), text.len() as i32, 0) as i64 }
+}
+
+/// Tells one transaction of this process from another.
+pub fn transaction() -> i64 {
+    // SAFETY: a plain value of this process.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}

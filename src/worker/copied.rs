@@ -1,0 +1,69 @@
+//! What came from another database: a copy makes its home here, and says which tasks it holds.
+
+use super::Worker;
+use super::slot::MySlot;
+use crate::config::LogLevel;
+use crate::error::PgError;
+use crate::home;
+use crate::pg::home::{Place, here};
+use crate::pg::spi::Statement;
+use crate::pg::{log, session, transaction};
+use pgrx::IntoDatum;
+use pgrx::pg_sys::{
+    self,
+    BuiltinOid::{INT8OID, OIDOID},
+};
+
+/// Held tasks are counted up to this number.
+const COUNTED: i64 = 100_000;
+
+static SETTLE: Statement =
+    Statement::new(include_str!("../../sql/runtime/settle_home.sql"), &[INT8OID, INT8OID, OIDOID, INT8OID]);
+static COUNT_HELD: Statement =
+    Statement::new(include_str!("../../sql/runtime/count_held.sql"), &[INT8OID, INT8OID]);
+
+/// The origin of the tasks that are run here, made durable if this database is a copy. `None`: the
+/// extension has gone meanwhile.
+pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> {
+    let origin = transaction::commit_after(|| {
+        let origin = home::look()?;
+        if origin.unsettled {
+            let Place { system, database, directory } = here();
+            let args = [
+                origin.value.into_datum(),
+                system.into_datum(),
+                database.into_datum(),
+                directory.into_datum(),
+            ];
+            session::as_owner(owner, || SETTLE.run(&args));
+        }
+        Some(origin.value)
+    })?;
+    slot.change_database(|database| {
+        database.held_to_tell |= database.origin.is_none();
+        database.origin = origin;
+    });
+    Ok(origin)
+}
+
+/// Says once that tasks are held.
+pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
+    worker.slot.change_database(|database| database.held_to_tell = false);
+    let held: i64 = transaction::commit_after(|| {
+        session::as_owner(worker.owner, || {
+            COUNT_HELD.row(&[worker.origin.into_datum(), COUNTED.into_datum()], |row| row.get(1)).flatten()
+        })
+    })?
+    .unwrap_or_default();
+    let told =
+        worker.slot.change_database(|database| std::mem::replace(&mut database.told_of_held, held > 0));
+    if held > 0 && told != Some(true) {
+        let number = if held < COUNTED { held.to_string() } else { format!("at least {COUNTED}") };
+        log::event_with_hint(
+            LogLevel::Warning,
+            format!("{number} unfinished tasks came from another database, of which this one is a copy, and are held"),
+            "See queues.held. Run: select queues.adopt(); to have them run here, once the original will not run them; or delete them.".into(),
+        );
+    }
+    Ok(())
+}

@@ -11,6 +11,7 @@ mod error;
 mod functions;
 mod handler;
 mod home;
+mod inject;
 mod launcher;
 mod pg;
 mod processor;

@@ -18,6 +18,7 @@ mod interrupt;
 mod launcher;
 mod lifecycle;
 mod mailing;
+mod moments;
 mod outside;
 mod retention;
 mod roles;

@@ -1,6 +1,7 @@
 //! Start: gives a slot to a new worker process.
 
 use super::desired::Desired;
+use crate::inject;
 use crate::pg::{bgworker, shmem};
 
 /// A worker process that this launcher has started.
@@ -17,6 +18,7 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
         shared.slots[slot].stored_settings = desired.stored_settings;
         Some((slot, shared.slots[slot].generation))
     })?;
+    inject::point("allocated");
     let handle = bgworker::start(&bgworker::Registration {
         name: "pg_errand worker",
         kind: "pg_errand worker",

@@ -7,6 +7,7 @@ use crate::call::{Job, Outcome, Pool, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
+use crate::inject;
 use crate::pg::{interrupt, log, session, thread, transaction};
 use crate::provider::{self, Prepared, Provider, Request};
 use crate::shared::Over;
@@ -137,11 +138,13 @@ pub fn store_answers(worker: &mut Worker) -> Result<bool, PgError> {
     if worker.calls.unstored.is_empty() || too_early {
         return Ok(false);
     }
+    inject::point("answered");
     let stored = transaction::commit_after(|| {
         for (task_id, result) in &worker.calls.unstored {
             store_answer(worker, *task_id, result);
         }
     });
+    inject::point("answer_stored");
     if let Err(error) = stored {
         // They are kept; meanwhile other tasks can run.
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
@@ -175,6 +178,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         let deaths = earlier.map_or(0, |earlier| earlier.deaths);
         let end = process::resume(worker, &stored, deaths).and_then(|end| {
             record::finish(worker, &stored.task, &end);
+            inject::point("call_finished");
             worker.close(end)
         });
         match end {
@@ -294,6 +298,7 @@ pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
     worker.slot.set_in_flight(worker.calls.len() + orphans.len(), false);
     interrupt::check();
     for orphan in &orphans {
+        inject::point("taken_over");
         adopt(worker, orphan);
     }
     Ok(!orphans.is_empty())

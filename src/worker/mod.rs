@@ -16,6 +16,7 @@ pub mod wake;
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
+use crate::inject;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, timeout};
 use crate::shared::Over;
@@ -186,6 +187,7 @@ impl Worker {
         let mut claimed = None;
         let ran = transaction::run(|| {
             let Some(mut task) = claim::next(self) else { return Transaction::Commit(Ran::Nothing) };
+            inject::point("claimed");
             let Some(earlier) = self.slot.begin(&task.brief()) else {
                 return Transaction::RollBack(Ran::Elsewhere);
             };
@@ -197,6 +199,7 @@ impl Worker {
             }
             let brief = task.brief();
             claimed = Some(brief.clone());
+            inject::point("begun");
             match self.step(&task, earlier.deaths) {
                 Ok(ran) => Transaction::Commit(ran),
                 Err(stop) => Transaction::RollBack(Ran::Stopped(brief, stop)),
@@ -212,6 +215,7 @@ impl Worker {
                 });
             }
         };
+        inject::point("committed");
         match ran {
             Ran::Nothing => return Ok(false),
             Ran::Elsewhere => latch::wait(None, ELSEWHERE_PAUSE),
@@ -223,6 +227,7 @@ impl Worker {
                 // another one sends the request.
                 self.slot.set_in_flight(self.calls.len() + 1, false);
                 interrupt::check();
+                inject::point("call_stored");
                 self.calls.send(brief.id, prepared);
                 self.show_calls();
             }
@@ -239,10 +244,12 @@ impl Worker {
         match process::start(self, task, deaths)? {
             Step::Done(end) => {
                 record::finish(self, task, &end);
+                inject::point("recorded");
                 Ok(Ran::Ended(task.brief(), self.close(end)?))
             }
             Step::Call(prepared) => {
                 record::store_call(self, task, &prepared);
+                inject::point("call_recorded");
                 Ok(Ran::Calling(task.brief(), self.close(prepared)?))
             }
         }
@@ -329,8 +336,10 @@ impl Worker {
         let limit = self.calls.next_repeat().unwrap_or(Duration::MAX).min(self.time_to_leave());
         if wake::wait(self, announced, &rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
+                inject::point("leaving");
                 return Ok(false);
             }
+            inject::point("woken");
             self.slot.unsettle();
         }
         Ok(true)

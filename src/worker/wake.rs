@@ -4,6 +4,7 @@
 use super::Worker;
 use crate::config;
 use crate::error::PgError;
+use crate::inject;
 use crate::pg::backend::{self, Ended};
 use crate::pg::spi::Statement;
 use crate::pg::{activity, latch, session, shmem, transaction};
@@ -72,6 +73,7 @@ fn at_transaction_end(ended: Ended) {
     let database = backend::database();
     match ended {
         Ended::Committed => {
+            inject::point("announce");
             let now = backend::now();
             shmem::write(|shared| {
                 shared.announce_copied(database, pending.held, pending.orphans);
@@ -132,6 +134,7 @@ pub fn report_waiting(worker: &Worker) {
 /// Waits until there may be work again. `announced` was read before the worker last looked.
 /// `limit`: at most so long. Returns false at once if something was announced meanwhile.
 pub fn wait(worker: &mut Worker, announced: u64, rest: &Rest, limit: Duration) -> bool {
+    inject::point("looked");
     if !worker.slot.settle(announced, rest) {
         return false;
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::cluster::Cluster;
 use super::permit::Permit;
 use super::programs::{output, server};
-use super::run_dir::{copy_template, new_directory};
+use super::run_dir::{copy_template, injection_dir, new_directory};
 
 /// Settings every cluster starts with; a builder's own come later and win.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -54,6 +54,12 @@ impl Builder {
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Loads the library that has injection points, see `points`.
+    pub fn with_points(self) -> Self {
+        let path = format!("{}:$libdir", injection_dir().display());
+        self.set("dynamic_library_path", &path)
     }
 
     /// A variable in the environment of the server.

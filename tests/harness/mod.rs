@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod handlers;
 mod log;
 mod permit;
+pub mod points;
 mod process;
 pub mod programs;
 pub mod queue;

@@ -25,6 +25,24 @@ pub fn new_directory() -> PathBuf {
     path
 }
 
+/// A directory with the library that has injection points, where the server's user can read it.
+///
+/// # Panics
+/// `make test` has not built it.
+pub fn injection_dir() -> &'static Path {
+    static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/injection/pg_errand.so");
+        let dir = RUN_DIR.join("injection");
+        create_private(&dir);
+        let copy = dir.join("pg_errand.so");
+        fs::copy(&built, &copy)
+            .unwrap_or_else(|error| panic!("{}: {error}; dev/test builds it", built.display()));
+        give_to_server_user(&copy);
+        dir
+    });
+    &DIR
+}
+
 /// Copies the template cluster, which the first call makes.
 pub fn copy_template(data_dir: &Path) {
     let copy = &mut as_server_user(Path::new("cp"));

@@ -1,0 +1,55 @@
+//! Injection points: holding a process of the server at an exact moment. Needs `Builder::with_points`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::cluster::Cluster;
+use super::programs::give_to_server_user;
+use super::wait::eventually;
+
+/// An active point: processes that reach it are held until it is opened or dropped.
+pub struct Point {
+    directory: PathBuf,
+    name: &'static str,
+}
+
+impl Point {
+    /// Has processes held at the point of this name from now on.
+    pub fn set(cluster: &Cluster, name: &'static str) -> Self {
+        let directory = cluster.data_dir().join("pg_errand_points");
+        let _ = fs::create_dir(&directory);
+        give_to_server_user(&directory);
+        fs::write(directory.join(name), "").expect("the point's file");
+        Self { directory, name }
+    }
+
+    /// Waits until a process is held; its id.
+    ///
+    /// # Panics
+    /// None is within the deadline.
+    #[track_caller]
+    pub fn reached(&self) -> i32 {
+        eventually(&format!("a process reaches the point {}", self.name), || {
+            let files = fs::read_dir(&self.directory).expect("the points").filter_map(Result::ok);
+            let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+            let pid = |name: &String| name.strip_prefix(self.name)?.strip_prefix('.')?.parse().ok();
+            names.iter().find_map(pid).ok_or(names)
+        })
+    }
+
+    /// Lets all go on.
+    pub fn open(self) {}
+}
+
+impl Drop for Point {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.directory.join(self.name));
+        // What processes that were killed there left.
+        for file in fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok) {
+            let name = file.file_name().into_string().unwrap_or_default();
+            if name.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('.')) {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+}

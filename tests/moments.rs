@@ -1,0 +1,257 @@
+//! Death at each moment of a task's path: nothing is lost, nothing happens twice. And wake-ups at the
+//! moments where one could get lost.
+
+use serde_json::json;
+
+use crate::harness::cluster::{Cluster, StopMode};
+use crate::harness::handlers::{done, install, one, run_one, task, wait_asleep, worker_pids};
+use crate::harness::points::Point;
+use crate::harness::queue::{enqueue, wait_status};
+use crate::harness::wait::{eventually, wait_until_sql};
+use crate::mailing::Mailing;
+
+/// Nothing is found by polling, so what is not announced is lost.
+const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
+
+/// Ways to die.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    /// The held process is killed, and the server recovers from that.
+    Killed,
+    /// It is told to end, and goes on to where it notices.
+    Terminated,
+    /// The server stops, without and with a checkpoint, or all of it is killed; then it is started again.
+    Stopped(StopMode),
+}
+
+const DEATHS: [Death; 4] =
+    [Death::Killed, Death::Terminated, Death::Stopped(StopMode::Immediate), Death::Stopped(StopMode::Kill)];
+
+/// Kills a process, and waits until the server has ended all others because of that.
+fn kill(cluster: &Cluster, pid: i32) {
+    let mut session = cluster.connect("postgres");
+    cluster.kill(pid, libc::SIGKILL);
+    eventually("the others' sessions are ended", || session.batch_execute("select").is_err());
+}
+
+/// Has the process that is held die, and the point opened.
+fn die(cluster: &Cluster, point: Point, death: Death) {
+    let pid = point.reached();
+    match death {
+        Death::Killed => {
+            kill(cluster, pid);
+            point.open();
+        }
+        Death::Terminated => {
+            cluster.kill(pid, libc::SIGTERM);
+            point.open();
+        }
+        Death::Stopped(mode) => {
+            cluster.stop(mode);
+            point.open();
+            cluster.start_again();
+        }
+    }
+}
+
+#[test]
+fn a_function_and_its_task_s_end_are_one_whenever_its_worker_dies() {
+    let cluster = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).start();
+    let mut client = install(&cluster, "postgres");
+    let mut expected = Vec::new();
+    for name in ["claimed", "begun", "recorded", "committed"] {
+        for death in DEATHS {
+            let label = format!("{name} {death:?}");
+            let point = Point::set(&cluster, name);
+            let fields = json!({"label": label, "success_handler": "public.note"});
+            let id = task(&mut client, "note", fields);
+            die(&cluster, point, death);
+            client = cluster.connect("postgres");
+            wait_status(&mut client, id, "succeeded");
+            // Its function's, and the success handler's, which knows no label.
+            expected.push(label);
+            let labels = "select array_agg(label order by n) from public.done where label is not null";
+            assert_eq!(one::<Vec<String>>(&mut client, labels), expected);
+            let handlers = "select count(*) from public.done where label is null";
+            wait_until_sql(&mut client, handlers, &expected.len().to_string());
+        }
+    }
+}
+
+#[test]
+fn a_mail_is_sent_under_one_key_and_handled_once_whenever_its_worker_dies() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    let mut sent = 0;
+    let moments = [
+        "claimed",
+        "call_recorded",
+        "committed",
+        "call_stored",
+        "answered",
+        "answer_stored",
+        "call_finished",
+    ];
+    for name in moments {
+        for death in DEATHS {
+            let point = Point::set(&mailing.cluster, name);
+            let id = mailing.send(&format!("someone{sent}@mail.test"));
+            die(&mailing.cluster, point, death);
+            mailing.client = mailing.cluster.connect("postgres");
+            mailing.wait(id, "succeeded");
+            sent += 1;
+            let handled = mailing.seen("success").len();
+            assert_eq!((mailing.standin.mail_count(), handled), (sent, sent), "{name} {death:?}");
+        }
+    }
+    assert!(mailing.seen("error").is_empty());
+}
+
+#[test]
+fn an_answer_that_was_stored_is_never_asked_for_again() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    for (n, death) in DEATHS.into_iter().enumerate() {
+        let point = Point::set(&mailing.cluster, "answer_stored");
+        let id = mailing.send("someone@mail.test");
+        die(&mailing.cluster, point, death);
+        mailing.client = mailing.cluster.connect("postgres");
+        mailing.wait(id, "succeeded");
+        mailing.wait_requests(n + 1);
+    }
+}
+
+#[test]
+fn calls_that_were_just_taken_over_are_taken_over_again() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    for (n, death) in DEATHS.into_iter().enumerate() {
+        let first = Point::set(&mailing.cluster, "call_stored");
+        let id = mailing.send("someone@mail.test");
+        let second = Point::set(&mailing.cluster, "taken_over");
+        die(&mailing.cluster, first, Death::Killed);
+        die(&mailing.cluster, second, death);
+        mailing.client = mailing.cluster.connect("postgres");
+        mailing.wait(id, "succeeded");
+        assert_eq!(
+            (mailing.standin.mail_count(), mailing.seen("success").len()),
+            (n + 1, n + 1),
+            "{death:?}"
+        );
+    }
+}
+
+#[test]
+fn a_task_that_comes_as_the_worker_has_just_looked_is_found() {
+    let cluster =
+        Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1").start();
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "first");
+    wait_until_sql(&mut client, "select state from queues.worker", "idle");
+    let point = Point::set(&cluster, "looked");
+    run_one(&mut client, "next");
+    point.reached();
+    let id = task(&mut client, "note", json!({"label": "second"}));
+    point.open();
+    wait_status(&mut client, id, "succeeded");
+}
+
+#[test]
+fn a_task_that_comes_as_the_worker_is_about_to_leave_gets_another_one() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let cluster = builder.set("pg_errand.concurrency", "1").set("pg_errand.max_idle_time", "50ms").start();
+    let mut client = install(&cluster, "postgres");
+    for death in [None, Some(Death::Terminated), Some(Death::Killed)] {
+        let point = Point::set(&cluster, "leaving");
+        run_one(&mut client, "first");
+        point.reached();
+        let id = task(&mut client, "note", json!({"label": "second"}));
+        match death {
+            None => point.open(),
+            Some(death) => die(&cluster, point, death),
+        }
+        client = cluster.connect("postgres");
+        wait_status(&mut client, id, "succeeded");
+        wait_asleep(&mut client);
+    }
+}
+
+#[test]
+fn what_a_worker_was_woken_for_is_passed_on_when_it_dies() {
+    let cluster =
+        Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1").start();
+    let mut client = install(&cluster, "postgres");
+    for death in DEATHS {
+        run_one(&mut client, "first");
+        wait_until_sql(&mut client, "select state from queues.worker", "idle");
+        let point = Point::set(&cluster, "woken");
+        let id = task(&mut client, "note", json!({"label": "second"}));
+        die(&cluster, point, death);
+        client = cluster.connect("postgres");
+        wait_status(&mut client, id, "succeeded");
+    }
+}
+
+#[test]
+fn a_session_that_dies_before_it_announces_what_it_committed_costs_no_task() {
+    let cluster = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).start();
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "first");
+    let point = Point::set(&cluster, "announce");
+    let mut other = cluster.connect("postgres");
+    let enqueuing = std::thread::spawn(move || {
+        let payload = json!({"db_function": "public.note", "label": "second"});
+        let sql = "select queues.enqueue('db_function', $1)";
+        other.execute(sql, &[&payload])
+    });
+    let pid = point.reached();
+    kill(&cluster, pid);
+    point.open();
+    enqueuing.join().unwrap().unwrap_err();
+    let mut client = cluster.connect("postgres");
+    wait_until_sql(&mut client, "select count(*) from public.done where label = 'second'", "1");
+}
+
+#[test]
+fn a_launcher_that_dies_while_it_starts_a_worker_leaves_no_slot_taken() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let cluster = builder.set("pg_errand.max_workers", "1").set("pg_errand.max_idle_time", "50ms").start();
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "first");
+    for death in [Death::Terminated, Death::Killed, Death::Terminated, Death::Terminated] {
+        wait_asleep(&mut client);
+        let point = Point::set(&cluster, "allocated");
+        let id = task(&mut client, "note", json!({"label": "second"}));
+        die(&cluster, point, death);
+        client = cluster.connect("postgres");
+        wait_status(&mut client, id, "succeeded");
+        assert!(worker_pids(&mut client).len() <= 1);
+    }
+}
+
+#[test]
+fn a_cancel_between_claim_and_start_and_between_end_and_commit_is_either_in_time_or_refused() {
+    let cluster = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).start();
+    let mut client = install(&cluster, "postgres");
+    for name in ["claimed", "begun", "recorded", "committed"] {
+        let point = Point::set(&cluster, name);
+        let payload = json!({"db_function": "public.note", "label": name});
+        let id = enqueue(&mut client, "db_function", payload);
+        point.reached();
+        let mut other = cluster.connect("postgres");
+        let cancelling = std::thread::spawn(move || -> bool {
+            other.query_one("select queues.cancel($1)", &[&id]).unwrap().get(0)
+        });
+        // It waits for the row while nothing is shown as running.
+        wait_until_sql(
+            &mut client,
+            "select count(*) from pg_stat_activity where query like 'select queues.cancel%' and state in ('active', 'idle') and backend_type = 'client backend'",
+            "1",
+        );
+        point.open();
+        let cancelled = cancelling.join().unwrap();
+        wait_status(&mut client, id, if cancelled { "cancelled" } else { "succeeded" });
+        let ran = done(&mut client).iter().any(|label| label == name);
+        assert_eq!(ran, !cancelled, "{name}");
+    }
+}

@@ -13,6 +13,9 @@ use crate::mailing::Mailing;
 /// Nothing is found by polling, so what is not announced is lost.
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 
+/// The only worker has settled to wait.
+const WAITS: &str = "select state from pg_stat_activity where backend_type = 'pg_errand worker'";
+
 /// Ways to die.
 #[derive(Clone, Copy, Debug)]
 enum Death {
@@ -147,7 +150,7 @@ fn a_task_that_comes_as_the_worker_has_just_looked_is_found() {
         Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1").start();
     let mut client = install(&cluster, "postgres");
     run_one(&mut client, "first");
-    wait_until_sql(&mut client, "select state from queues.worker", "idle");
+    wait_until_sql(&mut client, WAITS, "idle");
     let point = Point::set(&cluster, "looked");
     run_one(&mut client, "next");
     point.reached();
@@ -183,7 +186,7 @@ fn what_a_worker_was_woken_for_is_passed_on_when_it_dies() {
     let mut client = install(&cluster, "postgres");
     for death in DEATHS {
         run_one(&mut client, "first");
-        wait_until_sql(&mut client, "select state from queues.worker", "idle");
+        wait_until_sql(&mut client, WAITS, "idle");
         let point = Point::set(&cluster, "woken");
         let id = task(&mut client, "note", json!({"label": "second"}));
         die(&cluster, point, death);

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{done, install, one, run_one, task, wait_asleep, worker_pids};
 use crate::harness::points::Point;
-use crate::harness::queue::{enqueue, wait_status};
+use crate::harness::queue::{enqueue, status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
 use crate::mailing::Mailing;
 
@@ -188,7 +188,16 @@ fn what_a_worker_was_woken_for_is_passed_on_when_it_dies() {
         run_one(&mut client, "first");
         wait_until_sql(&mut client, WAITS, "idle");
         let point = Point::set(&cluster, "woken");
-        let id = task(&mut client, "note", json!({"label": "second"}));
+        // One that still looks round finds a task without being woken.
+        let id = eventually("a worker is woken", || {
+            let id = task(&mut client, "note", json!({"label": "second"}));
+            let taken = eventually("it is taken", || match point.held() {
+                Some(_) => Ok(false),
+                None if status(&mut client, id) == "succeeded" => Ok(true),
+                None => Err(id),
+            });
+            if taken { Err(id) } else { Ok(id) }
+        });
         die(&cluster, point, death);
         client = cluster.connect("postgres");
         wait_status(&mut client, id, "succeeded");

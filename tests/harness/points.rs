@@ -29,11 +29,14 @@ impl Point {
     /// None is within the deadline.
     #[track_caller]
     pub fn reached(&self) -> i32 {
-        eventually(&format!("a process reaches the point {}", self.name), || {
-            let files = fs::read_dir(&self.directory).expect("the points").filter_map(Result::ok);
-            let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
-            let pid = |name: &String| name.strip_prefix(self.name)?.strip_prefix('.')?.parse().ok();
-            names.iter().find_map(pid).ok_or(names)
+        eventually(&format!("a process reaches the point {}", self.name), || self.held())
+    }
+
+    /// A process that is held there.
+    pub fn held(&self) -> Option<i32> {
+        let mut names = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
+        names.find_map(|file| {
+            file.file_name().to_str()?.strip_prefix(self.name)?.strip_prefix('.')?.parse().ok()
         })
     }
 

@@ -1,4 +1,5 @@
--- 0.2.0: copies of a database hold the tasks that came along.
+-- 0.2.0: copies of a database hold the tasks that came along, and dumps can be restored by several
+-- jobs.
 
 set local search_path = pg_catalog, pg_temp;
 
@@ -120,6 +121,95 @@ begin
 end;
 $$;
 
+alter table queues.error drop constraint error_task_id_fkey;
+
+alter table queues.call drop constraint call_task_id_fkey;
+
+-- What follows when tasks are removed: their errors stay, without them; their calls go. Triggers, not
+-- foreign keys: pg_restore --jobs loads the tables in any order, and the keys of an extension's
+-- tables are there before their rows.
+create function queues.task_after_delete()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update queues.error e
+    set task_id = null
+    from gone
+    where e.task_id = gone.task_id;
+
+    delete from queues.call c
+    using gone
+    where c.task_id = gone.task_id;
+
+    return null;
+end;
+$$;
+
+create trigger task_after_delete
+    after delete on queues.task
+    referencing old table as gone
+    for each statement
+    execute function queues.task_after_delete();
+
+create function queues.task_after_truncate()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update queues.error
+    set task_id = null
+    where task_id is not null;
+
+    delete from queues.call;
+
+    return null;
+end;
+$$;
+
+create trigger task_after_truncate
+    after truncate on queues.task
+    for each statement
+    execute function queues.task_after_truncate();
+
+-- Records an error, of a task or (null) of none in particular. A task that counts as finished only
+-- because it was handed out without a lease has failed by that.
+create or replace function queues.append_error(task_id bigint, error_message text)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    _task queues.task;
+begin
+    -- Reading first and changing then would deadlock with REINDEX.
+    lock table queues.task in row exclusive mode;
+
+    select *
+    into _task
+    from queues.task t
+    where t.task_id = append_error.task_id
+    for key share;
+
+    insert into queues.error (task_id, error_message, task_type, attempt)
+    values (_task.task_id, coalesce(append_error.error_message, ''), _task.task_type, _task.attempts);
+
+    update queues.task t
+    set final_status = 'failed'
+    where t.task_id = append_error.task_id
+        and t.final_status = 'succeeded'
+        and t.leased;
+
+    return '{"success": true}';
+end;
+$$;
+
 -- Has the commit take over calls whose worker is gone.
 create function queues.announce_orphans()
 returns void
@@ -222,6 +312,8 @@ group by t.origin;
 
 comment on view queues.held is 'Tasks that came from another database and wait for queues.adopt(), by where they came from';
 
+revoke all on function queues.task_after_delete() from public;
+revoke all on function queues.task_after_truncate() from public;
 revoke all on function queues.place() from public;
 revoke all on function queues.announce_orphans() from public;
 revoke all on function queues.adopt() from public;

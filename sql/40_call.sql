@@ -2,7 +2,7 @@
 -- success handler runs; after a crash whoever comes next goes on from there, with the same key and
 -- the same request.
 create table queues.call (
-    task_id bigint primary key references queues.task (task_id) on delete cascade,
+    task_id bigint primary key,
     -- the worker that waits for the answer
     owner bigint not null,
     provider text not null,

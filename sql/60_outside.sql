@@ -85,7 +85,8 @@ begin
     select *
     into _task
     from queues.task t
-    where t.task_id = append_error.task_id;
+    where t.task_id = append_error.task_id
+    for key share;
 
     insert into queues.error (task_id, error_message, task_type, attempt)
     values (_task.task_id, coalesce(append_error.error_message, ''), _task.task_type, _task.attempts);

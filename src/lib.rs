@@ -29,7 +29,8 @@ extension_sql_file!("../sql/15_home.sql", name = "home", requires = ["schemas"])
 extension_sql_file!("../sql/20_task.sql", name = "task", requires = ["home"]);
 extension_sql_file!("../sql/30_error.sql", name = "error", requires = ["task"]);
 extension_sql_file!("../sql/40_call.sql", name = "call", requires = ["error"]);
-extension_sql_file!("../sql/50_enqueue.sql", name = "enqueue", requires = ["call"]);
+extension_sql_file!("../sql/45_removal.sql", name = "removal", requires = ["call"]);
+extension_sql_file!("../sql/50_enqueue.sql", name = "enqueue", requires = ["removal"]);
 extension_sql_file!("../sql/60_outside.sql", name = "outside", requires = ["enqueue"]);
 extension_sql_file!("../sql/70_cancel.sql", name = "cancel", requires = ["outside"]);
 extension_sql_file!("../sql/75_adopt.sql", name = "adopt", requires = ["cancel"]);

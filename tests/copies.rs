@@ -266,3 +266,27 @@ fn a_call_in_flight_is_not_repeated_by_a_copy_unless_it_is_adopted() {
     wait_status(&mut copy, task_id, "succeeded");
     assert_eq!(mailing.standin.mail_count(), 1, "one key");
 }
+
+#[test]
+fn a_dump_with_errors_and_calls_is_restored_by_many_sessions() {
+    let cluster = paused();
+    let (mut client, _) = original(&cluster);
+    client
+        .batch_execute(
+            "insert into queues.error (task_id, error_message)
+             select task_id, repeat('x', 1000) from queues.task, generate_series(1, 2000);
+             insert into queues.call (task_id, owner, provider, idempotency_key)
+             select task_id, 1, 'resend', gen_random_uuid() from queues.task;",
+        )
+        .unwrap();
+    restore(&cluster, &["--jobs=4", "--exit-on-error"]);
+    let mut copy = cluster.connect("copy");
+    let counts = "select format('%s %s', (select count(task_id) from queues.error), (select count(*) from queues.call))";
+    assert_eq!(one::<String>(&mut copy, counts), "4000 2");
+    copy.batch_execute("delete from queues.task where task_id = (select min(task_id) from queues.task)")
+        .unwrap();
+    assert_eq!(one::<String>(&mut copy, counts), "2000 1");
+    copy.batch_execute("truncate queues.task").unwrap();
+    assert_eq!(one::<String>(&mut copy, counts), "0 0");
+    assert_eq!(one::<i64>(&mut copy, "select count(*) from queues.error"), 4000);
+}

@@ -4,6 +4,7 @@
 
 mod activity;
 mod application;
+mod attacks;
 mod calls;
 mod commands;
 mod contract;
@@ -27,6 +28,7 @@ mod session;
 mod settings;
 mod smoke;
 mod sms;
+mod stories;
 mod stuck;
 mod takeover;
 mod upgrade;

@@ -1,0 +1,110 @@
+//! What a user has prepared before the extension comes, and the schema that may be a user's own.
+
+use serde_json::json;
+
+use super::{APP, Attack, refused, state};
+use crate::harness::cluster::Cluster;
+use crate::harness::queue::{enqueue, wait_status};
+use crate::harness::wait::{eventually, wait_until_sql};
+
+/// `internal` is `alice`'s, with things of hers, before the extension comes.
+fn start(settings: &[(&str, &str)]) -> Attack {
+    let cluster = Cluster::start(settings);
+    let mut client = cluster.connect("postgres");
+    client
+        .batch_execute(
+            "create role alice login; create schema internal authorization alice;
+             grant create on database postgres to alice; set role alice;
+             create table internal.task (a int); create table internal.worker_state (a int);
+             create function internal.announce(timestamptz) returns void language sql as '';
+             create type internal.jsonb as (a int);
+             reset role; set search_path = internal, public; create extension pg_errand; reset search_path",
+        )
+        .unwrap();
+    client.batch_execute(APP).unwrap();
+    Attack { client, cluster }
+}
+
+#[test]
+fn who_owns_internal_gets_at_no_function_of_ours() {
+    let mut attack = start(&[("pg_errand.concurrency", "1")]);
+    attack.task(json!({"db_function": "app.nothing"})).unwrap();
+    let mut alice = attack.cluster.connect_as("alice", "postgres");
+    for sql in [
+        "create or replace function internal.run_function(function_name text, payload jsonb) returns jsonb return payload",
+        "alter function internal.run_function(text, jsonb) rename to mine",
+        "alter function internal.run_function(text, jsonb) owner to alice",
+        "alter function internal.run_function(text, jsonb) security definer",
+        "alter function internal.worker_state() set search_path = internal",
+        "select internal.worker_state()",
+        "table queues.task",
+        "select queues.enqueue('sms', '{}')",
+        "select internal.run_function('app.nothing', '{}')",
+    ] {
+        refused(&mut alice, sql);
+    }
+    for sql in [
+        "drop function internal.run_function(text, jsonb)",
+        "drop function internal.run_function(text, jsonb) cascade",
+        "drop function internal.worker_state() cascade",
+        "drop schema internal",
+        "drop schema internal cascade",
+    ] {
+        let error = alice.batch_execute(sql).expect_err(sql);
+        assert!(["2BP01", "42501"].contains(&&*state(&error)), "{sql}: {error:?}");
+        assert_eq!(
+            attack.text("select count(*) from pg_extension where extname = 'pg_errand'"),
+            "1",
+            "{sql}"
+        );
+    }
+    attack.task(json!({"db_function": "app.nothing"})).unwrap();
+}
+
+#[test]
+fn who_owns_internal_can_stop_no_worker() {
+    let mut attack = start(&[("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "50ms")]);
+    attack.task(json!({"db_function": "app.nothing"})).unwrap();
+    let mut alice = attack.cluster.connect_as("alice", "postgres");
+    for sql in [
+        "revoke all on schema internal from pg_errand_worker; revoke usage on schema internal from public",
+        "create function internal.run_function(text, text) returns jsonb language sql as $$ select '{}'::jsonb $$",
+        "create function internal.run_function(text, json) returns jsonb language sql as $$ select '{}'::jsonb $$",
+        "alter schema internal rename to hidden",
+    ] {
+        alice.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        wait_until_sql(&mut attack.client, "select count(*) from queues.worker", "0");
+        attack.task(json!({"db_function": "app.nothing"})).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+    let mark = attack.cluster.log_mark();
+    for _ in 0..3 {
+        wait_until_sql(&mut attack.client, "select count(*) from queues.worker", "0");
+        attack.task(json!({"db_function": "app.nothing"})).unwrap();
+    }
+    let log = attack.cluster.log_since(mark);
+    assert!(!log.contains("ERROR:") && !log.contains("FATAL:"), "{log}");
+}
+
+#[test]
+fn an_extension_that_goes_with_its_schema_leaves_workers_in_peace() {
+    let mut attack = Attack::start(&[("pg_errand.concurrency", "2"), ("pg_errand.max_idle_time", "0")]);
+    for _ in 0..3 {
+        attack.create("create or replace function app.nap(payload jsonb) returns jsonb language sql as $$ select pg_sleep(20); select '{}'::jsonb $$");
+        attack.task(json!({"db_function": "app.nothing"})).unwrap();
+        enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nap"}));
+        eventually("it runs", || {
+            attack.text("select count(*) from queues.worker where state = 'busy'") == "1"
+        });
+        let mark = attack.cluster.log_mark();
+        attack.create("set statement_timeout = '15s'; drop schema internal cascade; reset statement_timeout");
+        eventually("the workers are gone", || {
+            attack.text("select count(*) from pg_stat_activity where backend_type = 'pg_errand worker'")
+                == "0"
+        });
+        let log = attack.cluster.log_since(mark);
+        assert!(!log.contains("ERROR:"), "{log}");
+        attack.create("create extension pg_errand");
+    }
+    let id = enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nothing"}));
+    wait_status(&mut attack.client, id, "succeeded");
+}

@@ -28,6 +28,8 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"default_transaction_deferrable", c"off"),
     (c"idle_in_transaction_session_timeout", c"0"),
     (c"idle_session_timeout", c"0"),
+    // A handler's failure would end the worker.
+    (c"exit_on_error", c"off"),
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     (c"transaction_timeout", c"0"),
 ];

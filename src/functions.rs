@@ -21,6 +21,14 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     if task_type.is_none_or(|name| processor::find(name).is_none()) {
         refuse_task_type(task_type);
     }
+    // It stands for «none» in shared memory.
+    if row.get::<i64>(c"task_id") == Some(0) {
+        refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "a task cannot have the number 0".into(),
+            "Leave task_id out to have the next number.".into(),
+        );
+    }
     let here = home::origin_in(row.table);
     let origin = row.get::<i64>(c"origin");
     if origin.is_some() && origin != here {
@@ -110,7 +118,9 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     if !shmem::available() {
         return Some(false);
     }
-    let told = shmem::write_journal(|shared, journal| shared.cancel_call(journal, owner, task_id));
+    let database = backend::database();
+    let told =
+        shmem::write_journal(|shared, journal| shared.cancel_call(journal, database, owner, task_id));
     if told == Some(Told::NotNow) && worker::is_me(owner) {
         refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

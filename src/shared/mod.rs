@@ -369,7 +369,9 @@ impl Shared {
         task_id: i64,
         now: i64,
     ) -> Option<i32> {
-        let (index, slot) = self.slots.iter_mut().enumerate().find(|(_, slot)| {
+        // 0 is in the slots of idle workers.
+        let mut slots = self.slots.iter_mut().enumerate().filter(|_| task_id != 0);
+        let (index, slot) = slots.find(|(_, slot)| {
             slot.is_live() && slot.database == database && slot.task_id == task_id && !slot.closing
         })?;
         if !slot.cancelled {
@@ -383,9 +385,16 @@ impl Shared {
     }
 
     /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
-    /// `None`: no such worker.
-    pub fn cancel_call(&mut self, journal: &mut Journal, owner: i64, task_id: i64) -> Option<Told> {
-        let slot = self.slots.iter_mut().find(|slot| slot.is_live() && slot.owner == owner)?;
+    /// `None`: no such worker in this database (a copy has calls of the original's workers).
+    pub fn cancel_call(
+        &mut self,
+        journal: &mut Journal,
+        database: Oid,
+        owner: i64,
+        task_id: i64,
+    ) -> Option<Told> {
+        let is_it = |slot: &&mut Slot| slot.is_live() && slot.database == database && slot.owner == owner;
+        let slot = self.slots.iter_mut().filter(|_| task_id != 0).find(is_it)?;
         if slot.task_id == task_id {
             // Its last handler runs: see `cancel_running`.
             return Some(Told::NotNow);

@@ -33,6 +33,11 @@ impl Statement {
         self.rows(args, map).pop()
     }
 
+    /// [`Statement::row`] without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
+    pub fn row_leaving_triggers<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
+        connected(|| self.plan().execute_with(args, false, map)).pop()
+    }
+
     /// Executes the statement for its effect; returns the number of rows affected.
     pub fn run(&self, args: &[Arg]) -> u64 {
         connected(|| {
@@ -72,7 +77,11 @@ impl Plan {
     }
 
     /// Executes the plan; within [`connected`].
-    pub fn execute<R>(self, args: &[Arg], mut map: impl FnMut(&Row) -> R) -> Vec<R> {
+    pub fn execute<R>(self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
+        self.execute_with(args, true, map)
+    }
+
+    fn execute_with<R>(self, args: &[Arg], fire_triggers: bool, mut map: impl FnMut(&Row) -> R) -> Vec<R> {
         let mut values: Vec<pg_sys::Datum> =
             args.iter().map(|arg| arg.unwrap_or(pg_sys::Datum::null())).collect();
         let nulls: Vec<std::os::raw::c_char> =
@@ -80,8 +89,18 @@ impl Plan {
         // SAFETY: connected to SPI; as many values as the plan has parameters; the tuple table is
         // valid until the next SPI call on this level.
         unsafe {
-            let code = pg_sys::SPI_execute_plan(self.0, values.as_mut_ptr(), nulls.as_ptr(), false, 0);
-            assert!(code >= 0, "SPI_execute_plan failed: {code}");
+            let own = std::ptr::null_mut();
+            let code = pg_sys::SPI_execute_snapshot(
+                self.0,
+                values.as_mut_ptr(),
+                nulls.as_ptr(),
+                own,
+                own,
+                false,
+                fire_triggers,
+                0,
+            );
+            assert!(code >= 0, "SPI_execute_snapshot failed: {code}");
             let table = pg_sys::SPI_tuptable;
             if table.is_null() {
                 return Vec::new();

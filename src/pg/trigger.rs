@@ -1,4 +1,5 @@
-//! A row-level trigger function, without building Rust values of the row.
+//! A row-level trigger function, without building Rust values of the row; and whose rights the
+//! triggers of others have.
 
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 use std::ffi::CStr;
@@ -11,7 +12,7 @@ pub struct NewRow {
 }
 
 impl NewRow {
-    /// The row of a trigger call; raises if `fcinfo` is none.
+    /// The row of a trigger call; raises if `fcinfo` is none, or another kind of trigger.
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.
@@ -22,6 +23,17 @@ impl NewRow {
             if data.is_null() || (*data.cast::<pg_sys::Node>()).type_ != pg_sys::NodeTag::T_TriggerData {
                 pgrx::error!("this function is a trigger of queues.task");
             }
+            let event = (*data).tg_event;
+            let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
+            let before_row = event & pg_sys::TRIGGER_EVENT_ROW != 0
+                && event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_BEFORE;
+            let writes =
+                operation == pg_sys::TRIGGER_EVENT_INSERT || operation == pg_sys::TRIGGER_EVENT_UPDATE;
+            if !(before_row && writes) {
+                pgrx::error!(
+                    "this function is a trigger of queues.task, before each inserted or updated row"
+                );
+            }
             let new = (*data).tg_newtuple;
             let tuple = if new.is_null() { (*data).tg_trigtuple } else { new };
             let relation = &*(*data).tg_relation;
@@ -29,21 +41,21 @@ impl NewRow {
         }
     }
 
-    /// A column's value; `None` for null or if the table has no such column.
-    pub fn get<T: FromDatum>(&self, column: &CStr) -> Option<T> {
-        // SAFETY: a valid tuple with its own descriptor; the caller asks for the column's type.
+    /// A column's value; `None` for null or if the table has no such column of this type.
+    pub fn get<T: FromDatum + IntoDatum>(&self, column: &CStr) -> Option<T> {
+        // SAFETY: a valid tuple with its own descriptor; the column is of the type that is asked for.
         unsafe {
+
             let mut null = false;
-            let datum = pg_sys::heap_getattr(self.tuple, self.number(column)?, self.shape, &mut null);
+            let datum = pg_sys::heap_getattr(self.tuple, self.number::<T>(column)?, self.shape, &mut null);
             T::from_datum(datum, null)
         }
     }
 
-    /// Sets a column, if the table has it.
-    pub fn set(&mut self, column: &CStr, value: impl IntoDatum) {
-        if let (Some(mut number), Some(mut datum)) = (self.number(column), value.into_datum()) {
-            // SAFETY: a valid tuple with its own descriptor; makes a changed copy. The caller gives the
-            // column's type.
+    /// Sets a column, if the table has it with this type.
+    pub fn set<T: IntoDatum>(&mut self, column: &CStr, value: T) {
+        if let (Some(mut number), Some(mut datum)) = (self.number::<T>(column), value.into_datum()) {
+            // SAFETY: a valid tuple with its own descriptor; makes a changed copy.
             self.tuple = unsafe {
                 pg_sys::heap_modify_tuple_by_cols(
                     self.tuple,
@@ -57,14 +69,36 @@ impl NewRow {
         }
     }
 
-    fn number(&self, column: &CStr) -> Option<i32> {
+    /// The number of a column of this type.
+    fn number<T: IntoDatum>(&self, column: &CStr) -> Option<i32> {
         // SAFETY: a valid descriptor.
-        let number = unsafe { pg_sys::SPI_fnumber(self.shape, column.as_ptr()) };
-        (number > 0).then_some(number)
+        let (number, found) = unsafe {
+            let number = pg_sys::SPI_fnumber(self.shape, column.as_ptr());
+            (number, if number > 0 { pg_sys::SPI_gettypeid(self.shape, number) } else { pg_sys::InvalidOid })
+        };
+        (number > 0 && found == T::type_oid()).then_some(number)
     }
 
     /// The row, as the trigger's result.
     pub fn result(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
+    }
+}
+
+/// Runs `body`, which executes a statement of ours and leaves its AFTER triggers; then fires them with
+/// the rights of the current user, which `body` had changed. Users' tables may follow ours (a foreign
+/// key that cascades), and PostgreSQL runs their AFTER triggers as whoever executes the statement.
+pub fn fire_afterwards<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: within a (sub)transaction, whose abort closes the query level if something raises; the
+    // executor state is for the triggers' relations, and closed as in trigger.c (afterTriggerInvokeEvents).
+    unsafe {
+        pg_sys::AfterTriggerBeginQuery();
+        let value = body();
+        let estate = pg_sys::CreateExecutorState();
+        pg_sys::AfterTriggerEndQuery(estate);
+        pg_sys::ExecCloseResultRelations(estate);
+        pg_sys::ExecResetTupleTable((*estate).es_tupleTable, false);
+        pg_sys::FreeExecutorState(estate);
+        value
     }
 }

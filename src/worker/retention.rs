@@ -5,7 +5,7 @@ use super::Worker;
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::spi::Statement;
-use crate::pg::{activity, backend, log, session, transaction};
+use crate::pg::{activity, backend, log, session, transaction, trigger};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
 use std::time::{Duration, Instant};
@@ -85,12 +85,11 @@ pub fn step(worker: &mut Worker) -> Result<bool, PgError> {
     activity::running("removing finished tasks (pg_errand.retention)");
     let before = now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
     let pass = worker.retention;
-    worker.retention = transaction::commit_after(|| {
-        session::as_owner(worker.owner, || Pass {
-            errors: pass.errors.and_then(|after| batch(&ERRORS, after, before)),
-            tasks: pass.tasks.and_then(|after| batch(&TASKS, after, before)),
-            at: pass.at,
-        })
+    let owner = worker.owner;
+    worker.retention = transaction::commit_after(|| Pass {
+        errors: pass.errors.and_then(|after| batch(owner, &ERRORS, after, before)),
+        tasks: pass.tasks.and_then(|after| batch(owner, &TASKS, after, before)),
+        at: pass.at,
     })?;
     Ok(!worker.retention.is_over())
 }
@@ -109,16 +108,17 @@ fn is_due(worker: &Worker, now: i64) -> bool {
 
 /// Removes what is old among the next rows; where to go on, if it makes sense. If one of them cannot
 /// be removed (a foreign key of the user's), they are taken one by one, and that one is left.
-fn batch(walk: &Walk, after: i64, before: i64) -> Option<i64> {
-    match transaction::savepoint(|| remove(walk, after, before, BATCH)) {
+fn batch(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> {
+    match transaction::savepoint(|| remove(owner, walk, after, before, BATCH)) {
         Ok(next) => next,
-        Err(_) => (0..BATCH).try_fold(after, |after, _| one(walk, after, before)),
+        Err(_) => (0..BATCH).try_fold(after, |after, _| one(owner, walk, after, before)),
     }
 }
 
-fn one(walk: &Walk, after: i64, before: i64) -> Option<i64> {
-    transaction::savepoint(|| remove(walk, after, before, 1)).unwrap_or_else(|error| {
-        let stuck = walk.next.row(&[after.into_datum()], |row| row.get::<i64>(1)).flatten();
+fn one(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> {
+    transaction::savepoint(|| remove(owner, walk, after, before, 1)).unwrap_or_else(|error| {
+        let next = || walk.next.row(&[after.into_datum()], |row| row.get::<i64>(1));
+        let stuck = session::as_owner(owner, next).flatten();
         log::event(
             LogLevel::Warning,
             format!("{} {stuck:?} cannot be removed (pg_errand.retention): {}", walk.what, error.message),
@@ -127,9 +127,11 @@ fn one(walk: &Walk, after: i64, before: i64) -> Option<i64> {
     })
 }
 
-/// Removes what is old among the next `limit` rows.
-fn remove(walk: &Walk, after: i64, before: i64, limit: i32) -> Option<i64> {
+/// Removes what is old among the next `limit` rows. What users' tables do about it is done with the
+/// rights of the worker's role.
+fn remove(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64, limit: i32) -> Option<i64> {
     let args = [after.into_datum(), Some(pg_sys::Datum::from(before)), limit.into_datum()];
-    let (last, more) = walk.remove.row(&args, |row| (row.get::<i64>(1), row.get::<bool>(2)))?;
+    let statement = || walk.remove.row_leaving_triggers(&args, |row| (row.get::<i64>(1), row.get::<bool>(2)));
+    let (last, more) = trigger::fire_afterwards(|| session::as_owner(owner, statement))?;
     last.filter(|_| more == Some(true))
 }

@@ -2,12 +2,11 @@
 
 use crate::pg::home::here;
 use crate::pg::trigger::NewRow;
-use crate::pg::{backend, catalog, shmem};
+use crate::pg::{backend, catalog, log, shmem};
 use crate::shared::Told;
 use crate::worker::wake;
 use crate::{home, launcher, processor, worker};
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 /// Trigger of `queues.task`: refuses unknown task types, fills in the origin, and has the commit wake a
@@ -23,7 +22,7 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     }
     // It stands for «none» in shared memory.
     if row.get::<i64>(c"task_id") == Some(0) {
-        refuse(
+        log::refuse(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             "a task cannot have the number 0".into(),
             "Leave task_id out to have the next number.".into(),
@@ -54,13 +53,7 @@ fn refuse_task_type(task_type: Option<&str>) -> ! {
         None => "a task needs a task type".to_owned(),
     };
     let hint = format!("Known task types: {}.", processor::known_types());
-    refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
-}
-
-/// Raises an error that says what to do.
-pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
-    ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
-    unreachable!("an ERROR does not return")
+    log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
 }
 
 /// `queues.announce(timestamptz)`.
@@ -122,7 +115,7 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     let told =
         shmem::write_journal(|shared, journal| shared.cancel_call(journal, database, owner, task_id));
     if told == Some(Told::NotNow) && worker::is_me(owner) {
-        refuse(
+        log::refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             "a handler cannot cancel itself, nor that many calls of its own worker".into(),
             format!("Cancel at most {} in one task.", crate::shared::MAX_CANCELS),
@@ -158,7 +151,7 @@ fn worker_state() -> TableIterator<
     ),
 > {
     if !["worker", "task_status"].iter().any(|view| may_read(view)) {
-        refuse(
+        log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "permission denied for the state of workers".into(),
             "Ask for GRANT SELECT ON queues.worker or queues.task_status.".into(),

@@ -1,13 +1,13 @@
 //! Commands that cannot run beside workers (DROP DATABASE and its like): they bar their database,
 //! have its workers ended, and lift the bar when their transaction is over.
 
-use crate::functions;
 use crate::pg::backend::{self, Ended};
 use crate::pg::command::{self, Notice};
-use crate::pg::{interrupt, latch, shmem};
+use crate::pg::{interrupt, latch, log, shmem};
 use crate::shared::SlotState;
-use pgrx::PgSqlErrorCode;
+use crate::worker;
 use pgrx::pg_sys::Oid;
+use pgrx::PgSqlErrorCode;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -42,7 +42,19 @@ fn on_command(notice: Notice) {
     match notice {
         Notice::Create => PENDING.set(Pending { created: true, dropped: false, changes: true, ..pending }),
         Notice::Changes => PENDING.set(Pending { changes: true, ..pending }),
-        Notice::Settings => PENDING.set(Pending { settings: true, changes: true, ..pending }),
+        Notice::OwnRole if worker::is_one() => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "a task cannot change the role that it runs as".into(),
+            "Have somebody else run the command, in a session.".into(),
+        ),
+        Notice::Settings | Notice::OwnRole => {
+            PENDING.set(Pending { settings: true, changes: true, ..pending });
+        }
+        Notice::NotTheirs => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the extension pg_errand goes with schema internal, and you are not its owner".into(),
+            "Drop what is yours in the schema one by one, or have the owner of the extension drop it first.".into(),
+        ),
         Notice::Drop => {
             PENDING.set(Pending { barred: true, dropped: true, created: false, changes: true, ..pending });
             clear(backend::database());
@@ -57,7 +69,7 @@ fn on_command(notice: Notice) {
 /// Ends the workers of `database` and waits until they are gone.
 fn clear(database: Oid) {
     let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid())) else {
-        functions::refuse(
+        log::refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             "too many sessions are changing this database or its extension pg_errand".into(),
             "Try again when one of them has ended its transaction.".into(),

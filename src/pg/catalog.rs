@@ -75,6 +75,21 @@ pub fn owns_database(database: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether the current user owns the extension of that name; `None` if there is none.
+pub fn owns_extension(name: &CStr) -> Option<bool> {
+    // SAFETY: catalog look-ups.
+    unsafe {
+        let oid = pg_sys::get_extension_oid(name.as_ptr(), true);
+        if oid == pg_sys::InvalidOid {
+            return None;
+        }
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return Some(pg_sys::pg_extension_ownercheck(oid, pg_sys::GetUserId()));
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return Some(pg_sys::object_ownercheck(pg_sys::ExtensionRelationId, oid, pg_sys::GetUserId()));
+    }
+}
+
 /// True if the current user may read the relation `schema.name`.
 pub fn may_select(schema: &CStr, name: &CStr) -> bool {
     // SAFETY: a catalog look-up.

@@ -18,6 +18,10 @@ pub enum Notice {
     Changes,
     /// Settings stored for databases or roles may be others after it.
     Settings,
+    /// It changes the role of this session: its password, its settings, its members.
+    OwnRole,
+    /// It would remove the extension with the schema `internal`, which is somebody else's.
+    NotTheirs,
 }
 
 type Hook = unsafe extern "C-unwind" fn(
@@ -112,9 +116,23 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
             }
             T_DropStmt => {
                 let stmt = &*node.cast::<pg_sys::DropStmt>();
-                let ours = stmt.removeType == pg_sys::ObjectType::OBJECT_EXTENSION
-                    && names(stmt.objects).any(|name| is_ours(name));
-                (ours && pg_sys::superuser()).then_some(Notice::Drop)
+                let cascades = stmt.behavior == pg_sys::DropBehavior::DROP_CASCADE;
+                match stmt.removeType {
+                    pg_sys::ObjectType::OBJECT_EXTENSION if names(stmt.objects).any(|name| is_ours(name)) => {
+                        (catalog::owns_extension(OURS) == Some(true)).then_some(Notice::Drop)
+                    }
+                    // It takes functions of the extension along, and so the extension.
+                    pg_sys::ObjectType::OBJECT_SCHEMA
+                        if cascades
+                            && names(stmt.objects).any(|name| CStr::from_ptr(name) == c"internal") =>
+                    {
+                        match catalog::owns_extension(OURS)? {
+                            true => Some(Notice::Drop),
+                            false => Some(Notice::NotTheirs),
+                        }
+                    }
+                    _ => None,
+                }
             }
             T_DropOwnedStmt => {
                 let stmt = &*node.cast::<pg_sys::DropOwnedStmt>();
@@ -148,6 +166,15 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
                     .filter(|element| !(**element).arg.is_null())
                     .map_or(Some(Notice::Changes), |element| clear_template(pg_sys::defGetString(element)))
             }
+            T_AlterRoleSetStmt if is_own_role((*node.cast::<pg_sys::AlterRoleSetStmt>()).role) => {
+                Some(Notice::OwnRole)
+            }
+            T_AlterRoleStmt if is_own_role((*node.cast::<pg_sys::AlterRoleStmt>()).role) => {
+                Some(Notice::OwnRole)
+            }
+            T_GrantRoleStmt if grants_own_role(&*node.cast::<pg_sys::GrantRoleStmt>()) => {
+                Some(Notice::OwnRole)
+            }
             T_AlterDatabaseSetStmt | T_AlterRoleSetStmt | T_DropRoleStmt => Some(Notice::Settings),
             T_AlterRoleStmt | T_CreateRoleStmt | T_GrantStmt | T_GrantRoleStmt => Some(Notice::Changes),
             _ => None,
@@ -155,9 +182,34 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
     }
 }
 
+/// The extension.
+const OURS: &CStr = c"pg_errand";
+
 unsafe fn is_ours(name: *const c_char) -> bool {
     // SAFETY: a terminated string of the parse tree.
-    unsafe { !name.is_null() && CStr::from_ptr(name) == c"pg_errand" }
+    unsafe { !name.is_null() && CStr::from_ptr(name) == OURS }
+}
+
+unsafe fn is_own_role(role: *const pg_sys::RoleSpec) -> bool {
+    // SAFETY: a node of the parse tree, null for ALL.
+    unsafe {
+        !role.is_null()
+            && (*role).roletype != pg_sys::RoleSpecType::ROLESPEC_PUBLIC
+            && pg_sys::get_rolespec_oid(role, true) == pg_sys::GetSessionUserId()
+    }
+}
+
+/// Whether members are added to (or removed from) the session's role.
+unsafe fn grants_own_role(stmt: &pg_sys::GrantRoleStmt) -> bool {
+    // SAFETY: a list of AccessPriv nodes.
+    unsafe {
+        let list = stmt.granted_roles;
+        let length = if list.is_null() { 0 } else { (*list).length };
+        (0..length).map(|i| pg_sys::list_nth(list, i).cast::<pg_sys::AccessPriv>()).any(|role| {
+            !(*role).priv_name.is_null()
+                && pg_sys::get_role_oid((*role).priv_name, true) == pg_sys::GetSessionUserId()
+        })
+    }
 }
 
 /// True if one of these roles owns the queue, and the current user may act as all of them.

@@ -1,4 +1,4 @@
-//! The server log: one line per event, filtered by `pg_errand.log_level`.
+//! The server log: one line per event, filtered by `pg_errand.log_level`. And errors for whoever calls.
 
 use crate::config::{self, LogLevel};
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
@@ -28,6 +28,12 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
         report = report.set_hint(hint);
     }
     report.report(severity);
+}
+
+/// Raises an error that says what to do.
+pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
+    ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
 }
 
 /// The beginning of a text, for a log line: `limit` bytes at most.

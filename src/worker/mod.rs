@@ -113,6 +113,11 @@ pub fn is_me(owner: i64) -> bool {
     ATTACHED.get().is_some_and(|slot| slot.owner == owner)
 }
 
+/// True in the process of a worker.
+pub fn is_one() -> bool {
+    ATTACHED.get().is_some()
+}
+
 fn detach() {
     if let Some(slot) = ATTACHED.get() {
         slot.detach();

@@ -9,8 +9,14 @@ select
         where n.nspname = 'queues'
             and c.relname = 'task'
     ),
-    has_schema_privilege('queues', 'usage')
-        and has_schema_privilege('internal', 'usage')
-        and has_function_privilege('queues.enqueue(text, jsonb, timestamptz)', 'execute')
+    -- by number: the schema "internal" may be renamed by its owner
+    coalesce(
+        has_schema_privilege(to_regnamespace('queues'), 'usage')
+            and has_schema_privilege(to_regnamespace('internal'), 'usage')
+            and has_function_privilege(
+                to_regprocedure('queues.enqueue(text, jsonb, timestamptz)'), 'execute'
+            ),
+        false
+    )
 from pg_extension e
 where e.extname = 'pg_errand';

@@ -6,8 +6,8 @@ language plpgsql
 security invoker
 as $$
 declare
-    _name text;
-    _result jsonb;
+    _name pg_catalog.text;
+    _result pg_catalog.jsonb;
 begin
     select pg_catalog.string_agg(pg_catalog.quote_ident(part), '.' order by position)
     into _name

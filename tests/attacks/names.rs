@@ -94,7 +94,8 @@ const HANDLERS: &str = r#"
 
 #[test]
 fn nothing_of_the_same_name_in_public_or_in_the_roles_schema_is_used() {
-    let cluster = Cluster::start(&[ONE_WORKER[0], ("pg_errand.retention", "1h")]);
+    // No worker before there is something to remove: each start is followed by one pass.
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0"), ("pg_errand.retention", "1h")]);
     let mut client = cluster.connect("postgres");
     client.batch_execute(&format!("{APP} {HANDLERS} {}", hostile("public"))).unwrap();
     // Before the extension is there, by whom creates it, and then for everybody.
@@ -113,6 +114,7 @@ fn nothing_of_the_same_name_in_public_or_in_the_roles_schema_is_used() {
         "insert into queues.task (task_type, payload, enqueued_at, finished_at, final_status)
          values ('db_function', '{}', now() - interval '1 day', now() - interval '1 day', 'succeeded')",
     );
+    attack.cluster.set(&[("pg_errand.concurrency", "1")]);
     let id = enqueue(
         &mut attack.client,
         "sms",

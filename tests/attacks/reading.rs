@@ -74,7 +74,8 @@ fn who_may_enqueue_reads_nothing_of_what_others_enqueued() {
     let seen = super::text(&mut app, "select count(*) from pg_stats where schemaname = 'queues'");
     assert_eq!(seen, "0");
     // What a worker does is for its role, and for those who may read all statistics.
-    let query = "select string_agg(query, ' ') from pg_stat_activity where backend_type = 'pg_errand worker'";
+    let query =
+        "select string_agg(query, ' ') from pg_stat_activity where application_name like 'pg_errand worker%'";
     assert_eq!(super::text(&mut app, query), "<insufficient privilege>");
     let mut watcher = attack.cluster.connect_as("watcher", "postgres");
     let seen = super::text(&mut watcher, query);

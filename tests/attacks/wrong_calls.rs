@@ -49,7 +49,7 @@ fn functions_in_c_take_any_argument() {
 fn tasks_with_chosen_ids_run_and_are_cancelled_as_all_others() {
     let mut attack = Attack::start(&[("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "0")]);
     attack.task(json!({"db_function": "app.nothing"})).unwrap();
-    let ids = [0, -1, i64::MIN, i64::MAX];
+    let ids = [-1, i64::MIN, i64::MAX];
     for id in ids {
         let insert = "insert into queues.task (task_id, task_type, payload, scheduled_at) \
             values ($1, 'db_function', '{\"db_function\": \"app.nothing\"}', now() + interval '1 day')";
@@ -61,6 +61,9 @@ fn tasks_with_chosen_ids_run_and_are_cancelled_as_all_others() {
         attack.client.execute(again, &[&id]).unwrap();
         wait_status(&mut attack.client, id, "succeeded");
     }
+    let none = "insert into queues.task (task_id, task_type, payload) values (0, 'sms', '{}')";
+    let error = attack.client.batch_execute(none).unwrap_err();
+    assert_eq!(state(&error), "22023", "{error:?}");
     attack.task(json!({"db_function": "app.nothing"})).unwrap();
 }
 

@@ -169,7 +169,7 @@ fn who_changes_own_settings_without_end_holds_up_nobody() {
         longest = longest.max(since.elapsed());
         rounds += 1;
     }
-    assert!(longest < Duration::from_secs(2), "{longest:?} in {rounds} rounds");
+    assert!(longest < Duration::from_secs(10), "{longest:?} in {rounds} rounds");
     let log = attack.cluster.log();
     assert!(!log.contains("ERROR:") && !log.contains("FATAL:") && !log.contains("WARNING:"), "{log}");
 }

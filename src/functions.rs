@@ -112,8 +112,7 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
         return Some(false);
     }
     let database = backend::database();
-    let told =
-        shmem::write_journal(|shared, journal| shared.cancel_call(journal, database, owner, task_id));
+    let told = shmem::write_journal(|shared, journal| shared.cancel_call(journal, database, owner, task_id));
     if told == Some(Told::NotNow) && worker::is_me(owner) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,

@@ -6,8 +6,8 @@ use crate::pg::command::{self, Notice};
 use crate::pg::{interrupt, latch, log, shmem};
 use crate::shared::SlotState;
 use crate::worker;
-use pgrx::pg_sys::Oid;
 use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ fn on_command(notice: Notice) {
         Notice::NotTheirs => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the extension pg_errand goes with schema internal, and you are not its owner".into(),
-            "Drop what is yours in the schema one by one, or have the owner of the extension drop it first.".into(),
+            "Drop what is yours in the schema one by one, or have the owner of the extension drop it first."
+                .into(),
         ),
         Notice::Drop => {
             PENDING.set(Pending { barred: true, dropped: true, created: false, changes: true, ..pending });

@@ -45,7 +45,6 @@ impl NewRow {
     pub fn get<T: FromDatum + IntoDatum>(&self, column: &CStr) -> Option<T> {
         // SAFETY: a valid tuple with its own descriptor; the column is of the type that is asked for.
         unsafe {
-
             let mut null = false;
             let datum = pg_sys::heap_getattr(self.tuple, self.number::<T>(column)?, self.shape, &mut null);
             T::from_datum(datum, null)

@@ -28,7 +28,6 @@ fn a_dump_is_restored_beside_workers_in_every_way() {
 }
 
 #[test]
-#[ignore = "rows of queues.error come before their tasks when several jobs restore them: foreign keys of an extension are there from the start"]
 fn a_dump_with_errors_is_restored_by_several_jobs() {
     restore_in_every_way(true);
 }

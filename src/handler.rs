@@ -11,6 +11,8 @@ use std::collections::HashMap;
 
 /// Plans kept at most; handler names are user data.
 const MAX_PLANS: usize = 256;
+/// Plans for longer names (in bytes) are not kept. Spaces are allowed in names, any number of them.
+const MAX_KEPT_NAME: usize = 512;
 
 static MISSING_GRANTS: Statement = Statement::new(
     include_str!("../sql/runtime/missing_grants.sql"),
@@ -119,6 +121,9 @@ impl Handlers {
         }
         let quoted: Vec<String> = ident::parse(name).iter().map(|part| ident::quote(part)).collect();
         let sql = format!("select {}($1)::pg_catalog.jsonb", quoted.join("."));
+        if name.len() > MAX_KEPT_NAME {
+            return Plan::prepare_once(&sql, &[pg_sys::JSONBOID]);
+        }
         let plan = Plan::prepare(&sql, &[pg_sys::JSONBOID]);
         if self.plans.len() >= MAX_PLANS
             && let Some(any) = self.plans.keys().next().cloned()

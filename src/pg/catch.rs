@@ -6,6 +6,7 @@ use pgrx::{PgTryBuilder, pg_sys};
 use std::ffi::CStr;
 use std::os::raw::{c_char, c_void};
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 
 /// Runs `body`; an ERROR raised in it (or a Rust panic) comes back as a [`PgError`].
 ///
@@ -66,8 +67,35 @@ struct ErrorFrame {
     kept: Option<Kept>,
 }
 
+/// A memory context for copies of errors. FreeErrorData leaves some of what CopyErrorData allocates, and
+/// handlers may raise and catch millions of errors.
+struct Copies(pg_sys::MemoryContext);
+
+// SAFETY: only used by the main thread, which is the only one that raises PostgreSQL errors.
+unsafe impl Send for Copies {}
+// SAFETY: as above.
+unsafe impl Sync for Copies {}
+
+static COPIES: OnceLock<Copies> = OnceLock::new();
+
+fn copies() -> pg_sys::MemoryContext {
+    // SAFETY: main thread; a context that lives as long as the process.
+    let create = || unsafe {
+        Copies(pg_sys::AllocSetContextCreateInternal(
+            pg_sys::TopMemoryContext,
+            c"pg_errand errors".as_ptr(),
+            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_MAXSIZE as usize,
+        ))
+    };
+    COPIES.get_or_init(create).0
+}
+
 impl ErrorFrame {
     fn push() -> Box<Self> {
+        // Not first while an error is being raised.
+        copies();
         let mut frame = Box::new(ErrorFrame {
             callback: pg_sys::ErrorContextCallback {
                 previous: std::ptr::null_mut(),
@@ -101,7 +129,8 @@ unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
     // CopyErrorData must not run in ErrorContext, where errfinish calls us.
     unsafe {
         let place = &mut *arg.cast::<Option<Kept>>();
-        let previous = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
+        let copies = copies();
+        let previous = pg_sys::MemoryContextSwitchTo(copies);
         let data = pg_sys::CopyErrorData();
         if (*data).elevel >= pgrx::PgLogLevel::ERROR as i32 {
             *place = Some(Kept {
@@ -110,8 +139,8 @@ unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
                 context: text((*data).context).map(Into::into),
             });
         }
-        pg_sys::FreeErrorData(data);
         pg_sys::MemoryContextSwitchTo(previous);
+        pg_sys::MemoryContextReset(copies);
     }
 }
 

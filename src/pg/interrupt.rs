@@ -6,6 +6,7 @@
 
 use pgrx::pg_sys;
 use std::os::raw::c_int;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[cfg(not(feature = "pg18"))]
 use pg_sys::pqsignal;
@@ -20,13 +21,30 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForCrashExit(signal: c_int);
 }
 
+/// Whether a transaction is being committed: then SIGINT means nothing. It would break off the wait for a
+/// synchronous standby, and what is not durable there would count as if it were.
+static COMMITTING: AtomicBool = AtomicBool::new(false);
+
+/// Takes no notice of cancels until it is called with false.
+pub fn ignore_cancel(ignore: bool) {
+    COMMITTING.store(ignore, Relaxed);
+}
+
+/// SIGINT's handler.
+unsafe extern "C-unwind" fn cancel(signal: c_int) {
+    if !COMMITTING.load(Relaxed) {
+        // SAFETY: in a signal handler, as PostgreSQL calls it.
+        unsafe { StatementCancelHandler(signal) }
+    }
+}
+
 /// Installs the handlers of a background worker that runs SQL, and unblocks signals.
 pub fn install() {
     // SAFETY: called once, at the start of a background worker, with signals still blocked.
     unsafe {
         pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
         pqsignal(libc::SIGTERM, Some(die));
-        pqsignal(libc::SIGINT, Some(StatementCancelHandler));
+        pqsignal(libc::SIGINT, Some(cancel));
         pqsignal(libc::SIGQUIT, Some(on_quit));
         pg_sys::BackgroundWorkerUnblockSignals();
         // A SIGHUP that came before was ignored.

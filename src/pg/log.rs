@@ -3,6 +3,9 @@
 use crate::config::{self, LogLevel};
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
 
+/// Messages are cut off here, in bytes: what users' functions say and are called may be of any length.
+const MAX_MESSAGE: usize = 8192;
+
 /// Writes an event of level `level`, if the setting lets it pass.
 pub fn event(level: LogLevel, message: String) {
     write(level, message, None);
@@ -22,8 +25,8 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
         LogLevel::Debug | LogLevel::Info => PgLogLevel::LOG,
         LogLevel::Warning | LogLevel::Error => PgLogLevel::WARNING,
     };
-    let mut report =
-        ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, format!("pg_errand: {message}"), "");
+    let text = format!("pg_errand: {}", excerpt(&message, MAX_MESSAGE));
+    let mut report = ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, text, "");
     if let Some(hint) = hint {
         report = report.set_hint(hint);
     }

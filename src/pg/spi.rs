@@ -57,13 +57,21 @@ impl Statement {
     }
 }
 
-/// A kept SPI plan.
+/// An SPI plan.
 #[derive(Clone, Copy)]
 pub struct Plan(pg_sys::SPIPlanPtr);
 
 impl Plan {
     /// Prepares and keeps `sql`; within [`connected`].
     pub fn prepare(sql: &str, types: &[pg_sys::Oid]) -> Plan {
+        let plan = Plan::prepare_once(sql, types);
+        // SAFETY: a plan of this SPI connection.
+        unsafe { pg_sys::SPI_keepplan(plan.0) };
+        plan
+    }
+
+    /// Prepares `sql` for the current connection only; within [`connected`].
+    pub fn prepare_once(sql: &str, types: &[pg_sys::Oid]) -> Plan {
         let text = CString::new(sql).expect("SQL text holds no NUL");
         let mut types = types.to_vec();
         // SAFETY: connected to SPI; the text and types are copied.
@@ -71,7 +79,6 @@ impl Plan {
             let plan = pg_sys::SPI_prepare(text.as_ptr(), types.len() as i32, types.as_mut_ptr());
             let code = pg_sys::SPI_result;
             assert!(!plan.is_null(), "SPI_prepare failed: {code}");
-            pg_sys::SPI_keepplan(plan);
             Plan(plan)
         }
     }

@@ -94,16 +94,20 @@ fn begin() {
 }
 
 fn commit() {
-    // SAFETY: closes what `begin` opened.
     // A cancel for what is over must not break off the wait for a synchronous standby.
+    interrupt::ignore_cancel(true);
     interrupt::forget_cancel();
+    // SAFETY: closes what `begin` opened.
     unsafe {
         pg_sys::PopActiveSnapshot();
         pg_sys::CommitTransactionCommand();
     }
+    interrupt::ignore_cancel(false);
 }
 
 fn abort() {
+    // The commit may have failed.
+    interrupt::ignore_cancel(false);
     // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
     unsafe { pg_sys::AbortCurrentTransaction() };
     interrupt::hold_cancel();

@@ -360,7 +360,9 @@ pub fn log_start(brief: &Brief, provider: &str) {
         LogLevel::Debug,
         format!(
             "call started task_id={} task_type={} handler={:?} provider={provider}",
-            brief.id, brief.task_type, brief.handler
+            brief.id,
+            brief.task_type,
+            log::excerpt(&brief.handler, record::MAX_LOGGED_NAME)
         ),
     );
 }

@@ -105,12 +105,18 @@ pub fn cancel(worker: &Worker, brief: &Brief) {
     session::discard_leftovers();
 }
 
+/// How much of a handler's name the log shows, in bytes.
+pub const MAX_LOGGED_NAME: usize = 300;
+
 /// Writes the log lines of a task that has ended; after the commit.
 pub fn log_end(brief: &Brief, end: &End) {
     let took = (backend::now() - brief.started_at) / 1000;
     let named = format!(
         "task_id={} task_type={} handler={:?} attempt={} duration_ms={took}",
-        brief.id, brief.task_type, brief.handler, brief.attempt
+        brief.id,
+        brief.task_type,
+        log::excerpt(&brief.handler, MAX_LOGGED_NAME),
+        brief.attempt
     );
     for failure in &end.failures {
         let error = &failure.error;

@@ -4,6 +4,7 @@
 //! - [`builder`]: how such a cluster is set up, also as a standby or a copy of another.
 //! - [`wait`]: waiting for a condition, never for a time.
 //! - [`handlers`]: what tests have run, and how they hold it up.
+//! - [`memory`]: what a process takes.
 //! - [`queue`]: the extension's interface in a few words.
 //!
 //! The provider's stand-in is this package's library, `standin`.
@@ -12,6 +13,7 @@ pub mod builder;
 pub mod cluster;
 pub mod handlers;
 mod log;
+pub mod memory;
 mod permit;
 pub mod points;
 mod process;

@@ -1,0 +1,156 @@
+//! What tests of misbehaving handlers share: one worker that stays, and what became of a task.
+
+use postgres::Client;
+use serde_json::{Value, json};
+
+use crate::harness::cluster::Cluster;
+use crate::harness::handlers::{install, run_one, worker_pids};
+use crate::harness::memory;
+use crate::harness::queue::enqueue;
+use crate::harness::wait::eventually;
+
+/// A mebibyte.
+pub const MIB: u64 = 1024 * 1024;
+
+/// `run_sql` runs what its task's payload says; `on_error` and `on_success` note what they were given.
+const HANDLERS: &str = "
+    create table public.told (n bigint generated always as identity, what text, payload jsonb);
+    grant insert on public.told to public;
+    create function public.run_sql(payload jsonb) returns jsonb language plpgsql as $$
+    begin
+        execute coalesce(payload -> 'original_payload', payload) ->> 'sql';
+        return '{}';
+    end $$;
+    create function public.on_error(payload jsonb) returns jsonb language plpgsql as $$
+    begin
+        insert into public.told (what, payload) values ('error', payload);
+        return '{}';
+    end $$;
+    create function public.on_success(payload jsonb) returns jsonb language plpgsql as $$
+    begin
+        insert into public.told (what, payload) values ('success', payload);
+        return '{}';
+    end $$;
+";
+
+/// A cluster with one worker, and a session in its database `postgres`.
+pub struct Probe {
+    /// A superuser's session.
+    pub client: Client,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The worker's process.
+    pub pid: i32,
+}
+
+/// A row of `queues.error`, as far as it is small.
+#[derive(Debug)]
+pub struct Fault {
+    /// The beginning of the message.
+    pub message: String,
+    /// How long the message is, in bytes.
+    pub length: i32,
+    /// The SQLSTATE.
+    pub sqlstate: String,
+}
+
+/// What became of a task.
+#[derive(Debug)]
+pub struct Fate {
+    /// Its status.
+    pub status: String,
+    /// How often it was started.
+    pub attempts: i32,
+    /// What went wrong, in order.
+    pub errors: Vec<Fault>,
+}
+
+impl Fate {
+    /// The SQLSTATE of the only error of a task that has failed; anything else in words.
+    pub fn refusal(&self) -> String {
+        match &*self.errors {
+            [fault] if self.status == "failed" => fault.sqlstate.clone(),
+            _ => format!("{self:?}"),
+        }
+    }
+}
+
+impl Probe {
+    /// With these settings on top of those that keep the worker.
+    #[track_caller]
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        let base = [
+            ("pg_errand.concurrency", "1"),
+            ("pg_errand.max_idle_time", "0"),
+            // What a process has touched of these counts for its peak.
+            ("shared_buffers", "16MB"),
+        ];
+        let cluster = Cluster::start(&[&base, settings].concat());
+        let mut client = install(&cluster, "postgres");
+        client.batch_execute(HANDLERS).unwrap();
+        run_one(&mut client, "first");
+        let pid = worker_pids(&mut client)[0];
+        Self { client, cluster, pid }
+    }
+
+    /// Runs SQL as superuser.
+    #[track_caller]
+    pub fn create(&mut self, sql: &str) {
+        self.client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// Runs a `db_function` task to its end.
+    #[track_caller]
+    pub fn run(&mut self, payload: Value) -> Fate {
+        let task_id = enqueue(&mut self.client, "db_function", payload);
+        self.fate(task_id)
+    }
+
+    /// Runs a task whose handler runs SQL.
+    #[track_caller]
+    pub fn run_sql(&mut self, sql: &str) -> Fate {
+        self.run(json!({"db_function": "public.run_sql", "sql": sql}))
+    }
+
+    /// Runs the task whose payload is the value of an SQL expression.
+    #[track_caller]
+    pub fn run_built(&mut self, task_type: &str, payload: &str) -> Fate {
+        let sql = format!("select queues.enqueue('{task_type}', {payload})");
+        let task_id = self.client.query_one(&sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        self.fate(task_id.get(0))
+    }
+
+    /// Waits until a task has ended.
+    #[track_caller]
+    pub fn fate(&mut self, task_id: i64) -> Fate {
+        let sql =
+            "select status, attempts, finished_at is not null from queues.task_status where task_id = $1";
+        let row = eventually(&format!("task {task_id} has ended"), || {
+            let row = self.client.query_one(sql, &[&task_id]).unwrap();
+            let ended: bool = row.get(2);
+            if ended { Ok(row) } else { Err(row.get::<_, String>(0)) }
+        });
+        let errors = "select left(error_message, 1000), octet_length(error_message), sqlstate
+            from queues.error where task_id = $1 order by error_id";
+        let errors = self.client.query(errors, &[&task_id]).unwrap();
+        let errors = errors.iter().map(|row| Fault {
+            message: row.get(0),
+            length: row.get(1),
+            sqlstate: row.get::<_, Option<String>>(2).unwrap_or_default(),
+        });
+        Fate { status: row.get(0), attempts: row.get(1), errors: errors.collect() }
+    }
+
+    /// What the worker's own memory is.
+    #[track_caller]
+    pub fn memory(&self) -> u64 {
+        memory::own(self.pid)
+    }
+
+    /// Sees that the worker from the beginning is still there, is the only one and works.
+    #[track_caller]
+    pub fn assert_well(&mut self) {
+        run_one(&mut self.client, "still here");
+        assert_eq!(worker_pids(&mut self.client), [self.pid]);
+    }
+}

@@ -4,8 +4,10 @@ PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\
 FEATURES := --no-default-features --features pg$(PG_MAJOR)
 PACKAGE := target/release/pg_errand-pg$(PG_MAJOR)
 T ?=
+TASKS ?= 1000000
+CALLS ?= 100000
 
-.PHONY: help setup install package test check bench demo demo-stop docs
+.PHONY: help setup install package test check bench bench-memory demo demo-stop docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -27,6 +29,9 @@ check: ## format and lints, warnings denied
 
 bench: ## throughput, latency and memory, on a private server
 	dev/bench
+
+bench-memory: ## what workers take over TASKS tasks and CALLS provider calls, on a private server
+	dev/bench-memory "$(TASKS)" "$(CALLS)"
 
 demo: setup ## a private server that works off examples/comms; shows what happened
 	dev/demo

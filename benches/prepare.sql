@@ -35,3 +35,20 @@ create table bench.reference (
     payload jsonb not null,
     at timestamptz not null default now()
 );
+
+-- A mail, for provider calls against the stand-in.
+create function bench.mail(jsonb)
+returns jsonb
+language plpgsql
+as $$
+begin
+    return jsonb_build_object(
+        'status', 'succeeded',
+        'payload', jsonb_build_object(
+            'message_id', 1,
+            'from_address', 'sender@mail.test',
+            'to_address', 'someone@mail.test',
+            'subject', 'Hello',
+            'html', '<p>Hello</p>'));
+end;
+$$;

@@ -1,0 +1,120 @@
+//! Protocols that differ from the real one in one point; each has to yield a counterexample.
+
+use crate::check::assert_broken;
+use crate::queue::Queue;
+
+/// The point in which a protocol differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Broken {
+    /// A committed mark in the row is the claim, instead of the row's lock.
+    RunningMark,
+    /// The end is committed after the effects.
+    EndAfterEffects,
+    /// The end is committed before the effects.
+    EndBeforeEffects,
+    /// The request is sent before the commit that stores it.
+    SentBeforeStored,
+    /// The commit that stores a request does not wait for the disk.
+    RequestStoredLazily,
+    /// A worker that is to end sends its request, although the wait for the standby was broken off.
+    SentAfterBrokenWait,
+    /// The commit that stores an answer does not wait for the disk.
+    AnswerStoredLazily,
+    /// A call that is taken over gets a new key.
+    NewKeyAtRepeat,
+    /// A call is taken over however old it is.
+    AgeIgnored,
+    /// Calls are taken over after some time, whether their worker lives or not.
+    TakenOverByTime,
+    /// Workers that are newer than the list of those who live are taken for dead.
+    NewOwnersTakenForDead,
+    /// Identities of workers start anew with the server.
+    OwnersRepeat,
+    /// Identities are not raised above those of open calls.
+    OwnersNotRaised,
+    /// Workers outside get tasks whose call is under way.
+    CallsHandedOut,
+    /// Workers outside end tasks whose call is under way.
+    CallsCompletedOutside,
+    /// A task is run although another worker's slot shows it.
+    RunsWhileShownElsewhere,
+    /// The commit is not preceded by the point from which on there is no cancel.
+    NeverCloses,
+    /// A task can be cancelled after that point.
+    CancelTooLate,
+    /// A call can be given up while its last handler runs.
+    CallCancelledInHandler,
+    /// What a worker was told to cancel is forgotten when it ends.
+    CancelDiesWithWorker,
+    /// A cancelled call is taken from the slot before its end is committed.
+    CancelTakenTooEarly,
+    /// A cancel is forgotten when its task is given back, after a serialization failure for instance.
+    CancelNotGivenBack,
+    /// A task whose commit failed can be cancelled until it is recorded as failed.
+    FailureStaysOpen,
+    /// A task given back is free, even if a worker outside has got it meanwhile.
+    RepeatTakesLease,
+    /// A task whose commit failed is ended, even if a worker outside has got it meanwhile.
+    FailureTakesLease,
+}
+
+fn check(broken: Broken, model: Queue) {
+    assert_broken(&format!("{broken:?}"), Queue { broken: Some(broken), ..model });
+}
+
+#[test]
+fn claims_and_ends() {
+    let model = Queue { deaths: 1, ..Queue::SMALL };
+    check(Broken::RunningMark, model.clone());
+    check(Broken::EndAfterEffects, model.clone());
+    check(Broken::EndBeforeEffects, model);
+}
+
+#[test]
+fn calls() {
+    let one = Queue { deaths: 1, crashes: 1, ..Queue::SMALL };
+    for broken in [
+        Broken::SentBeforeStored,
+        Broken::RequestStoredLazily,
+        Broken::SentAfterBrokenWait,
+        Broken::AnswerStoredLazily,
+        Broken::NewKeyAtRepeat,
+        Broken::TakenOverByTime,
+        Broken::NewOwnersTakenForDead,
+        Broken::OwnersRepeat,
+    ] {
+        check(broken, one.clone());
+    }
+    check(Broken::OwnersNotRaised, Queue { clock_goes_back: true, ..one.clone() });
+    check(Broken::AgeIgnored, Queue { days: 1, ..one });
+}
+
+#[test]
+fn outside() {
+    let model = Queue { outside: 1, aborts: 1, ..Queue::SMALL };
+    for broken in [
+        Broken::CallsHandedOut,
+        Broken::CallsCompletedOutside,
+        Broken::RepeatTakesLease,
+        Broken::FailureTakesLease,
+    ] {
+        check(broken, model.clone());
+    }
+}
+
+#[test]
+fn cancels() {
+    let model = Queue { cancels: true, deaths: 1, aborts: 1, ..Queue::SMALL };
+    for broken in [
+        Broken::RunsWhileShownElsewhere,
+        Broken::NeverCloses,
+        Broken::CancelTooLate,
+        Broken::CallCancelledInHandler,
+        Broken::CancelDiesWithWorker,
+        Broken::CancelTakenTooEarly,
+        Broken::CancelNotGivenBack,
+        Broken::FailureStaysOpen,
+    ] {
+        check(broken, model.clone());
+    }
+}

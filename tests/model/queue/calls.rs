@@ -1,0 +1,166 @@
+//! Between the steps of a provider call (`src/worker/calls.rs`).
+
+use super::Queue;
+use super::database::{Answer, Row, Status, Wait};
+use super::state::{InFlight, State, TASKS, Task, WORKERS, WorkerId};
+use super::worker::{At, Did, Hand};
+use crate::broken::Broken;
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Step {
+    /// `Calls::send`.
+    Send(Task),
+    /// The request ran into its time-out.
+    TimeOut(Task),
+    /// `calls::store_answers`.
+    StoreAnswers,
+    /// `call_resume.sql`.
+    Resume(Task),
+    /// … finds that the task has ended (`call_is_open.sql`).
+    Forget(Task),
+    /// `MySlot::take_cancels`.
+    TakeCancel(Task),
+    /// `calls::cancel`.
+    GiveUp,
+    /// `MySlot::live_owners`.
+    ListOwners,
+    /// `call_reclaim.sql`.
+    TakeOver,
+}
+
+pub fn steps(model: &Queue, state: &State, id: WorkerId) -> Vec<Step> {
+    let worker = &state.workers[id];
+    if !worker.is_up() {
+        return Vec::new();
+    }
+    match worker.hand {
+        Hand::Listed { .. } => return vec![Step::TakeOver],
+        Hand::GivingUp(task) if !state.is_locked(task) => return vec![Step::GiveUp],
+        Hand::Closed(at, Did::Call) if model.is(Broken::SentBeforeStored) => {
+            return vec![Step::Send(at.task)];
+        }
+        Hand::Free => {}
+        _ => return Vec::new(),
+    }
+    let mut steps: Vec<Step> = (0..TASKS).filter_map(|task| step_of(state, id, task)).collect();
+    steps.extend((0..TASKS).filter(|task| worker.slot.cancels[*task]).map(Step::TakeCancel));
+    let received = |call: &InFlight| matches!(call, InFlight::Received(_));
+    steps.extend(worker.calls.iter().any(received).then_some(Step::StoreAnswers));
+    let others = |row: &Row| row.call.is_some_and(|call| call.open && call.owner != worker.owner);
+    let look = !worker.looked_for_orphans || state.database.rows().iter().any(others);
+    steps.extend(look.then_some(Step::ListOwners));
+    steps
+}
+
+fn step_of(state: &State, id: WorkerId, task: Task) -> Option<Step> {
+    match state.workers[id].calls[task] {
+        InFlight::None | InFlight::Received(_) => None,
+        InFlight::ToSend => Some(Step::Send(task)),
+        InFlight::Waiting => Some(Step::TimeOut(task)),
+        InFlight::Answered => match state.call(task) {
+            Some(call) if call.open && call.owner == state.workers[id].owner => {
+                (!state.is_locked(task)).then_some(Step::Resume(task))
+            }
+            _ => Some(Step::Forget(task)),
+        },
+    }
+}
+
+pub fn take(model: &Queue, state: &mut State, id: WorkerId, step: Step) {
+    match step {
+        Step::Send(task) => send(state, id, task),
+        Step::TimeOut(task) => state.workers[id].calls[task] = InFlight::Received(Answer::Unknown),
+        Step::StoreAnswers => store_answers(model, state, id),
+        Step::Resume(task) => state.workers[id].hand = Hand::Claimed(At { task, last: true }),
+        Step::Forget(task) => state.workers[id].calls[task] = InFlight::None,
+        Step::TakeCancel(task) => {
+            state.workers[id].slot.cancels[task] &= !model.is(Broken::CancelTakenTooEarly);
+            state.workers[id].hand = Hand::GivingUp(task);
+        }
+        Step::GiveUp => give_up(state, id),
+        Step::ListOwners => list_owners(model, state, id),
+        Step::TakeOver => take_over(model, state, id),
+    }
+}
+
+fn send(state: &mut State, id: WorkerId, task: Task) {
+    // A request that is sent too early has its key before its row is there.
+    let key = state.call(task).map_or(state.next_key, |call| call.key);
+    state.provider.receive(task, key, state.workers[id].owner);
+    state.workers[id].calls[task] = InFlight::Waiting;
+}
+
+fn store_answers(model: &Queue, state: &mut State, id: WorkerId) {
+    let owner = state.workers[id].owner;
+    let wait = if model.is(Broken::AnswerStoredLazily) { Wait::No } else { Wait::ForDisk };
+    let calls = &mut state.workers[id].calls;
+    state.database.commit(wait, |rows| {
+        for (row, known) in rows.iter_mut().zip(calls) {
+            let InFlight::Received(answer) = *known else { continue };
+            // `call_answer.sql`.
+            if let Some(call) = row.call.as_mut().filter(|call| call.owner == owner && call.open) {
+                call.answer = Some(answer);
+            }
+            *known = InFlight::Answered;
+        }
+    });
+}
+
+fn give_up(state: &mut State, id: WorkerId) {
+    let Hand::GivingUp(task) = state.workers[id].hand else { unreachable!() };
+    if state.workers[id].calls[task] != InFlight::None {
+        state.database.commit_row(Wait::ForDisk, task, |row| row.finish(Status::Cancelled));
+    }
+    let worker = &mut state.workers[id];
+    worker.calls[task] = InFlight::None;
+    worker.slot.cancels[task] = false;
+    worker.hand = Hand::Free;
+}
+
+/// At first, identities are raised above those of open calls (`MySlot::see_owner`).
+fn list_owners(model: &Queue, state: &mut State, id: WorkerId) {
+    let open = state.database.rows().iter().filter_map(|row| row.call).filter(|call| call.open);
+    let last = open.map(|call| call.owner).max().unwrap_or_default();
+    if !model.is(Broken::OwnersNotRaised) && !model.is(Broken::OwnersRepeat) {
+        state.next_owner = state.next_owner.max(last + 1);
+    }
+    state.workers[id].looked_for_orphans = true;
+    state.workers[id].hand = Hand::Listed { live: state.live_owners(), bound: state.next_owner };
+}
+
+fn take_over(model: &Queue, state: &mut State, id: WorkerId) {
+    let Hand::Listed { live, bound } = state.workers[id].hand else { unreachable!() };
+    state.workers[id].hand = Hand::Free;
+    for task in 0..TASKS {
+        // `skip locked`.
+        let call = state.call(task).filter(|call| call.open && !state.canceller.holds(task));
+        if call.is_some_and(|call| is_orphan(model, call.owner, state.workers[id].owner, live, bound)) {
+            adopt(model, state, id, task);
+        }
+    }
+}
+
+fn is_orphan(model: &Queue, owner: u8, mine: u8, live: [u8; WORKERS], bound: u8) -> bool {
+    if model.is(Broken::TakenOverByTime) {
+        return owner != mine;
+    }
+    (owner < bound || model.is(Broken::NewOwnersTakenForDead)) && !live.contains(&owner)
+}
+
+fn adopt(model: &Queue, state: &mut State, id: WorkerId, task: Task) {
+    let owner = state.workers[id].owner;
+    let new_key = model.is(Broken::NewKeyAtRepeat).then_some(state.next_key);
+    state.next_key += u8::from(new_key.is_some());
+    state.database.commit_row(Wait::ForDisk, task, |row| {
+        let call = row.call.as_mut().expect("an open call");
+        call.owner = owner;
+        call.key = new_key.unwrap_or(call.key);
+    });
+    let call = state.call(task).expect("an open call");
+    let forgotten = state.provider.has_forgotten(call.key) && !model.is(Broken::AgeIgnored);
+    state.workers[id].calls[task] = match call.answer {
+        Some(_) => InFlight::Answered,
+        None if forgotten => InFlight::Received(Answer::Unknown),
+        None => InFlight::ToSend,
+    };
+}

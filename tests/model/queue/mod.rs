@@ -1,0 +1,165 @@
+//! Claim, completion, provider calls, cancels, and workers outside.
+//!
+//! Rows and what a crash leaves of them: [`database`]. Worker processes with their slots in shared
+//! memory: [`worker`] (the path of a task) and [`calls`] (what lies between the steps of a call).
+//! Others that touch tasks: [`cancel`], [`outside`], [`provider`]. Deaths, crashes: [`faults`].
+//! What has to hold: [`properties`].
+
+mod calls;
+mod cancel;
+mod database;
+mod faults;
+mod outside;
+mod properties;
+mod provider;
+mod state;
+mod worker;
+
+use crate::broken::Broken;
+use crate::check::{Ends, assert_holds};
+use stateright::{Model, Property};
+
+pub use state::{State, TASKS, Task, WORKERS, WorkerId};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `db_function`: one transaction.
+    Function,
+    /// `email`, `sms`: a provider is asked between two.
+    Call,
+}
+
+/// What there is, and how often each fault may happen.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub tasks: [Kind; TASKS],
+    /// Tasks that a worker outside takes, at most.
+    pub outside: u8,
+    /// Somebody cancels a task.
+    pub cancels: bool,
+    /// Ends of single worker processes.
+    pub deaths: u8,
+    /// Crashes of the server.
+    pub crashes: u8,
+    /// Identities of workers start below earlier ones then: a server that was a standby of one whose
+    /// clock was ahead.
+    pub clock_goes_back: bool,
+    /// Serialization failures, and commits that fail.
+    pub aborts: u8,
+    /// Times that the provider forgets the keys it knows.
+    pub days: u8,
+    pub broken: Option<Broken>,
+}
+
+/// A step of somebody.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Action {
+    Worker(WorkerId, worker::Step),
+    Calls(WorkerId, calls::Step),
+    Provider(provider::Step),
+    Outside(outside::Step),
+    Cancel(cancel::Step),
+    Fault(faults::Step),
+    /// The launcher starts a worker where none is (`src/launcher/start.rs`).
+    Start(WorkerId),
+}
+
+impl Queue {
+    pub const SMALL: Queue = Queue {
+        tasks: [Kind::Function, Kind::Call],
+        outside: 0,
+        cancels: false,
+        deaths: 0,
+        crashes: 0,
+        clock_goes_back: false,
+        aborts: 0,
+        days: 0,
+        broken: None,
+    };
+
+    pub fn is(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
+    }
+}
+
+impl Model for Queue {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::new(self)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for id in 0..WORKERS {
+            if state.workers[id].is_gone() {
+                actions.push(Action::Start(id));
+            }
+            actions.extend(worker::steps(self, state, id).into_iter().map(|step| Action::Worker(id, step)));
+            actions.extend(calls::steps(self, state, id).into_iter().map(|step| Action::Calls(id, step)));
+        }
+        actions.extend(provider::steps(state).into_iter().map(Action::Provider));
+        actions.extend(outside::steps(self, state).into_iter().map(Action::Outside));
+        actions.extend(cancel::steps(state).into_iter().map(Action::Cancel));
+        actions.extend(faults::steps(state).into_iter().map(Action::Fault));
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Worker(id, step) => worker::take(self, &mut state, id, step),
+            Action::Calls(id, step) => calls::take(self, &mut state, id, step),
+            Action::Provider(step) => provider::take(&mut state, step),
+            Action::Outside(step) => outside::take(self, &mut state, step),
+            Action::Cancel(step) => cancel::take(self, &mut state, step),
+            Action::Fault(step) => faults::take(self, &mut state, step),
+            Action::Start(id) => state.start(id),
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::all()
+    }
+}
+
+impl Ends for Queue {
+    fn is_over(&self, state: &State) -> bool {
+        state.database.rows().iter().all(|row| row.is_finished() && !row.has_open_call())
+    }
+
+    fn is_fault(&self, action: &Action) -> bool {
+        match action {
+            Action::Fault(_) => true,
+            Action::Worker(_, step) => step.is_fault(),
+            Action::Provider(step) => step.is_fault(),
+            _ => false,
+        }
+    }
+}
+
+#[test]
+fn deaths_and_crashes() {
+    assert_holds("deaths and crashes", Queue { deaths: 1, crashes: 1, ..Queue::SMALL });
+}
+
+#[test]
+fn days_pass() {
+    let tasks = [Kind::Call, Kind::Call];
+    assert_holds("the provider forgets", Queue { tasks, deaths: 1, crashes: 1, days: 1, ..Queue::SMALL });
+}
+
+#[test]
+fn workers_outside() {
+    assert_holds("workers outside", Queue { outside: 2, deaths: 1, aborts: 1, ..Queue::SMALL });
+}
+
+#[test]
+fn cancels() {
+    assert_holds("cancels", Queue { cancels: true, deaths: 1, aborts: 1, ..Queue::SMALL });
+}
+
+#[test]
+fn all_at_once() {
+    assert_holds("all at once", Queue { cancels: true, outside: 1, crashes: 1, ..Queue::SMALL });
+}

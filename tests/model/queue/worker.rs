@@ -1,0 +1,369 @@
+//! A task's path through a worker: claim, handlers, record (`src/worker/{mod,claim,process,record}.rs`).
+
+use super::database::{Answer, Call, Row, Status, Wait};
+use super::state::{InFlight, Slot, State, Task, WORKERS, Worker, WorkerId};
+use super::{Kind, Queue};
+use crate::broken::Broken;
+
+/// What a worker is at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Hand {
+    Free,
+    /// Its row is locked.
+    Claimed(At),
+    /// The slot shows it; its handlers are next.
+    Shown(At),
+    /// The handlers have run, nothing is committed, and it cannot be cancelled any more.
+    Closed(At, Did),
+    /// It is committed; the slot still shows it.
+    Committed(Task, Then),
+    /// Only in protocols that write effect and end apart: the first is committed.
+    Half(At, Did),
+    /// Its transaction is rolled back, its row is free, the slot still shows it.
+    RolledBack(At, Why),
+    /// Its commit failed; its row is locked again for the error handler.
+    Failing(At),
+    /// Its call was cancelled; the transaction that ends it is next.
+    GivingUp(Task),
+    /// It has read who lives, to take over calls of those who don't.
+    Listed { live: [u8; WORKERS], bound: u8 },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct At {
+    pub task: Task,
+    /// The step after the provider's answer.
+    pub last: bool,
+}
+
+/// What the handlers came to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Did {
+    /// `before_handler` has built a request.
+    Call,
+    End { status: Status, handler_failed: bool },
+}
+
+/// What a worker does once its slot shows the task no more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Then {
+    Nothing,
+    Send,
+    Forget,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Why {
+    Cancelled,
+    SerializationFailure,
+    CommitFailed,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Step {
+    /// `claim.sql`.
+    Claim(Task),
+    /// `MySlot::begin`.
+    Show,
+    /// Handlers are called; then `MySlot::close`.
+    Run(Did),
+    /// `MySlot::set_handler` or `MySlot::close` says so, or a handler is interrupted.
+    Stop,
+    SerializationFailure,
+    Commit,
+    CommitFails,
+    /// The process is asked to end while its commit waits for a synchronous standby: what is visible
+    /// to all may not survive.
+    WaitBrokenOff,
+    /// `MySlot::end`.
+    EndSlot,
+    /// `record::cancel`.
+    RecordCancel,
+    RecordCancelFails,
+    /// `record::repeat`, `calls::repeat_later`.
+    GiveBack,
+    /// `Worker::fail`, `calls::end_without_handlers`.
+    Fail,
+    /// `Shared::detach`, after the transaction of a dying worker is undone.
+    Detach,
+}
+
+impl Step {
+    pub fn is_fault(self) -> bool {
+        use Step::{CommitFails, RecordCancelFails, SerializationFailure, WaitBrokenOff};
+        matches!(self, SerializationFailure | CommitFails | WaitBrokenOff | RecordCancelFails)
+    }
+}
+
+impl Hand {
+    /// True if its transaction holds the lock of the task's row.
+    pub fn locks(&self, task: Task) -> bool {
+        use Hand::{Claimed, Closed, Failing, Half, Shown};
+        matches!(self, Claimed(at) | Shown(at) | Closed(at, _) | Half(at, _) | Failing(at) if at.task == task)
+    }
+}
+
+impl Did {
+    const SUCCEEDED: Did = Did::End { status: Status::Succeeded, handler_failed: false };
+    const FAILED: Did = Did::End { status: Status::Failed, handler_failed: false };
+
+    fn after_answer(answer: Answer, handler_failed: bool) -> Did {
+        let accepted = answer == Answer::Accepted;
+        let status = if accepted { Status::Succeeded } else { Status::Failed };
+        Did::End { status, handler_failed }
+    }
+
+    /// What the transaction leaves besides the end.
+    fn leave_effects(self, row: &mut Row) {
+        match self {
+            Did::Call => {}
+            Did::End { handler_failed: true, .. } => row.complaint = true,
+            Did::End { status: Status::Succeeded, .. } => row.effects += 1,
+            Did::End { .. } => row.error_effects += 1,
+        }
+    }
+
+    fn end(self, row: &mut Row) {
+        if let Did::End { status, .. } = self {
+            row.finish(status);
+        }
+    }
+}
+
+pub fn steps(model: &Queue, state: &State, id: WorkerId) -> Vec<Step> {
+    let worker = &state.workers[id];
+    if worker.dying {
+        return vec![Step::Detach];
+    }
+    let may_abort = state.left.aborts > 0;
+    match worker.hand {
+        Hand::Free if worker.is_up() => {
+            (0..state.seen.len()).filter(|task| state.can_claim(*task)).map(Step::Claim).collect()
+        }
+        Hand::Claimed(_) => vec![Step::Show],
+        Hand::Shown(_) | Hand::Failing(_) if worker.slot.cancelled => vec![Step::Stop],
+        Hand::Shown(at) => {
+            let mut steps = vec![Step::Run(outcome(model, state, at))];
+            steps.extend(may_abort.then_some(Step::SerializationFailure));
+            steps
+        }
+        Hand::Failing(_) => vec![Step::Run(Did::FAILED)],
+        Hand::Closed(_, did) => {
+            let mut steps = vec![Step::Commit];
+            steps.extend(may_abort.then_some(Step::CommitFails));
+            steps.extend((did == Did::Call && state.left.deaths > 0).then_some(Step::WaitBrokenOff));
+            steps
+        }
+        Hand::Half(..) => vec![Step::Commit],
+        Hand::Committed(..) => vec![Step::EndSlot],
+        // An update waits for the row's lock.
+        Hand::RolledBack(at, Why::Cancelled) if !state.is_locked(at.task) => {
+            let mut steps = vec![Step::RecordCancel];
+            steps.extend(may_abort.then_some(Step::RecordCancelFails));
+            steps
+        }
+        Hand::RolledBack(at, Why::SerializationFailure) if at.last || !state.is_locked(at.task) => {
+            vec![Step::GiveBack]
+        }
+        Hand::RolledBack(_, Why::CommitFailed) => vec![Step::Fail],
+        _ => Vec::new(),
+    }
+}
+
+/// What the handlers of this step come to. One that fails rolls back to its savepoint, and the error
+/// handler runs instead, in the same transaction: no other case as to what is committed when.
+fn outcome(model: &Queue, state: &State, at: At) -> Did {
+    if at.last {
+        let answer = state.call(at.task).and_then(|call| call.answer).expect("an answered call");
+        return Did::after_answer(answer, false);
+    }
+    match model.tasks[at.task] {
+        Kind::Function => Did::SUCCEEDED,
+        Kind::Call => Did::Call,
+    }
+}
+
+pub fn take(model: &Queue, state: &mut State, id: WorkerId, step: Step) {
+    match (step, state.workers[id].hand) {
+        (Step::Claim(task), _) => claim(model, state, id, At { task, last: false }),
+        (Step::Show, Hand::Claimed(at)) => show(model, state, id, at),
+        (Step::Run(did), Hand::Shown(at)) => {
+            let closes = !model.is(Broken::NeverCloses);
+            run(state, id, at, did, closes);
+        }
+        (Step::Run(did), Hand::Failing(at)) => {
+            let closes = !model.is(Broken::FailureStaysOpen);
+            run(state, id, at, did, closes);
+        }
+        (Step::Stop, Hand::Shown(at) | Hand::Failing(at)) => roll_back(state, id, at, Why::Cancelled),
+        (Step::SerializationFailure, Hand::Shown(at)) => {
+            state.left.aborts -= 1;
+            roll_back(state, id, at, Why::SerializationFailure);
+        }
+        (Step::CommitFails, Hand::Closed(at, _)) => {
+            state.left.aborts -= 1;
+            roll_back(state, id, at, Why::CommitFailed);
+        }
+        (Step::WaitBrokenOff, Hand::Closed(at, _)) => break_off(model, state, id, at),
+        (Step::Commit, Hand::Closed(at, did)) => commit(model, state, id, at, did),
+        (Step::Commit, Hand::Half(at, did)) => commit_second_half(model, state, id, at, did),
+        (Step::EndSlot, Hand::Committed(task, then)) => end_slot(model, state, id, task, then),
+        (Step::RecordCancel, Hand::RolledBack(at, _)) => {
+            state.database.commit_row(Wait::ForDisk, at.task, |row| row.finish(Status::Cancelled));
+            state.workers[id].hand = Hand::Committed(at.task, Then::Forget);
+        }
+        (Step::RecordCancelFails, Hand::RolledBack(at, _)) => {
+            state.left.aborts -= 1;
+            state.workers[id].hand = Hand::Committed(at.task, Then::Nothing);
+        }
+        (Step::GiveBack, Hand::RolledBack(at, _)) => give_back(model, state, id, at),
+        (Step::Fail, Hand::RolledBack(at, _)) if at.last => end_without_handlers(state, id, at.task),
+        (Step::Fail, Hand::RolledBack(at, _)) => claim_again(model, state, id, at),
+        (Step::Detach, _) => detach(model, state, id),
+        (step, hand) => unreachable!("{step:?} at {hand:?}"),
+    }
+}
+
+fn claim(model: &Queue, state: &mut State, id: WorkerId, at: At) {
+    if model.is(Broken::RunningMark) {
+        state.database.commit_row(Wait::No, at.task, |row| row.running = true);
+    }
+    state.workers[id].hand = Hand::Claimed(at);
+}
+
+/// `Shared::begin`.
+fn show(model: &Queue, state: &mut State, id: WorkerId, at: At) {
+    let elsewhere = (0..WORKERS).any(|other| other != id && state.workers[other].slot.task == Some(at.task));
+    if elsewhere && !model.is(Broken::RunsWhileShownElsewhere) {
+        assert!(!at.last, "nobody else has a task whose call this worker has");
+        state.workers[id].hand = Hand::Free;
+        return;
+    }
+    let interrupted = std::mem::take(&mut state.interrupted[at.task]);
+    let worker = &mut state.workers[id];
+    let cancels = worker.slot.cancels;
+    let cancelled = interrupted || cancels[at.task];
+    worker.slot = Slot { task: Some(at.task), cancelled, closing: false, cancels };
+    worker.hand = Hand::Shown(at);
+}
+
+fn run(state: &mut State, id: WorkerId, at: At, did: Did, closes: bool) {
+    state.note_handler(at.task);
+    let worker = &mut state.workers[id];
+    worker.slot.closing |= closes;
+    worker.hand = Hand::Closed(at, did);
+}
+
+fn roll_back(state: &mut State, id: WorkerId, at: At, why: Why) {
+    state.workers[id].hand = Hand::RolledBack(at, why);
+}
+
+fn commit(model: &Queue, state: &mut State, id: WorkerId, at: At, did: Did) {
+    if did != Did::Call && model.is(Broken::EndAfterEffects) {
+        state.database.commit_row(Wait::No, at.task, |row| did.leave_effects(row));
+        state.workers[id].hand = Hand::Half(at, did);
+    } else if did != Did::Call && model.is(Broken::EndBeforeEffects) {
+        state.database.commit_row(Wait::No, at.task, |row| did.end(row));
+        state.workers[id].hand = Hand::Half(at, did);
+    } else {
+        let stored_lazily = model.is(Broken::RequestStoredLazily);
+        let wait = if did == Did::Call && !stored_lazily { Wait::ForDisk } else { Wait::No };
+        write(state, id, at, did, wait);
+        let then = if did == Did::Call { Then::Send } else { Then::Forget };
+        state.workers[id].hand = Hand::Committed(at.task, then);
+    }
+}
+
+/// `finish.sql`, or `call_store.sql` and `call_begin.sql`.
+pub fn write(state: &mut State, id: WorkerId, at: At, did: Did, wait: Wait) {
+    let call = Call { owner: state.workers[id].owner, key: state.next_key, open: true, answer: None };
+    state.database.commit_row(wait, at.task, |row| {
+        if did == Did::Call {
+            row.calling = true;
+            row.leased = false;
+            row.call = Some(call);
+        } else {
+            did.leave_effects(row);
+            did.end(row);
+        }
+    });
+    state.next_key += u8::from(did == Did::Call);
+}
+
+fn commit_second_half(model: &Queue, state: &mut State, id: WorkerId, at: At, did: Did) {
+    let effects_first = model.is(Broken::EndAfterEffects);
+    state.database.commit_row(Wait::No, at.task, |row| {
+        if effects_first { did.end(row) } else { did.leave_effects(row) }
+    });
+    state.workers[id].hand = Hand::Committed(at.task, Then::Forget);
+}
+
+/// The check after the commit ends the process before it sends.
+fn break_off(model: &Queue, state: &mut State, id: WorkerId, at: At) {
+    state.left.deaths -= 1;
+    write(state, id, at, Did::Call, Wait::No);
+    let worker = &mut state.workers[id];
+    worker.hand = Hand::Free;
+    if model.is(Broken::SentAfterBrokenWait) {
+        worker.hand = Hand::Committed(at.task, Then::Send);
+    } else {
+        worker.dying = true;
+    }
+}
+
+/// `MySlot::end`; and what is known of the call in this process. A task that is given back takes its
+/// cancel along.
+fn end_slot(model: &Queue, state: &mut State, id: WorkerId, task: Task, then: Then) {
+    let worker = &mut state.workers[id];
+    worker.slot.task = None;
+    worker.hand = Hand::Free;
+    match then {
+        Then::Send => worker.calls[task] = InFlight::ToSend,
+        Then::Forget => worker.calls[task] = InFlight::None,
+        Then::Nothing => {
+            let cancelled = worker.slot.cancelled && !worker.slot.closing;
+            state.interrupted[task] |= cancelled && !model.is(Broken::CancelNotGivenBack);
+        }
+    }
+}
+
+/// `repeat.sql` does not touch a task that a worker outside has got meanwhile.
+fn give_back(model: &Queue, state: &mut State, id: WorkerId, at: At) {
+    if !at.last && model.is(Broken::RepeatTakesLease) {
+        state.database.commit_row(Wait::ForDisk, at.task, |row| row.leased = false);
+    }
+    state.workers[id].hand = Hand::Committed(at.task, Then::Nothing);
+}
+
+/// `claim_again.sql`, for the error handler.
+fn claim_again(model: &Queue, state: &mut State, id: WorkerId, at: At) {
+    let mut row = *state.row(at.task);
+    row.leased &= !model.is(Broken::FailureTakesLease);
+    let free = row.is_ready() && !state.is_locked(at.task);
+    let worker = &mut state.workers[id];
+    worker.slot.closing = false;
+    worker.hand = if free { Hand::Failing(at) } else { Hand::Committed(at.task, Then::Nothing) };
+}
+
+fn end_without_handlers(state: &mut State, id: WorkerId, task: Task) {
+    let call = state.call(task).filter(|call| call.open && call.owner == state.workers[id].owner);
+    if let Some(answer) = call.and_then(|call| call.answer)
+        && !state.is_locked(task)
+    {
+        let did = Did::after_answer(answer, true);
+        write(state, id, At { task, last: true }, did, Wait::No);
+    }
+    state.workers[id].hand = Hand::Committed(task, Then::Forget);
+}
+
+/// Cancels that this worker has not seen to are passed on.
+fn detach(model: &Queue, state: &mut State, id: WorkerId) {
+    let slot = std::mem::replace(&mut state.workers[id], Worker::GONE).slot;
+    if model.is(Broken::CancelDiesWithWorker) {
+        return;
+    }
+    for (task, interrupted) in state.interrupted.iter_mut().enumerate() {
+        *interrupted |= slot.cancels[task];
+        *interrupted |= slot.task == Some(task) && slot.cancelled && !slot.closing;
+    }
+}

@@ -2,6 +2,8 @@
 
 use crate::check::assert_broken;
 use crate::queue::Queue;
+use crate::wake::Kind::{Absent, Endless, Quick};
+use crate::wake::Wake;
 
 /// The point in which a protocol differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,12 +52,34 @@ pub enum Broken {
     CancelTakenTooEarly,
     /// A cancel is forgotten when its task is given back, after a serialization failure for instance.
     CancelNotGivenBack,
+    /// A call whose last commit failed is forgotten if another session holds the row at that moment.
+    LockedCallForgotten,
     /// A task whose commit failed can be cancelled until it is recorded as failed.
     FailureStaysOpen,
     /// A task given back is free, even if a worker outside has got it meanwhile.
     RepeatTakesLease,
     /// A task whose commit failed is ended, even if a worker outside has got it meanwhile.
     FailureTakesLease,
+    /// A transaction announces its tasks before they are visible.
+    AnnouncedTooEarly,
+    /// A worker waits without comparing what was announced since it looked.
+    SettlesUnchecked,
+    /// A worker leaves without a look at whether it was woken.
+    LeavesUnchecked,
+    /// What a dead worker was woken for is not passed on.
+    DeathNotPassedOn,
+    /// A dying worker gives its slot back before its transaction is undone.
+    SlotGivenBackFirst,
+    /// A worker clears its latch just before it waits.
+    LatchClearedBeforeWait,
+    /// A worker that is busy is woken like an idle one.
+    BusyWorkerWoken,
+    /// A worker that finds more than it can run wakes nobody.
+    MoreWorkKept,
+    /// A worker that looks for what has fallen due does not say when the next task does.
+    DueTimeKept,
+    /// The launcher notes that a worker will look when the worker may have looked already.
+    ExpectedTooLate,
 }
 
 fn check(broken: Broken, model: Queue) {
@@ -113,8 +137,30 @@ fn cancels() {
         Broken::CancelDiesWithWorker,
         Broken::CancelTakenTooEarly,
         Broken::CancelNotGivenBack,
+        Broken::LockedCallForgotten,
         Broken::FailureStaysOpen,
     ] {
         check(broken, model.clone());
     }
+}
+
+#[test]
+fn wake_ups() {
+    for broken in [
+        Broken::AnnouncedTooEarly,
+        Broken::SettlesUnchecked,
+        Broken::LeavesUnchecked,
+        Broken::DeathNotPassedOn,
+        Broken::SlotGivenBackFirst,
+        Broken::LatchClearedBeforeWait,
+        Broken::BusyWorkerWoken,
+        Broken::MoreWorkKept,
+        Broken::ExpectedTooLate,
+    ] {
+        let tasks = [Endless(0), Quick(0), Absent];
+        assert_broken(&format!("{broken:?}"), Wake { tasks, deaths: 1, broken: Some(broken) });
+    }
+    let tasks = [Endless(1), Quick(2), Absent];
+    let broken = Broken::DueTimeKept;
+    assert_broken(&format!("{broken:?}"), Wake { tasks, deaths: 0, broken: Some(broken) });
 }

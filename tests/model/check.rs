@@ -15,8 +15,14 @@ pub trait Ends: Model {
 }
 
 /// What the search is run on.
-pub trait Checked: Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Debug + PartialEq> {}
-impl<M: Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Debug + PartialEq>> Checked for M {}
+pub trait Checked:
+    Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Debug + PartialEq>
+{
+}
+impl<M: Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Debug + PartialEq>> Checked
+    for M
+{
+}
 
 /// Fails unless every property holds in every state, each «sometimes» is found, and the end can be
 /// reached from every state without a further fault.

@@ -12,4 +12,4 @@
 mod broken;
 mod check;
 mod queue;
-// mod wake;
+mod wake;

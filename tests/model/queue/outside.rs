@@ -39,7 +39,8 @@ impl Outside {
 }
 
 pub fn steps(model: &Queue, state: &State) -> Vec<Step> {
-    let mut steps: Vec<Step> = (0..TASKS).filter(|task| state.row(*task).leased).map(Step::LeaseEnds).collect();
+    let mut steps: Vec<Step> =
+        (0..TASKS).filter(|task| state.row(*task).leased).map(Step::LeaseEnds).collect();
     match state.outside.hand {
         Hand::Free if state.outside.left > 0 => {
             steps.extend((0..TASKS).filter(|task| may_dequeue(model, state, *task)).map(Step::Dequeue));

@@ -1,11 +1,11 @@
 //! All there is: the rows, the processes with their slots, and everybody else.
 
+use super::Queue;
 use super::cancel::Canceller;
 use super::database::{Answer, Call, Database, Row};
 use super::outside::Outside;
 use super::provider::Provider;
 use super::worker::Hand;
-use super::Queue;
 
 pub const TASKS: usize = 2;
 pub const WORKERS: usize = 2;

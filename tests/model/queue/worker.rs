@@ -26,7 +26,10 @@ pub enum Hand {
     /// Its call was cancelled; the transaction that ends it is next.
     GivingUp(Task),
     /// It has read who lives, to take over calls of those who don't.
-    Listed { live: [u8; WORKERS], bound: u8 },
+    Listed {
+        live: [u8; WORKERS],
+        bound: u8,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,7 +44,10 @@ pub struct At {
 pub enum Did {
     /// `before_handler` has built a request.
     Call,
-    End { status: Status, handler_failed: bool },
+    End {
+        status: Status,
+        handler_failed: bool,
+    },
 }
 
 /// What a worker does once its slot shows the task no more.
@@ -217,7 +223,7 @@ pub fn take(model: &Queue, state: &mut State, id: WorkerId, step: Step) {
             state.workers[id].hand = Hand::Committed(at.task, Then::Nothing);
         }
         (Step::GiveBack, Hand::RolledBack(at, _)) => give_back(model, state, id, at),
-        (Step::Fail, Hand::RolledBack(at, _)) if at.last => end_without_handlers(state, id, at.task),
+        (Step::Fail, Hand::RolledBack(at, _)) if at.last => end_without_handlers(model, state, id, at.task),
         (Step::Fail, Hand::RolledBack(at, _)) => claim_again(model, state, id, at),
         (Step::Detach, _) => detach(model, state, id),
         (step, hand) => unreachable!("{step:?} at {hand:?}"),
@@ -345,15 +351,20 @@ fn claim_again(model: &Queue, state: &mut State, id: WorkerId, at: At) {
     worker.hand = if free { Hand::Failing(at) } else { Hand::Committed(at.task, Then::Nothing) };
 }
 
-fn end_without_handlers(state: &mut State, id: WorkerId, task: Task) {
-    let call = state.call(task).filter(|call| call.open && call.owner == state.workers[id].owner);
+/// Unless another session holds the row: then later.
+fn end_without_handlers(model: &Queue, state: &mut State, id: WorkerId, task: Task) {
+    let owner = state.workers[id].owner;
+    let call = state.call(task).filter(|call| call.open && call.owner == owner);
+    let locked = state.is_locked(task);
     if let Some(answer) = call.and_then(|call| call.answer)
-        && !state.is_locked(task)
+        && !locked
     {
         let did = Did::after_answer(answer, true);
         write(state, id, At { task, last: true }, did, Wait::No);
     }
-    state.workers[id].hand = Hand::Committed(task, Then::Forget);
+    let later = call.is_some() && locked && !model.is(Broken::LockedCallForgotten);
+    let then = if later { Then::Nothing } else { Then::Forget };
+    state.workers[id].hand = Hand::Committed(task, then);
 }
 
 /// Cancels that this worker has not seen to are passed on.

@@ -2,8 +2,8 @@
 
 use super::Queue;
 use super::database::{Answer, Row, Status, Wait};
+use super::hand::{At, Did, Hand};
 use super::state::{InFlight, State, TASKS, Task, WORKERS, WorkerId};
-use super::worker::{At, Did, Hand};
 use crate::broken::Broken;
 
 #[derive(Clone, Copy, PartialEq, Debug)]

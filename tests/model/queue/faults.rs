@@ -3,8 +3,9 @@
 use super::Queue;
 use super::cancel::Canceller;
 use super::database::{Status, Wait};
+use super::hand::Hand;
 use super::state::{State, TASKS, WORKERS, Worker, WorkerId};
-use super::worker::{self, Hand};
+use super::worker;
 use crate::broken::Broken;
 
 #[derive(Clone, Copy, PartialEq, Debug)]

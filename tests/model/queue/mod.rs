@@ -1,14 +1,15 @@
 //! Claim, completion, provider calls, cancels, and workers outside.
 //!
 //! Rows and what a crash leaves of them: [`database`]. Worker processes with their slots in shared
-//! memory: [`worker`] (the path of a task) and [`calls`] (what lies between the steps of a call).
-//! Others that touch tasks: [`cancel`], [`outside`], [`provider`]. Deaths, crashes: [`faults`].
-//! What has to hold: [`properties`].
+//! memory: [`hand`] and [`worker`] (the path of a task), [`calls`] (what lies between the steps of
+//! a call). Others that touch tasks: [`cancel`], [`outside`], [`provider`]. Deaths, crashes:
+//! [`faults`]. What has to hold: [`properties`].
 
 mod calls;
 mod cancel;
 mod database;
 mod faults;
+mod hand;
 mod outside;
 mod properties;
 mod provider;
@@ -54,7 +55,7 @@ pub struct Queue {
 /// A step of somebody.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Action {
-    Worker(WorkerId, worker::Step),
+    Worker(WorkerId, hand::Step),
     Calls(WorkerId, calls::Step),
     Provider(provider::Step),
     Outside(outside::Step),

@@ -2,8 +2,8 @@
 
 use super::Queue;
 use super::database::{Row, Status};
+use super::hand::Hand;
 use super::state::{InFlight, State, TASKS, Worker};
-use super::worker::Hand;
 use stateright::Property;
 
 pub fn all() -> Vec<Property<Queue>> {

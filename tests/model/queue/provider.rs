@@ -1,8 +1,8 @@
 //! The service outside. It recognizes idempotency keys, for a day.
 
 use super::database::Answer;
+use super::hand::{Hand, Then};
 use super::state::{InFlight, State, TASKS, Task};
-use super::worker::{Hand, Then};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Provider {

@@ -3,9 +3,9 @@
 use super::Queue;
 use super::cancel::Canceller;
 use super::database::{Answer, Call, Database, Row};
+use super::hand::Hand;
 use super::outside::Outside;
 use super::provider::Provider;
-use super::worker::Hand;
 
 pub const TASKS: usize = 2;
 pub const WORKERS: usize = 2;

@@ -7,7 +7,7 @@ T ?=
 TASKS ?= 1000000
 CALLS ?= 100000
 
-.PHONY: help setup install package test check bench bench-memory demo demo-stop docs
+.PHONY: help setup install package test torture check bench bench-memory demo demo-stop docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -23,6 +23,9 @@ install: package ## build optimized and install into the PostgreSQL of PG_CONFIG
 
 test: setup ## all tests; T=name runs the matching tests on a real server only
 	dev/test $(T)
+
+torture: install ## kills, restarts and faults at random; ROUNDS=n, SEED=n repeats a run
+	dev/torture $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
 check: ## format and lints, warnings denied
 	dev/check

@@ -40,5 +40,6 @@ mod stories;
 mod stuck;
 mod synchronous;
 mod takeover;
+mod torture;
 mod upgrade;
 mod wake;

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::builder::Builder;
 use super::permit::Permit;
-use super::process::{kill, kill_tree, stop_immediately};
+use super::process::{is_alive, kill, kill_parent, kill_tree, stop_immediately};
 use super::wait::eventually;
 use super::{log, programs};
 
@@ -31,6 +31,8 @@ pub enum StopMode {
     Immediate,
     /// Postmaster and children are killed at once (SIGKILL); the next start recovers.
     Kill,
+    /// Only the postmaster is killed; its children notice and end by themselves.
+    KillPostmaster,
 }
 
 /// A running cluster, alone in a directory and reachable by a Unix socket only. Dropping it stops and deletes it; if the
@@ -96,6 +98,13 @@ impl Cluster {
             StopMode::Fast => drop(kill(pid, libc::SIGINT)),
             StopMode::Immediate => drop(kill(pid, libc::SIGQUIT)),
             StopMode::Kill => kill_tree(pid),
+            StopMode::KillPostmaster => {
+                let orphans = kill_parent(pid);
+                eventually("the orphans end", || {
+                    let left: Vec<_> = orphans.iter().filter(|pid| is_alive(**pid)).collect();
+                    if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+                });
+            }
         }
         eventually(&format!("the server stops ({mode:?})"), || child.try_wait().expect("waiting"));
         *postmaster = None;

@@ -5,6 +5,7 @@
 //! - [`wait`]: waiting for a condition, never for a time.
 //! - [`handlers`]: what tests have run, and how they hold it up.
 //! - [`memory`]: what a process takes.
+//! - [`process`]: processes and signals.
 //! - [`queue`]: the extension's interface in a few words.
 //!
 //! The provider's stand-in is this package's library, `standin`.
@@ -16,7 +17,7 @@ mod log;
 pub mod memory;
 mod permit;
 pub mod points;
-mod process;
+pub mod process;
 pub mod programs;
 pub mod queue;
 mod run_dir;

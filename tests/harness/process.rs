@@ -30,15 +30,26 @@ pub fn stop_immediately(postmaster: i32) {
 
 /// Kills a postmaster and all its children at once, as a power failure would, and waits until they are gone.
 pub fn kill_tree(postmaster: i32) {
-    // A stopped postmaster starts no child between the look and the end.
-    kill(postmaster, libc::SIGSTOP);
-    within(LIMIT, || !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _))));
-    let mut tree = children(postmaster);
+    let mut tree = freeze(postmaster);
     tree.push(postmaster);
     for pid in &tree {
         kill(*pid, libc::SIGKILL);
     }
     within(LIMIT, || !tree.iter().any(|pid| is_alive(*pid)));
+}
+
+/// Kills a postmaster and returns the children that it leaves behind.
+pub fn kill_parent(postmaster: i32) -> Vec<i32> {
+    let orphans = freeze(postmaster);
+    kill(postmaster, libc::SIGKILL);
+    orphans
+}
+
+/// Stops a postmaster, so that it starts no child between the look and its end; returns those it has.
+fn freeze(postmaster: i32) -> Vec<i32> {
+    kill(postmaster, libc::SIGSTOP);
+    within(LIMIT, || !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _))));
+    children(postmaster)
 }
 
 /// The living children of a process.

@@ -50,7 +50,7 @@ impl<T, E: Debug> Look for Result<T, E> {
 /// The condition does not hold within the deadline; the message names it and what was seen last.
 #[track_caller]
 pub fn eventually<L: Look>(what: &str, mut look: impl FnMut() -> L) -> L::Found {
-    let patience = patience();
+    let patience = patience(DEADLINE);
     let deadline = Instant::now() + patience;
     loop {
         match look().found() {
@@ -89,12 +89,12 @@ pub fn within(limit: Duration, mut look: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// How long a condition may take.
-fn patience() -> Duration {
+/// How long something may take that takes less than `deadline` on an idle machine.
+pub fn patience(deadline: Duration) -> Duration {
     let factor = std::env::var("PG_ERRAND_TEST_PATIENCE").ok();
     match factor.map(|factor| factor.parse::<f64>()) {
-        None => DEADLINE,
-        Some(Ok(factor)) if factor > 0.0 => DEADLINE.mul_f64(factor),
+        None => deadline,
+        Some(Ok(factor)) if factor > 0.0 => deadline.mul_f64(factor),
         Some(_) => panic!("PG_ERRAND_TEST_PATIENCE has to be a number above 0"),
     }
 }

@@ -131,3 +131,43 @@ begin
     values (payload #>> '{original_payload,label}', 'error', payload ->> 'error');
     return '{}';
 end $$;
+
+-- Enqueues a task of its own, which is there if this one has succeeded, and only then.
+create function app.supervise(payload jsonb) returns jsonb language plpgsql as $$
+begin
+    perform queues.enqueue(
+        'db_function',
+        jsonb_build_object('label', payload ->> 'next', 'db_function', 'app.work'),
+        now() + (payload ->> 'delay')::float8 * interval '1 s');
+    return app.work(payload);
+end $$;
+
+-- Ends its worker whenever it is run.
+create function app.die(payload jsonb) returns jsonb language plpgsql as $$
+begin
+    perform app.work(payload);
+    perform pg_terminate_backend(pg_backend_pid());
+    perform pg_sleep(60);
+    return '{}';
+end $$;
+
+create function app.on_success_die(payload jsonb) returns jsonb language plpgsql as $$
+begin
+    perform app.on_success(payload);
+    return app.die(payload -> 'original_payload');
+end $$;
+
+-- Heeds no interruption for a while.
+create function app.be_stubborn(payload jsonb) returns jsonb language plpgsql as $$
+declare
+    _end timestamptz := clock_timestamp() + interval '0.7 s';
+begin
+    while clock_timestamp() < _end loop
+        begin
+            perform pg_sleep(0.1);
+        exception when query_canceled then
+            null;
+        end;
+    end loop;
+    return app.work(payload);
+end $$;

@@ -39,10 +39,27 @@ impl Kind {
         let mut payload = (self.fields)(rng);
         payload["task_type"] = json!(self.task_type);
         payload["label"] = json!(label);
+        if self.name == SUPERVISING {
+            payload["next"] = json!(next_label(label));
+        }
         payload
     }
 }
 
+/// The kind that enqueues tasks of its own.
+pub const SUPERVISING: &str = "supervising";
+
+/// The label of the task that a supervising one enqueues.
+pub fn next_label(label: &str) -> String {
+    format!("{label}/next")
+}
+
+/// The kind of the tasks that supervising ones enqueue.
+pub const NEXT: &Kind =
+    &function("next of a supervising one", 0, Ends::Well, |_| json!({"db_function": "app.work"}));
+
+/// The error of a task whose worker has ended too often.
+pub const GIVEN_UP: &str = "times while it ran; it is not run again";
 /// Errors of a function that is dropped while it is called.
 const GONE: &[&str] = &["app.fleeting", "cache lookup failed for function"];
 /// Errors that a handler repeats ten times at most.
@@ -82,6 +99,12 @@ pub const KINDS: &[Kind] = &[
     function("writing much", 5, Ends::Well, |_| with_handlers(json!({"db_function": "app.write_much"}))),
     function("littering", 5, Ends::Well, |_| json!({"db_function": "app.litter"})),
     function("fleeting", 8, Ends::Either(GONE), |_| with_handlers(json!({"db_function": "app.fleeting"}))),
+    function(SUPERVISING, 8, Ends::Well, |rng| {
+        let delay = if rng.bool() { 0.0 } else { rng.f64() };
+        json!({"db_function": "app.supervise", "delay": delay})
+    }),
+    function("deadly", 2, Ends::Badly(GIVEN_UP), |_| with_handlers(json!({"db_function": "app.die"}))),
+    function("stubborn", 4, Ends::Well, |_| with_handlers(json!({"db_function": "app.be_stubborn"}))),
     Kind {
         name: "spoilt at the end",
         success_fails: true,
@@ -100,6 +123,15 @@ pub const KINDS: &[Kind] = &[
         Ends::Either(PROVIDER),
         |_| json!({"before_handler": "app.build_mail", "success_handler": "app.on_success_stumble"}),
     ),
+    Kind {
+        success_fails: true,
+        ..mail(
+            "mail deadly at the end",
+            2,
+            Ends::Either(PROVIDER),
+            |_| json!({"before_handler": "app.build_mail", "success_handler": "app.on_success_die"}),
+        )
+    },
     mail("mail never built", 4, Ends::Badly("deliberate"), |_| {
         with_handlers(json!({"before_handler": "app.raise"}))
     }),

@@ -29,8 +29,7 @@ use std::thread;
 
 use book::Entry;
 use evidence::AllEvidence;
-use faults::Scene;
-use plan::{Options, Plan};
+use plan::{Lane, Options, Plan};
 use report::{Report, Witness};
 use session::Session;
 use world::{World, linger};
@@ -88,19 +87,24 @@ fn run(options: Options) {
                 let dice = plan.dice();
                 scope.spawn(move || outside::run(world, dice));
             }
-            for (number, mut round) in plan.rounds.into_iter().enumerate() {
-                for (fault, rng) in round.faults {
-                    let outcome = (fault.act)(&mut Scene { world, rng });
-                    if let Err(error) = &outcome {
-                        world.explain(fault.name, error);
-                    }
-                    let outcome = outcome.unwrap_or_else(|error| format!("given up: {error}"));
-                    world.history.add(format!("round {}: {}: {outcome}", number + 1, fault.name));
-                    linger(&mut round.rng, PAUSE);
-                }
+            for (number, round) in plan.rounds.into_iter().enumerate() {
+                let [first, second] = round.lanes;
+                thread::scope(|scope| {
+                    scope.spawn(move || drive(world, number + 1, second));
+                    drive(world, number + 1, first);
+                });
                 look(world);
             }
         });
+    }
+}
+
+/// One fault after the other, with pauses of any length: some hit what another one has just begun to repair.
+fn drive(world: &World, round: usize, mut lane: Lane) {
+    for (fault, rng) in lane.faults {
+        faults::happen(world, round, fault, rng);
+        let pause = if lane.rng.bool() { PAUSE } else { PAUSE / 20 };
+        linger(&mut lane.rng, pause);
     }
 }
 

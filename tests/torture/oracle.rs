@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::book::{Entry, Fate};
 use super::evidence::{AllEvidence, ErrorRow, Evidence};
 use super::history::History;
-use super::kinds::Ends;
+use super::kinds::{Ends, GIVEN_UP, NEXT, SUPERVISING, next_label};
 use super::outside::REFUSAL;
 
 /// A cancel that was acknowledged may be forgotten if the server goes down before it was carried out. Handlers are
@@ -16,12 +16,10 @@ const CANCEL_TAKES: Duration = Duration::from_secs(5);
 /// Errors that faults explain, whatever the task.
 const INTERFERENCE: [&str; 4] = [
     "canceling statement due to user request",
-    "times while it ran; it is not run again",
+    GIVEN_UP,
     "interrupted after pg_errand.handler_timeout",
     REFUSAL,
 ];
-/// Its worker has ended too often: of the handlers that were still to be called none is.
-const GIVEN_UP: &str = "times while it ran; it is not run again";
 
 /// What is wrong, in three heaps.
 #[derive(Default)]
@@ -33,6 +31,7 @@ pub struct Findings {
 
 /// Checks every task. `entries`: the client's accounts.
 pub fn judge(entries: &HashMap<String, Entry>, evidence: &AllEvidence, history: &History) -> Findings {
+    let entries = &with_next_ones(entries, evidence);
     let mut findings = Findings::default();
     let nothing = Evidence::default();
     let mut transactions: HashMap<u64, (bool, bool)> = HashMap::new();
@@ -65,6 +64,19 @@ pub fn judge(entries: &HashMap<String, Entry>, evidence: &AllEvidence, history: 
     let unknown = evidence.keys().filter(|label| !entries.contains_key(*label));
     findings.wrong.extend(unknown.map(|label| format!("{label}: nobody has enqueued it")));
     findings
+}
+
+/// With the tasks that supervising ones have enqueued, if they have left their effect inside.
+fn with_next_ones(entries: &HashMap<String, Entry>, evidence: &AllEvidence) -> HashMap<String, Entry> {
+    let mut all = entries.clone();
+    for (label, _) in entries.iter().filter(|(_, entry)| entry.kind.name == SUPERVISING) {
+        let done = evidence.get(label).is_some_and(|seen| seen.effects > 0);
+        let fate = if done { Fate::Committed } else { Fate::RolledBack };
+        // A number for each transaction that no other has.
+        let transaction = u64::MAX - all.len() as u64;
+        all.insert(next_label(label), Entry { kind: NEXT, transaction, fate, cancels: Vec::new() });
+    }
+    all
 }
 
 fn leaves_trace(seen: &Evidence) -> bool {

@@ -38,11 +38,15 @@ impl Options {
     }
 }
 
-/// A round: faults, one after the other, each with dice of its own.
-pub struct Round {
+/// Faults, one after the other, each with dice of its own; and dice for the pauses between them.
+pub struct Lane {
     pub faults: Vec<(&'static Fault, Rng)>,
-    /// For the pauses between them.
     pub rng: Rng,
+}
+
+/// A round: two lanes at the same time. What stops the server is in the first one only.
+pub struct Round {
+    pub lanes: [Lane; 2],
 }
 
 /// A run. The same seed makes the same plan; what the processes make of it is up to them.
@@ -66,7 +70,13 @@ impl Plan {
 
 fn round(dice: &mut Rng) -> Round {
     let count = dice.usize(1..=MAX_FAULTS);
+    let beside = dice.usize(0..=MAX_FAULTS);
+    Round { lanes: [lane(dice, count, |_| true), lane(dice, beside, |fault| fault.beside)] }
+}
+
+fn lane(dice: &mut Rng, count: usize, fits: impl Fn(&Fault) -> bool) -> Lane {
     let mut rng = dice.fork();
-    let faults = (0..count).map(|_| (weighted(&mut rng, FAULTS, |fault| fault.weight), rng.fork())).collect();
-    Round { faults, rng }
+    let weight = |fault: &Fault| if fits(fault) { fault.weight } else { 0 };
+    let faults = (0..count).map(|_| (weighted(&mut rng, FAULTS, weight), rng.fork())).collect();
+    Lane { faults, rng }
 }

@@ -1,8 +1,14 @@
 //! Checks that are not about a single task: the log, and what must not be left behind.
 
+use std::time::Duration;
+
 use postgres::{Client, Error};
 
 use super::world::World;
+use crate::harness::wait::{patience, within};
+
+/// How soon workers have nothing to do.
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// What must not be in the server's log.
 const ALARMS: [&str; 5] = ["PANIC", "panicked at", "TRAP: ", "Rust panic", "corrupt"];
@@ -38,10 +44,19 @@ pub fn complaints(world: &World, client: &mut Client) -> Result<Vec<String>, Err
             complaints.push(format!("{meaning}: {count}"));
         }
     }
+    if !within(patience(PROMPT), || idle(client)) {
+        complaints.push("workers are busy though every task has ended".to_owned());
+    }
     let log = world.cluster.log();
     complaints
         .extend(log.lines().filter(|line| is_alarm(world, line)).map(|line| format!("the log says: {line}")));
     Ok(complaints)
+}
+
+fn idle(client: &mut Client) -> bool {
+    let busy =
+        "select count(*) from queues.worker where state <> 'idle' or in_flight <> 0 or task_id is not null";
+    client.query_one(busy, &[]).is_ok_and(|row| row.get::<_, i64>(0) == 0)
 }
 
 fn is_alarm(world: &World, line: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The server under torture, its provider, and what all participants share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -21,6 +21,9 @@ pub const DATABASE: &str = "app";
 /// Another one with the extension, to be copied, dropped and made again.
 pub const SIDE: &str = "side";
 
+/// Another role that workers may have.
+pub const OTHER_ROLE: &str = "errand_other";
+
 /// Settings that the run starts with, and that count again when the faults are over.
 pub const SETTINGS: [(&str, &str); 8] = [
     ("pg_errand.concurrency", "3"),
@@ -37,7 +40,7 @@ pub const SETTINGS: [(&str, &str); 8] = [
 const SERVER: [(&str, &str); 7] = [
     ("pg_errand.resend_api_key", KEY),
     ("max_connections", "60"),
-    ("max_prepared_transactions", "20"),
+    ("max_prepared_transactions", "200"),
     ("deadlock_timeout", "100ms"),
     ("log_line_prefix", "%m [%p] %b %q%a %e "),
     ("max_wal_size", "256MB"),
@@ -65,6 +68,8 @@ pub struct World {
     pub misery: Arc<Misery>,
     pub book: Book,
     pub history: History,
+    /// Held by faults that change what another one of their kind would change, too.
+    one_at_a_time: Mutex<()>,
     stopping: AtomicBool,
     /// Sessions stay away, so that the server can stop in its own time.
     away: AtomicBool,
@@ -90,12 +95,14 @@ impl World {
             client.batch_execute("create extension pg_errand").unwrap();
             client.batch_execute(sql).unwrap();
         }
+        admin.batch_execute(&format!("create role {OTHER_ROLE} login in role pg_errand_worker")).unwrap();
         Self {
             cluster,
             standin,
             misery,
             book: Book::default(),
             history: History::new(),
+            one_at_a_time: Mutex::default(),
             stopping: AtomicBool::new(false),
             away: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
@@ -134,6 +141,11 @@ impl World {
         done.unwrap_or_else(|error| panic!("{what}: {error:?}"))
     }
 
+    /// Waits until no other fault changes databases, functions or their settings.
+    pub fn alone(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     /// Notes an error that a session met, unless faults explain it.
     pub fn explain(&self, what: &str, error: &Error) {
         if !is_passing(error) {
@@ -168,12 +180,14 @@ impl World {
 
 /// Whether the faults explain an error: the connection was lost or refused, a lock was not to be had.
 pub fn is_passing(error: &Error) -> bool {
-    const CODES: [SqlState; 8] = [
+    const CODES: [SqlState; 9] = [
         SqlState::ADMIN_SHUTDOWN,
         SqlState::CRASH_SHUTDOWN,
         SqlState::CANNOT_CONNECT_NOW,
         SqlState::TOO_MANY_CONNECTIONS,
         SqlState::T_R_DEADLOCK_DETECTED,
+        // Sessions have the isolation that a fault has given the database.
+        SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::LOCK_NOT_AVAILABLE,
         // A statement's time limit, where one is set.
         SqlState::QUERY_CANCELED,

@@ -5,6 +5,8 @@ use crate::torture::world::SIDE;
 
 /// Copies the other database, whose workers give way, and drops the copy again.
 pub fn copy(scene: &mut Scene) -> Outcome {
+    let world = scene.world;
+    let _alone = world.alone();
     let name = format!("copy_{}", scene.rng.u32(..));
     let mut client = scene.client();
     client.batch_execute("set statement_timeout = '15s'")?;
@@ -17,6 +19,8 @@ pub fn copy(scene: &mut Scene) -> Outcome {
 
 /// Drops the extension in the other database and creates it again, with a task.
 pub fn recreate_extension(scene: &mut Scene) -> Outcome {
+    let world = scene.world;
+    let _alone = world.alone();
     let mut client = scene.world.cluster.connect(SIDE);
     client.batch_execute("set statement_timeout = '15s'")?;
     client.batch_execute("drop extension if exists pg_errand cascade; create extension pg_errand")?;

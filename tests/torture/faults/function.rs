@@ -4,6 +4,8 @@ use super::{Outcome, Scene};
 
 /// Drops a handler and creates it again, in one transaction or with a gap.
 pub fn recreate(scene: &mut Scene) -> Outcome {
+    let world = scene.world;
+    let _alone = world.alone();
     let mut client = scene.client();
     let definition: String =
         client.query_one("select pg_get_functiondef('app.work(jsonb)'::regprocedure)", &[])?.get(0);

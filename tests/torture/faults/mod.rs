@@ -22,60 +22,80 @@ pub struct Fault {
     pub name: &'static str,
     /// How often it is chosen, compared to the others.
     pub weight: u32,
+    /// It may happen while another one does.
+    pub beside: bool,
     pub act: fn(&mut Scene) -> Outcome,
 }
 
 /// Every fault.
 pub const FAULTS: &[Fault] = &[
     // processes.rs
-    Fault { name: "terminate a worker", weight: 10, act: processes::terminate_worker },
-    Fault { name: "SIGTERM to a worker", weight: 6, act: processes::sigterm_worker },
-    Fault { name: "cancel a worker's statement", weight: 8, act: processes::cancel_worker },
-    Fault { name: "SIGKILL to a worker", weight: 6, act: processes::sigkill_worker },
-    Fault { name: "SIGSEGV to a busy worker", weight: 4, act: processes::sigsegv_worker },
-    Fault { name: "terminate all workers", weight: 4, act: processes::terminate_workers },
-    Fault { name: "terminate everybody", weight: 4, act: processes::terminate_everybody },
-    Fault { name: "SIGTERM to the launcher", weight: 3, act: processes::sigterm_launcher },
-    Fault { name: "SIGINT to the launcher", weight: 2, act: processes::sigint_launcher },
-    Fault { name: "SIGKILL to the launcher", weight: 2, act: processes::sigkill_launcher },
-    Fault { name: "SIGKILL to a session", weight: 3, act: processes::sigkill_session },
-    Fault { name: "SIGKILL to the checkpointer", weight: 2, act: processes::sigkill_checkpointer },
-    Fault { name: "stop a worker for a moment", weight: 4, act: processes::freeze_worker },
+    fault("terminate a worker", 10, processes::terminate_worker),
+    fault("SIGTERM to a worker", 6, processes::sigterm_worker),
+    fault("cancel a worker's statement", 8, processes::cancel_worker),
+    fault("SIGKILL to a worker", 6, processes::sigkill_worker),
+    fault("SIGSEGV to a busy worker", 4, processes::sigsegv_worker),
+    fault("terminate all workers", 4, processes::terminate_workers),
+    fault("terminate everybody", 4, processes::terminate_everybody),
+    fault("SIGTERM to the launcher", 3, processes::sigterm_launcher),
+    fault("SIGINT to the launcher", 2, processes::sigint_launcher),
+    fault("SIGKILL to the launcher", 2, processes::sigkill_launcher),
+    fault("SIGKILL to a session", 3, processes::sigkill_session),
+    fault("SIGKILL to the checkpointer", 2, processes::sigkill_checkpointer),
+    fault("stop a worker for a moment", 4, processes::freeze_worker),
     // server.rs
-    Fault { name: "smart restart", weight: 3, act: server::smart },
-    Fault { name: "fast restart", weight: 5, act: server::fast },
-    Fault { name: "immediate restart", weight: 4, act: server::immediate },
-    Fault { name: "SIGKILL to all processes", weight: 4, act: server::kill_everything },
-    Fault { name: "SIGKILL to the postmaster", weight: 4, act: server::kill_postmaster },
-    Fault { name: "crash during recovery", weight: 2, act: server::crash_twice },
+    alone("smart restart", 3, server::smart),
+    alone("fast restart", 5, server::fast),
+    alone("immediate restart", 4, server::immediate),
+    alone("SIGKILL to all processes", 4, server::kill_everything),
+    alone("SIGKILL to the postmaster", 4, server::kill_postmaster),
+    alone("crash during recovery", 2, server::crash_twice),
     // settings.rs
-    Fault { name: "other settings", weight: 14, act: settings::change },
-    Fault { name: "settings of the database", weight: 5, act: settings::change_for_database },
-    Fault { name: "pause", weight: 3, act: settings::pause },
+    fault("other settings", 14, settings::change),
+    fault("settings of the database", 5, settings::change_for_database),
+    fault("pause", 3, settings::pause),
     // provider.rs
-    Fault { name: "provider misbehaves", weight: 12, act: provider::misbehave },
-    Fault { name: "provider holds answers back", weight: 6, act: provider::hold },
-    Fault { name: "provider hangs up", weight: 4, act: provider::hang_up },
+    fault("provider misbehaves", 12, provider::misbehave),
+    fault("provider holds answers back", 6, provider::hold),
+    fault("provider hangs up", 4, provider::hang_up),
     // lock.rs
-    Fault { name: "lock on queues.task", weight: 5, act: lock::lock_table },
-    Fault { name: "locks on waiting tasks", weight: 4, act: lock::lock_rows },
-    Fault { name: "REINDEX", weight: 4, act: lock::reindex },
-    Fault { name: "VACUUM", weight: 4, act: lock::vacuum },
+    fault("lock on queues.task", 5, lock::lock_table),
+    fault("locks on waiting tasks", 4, lock::lock_rows),
+    fault("REINDEX", 4, lock::reindex),
+    fault("VACUUM", 4, lock::vacuum),
     // function.rs
-    Fault { name: "function dropped and created", weight: 5, act: function::recreate },
+    fault("function dropped and created", 5, function::recreate),
     // database.rs
-    Fault { name: "copy of another database", weight: 4, act: database::copy },
-    Fault {
-        name: "another database's extension dropped and created",
-        weight: 2,
-        act: database::recreate_extension,
-    },
+    fault("copy of another database", 4, database::copy),
+    fault("another database's extension dropped and created", 2, database::recreate_extension),
 ];
+
+const fn fault(name: &'static str, weight: u32, act: fn(&mut Scene) -> Outcome) -> Fault {
+    Fault { name, weight, beside: true, act }
+}
+
+/// One that stops and starts the server itself.
+const fn alone(name: &'static str, weight: u32, act: fn(&mut Scene) -> Outcome) -> Fault {
+    Fault { name, weight, beside: false, act }
+}
 
 /// Where a fault happens.
 pub struct Scene<'a> {
     pub world: &'a World,
     pub rng: Rng,
+}
+
+/// Lets a fault happen, and notes what it came to.
+pub fn happen(world: &World, round: usize, fault: &Fault, rng: Rng) {
+    let outcome = (fault.act)(&mut Scene { world, rng });
+    if let Err(error) = &outcome {
+        world.explain(fault.name, error);
+    }
+    let outcome = outcome.unwrap_or_else(|error| match error.as_db_error() {
+        Some(refusal) => format!("given up: {}", refusal.message()),
+        None => format!("given up: {error}"),
+    });
+    world.history.add(format!("round {round}: {}: {outcome}", fault.name));
 }
 
 impl Scene<'_> {

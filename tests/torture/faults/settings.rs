@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Outcome, Scene};
 use crate::torture::choose::any;
-use crate::torture::world::DATABASE;
+use crate::torture::world::{DATABASE, OTHER_ROLE, SIDE};
 use postgres::{Client, Error};
 
 /// Settings, and what they are changed to.
@@ -19,9 +19,10 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("log_level", &["debug", "info", "warning", "error"]),
     ("lease_duration", &["300ms", "2s", "4s"]),
     ("retention", &["0", "1h"]),
+    ("role", &["pg_errand_worker", OTHER_ROLE]),
 ];
 /// Those of them that can be given for a database.
-const FOR_DATABASE: &[usize] = &[0, 2, 3, 4, 5, 6, 8];
+const FOR_DATABASE: &[usize] = &[0, 2, 3, 4, 5, 6, 8, 10];
 
 /// Some settings at once, for the whole server.
 pub fn change(scene: &mut Scene) -> Outcome {
@@ -39,8 +40,14 @@ pub fn change(scene: &mut Scene) -> Outcome {
 
 /// A setting for the database, or none any more.
 pub fn change_for_database(scene: &mut Scene) -> Outcome {
+    let world = scene.world;
+    let _alone = world.alone();
+    const ISOLATION: [&str; 2] = ["serializable", "repeatable read"];
     let sql = if scene.rng.u32(0..3) == 0 {
         format!("alter database {DATABASE} reset all")
+    } else if scene.rng.u32(0..6) == 0 {
+        let level = any(&mut scene.rng, &ISOLATION).unwrap_or_default();
+        format!("alter database {DATABASE} set default_transaction_isolation = '{level}'")
     } else {
         let index = any(&mut scene.rng, FOR_DATABASE).unwrap_or_default();
         let (name, value) = choice(scene, index);
@@ -53,7 +60,8 @@ pub fn change_for_database(scene: &mut Scene) -> Outcome {
 /// No workers for a while.
 pub fn pause(scene: &mut Scene) -> Outcome {
     let mut client = scene.client();
-    let (name, value) = if scene.rng.bool() { ("concurrency", "0") } else { ("max_workers", "0") };
+    const WAYS: [(&str, &str); 3] = [("concurrency", "0"), ("max_workers", "0"), ("databases", SIDE)];
+    let (name, value) = any(&mut scene.rng, &WAYS).unwrap_or_default();
     client.batch_execute(&format!("alter system set pg_errand.{name} = '{value}'"))?;
     reload(&mut client)?;
     let milliseconds = scene.duration(1000);

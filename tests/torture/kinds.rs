@@ -54,9 +54,8 @@ pub fn next_label(label: &str) -> String {
     format!("{label}/next")
 }
 
-/// The kind of the tasks that supervising ones enqueue.
-pub const NEXT: &Kind =
-    &function("next of a supervising one", 0, Ends::Well, |_| json!({"db_function": "app.work"}));
+/// The kind of tasks that no session chooses: those that supervising ones enqueue, and those of a roll call.
+pub const NEXT: &Kind = &function("by itself", 0, Ends::Well, |_| json!({"db_function": "app.work"}));
 
 /// The error of a task whose worker has ended too often.
 pub const GIVEN_UP: &str = "times while it ran; it is not run again";

@@ -40,6 +40,8 @@ const SESSIONS: usize = 5;
 const OUTSIDE: usize = 2;
 /// Up to so long, in milliseconds, nothing new happens after a fault.
 const PAUSE: u64 = 500;
+/// A lull follows each round whose number this divides.
+const LULL_EVERY: usize = 5;
 
 /// What must not be, whatever is still under way.
 const DOUBLED_SO_FAR: &str = "
@@ -94,6 +96,9 @@ fn run(options: Options) {
                     drive(world, number + 1, first);
                 });
                 look(world);
+                if (number + 1) % LULL_EVERY == 0 {
+                    settle::lull(world);
+                }
             }
         });
     }

@@ -125,7 +125,8 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let kind: &Kind = weighted(&mut self.rng, KINDS, |kind| kind.weight);
-        let count = self.rng.usize(5..40);
+        // Few of those that keep workers busy for long.
+        let count = self.rng.usize(5..10 + kind.weight as usize);
         let new = |_| Draft { label: self.world.book.label(), kind, task_id: None };
         let drafts: Vec<_> = (0..count).map(new).collect();
         let payloads: Vec<_> = drafts.iter().map(|draft| kind.payload(&draft.label, &mut self.rng)).collect();

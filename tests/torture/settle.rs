@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::book::Fate;
+use fastrand::Rng;
+use postgres::error::SqlState;
+
+use super::book::{Draft, Fate};
 use super::history::History;
+use super::kinds::NEXT;
 use super::world::{DATABASE, SETTINGS, World};
 use crate::harness::wait::{patience, within};
 
@@ -11,7 +15,35 @@ use crate::harness::wait::{patience, within};
 /// minute, and a database whose workers could not start as well.
 const DEADLINE: Duration = Duration::from_secs(90);
 
+/// And in a lull between faults.
+const LULL: Duration = Duration::from_secs(60);
+
+/// How soon a task ends when there is no other.
+const PROMPT: Duration = Duration::from_secs(5);
+/// How many tasks are tried one after the other.
+const ROLL: i32 = 6;
+
 const UNFINISHED: &str = "select count(*) from queues.task where finished_at is null";
+
+/// A lull: no faults and no new tasks, but nothing is put right either. Every task has to end nevertheless.
+///
+/// # Panics
+/// One doesn't.
+pub fn lull(world: &World) {
+    world.keep_away(true);
+    world.misery.end();
+    commit_prepared(world);
+    let started = Instant::now();
+    let all_ended = within(patience(LULL), || unfinished(world) == 0);
+    if !all_ended {
+        let stuck = stuck(world);
+        panic!("in a lull, these tasks did not end: {stuck:#?}");
+    }
+    world.history.add(format!("a lull: all tasks ended after {:.1} s", started.elapsed().as_secs_f64()));
+    call_roll(world);
+    world.misery.reset();
+    world.keep_away(false);
+}
 
 /// Puts everything right and waits for the last task; returns the labels of those that never ended.
 ///
@@ -24,9 +56,8 @@ pub fn settle(world: &World) -> Vec<String> {
     restore_settings(world);
     commit_prepared(world);
     let started = Instant::now();
-    let unfinished =
-        || -> i64 { world.insist("counting tasks", |client| Ok(client.query_one(UNFINISHED, &[])?.get(0))) };
-    if within(patience(DEADLINE), || unfinished() == 0) {
+    if within(patience(DEADLINE), || unfinished(world) == 0) {
+        call_roll(world);
         world.history.add(format!(
             "all tasks have ended {:.1} s after the last fault",
             started.elapsed().as_secs_f64()
@@ -34,6 +65,42 @@ pub fn settle(world: &World) -> Vec<String> {
         return Vec::new();
     }
     stuck(world)
+}
+
+/// Tasks one after the other, now and a little later, while nobody polls: each is started because its commit is
+/// announced, or because it falls due, whatever the workers have been through.
+///
+/// # Panics
+/// One is not.
+fn call_roll(world: &World) {
+    poll(world, "1h");
+    for n in 0..ROLL {
+        let label = world.book.label();
+        let draft = Draft { label: label.clone(), kind: NEXT, task_id: None };
+        world.insist("enqueuing", |client| {
+            let payload = NEXT.payload(&label, &mut Rng::with_seed(0));
+            let delay = f64::from(n % 2) * 0.3;
+            let sql = "select queues.enqueue('db_function', $1, now() + $2 * interval '1 s')";
+            client.execute(sql, &[&payload, &delay])
+        });
+        world.book.note(&[draft], Fate::Committed);
+        if !within(patience(PROMPT), || unfinished(world) == 0) {
+            panic!("nobody starts it, though there is nothing else to do: {:#?}", stuck(world));
+        }
+    }
+    poll(world, "1s");
+}
+
+fn poll(world: &World, interval: &str) {
+    world.insist("changing the interval", |client| {
+        client.batch_execute(&format!("alter database {DATABASE} reset pg_errand.poll_interval"))?;
+        client.batch_execute(&format!("alter system set pg_errand.poll_interval = '{interval}'"))?;
+        client.execute("select pg_reload_conf()", &[])
+    });
+}
+
+fn unfinished(world: &World) -> i64 {
+    world.insist("counting tasks", |client| Ok(client.query_one(UNFINISHED, &[])?.get(0)))
 }
 
 fn restore_settings(world: &World) {
@@ -58,7 +125,11 @@ fn commit_prepared(world: &World) {
         let rows = client.query("select gid from pg_prepared_xacts where database = $1", &[&DATABASE])?;
         let gids: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         for gid in &gids {
-            client.batch_execute(&format!("commit prepared '{gid}'"))?;
+            match client.batch_execute(&format!("commit prepared '{gid}'")) {
+                // Some session was faster.
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {}
+                other => other?,
+            }
         }
         Ok(gids)
     });

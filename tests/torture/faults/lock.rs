@@ -14,8 +14,10 @@ pub fn lock_table(scene: &mut Scene) -> Outcome {
     hold(scene, &format!("lock table queues.task in {mode} mode"), 500)
 }
 
+/// Workers pass over the tasks, and nobody tells them when the locks are gone, so this does.
 pub fn lock_rows(scene: &mut Scene) -> Outcome {
-    hold(scene, "select from queues.task where finished_at is null limit 20 for update skip locked", 500)
+    let rows = "select from queues.task where finished_at is null limit 20 for update skip locked";
+    hold(scene, &format!("{rows}; select queues.announce(now())"), 500)
 }
 
 pub fn reindex(scene: &mut Scene) -> Outcome {

@@ -66,9 +66,10 @@ pub fn pause(scene: &mut Scene) -> Outcome {
     reload(&mut client)?;
     let milliseconds = scene.duration(1000);
     std::thread::sleep(Duration::from_millis(milliseconds));
-    let mut client = scene.client();
-    client.batch_execute(&format!("alter system reset pg_errand.{name}"))?;
-    reload(&mut client)?;
+    scene.world.insist("ending a pause", |client| {
+        client.batch_execute(&format!("alter system reset pg_errand.{name}"))?;
+        reload(client)
+    });
     Ok(format!("{name} = {value} for {milliseconds} ms"))
 }
 

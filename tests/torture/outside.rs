@@ -45,7 +45,9 @@ fn take_one(client: &mut Client, rng: &mut Rng) -> Result<(), Error> {
     else {
         return Ok(());
     };
-    linger(rng, 200);
+    // Sometimes longer than the lease.
+    let pause = if rng.u32(0..5) == 0 { 2500 } else { 200 };
+    linger(rng, pause);
     match rng.u32(0..10) {
         // Forgotten: it is handed out again when its lease has expired.
         0 | 1 => Ok(()),

@@ -8,7 +8,7 @@ use super::world::World;
 use crate::harness::wait::{patience, within};
 
 /// How soon workers have nothing to do.
-const PROMPT: Duration = Duration::from_secs(5);
+const PROMPT: Duration = Duration::from_secs(10);
 
 /// What must not be in the server's log.
 const ALARMS: [&str; 4] = ["PANIC", "panicked at", "TRAP: ", "Rust panic"];

@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 const LULL: Duration = Duration::from_secs(60);
 
 /// How soon a task ends when there is no other.
-const PROMPT: Duration = Duration::from_secs(5);
+const PROMPT: Duration = Duration::from_secs(10);
 /// How many tasks are tried one after the other.
 const ROLL: i32 = 6;
 

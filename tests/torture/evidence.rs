@@ -47,13 +47,12 @@ const TASKS: &str = "
     select t.payload ->> 'label', coalesce(t.final_status, 'unfinished'), t.attempts,
         coalesce(t.dequeued_at < t.scheduled_at, false),
         c.task_id is not null, coalesce(c.request is not null, false), coalesce(c.answered_at is not null, false)
-    from queues.task t
-    left join queues.call c using (task_id)";
+    from app.every_task t
+    left join app.every_call c using (task_id)";
 const ERRORS: &str = "
     select t.payload ->> 'label', e.error_message, e.handler
-    from queues.error e
-    join queues.task t using (task_id)
-    order by e.error_id";
+    from app.every_error e
+    join app.every_task t using (task_id)";
 const EFFECTS: &str = "
     select label, count(*) filter (where not outside), count(*) filter (where outside) from app.effect group by label";
 const BULK: &str = "select label, count(*) from app.bulk group by label";

@@ -171,3 +171,33 @@ begin
     end loop;
     return app.work(payload);
 end $$;
+
+-- Retention removes tasks, and the oracle wants to see them nevertheless.
+create table app.gone_task (like queues.task);
+create table app.gone_call (like queues.call);
+create table app.every_error (task_id bigint, error_message text, handler text);
+
+create function app.keep_task() returns trigger language plpgsql as $$
+begin
+    insert into app.gone_task select old.*;
+    return old;
+end $$;
+
+create function app.keep_call() returns trigger language plpgsql as $$
+begin
+    insert into app.gone_call select old.*;
+    return old;
+end $$;
+
+create function app.keep_error() returns trigger language plpgsql as $$
+begin
+    insert into app.every_error values (new.task_id, new.error_message, new.handler);
+    return new;
+end $$;
+
+create trigger keep before delete on queues.task for each row execute function app.keep_task();
+create trigger keep before delete on queues.call for each row execute function app.keep_call();
+create trigger keep before insert on queues.error for each row execute function app.keep_error();
+
+create view app.every_task as table queues.task union all table app.gone_task;
+create view app.every_call as table queues.call union all table app.gone_call;

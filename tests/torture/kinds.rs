@@ -65,6 +65,7 @@ const GONE: &[&str] = &["app.fleeting", "cache lookup failed for function"];
 const EXHAUSTED: &[&str] = &["stumbled", "deadlock detected"];
 /// What the provider did, as error messages begin.
 const PROVIDER: &[&str] = &["resend: "];
+const PROVIDER_OR_EXHAUSTED: &[&str] = &["resend: ", "stumbled"];
 
 /// Every kind.
 pub const KINDS: &[Kind] = &[
@@ -84,7 +85,7 @@ pub const KINDS: &[Kind] = &[
     function(
         "stumbling at the end",
         6,
-        Ends::Well,
+        Ends::Either(EXHAUSTED),
         |_| json!({"db_function": "app.work", "success_handler": "app.on_success_stumble"}),
     ),
     function("tangling", 10, Ends::Either(EXHAUSTED), |rng| {
@@ -119,7 +120,7 @@ pub const KINDS: &[Kind] = &[
     mail(
         "mail stumbling at the end",
         6,
-        Ends::Either(PROVIDER),
+        Ends::Either(PROVIDER_OR_EXHAUSTED),
         |_| json!({"before_handler": "app.build_mail", "success_handler": "app.on_success_stumble"}),
     ),
     Kind {

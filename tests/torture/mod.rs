@@ -154,6 +154,7 @@ fn reckon(world: &World, options: Options) -> Report {
         doubled: findings.doubled,
         stuck,
         wrong: findings.wrong,
+        forgotten: findings.forgotten,
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Findings {
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
     pub wrong: Vec<String>,
+    /// Cancels that were acknowledged, and forgotten because the server went down at that moment.
+    pub forgotten: usize,
 }
 
 /// Checks every task. `entries`: the client's accounts.
@@ -55,6 +57,8 @@ pub fn judge(entries: &HashMap<String, Entry>, evidence: &AllEvidence, history: 
                 doubles(seen, |what| findings.doubled.push(about(what)));
                 end(entry, seen, history, |what| findings.wrong.push(about(what)));
                 mails(entry, seen, |what| findings.wrong.push(about(what)));
+                let acknowledged = entry.cancels.iter().any(|(_, sure)| *sure);
+                findings.forgotten += usize::from(acknowledged && seen.status != "cancelled");
             }
             (_, _) => findings.doubled.push(about("more than one task has its label")),
         }

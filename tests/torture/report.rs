@@ -24,6 +24,8 @@ pub struct Report {
     pub doubled: Vec<String>,
     pub stuck: Vec<String>,
     pub wrong: Vec<String>,
+    /// Cancels that a crash or stop of the server has undone.
+    pub forgotten: usize,
 }
 
 impl Report {
@@ -43,7 +45,8 @@ impl Display for Report {
         writeln!(f, "torture: seed {seed}, {rounds} rounds, {:.0} s", self.seconds)?;
         writeln!(f, "  {} kills, the server went down {} times", self.kills, self.stops)?;
         writeln!(f, "  {tasks} tasks: {}", list(&self.kinds))?;
-        writeln!(f, "  ended: {}", list(&self.ends))?;
+        let forgotten = format!("cancels forgotten by a server that went down: {}", self.forgotten);
+        writeln!(f, "  ended: {}; {forgotten}", list(&self.ends))?;
         write!(f, "  {} lost, {} doubled, {} stuck", self.lost.len(), self.doubled.len(), self.stuck.len())?;
         write!(f, ", {} otherwise wrong", self.wrong.len())?;
         let heaps = [

@@ -14,7 +14,11 @@ const PROMPT: Duration = Duration::from_secs(10);
 const ALARMS: [&str; 4] = ["PANIC", "panicked at", "TRAP: ", "Rust panic"];
 
 /// Queries that must return 0, and what it means if they don't.
-const NONE: [(&str, &str); 4] = [
+const NONE: [(&str, &str); 5] = [
+    (
+        "select count(*) from app.gone_task where finished_at is null",
+        "tasks were removed before they had ended",
+    ),
     ("select count(*) from pg_prepared_xacts", "prepared transactions are left"),
     (
         "select count(*) from queues.task where calling and finished_at is not null",
@@ -26,7 +30,7 @@ const NONE: [(&str, &str); 4] = [
         "workers hold advisory locks",
     ),
     (
-        "select abs((select sum(n) from app.pair) - 2 * (select count(*) from app.effect e join queues.task t \
+        "select abs((select sum(n) from app.pair) - 2 * (select count(*) from app.effect e join app.every_task t \
          on t.payload ->> 'label' = e.label where not e.outside and t.payload ->> 'db_function' = 'app.tangle'))::bigint",
         "rows that deadlocks were about do not add up",
     ),

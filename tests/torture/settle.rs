@@ -32,6 +32,9 @@ const UNFINISHED: &str = "select count(*) from queues.task where finished_at is 
 pub fn lull(world: &World) {
     world.keep_away(true);
     world.misery.end();
+    if !within(patience(DEADLINE), || sessions(world) == 1) {
+        panic!("the sessions do not leave");
+    }
     commit_prepared(world);
     let started = Instant::now();
     let all_ended = within(patience(LULL), || unfinished(world) == 0);
@@ -97,6 +100,12 @@ fn poll(world: &World, interval: &str) {
         client.batch_execute(&format!("alter system set pg_errand.poll_interval = '{interval}'"))?;
         client.execute("select pg_reload_conf()", &[])
     });
+}
+
+/// How many sessions there are, with the one that asks.
+fn sessions(world: &World) -> i64 {
+    let sql = "select count(*) from pg_stat_activity where backend_type = 'client backend'";
+    world.insist("counting sessions", |client| Ok(client.query_one(sql, &[])?.get(0)))
 }
 
 fn unfinished(world: &World) -> i64 {

@@ -6,7 +6,7 @@ use crate::torture::choose::any;
 /// The tables of the queue.
 const TABLES: [&str; 3] = ["queues.task", "queues.call", "queues.error"];
 /// A lock that cannot be had is given up, or the director would wait while others go on.
-const LIMIT: &str = "set lock_timeout = '3s'";
+pub const LIMIT: &str = "set lock_timeout = '3s'";
 
 pub fn lock_table(scene: &mut Scene) -> Outcome {
     const MODES: [&str; 4] = ["share", "exclusive", "access exclusive", "share row exclusive"];

@@ -1,5 +1,6 @@
 //! The faults. A new one is a line in [`FAULTS`] and a function `fn(&mut Scene) -> Outcome`.
 
+mod command;
 mod database;
 mod function;
 mod lock;
@@ -65,6 +66,11 @@ pub const FAULTS: &[Fault] = &[
     fault("VACUUM", 4, lock::vacuum),
     // function.rs
     fault("function dropped and created", 5, function::recreate),
+    // command.rs
+    fault("DROP EXTENSION rolled back", 3, command::drop_extension_and_roll_back),
+    fault("ALTER EXTENSION UPDATE", 2, command::update_extension),
+    fault("copy of a database in use", 2, command::copy_in_vain),
+    fault("another database renamed", 2, command::rename),
     // database.rs
     fault("copy of another database", 4, database::copy),
     fault("another database's extension dropped and created", 2, database::recreate_extension),

@@ -18,7 +18,7 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("handler_timeout", &["0", "0", "400ms"]),
     ("log_level", &["debug", "info", "warning", "error"]),
     ("lease_duration", &["300ms", "2s", "4s"]),
-    ("retention", &["0", "1h"]),
+    ("retention", &["0", "1s", "5s", "1h"]),
     ("role", &["pg_errand_worker", OTHER_ROLE]),
 ];
 /// Those of them that can be given for a database.

@@ -41,11 +41,13 @@ fn settings_come_from_the_test_and_change_at_run_time() {
 fn committed_rows_outlive_every_way_to_stop() {
     let cluster = plain().start();
     cluster.psql("postgres", "create table kept (mode text)");
-    for mode in [StopMode::Smart, StopMode::Fast, StopMode::Immediate, StopMode::Kill] {
+    for mode in
+        [StopMode::Smart, StopMode::Fast, StopMode::Immediate, StopMode::Kill, StopMode::KillPostmaster]
+    {
         cluster.psql("postgres", &format!("insert into kept values ('{mode:?}')"));
         cluster.restart(mode);
     }
-    assert_eq!(cluster.psql("postgres", "select count(*) from kept"), "4");
+    assert_eq!(cluster.psql("postgres", "select count(*) from kept"), "5");
 }
 
 #[test]

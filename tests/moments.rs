@@ -255,15 +255,58 @@ fn a_cancel_between_claim_and_start_and_between_end_and_commit_is_either_in_time
             other.query_one("select queues.cancel($1)", &[&id]).unwrap().get(0)
         });
         // It waits for the row while nothing is shown as running.
-        wait_until_sql(
-            &mut client,
-            "select count(*) from pg_stat_activity where query like 'select queues.cancel%' and state in ('active', 'idle') and backend_type = 'client backend'",
-            "1",
-        );
+        let waits = "select exists (select from pg_stat_activity where query like 'select queues.cancel%' \
+                     and backend_type = 'client backend')";
+        eventually("it has begun to cancel", || cancelling.is_finished() || one::<bool>(&mut client, waits));
         point.open();
         let cancelled = cancelling.join().unwrap();
         wait_status(&mut client, id, if cancelled { "cancelled" } else { "succeeded" });
         let ran = done(&mut client).iter().any(|label| label == name);
         assert_eq!(ran, !cancelled, "{name}");
     }
+}
+
+/// Raises a serialization failure in its first run.
+const FAILS_ONCE: &str = "
+    create sequence public.runs;
+    grant usage on sequence public.runs to public;
+    create function public.fails_once(payload jsonb) returns jsonb language plpgsql as $$
+    begin
+        if nextval('public.runs') = 1 then
+            raise exception 'once more' using errcode = 'serialization_failure';
+        end if;
+        return public.note(payload);
+    end $$";
+
+#[test]
+fn a_cancel_before_the_task_is_given_back_for_its_repetition_counts() {
+    let cluster = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).start();
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute(FAILS_ONCE).unwrap();
+    let point = Point::set(&cluster, "committed");
+    let id = task(&mut client, "fails_once", json!({"label": "cancelled"}));
+    point.reached();
+    assert!(one::<bool>(&mut client, &format!("select queues.cancel({id})")));
+    point.open();
+    wait_status(&mut client, id, "cancelled");
+    assert!(done(&mut client).is_empty());
+    run_one(&mut client, "after");
+}
+
+#[test]
+fn a_task_that_a_worker_outside_takes_before_its_repetition_is_that_workers() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let cluster = builder.set("pg_errand.lease_duration", "1h").start();
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute(FAILS_ONCE).unwrap();
+    let point = Point::set(&cluster, "committed");
+    let id = task(&mut client, "fails_once", json!({"label": "inside"}));
+    point.reached();
+    let taken: Option<i64> = one(&mut client, "select task_id from queues.dequeue_next_available_task()");
+    assert_eq!(taken, Some(id));
+    point.open();
+    run_one(&mut client, "next");
+    assert_eq!(status(&mut client, id), "running");
+    client.execute("select queues.complete_task($1)", &[&id]).unwrap();
+    assert_eq!((status(&mut client, id), done(&mut client)), ("succeeded".into(), vec!["next".into()]));
 }

@@ -230,11 +230,7 @@ fn prepare(client: &mut Client, name: &str) {
 #[test]
 fn a_prepared_transaction_is_found_after_its_commit() {
     for setting in [IDLE, ASLEEP] {
-        let cluster = Cluster::start(&[
-            ("pg_errand.poll_interval", "300ms"),
-            setting,
-            ("max_prepared_transactions", "5"),
-        ]);
+        let cluster = Cluster::start(&[NO_POLL, setting, ("max_prepared_transactions", "5")]);
         let mut client = install(&cluster, "postgres");
         run_one(&mut client, "first");
         prepare(&mut client, "committed");
@@ -251,8 +247,7 @@ fn a_prepared_transaction_is_found_after_its_commit() {
 
 #[test]
 fn a_transaction_prepared_before_a_restart_is_found_after_its_commit() {
-    let cluster =
-        Cluster::start(&[("pg_errand.poll_interval", "300ms"), ASLEEP, ("max_prepared_transactions", "5")]);
+    let cluster = Cluster::start(&[NO_POLL, ASLEEP, ("max_prepared_transactions", "5")]);
     let mut client = install(&cluster, "postgres");
     prepare(&mut client, "before the restart");
     drop(client);

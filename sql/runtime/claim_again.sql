@@ -12,4 +12,6 @@ from queues.task t
 where t.task_id = $1
     and t.finished_at is null
     and not t.calling
+    -- taken by a worker outside meanwhile
+    and (t.held_until is null or t.held_until <= clock_timestamp())
 for no key update skip locked;

@@ -7,4 +7,6 @@ set attempts = attempts + $4,
     leased = false
 where task_id = $1
     and finished_at is null
-    and not calling;
+    and not calling
+    -- taken by a worker outside meanwhile
+    and (held_until is null or held_until <= clock_timestamp());

@@ -5,7 +5,7 @@ use crate::pg::backend::{self, Ended};
 use crate::pg::command::{self, Notice};
 use crate::pg::{interrupt, latch, log, shmem};
 use crate::shared::SlotState;
-use crate::worker;
+use crate::worker::{self, wake};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
@@ -41,6 +41,7 @@ fn on_command(notice: Notice) {
     let pending = PENDING.get();
     match notice {
         Notice::Create => PENDING.set(Pending { created: true, dropped: false, changes: true, ..pending }),
+        Notice::CommitPrepared => wake::note_prepared(),
         Notice::Changes => PENDING.set(Pending { changes: true, ..pending }),
         Notice::OwnRole if worker::is_one() => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,

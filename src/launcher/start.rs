@@ -16,6 +16,8 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
         let slot = shared.allocate(desired.oid, desired.settings, now)?;
         shared.slots[slot].role = desired.role;
         shared.slots[slot].stored_settings = desired.stored_settings;
+        // Not later: it may have found more work than it can do before this process goes on.
+        shared.expect_worker(desired.oid, now);
         Some((slot, shared.slots[slot].generation))
     })?;
     inject::point("allocated");
@@ -30,6 +32,5 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
         shmem::write(|shared| shared.return_slot(slot));
         return None;
     };
-    shmem::write(|shared| shared.expect_worker(desired.oid, now));
     Some((slot, Started { generation, handle }))
 }

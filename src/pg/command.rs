@@ -14,6 +14,8 @@ pub enum Notice {
     Create,
     /// It removes the extension from this database, which needs it to be clear.
     Drop,
+    /// It commits what another session has prepared.
+    CommitPrepared,
     /// Databases, roles or their rights may be others after it.
     Changes,
     /// Settings stored for databases or roles may be others after it.
@@ -133,6 +135,11 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
                     }
                     _ => None,
                 }
+            }
+            T_TransactionStmt => {
+                let stmt = &*node.cast::<pg_sys::TransactionStmt>();
+                let commits = stmt.kind == pg_sys::TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED;
+                commits.then_some(Notice::CommitPrepared)
             }
             T_DropOwnedStmt => {
                 let stmt = &*node.cast::<pg_sys::DropOwnedStmt>();

@@ -94,9 +94,9 @@ impl Journal {
     }
 
     /// Remembers that a task was cancelled, which no row says yet.
-    pub fn remember_cancelled(&mut self, database: Oid, task_id: i64, runs: u32) {
+    pub fn remember_cancelled(&mut self, database: Oid, task_id: i64) {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
-        self.add(database.to_u32(), Interrupted { runs: known.runs.max(runs), cancelled: true, ..known });
+        self.add(database.to_u32(), Interrupted { cancelled: true, ..known });
     }
 
     /// Forgets a task that is over; what was known of it.
@@ -214,9 +214,9 @@ mod tests {
         journal.recover();
         assert!(journal.begin(0, DATABASE, 7).cancelled);
         journal.end(0);
-        journal.remember_cancelled(DATABASE, 7, 1);
+        journal.remember_cancelled(DATABASE, 7);
         let kept = journal.at_end();
-        assert_eq!(kept, [(5, Interrupted { task_id: 7, runs: 1, cancelled: true, ..Interrupted::NONE })]);
+        assert_eq!(kept, [(5, Interrupted { task_id: 7, cancelled: true, ..Interrupted::NONE })]);
         assert!(journal.forget(DATABASE, 7).is_some() && journal.forget(DATABASE, 7).is_none());
     }
 
@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_least_important_ones_are_forgotten_first() {
         let mut journal = empty();
-        journal.remember_cancelled(DATABASE, 1, 0);
+        journal.remember_cancelled(DATABASE, 1);
         for task_id in 2..MAX_REMEMBERED as i64 + 10 {
             journal.begin(0, DATABASE, task_id);
             journal.interrupt(0, task_id == 2, false);

@@ -109,6 +109,13 @@ impl Shared {
         }
     }
 
+    /// A prepared transaction was committed: it may have enqueued tasks.
+    pub fn announce_prepared(&mut self, oid: Oid, now: i64) {
+        if self.database(oid).is_some_and(|database| database.unannounced) {
+            self.announce(oid, 1, now, now);
+        }
+    }
+
     /// What has come from another database has become visible: tasks that are held, calls to take over.
     pub fn announce_copied(&mut self, oid: Oid, held: bool, orphans: bool) {
         if let Some(database) = self.database_or_new(oid).filter(|_| held || orphans) {
@@ -241,8 +248,12 @@ impl Shared {
         launcher.set();
     }
 
-    /// Takes back a slot that no process was started for.
+    /// Takes back a slot that no process was started for; what that was to look for is still to be done.
     pub fn return_slot(&mut self, slot: usize) {
+        let oid = self.slots[slot].database;
+        if let Some(database) = self.database(oid) {
+            database.look = true;
+        }
         let generation = self.slots[slot].generation.wrapping_add(1);
         self.slots[slot] = Slot { generation, ..Slot::FREE };
     }
@@ -403,7 +414,7 @@ impl Shared {
         let Some(place) = place else { return Some(Told::NotNow) };
         *place = task_id;
         slot.latch.set();
-        journal.remember_cancelled(slot.database, task_id, 0);
+        journal.remember_cancelled(slot.database, task_id);
         Some(Told::Marked)
     }
 }

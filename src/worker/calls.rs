@@ -187,16 +187,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         }
     });
     match result {
-        Ok(Ok(Resumed::Ended(brief, end))) => {
-            worker.calls.forget(task_id);
-            worker.end(Some((brief, end)));
-            worker.show_calls();
-        }
-        // Another session holds the row.
-        Ok(Ok(Resumed::NotNow(true))) => worker.calls.postpone(task_id),
-        Ok(Ok(Resumed::NotNow(false))) => {
-            worker.calls.forget(task_id);
-        }
+        Ok(Ok(resumed)) => settle(worker, task_id, resumed),
         Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
         Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id)?,
         Err(error) if error.is_passing() || worker.calls.may_repeat(task_id, &error) => {
@@ -220,19 +211,42 @@ enum Resumed {
 /// Only the commit failed, or a statement of ours: ends the task with what is known, so that it
 /// does not come round for ever.
 fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
-    let ended = transaction::commit_after(|| {
-        let stored = claim::answered(worker, task_id)?;
+    if !worker.slot.close() {
+        return cancel(worker, task_id);
+    }
+    let resumed = transaction::commit_after(|| {
+        let Some(stored) = claim::answered(worker, task_id) else {
+            return Resumed::NotNow(claim::is_open(worker, task_id));
+        };
         let brief = stored.task.brief();
         let failure = Failure::caught(&stored.task.task_type, error);
         let succeeded = stored.failure.is_none();
         let end = process::End { succeeded, outcome: None, failures: vec![failure] };
         record::finish(worker, &stored.task, &end);
-        Some((brief, end))
+        Resumed::Ended(brief, end)
     })?;
-    worker.calls.forget(task_id);
-    worker.end(ended);
-    worker.show_calls();
+    settle(worker, task_id, resumed);
     Ok(())
+}
+
+/// What is left to do after the last step of a task.
+fn settle(worker: &mut Worker, task_id: i64, resumed: Resumed) {
+    match resumed {
+        Resumed::Ended(brief, end) => {
+            worker.calls.forget(task_id);
+            worker.end(Some((brief, end)));
+            worker.show_calls();
+        }
+        // Another session holds the row.
+        Resumed::NotNow(true) => {
+            worker.slot.end(Over::GivenBack);
+            worker.calls.postpone(task_id);
+        }
+        Resumed::NotNow(false) => {
+            worker.slot.end(Over::GivenBack);
+            worker.calls.forget(task_id);
+        }
+    }
 }
 
 fn repeat_later(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {

@@ -271,9 +271,9 @@ impl Worker {
         let ended = transaction::run(|| {
             let Some(mut task) = claim::again(self, brief.id) else { return Transaction::Commit(Ok(None)) };
             task.uncounted = brief.uncounted;
-            let end = process::conclude(self, &task, Err(failure.clone())).map(|end| {
+            let end = process::conclude(self, &task, Err(failure.clone())).and_then(|end| {
                 record::finish(self, &task, &end);
-                Some((brief.clone(), end))
+                self.close(Some((brief.clone(), end)))
             });
             match end {
                 Ok(end) => Transaction::Commit(Ok(end)),
@@ -285,6 +285,10 @@ impl Worker {
             Ok(Err(Stop::Cancelled)) => self.cancel(brief)?,
             // The error handler cannot be called either: end the task without it.
             Ok(Err(Stop::Repeat)) | Err(_) => {
+                if !self.slot.close() {
+                    self.cancel(brief)?;
+                    return Ok(true);
+                }
                 let end = process::End { succeeded: false, outcome: None, failures: vec![failure] };
                 transaction::commit_after(|| {
                     if let Some(mut task) = claim::again(self, brief.id) {
@@ -300,10 +304,7 @@ impl Worker {
 
     /// Ends a task as cancelled; its transaction has been rolled back.
     fn cancel(&mut self, brief: &Brief) -> Result<(), PgError> {
-        if let Err(error) = transaction::commit_after(|| record::cancel(self, brief)) {
-            self.slot.remember_cancelled(brief);
-            return Err(error);
-        }
+        transaction::commit_after(|| record::cancel(self, brief))?;
         log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
         self.slot.end(Over::Cancelled);
         Ok(())

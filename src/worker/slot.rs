@@ -59,13 +59,18 @@ impl MySlot {
             slot.latch = LatchRef::mine();
             slot.started_at = backend::now();
             journal::mine(index);
-            Some(MySlot {
+            let mine = MySlot {
                 index,
                 database: slot.database,
                 role: slot.role,
                 number: slot.number,
                 owner: slot.owner,
-            })
+            };
+            if shared.database(mine.database).is_some_and(|database| database.hungry) {
+                // One worker is started at a time.
+                shared.launcher.set();
+            }
+            Some(mine)
         })
     }
 
@@ -115,7 +120,12 @@ impl MySlot {
     pub fn end(self, how: Over) {
         shmem::write_journal(|shared, journal| {
             journal.end(self.index);
-            shared.slots[self.index].end(how);
+            let slot = &mut shared.slots[self.index];
+            if how == Over::GivenBack && slot.cancelled && !slot.closing && slot.task_id != 0 {
+                // Whoever cancelled it was told that it would not run again.
+                journal.remember_cancelled(self.database, slot.task_id);
+            }
+            slot.end(how);
             if how != Over::GivenBack
                 && let Some(database) = shared.database(self.database)
             {
@@ -135,12 +145,6 @@ impl MySlot {
     /// The task at hand can be cancelled again.
     pub fn reopen(self) {
         self.change(|slot| slot.closing = false);
-    }
-
-    /// A cancelled task whose end could not be written is not to be run again.
-    pub fn remember_cancelled(self, brief: &Brief) {
-        let runs = brief.uncounted.max(0) as u32;
-        shmem::write_journal(|_, journal| journal.remember_cancelled(self.database, brief.id, runs));
     }
 
     /// The cancelled task of a call is over.

@@ -26,11 +26,14 @@ struct Announcement {
     due: i64,
     /// Tasks of another database have come,
     held: bool,
-    /// and calls whose worker is gone.
+    /// calls whose worker is gone,
     orphans: bool,
+    /// and what another session has prepared.
+    prepared: bool,
 }
 
-const NOTHING: Announcement = Announcement { tasks: 0, due: NEVER, held: false, orphans: false };
+const NOTHING: Announcement =
+    Announcement { tasks: 0, due: NEVER, held: false, orphans: false, prepared: false };
 
 thread_local! {
     static PENDING: Cell<Announcement> = const { Cell::new(NOTHING) };
@@ -61,6 +64,11 @@ pub fn note_orphans() {
     PENDING.set(Announcement { orphans: true, ..PENDING.get() });
 }
 
+/// The current command commits what another session has prepared, before its own transaction ends.
+pub fn note_prepared() {
+    PENDING.set(Announcement { prepared: true, ..PENDING.get() });
+}
+
 /// In the middle of the commit: neither allocates nor fails.
 ///
 /// A savepoint that was rolled back may leave an announcement without a task; then a worker looks
@@ -77,6 +85,9 @@ fn at_transaction_end(ended: Ended) {
             let now = backend::now();
             shmem::write(|shared| {
                 shared.announce_copied(database, pending.held, pending.orphans);
+                if pending.prepared {
+                    shared.announce_prepared(database, now);
+                }
                 if pending.tasks > 0 {
                     shared.announce(database, pending.tasks, pending.due, now);
                 }

@@ -105,12 +105,13 @@ fn calls() {
         Broken::NewKeyAtRepeat,
         Broken::TakenOverByTime,
         Broken::NewOwnersTakenForDead,
-        Broken::OwnersRepeat,
     ] {
         check(broken, one.clone());
     }
-    check(Broken::OwnersNotRaised, Queue { clock_goes_back: true, ..one.clone() });
-    check(Broken::AgeIgnored, Queue { days: 1, ..one });
+    let crash = Queue { deaths: 0, ..one.clone() };
+    check(Broken::OwnersRepeat, crash.clone());
+    check(Broken::OwnersNotRaised, Queue { clock_goes_back: true, ..crash });
+    check(Broken::AgeIgnored, Queue { days: 1, crashes: 0, ..one });
 }
 
 #[test]

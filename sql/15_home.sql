@@ -25,8 +25,8 @@ insert into queues.home (origin, system, database, directory)
 select hashtextextended(gen_random_uuid()::text, 0), place.system, place.database, place.directory
 from queues.place() place;
 
--- What tasks that are enqueued here carry. Views call functions with the rights of whoever reads
--- them, so this one is open.
+-- What tasks that are enqueued here carry. Defaults and views call functions with the rights of whoever
+-- uses the table or view, so this one is open.
 create function internal.queue_origin()
 returns bigint
 stable

@@ -23,8 +23,8 @@ create table queues.task (
     final_status text,
     -- what a handler said of it besides success: a status, a validation failure
     outcome text,
-    -- the database that it was enqueued in, see queues.home; filled by the trigger
-    origin bigint not null
+    -- the database that it was enqueued in, see queues.home
+    origin bigint not null default internal.queue_origin()
 );
 
 comment on table queues.task is 'Units of work, waiting, running and finished';
@@ -41,7 +41,7 @@ create index task_ready on queues.task (origin, scheduled_at, task_id)
 create index task_held on queues.task (held_until)
     where finished_at is null and held_until is not null;
 
--- Refuses unknown task types, fills in the origin, and has the commit wake a worker.
+-- Refuses unknown task types, and has the commit wake a worker.
 create function queues.task_before_write()
 returns trigger
 language c

@@ -9,13 +9,12 @@ use crate::{home, launcher, processor, worker};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-/// Trigger of `queues.task`: refuses unknown task types, fills in the origin, and has the commit wake a
-/// worker.
+/// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager.
-    let mut row = unsafe { NewRow::of(fcinfo) };
+    let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
     if task_type.is_none_or(|name| processor::find(name).is_none()) {
         refuse_task_type(task_type);
@@ -28,17 +27,13 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
             "Leave task_id out to have the next number.".into(),
         );
     }
-    let here = home::origin_in(row.table);
-    let origin = row.get::<i64>(c"origin");
-    if origin.is_some() && origin != here {
+    // The tables of 0.1.0 have no origins.
+    if row.get::<i64>(c"origin").is_some_and(|origin| Some(origin) != home::origin()) {
         wake::note_held();
     } else {
-        if let (None, Some(here)) = (origin, here) {
-            row.set(c"origin", here);
-        }
         wake::note(row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from));
     }
-    row.result()
+    row.unchanged()
 }
 
 #[unsafe(no_mangle)]

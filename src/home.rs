@@ -15,23 +15,23 @@ pub struct Origin {
 }
 
 thread_local! {
-    /// The origin that was found in which transaction, and for which table.
+    /// The origin that was found in which transaction, and in which table.
     static FOUND: Cell<(i64, Oid, Option<i64>)> = const { Cell::new((0, Oid::INVALID, None)) };
 }
 
 /// The origin of tasks that are enqueued here; `None` with tables that know no origins.
 pub fn origin() -> Option<i64> {
-    known().or_else(|| look().map(|origin| origin.value))
+    known().or_else(looked_up)
 }
 
-/// [`origin`] for each of many rows of `table`.
-pub fn origin_in(table: Oid) -> Option<i64> {
-    let transaction = home::transaction();
+/// The same before a worker has found it; once for all rows of a transaction.
+fn looked_up() -> Option<i64> {
+    let (transaction, table) = (home::transaction(), home::table()?);
     let (at, of, found) = FOUND.get();
     if (at, of) == (transaction, table) {
         return found;
     }
-    let found = origin();
+    let found = look().map(|origin| origin.value);
     FOUND.set((transaction, table, found));
     found
 }

@@ -249,11 +249,11 @@ fn a_call_in_flight_is_not_repeated_by_a_copy_unless_it_is_adopted() {
     mailing.standin.hold();
     let task_id = mailing.send("someone@mail.test");
     mailing.wait_held(1);
+    let mark = mailing.cluster.log_mark();
     mailing.client = mailing.cluster.connect("template1");
     mailing.client.batch_execute("create database copy template postgres").unwrap();
     mailing.client = mailing.cluster.connect("postgres");
     let mut copy = mailing.cluster.connect("copy");
-    let mark = mailing.cluster.log_mark();
     crate::harness::queue::enqueue(&mut copy, "db_function", json!({"db_function": "app.note"}));
     mailing.cluster.wait_log(mark, "1 unfinished tasks came from another database");
     wait_until_sql(&mut copy, "select count(*) from app.seen", "1");

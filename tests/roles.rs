@@ -52,7 +52,7 @@ fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
             "select coalesce(array_agg(p.oid::regproc::text order by p.oid::regproc::text), '{{}}') from pg_proc p \
              join pg_namespace n on n.oid = p.pronamespace \
              where n.nspname in ('queues', 'internal') and has_schema_privilege('{role}', n.oid, 'usage') \
-             and has_function_privilege('{role}', p.oid, 'execute') and p.proname <> 'worker_state'"
+             and has_function_privilege('{role}', p.oid, 'execute') and p.proname not in ('worker_state', 'queue_origin')"
         );
         one(client, &sql)
     };

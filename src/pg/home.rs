@@ -22,11 +22,15 @@ pub fn here() -> Place {
     Place { system, database: backend::database(), directory: directory::identity() }
 }
 
+/// The table `queues.home`, if there is one.
+pub fn table() -> Option<pg_sys::Oid> {
+    catalog::relation(c"queues", c"home")
+}
+
 /// The origin that `queues.home` holds, and the place where it counts; `None` if there is no such table
 /// or row.
 pub fn row() -> Option<(i64, Place)> {
-    let relation = catalog::relation(c"queues", c"home")?;
-    let rows = catalog::scan(relation, |tuple, shape| {
+    let rows = catalog::scan(table()?, |tuple, shape| {
         // SAFETY: the columns of the table's definition, in their order.
         unsafe {
             let place = Place {

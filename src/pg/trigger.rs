@@ -8,7 +8,6 @@ use std::ffi::CStr;
 pub struct NewRow {
     tuple: pg_sys::HeapTuple,
     shape: pg_sys::TupleDesc,
-    pub table: pg_sys::Oid,
 }
 
 impl NewRow {
@@ -36,8 +35,7 @@ impl NewRow {
             }
             let new = (*data).tg_newtuple;
             let tuple = if new.is_null() { (*data).tg_trigtuple } else { new };
-            let relation = &*(*data).tg_relation;
-            NewRow { tuple, shape: relation.rd_att, table: relation.rd_id }
+            NewRow { tuple, shape: (*(*data).tg_relation).rd_att }
         }
     }
 
@@ -51,23 +49,6 @@ impl NewRow {
         }
     }
 
-    /// Sets a column, if the table has it with this type.
-    pub fn set<T: IntoDatum>(&mut self, column: &CStr, value: T) {
-        if let (Some(mut number), Some(mut datum)) = (self.number::<T>(column), value.into_datum()) {
-            // SAFETY: a valid tuple with its own descriptor; makes a changed copy.
-            self.tuple = unsafe {
-                pg_sys::heap_modify_tuple_by_cols(
-                    self.tuple,
-                    self.shape,
-                    1,
-                    &mut number,
-                    &mut datum,
-                    &mut false,
-                )
-            };
-        }
-    }
-
     /// The number of a column of this type.
     fn number<T: IntoDatum>(&self, column: &CStr) -> Option<i32> {
         // SAFETY: a valid descriptor.
@@ -78,8 +59,8 @@ impl NewRow {
         (number > 0 && found == T::type_oid()).then_some(number)
     }
 
-    /// The row, as the trigger's result.
-    pub fn result(self) -> pg_sys::Datum {
+    /// The row unchanged, as the trigger's result.
+    pub fn unchanged(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
     }
 }

@@ -67,7 +67,7 @@ impl Display for Report {
     }
 }
 
-/// Keeps the server's log and the faults of a run that failed; when dropped by a panic, too.
+/// Keeps the faults of a run, and the server's log of one that failed; when dropped by a panic, too.
 pub struct Witness<'a> {
     pub world: &'a World,
     pub options: Options,
@@ -77,18 +77,19 @@ pub struct Witness<'a> {
 impl Drop for Witness<'_> {
     fn drop(&mut self) {
         self.world.stop();
-        if !self.failed && !std::thread::panicking() {
-            return;
-        }
         let name = format!("torture-{}", self.options.seed);
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        eprintln!("torture: seed {}, the faults:\n{}", self.options.seed, self.world.history.lines());
-        for (ending, text) in [("log", self.world.cluster.log()), ("faults", self.world.history.lines())] {
-            let path = directory.join(format!("{name}.{ending}"));
-            match fs::write(&path, text) {
-                Ok(()) => eprintln!("kept: {}", path.display()),
-                Err(error) => eprintln!("{}: {error}", path.display()),
-            }
+        let path = |ending| Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.{ending}"));
+        keep(&path("faults"), &self.world.history.lines());
+        if self.failed || std::thread::panicking() {
+            eprintln!("torture: seed {}, the faults:\n{}", self.options.seed, self.world.history.lines());
+            keep(&path("log"), &self.world.cluster.log());
         }
+    }
+}
+
+fn keep(path: &Path, text: &str) {
+    match fs::write(path, text) {
+        Ok(()) => eprintln!("kept: {}", path.display()),
+        Err(error) => eprintln!("{}: {error}", path.display()),
     }
 }

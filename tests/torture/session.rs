@@ -18,6 +18,7 @@ struct Step {
     act: fn(&mut Session, &mut Client) -> Result<(), Error>,
 }
 
+// Prepared transactions are ended soon: they hold up whoever wants a strong lock on the queue.
 const STEPS: &[Step] = &[
     Step { name: "enqueue", weight: 40, act: |session, client| session.enqueue_one(client) },
     Step { name: "enqueue several", weight: 12, act: |session, client| session.enqueue_several(client) },
@@ -28,10 +29,10 @@ const STEPS: &[Step] = &[
         weight: 5,
         act: |session, client| session.roll_back_to_savepoint(client),
     },
-    Step { name: "prepare", weight: 4, act: |session, client| session.prepare(client) },
+    Step { name: "prepare", weight: 3, act: |session, client| session.prepare(client) },
     Step {
         name: "end a prepared transaction",
-        weight: 5,
+        weight: 20,
         act: |session, client| session.end_prepared(client),
     },
     Step { name: "cancel", weight: 8, act: |session, client| session.cancel(client) },

@@ -76,8 +76,8 @@ fn a_database_made_from_a_template_holds_its_tasks() {
     drop(client);
     let mut admin = cluster.connect("postgres");
     eventually("the copy is made", || admin.batch_execute("create database copy template original"));
-    admin.batch_execute("alter database copy set pg_errand.concurrency = 1").unwrap();
     let mark = cluster.log_mark();
+    admin.batch_execute("alter database copy set pg_errand.concurrency = 1").unwrap();
     holds_until_adopted(&cluster, mark, &mut cluster.connect("copy"), tasks);
     original_goes_on(&cluster);
 }
@@ -152,10 +152,10 @@ fn a_server_started_from_a_base_backup_holds_its_tasks_and_its_standby_does_as_i
     copy.set(&[("pg_errand.concurrency", "2")]);
     let mut client = copy.connect("original");
     run_one(&mut client, "before a restart");
+    let mark = copy.log_mark();
     copy.restart(StopMode::Fast);
     let mut client = copy.connect("original");
     client.batch_execute("delete from public.done").unwrap();
-    let mark = copy.log_mark();
     holds_until_adopted(&copy, mark, &mut client, tasks);
 
     let own = task(&mut client, "linger", json!({"label": "own"}));

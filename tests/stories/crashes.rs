@@ -16,7 +16,7 @@ fn a_launcher_killed_again_and_again_comes_back_with_everything() {
     let cluster = Cluster::start(&[("pg_errand.poll_interval", "1h")]);
     let mut client = install(&cluster, "postgres");
     let held: Vec<i64> = (0..3).map(|_| task(&mut client, "linger", json!({"label": "held"}))).collect();
-    for round in 0..6 {
+    for round in 0..20 {
         wait_running(&mut client, 2);
         let pid: i32 = eventually("there is a launcher", || one::<Option<i32>>(&mut client, LAUNCHER));
         cluster.kill(pid, libc::SIGKILL);

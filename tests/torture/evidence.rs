@@ -1,6 +1,6 @@
 //! What the database and the provider say in the end, by the tasks' labels.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use postgres::{Client, Error};
 
@@ -107,4 +107,17 @@ fn ask_provider(world: &World, all: &mut AllEvidence) {
         let key = mail.idempotency_key.clone().unwrap_or_default();
         all.entry(mail.subject().to_owned()).or_default().mails.push((key, mail.id.clone()));
     }
+}
+
+/// Labels of requests that the provider has got although no call with their key is stored.
+pub fn unstored_requests(world: &World) -> Vec<String> {
+    // Asked first: a request is stored before it is sent.
+    let mut requests = AllEvidence::new();
+    ask_provider(world, &mut requests);
+    let keys: HashSet<String> = world.insist("reading the keys", |client| {
+        let rows = client.query("select idempotency_key::text from app.every_call", &[])?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    });
+    let stored = |evidence: &Evidence| evidence.requests.iter().all(|(key, _)| keys.contains(key));
+    requests.iter().filter(|(_, evidence)| !stored(evidence)).map(|(label, _)| label.clone()).collect()
 }

@@ -131,6 +131,8 @@ fn look(world: &World, number: usize) {
         Ok((labels, client.query_one(unfinished, &[])?.get(0)))
     });
     world.note_crowd(unfinished);
+    let unstored = evidence::unstored_requests(world);
+    assert!(unstored.is_empty(), "after round {number} these were sent, but are not stored: {unstored:?}");
     assert!(doubled.is_empty(), "after round {number} these were done twice: {doubled:?}");
 }
 

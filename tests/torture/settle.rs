@@ -23,6 +23,15 @@ const PROMPT: Duration = Duration::from_secs(10);
 /// How many tasks are tried one after the other.
 const ROLL: i32 = 6;
 
+/// What may explain it, a text each.
+const DETAILS: [&str; 5] = [
+    "select format('worker %s', w) from queues.worker w",
+    "select format('process %s %s %s %s %s', pid, datname, backend_type, state, query) from pg_stat_activity",
+    "select format('lock not granted: %s', l) from pg_locks l where not granted",
+    "select format('setting %s = %s', name, setting) from pg_settings where name ~ '^pg_errand'",
+    "select format('stored: %s', s) from pg_db_role_setting s",
+];
+
 const UNFINISHED: &str = "select count(*) from queues.task where finished_at is null";
 
 /// A lull: no faults and no new tasks, but nothing is put right either. Every task has to end nevertheless.
@@ -159,8 +168,10 @@ fn stuck(world: &World) -> Vec<String> {
                t.payload ->> 'label', t.task_id, s.status, t.attempts, t.calling, t.leased, t.held_until, t.scheduled_at) \
                from queues.task t join queues.task_status s using (task_id) where t.finished_at is null order by t.task_id";
     world.insist("listing what is stuck", |client| {
-        let workers = client.query("select format('%s', w) from queues.worker w", &[])?;
-        workers.iter().for_each(|row| world.history.add(format!("worker {}", row.get::<_, String>(0))));
+        for details in DETAILS {
+            let rows = client.query(details, &[])?;
+            rows.iter().for_each(|row| world.history.add(row.get::<_, String>(0)));
+        }
         Ok(client.query(sql, &[])?.iter().map(|row| row.get(0)).collect())
     })
 }

@@ -30,7 +30,8 @@ pub fn update_extension(scene: &mut Scene) -> Outcome {
     Ok(String::new())
 }
 
-/// Sessions are in the database, so it cannot be copied; that is found out after some seconds.
+/// Sessions are in the database, so it cannot be copied; that is found out after some seconds. Should they have left just
+/// then, the copy must not do what the original has to do.
 pub fn copy_in_vain(scene: &mut Scene) -> Outcome {
     let world = scene.world;
     let _alone = world.alone();
@@ -38,8 +39,9 @@ pub fn copy_in_vain(scene: &mut Scene) -> Outcome {
     let mut client = world.cluster.connect("postgres");
     let limit = scene.duration(2000);
     client.batch_execute(&format!("set statement_timeout = {limit}"))?;
-    client.batch_execute(&format!("create database {name} template {DATABASE}"))?;
-    client.batch_execute(&format!("set statement_timeout = 0; drop database {name}"))?;
+    client.batch_execute(&format!("create database {name} template {DATABASE} allow_connections false"))?;
+    client.batch_execute("set statement_timeout = 0")?;
+    client.batch_execute(&format!("drop database {name}"))?;
     Ok("not in vain".to_owned())
 }
 

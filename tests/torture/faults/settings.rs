@@ -62,15 +62,16 @@ pub fn pause(scene: &mut Scene) -> Outcome {
     let mut client = scene.client();
     const WAYS: [(&str, &str); 3] = [("concurrency", "0"), ("max_workers", "0"), ("databases", SIDE)];
     let (name, value) = any(&mut scene.rng, &WAYS).unwrap_or_default();
-    client.batch_execute(&format!("alter system set pg_errand.{name} = '{value}'"))?;
-    reload(&mut client)?;
+    let set = client.batch_execute(&format!("alter system set pg_errand.{name} = '{value}'"));
+    let paused = set.and_then(|()| reload(&mut client));
     let milliseconds = scene.duration(1000);
     std::thread::sleep(Duration::from_millis(milliseconds));
+    // Whether it was acknowledged or not: only the answer may have been lost.
     scene.world.insist("ending a pause", |client| {
         client.batch_execute(&format!("alter system reset pg_errand.{name}"))?;
         reload(client)
     });
-    Ok(format!("{name} = {value} for {milliseconds} ms"))
+    paused.map(|()| format!("{name} = {value} for {milliseconds} ms"))
 }
 
 fn choice(scene: &mut Scene, index: usize) -> (&'static str, &'static str) {

@@ -142,7 +142,8 @@ fn nonsense_in_the_configuration_file_stops_no_worker() {
     let cluster = Cluster::start(&[NO_POLL, LONG_STAY]);
     let mut client = install(&cluster, "postgres");
     run_one(&mut client, "before");
-    let pids = worker_pids(&mut client);
+    let pid = worker_pids(&mut client)[0];
+    let lives = |client: &mut Client| assert!(worker_pids(client).contains(&pid));
     let nonsense = "pg_errand.concurrency = banana\npg_errand.role = ''\npg_errand.poll_interval = '-5'\n\
                     pg_errand.databases = ',,'\npg_errand.log_level = 'loud'\npg_errand.handler_timeout = '1 fortnight'\n\
                     pg_errand.sms_provider = 'twilio'\npg_errand.resend_base_url = 'nowhere'\npg_errand.unknown = 1\n";
@@ -153,7 +154,7 @@ fn nonsense_in_the_configuration_file_stops_no_worker() {
     cluster.kill(cluster.postmaster_pid(), libc::SIGHUP);
     cluster.wait_log(mark, "contains errors");
     run_one(&mut client, "after");
-    assert_eq!(worker_pids(&mut client), pids);
+    lives(&mut client);
 
     // Without the unknown one, the others are looked at one by one.
     std::fs::write(&path, before + &nonsense.replace("pg_errand.unknown = 1\n", "")).unwrap();
@@ -161,7 +162,7 @@ fn nonsense_in_the_configuration_file_stops_no_worker() {
     cluster.kill(cluster.postmaster_pid(), libc::SIGHUP);
     cluster.wait_log(mark, "contains errors");
     run_one(&mut client, "after the second");
-    assert_eq!(worker_pids(&mut client), pids);
+    lives(&mut client);
     let mut later = create_database(&cluster, "later");
     run_one(&mut later, "of the launcher");
     wait_until_sql(&mut client, "show pg_errand.concurrency", "2");
@@ -232,6 +233,23 @@ fn polling_finds_what_nobody_announced_as_often_as_the_setting_says() {
     wait_until_sql(&mut client, "select count(*) from public.done", "2");
     client.batch_execute(unannounced).unwrap();
     wait_until_sql(&mut client, "select count(*) from public.done", "3");
+}
+
+#[test]
+fn what_is_stored_but_not_reloaded_does_not_count_for_processes_that_start() {
+    let cluster = Cluster::start(&[NO_POLL]);
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "first");
+    for stored in ["pg_errand.concurrency = 0", "pg_errand.max_workers = 0", "pg_errand.databases = 'none'"] {
+        client.batch_execute(&format!("alter system set {stored}")).unwrap();
+    }
+    let mut victim = cluster.connect("postgres");
+    cluster.kill(one(&mut victim, "select pg_backend_pid()"), libc::SIGKILL);
+    eventually("the server starts anew", || client.batch_execute("select").is_err());
+    let mut client = cluster.connect("postgres");
+    run_one(&mut client, "second");
+    cluster.reload();
+    wait_asleep(&mut client);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::latch::{self, LatchRef};
 use crate::pg::{activity, backend, bgworker, interrupt, log, shmem};
-use crate::shared::{Database, NEVER, SlotState};
+use crate::shared::{Database, NEVER, Shared, SlotState};
 use complaints::{About, Complaints};
 use desired::Catalogs;
 use insist::insist_on_cancels;
@@ -96,6 +96,7 @@ impl Launcher {
         let now = backend::now();
         if interrupt::reload_if_asked() {
             self.scanned_at = 0;
+            shmem::write(Shared::reload);
         }
         self.scan_if_due(now)?;
         self.give_up_lost_starts(now);

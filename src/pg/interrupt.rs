@@ -47,8 +47,6 @@ pub fn install() {
         pqsignal(libc::SIGINT, Some(cancel));
         pqsignal(libc::SIGQUIT, Some(on_quit));
         pg_sys::BackgroundWorkerUnblockSignals();
-        // A SIGHUP that came before was ignored.
-        pg_sys::ConfigReloadPending = 1;
     }
 }
 
@@ -119,9 +117,15 @@ pub fn reload_if_asked() -> bool {
             return false;
         }
         pg_sys::ConfigReloadPending = 0;
-        pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
     }
+    reload();
     true
+}
+
+/// Rereads the configuration files.
+pub fn reload() {
+    // SAFETY: as above.
+    unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) }
 }
 
 /// Ends the process through PostgreSQL's exit callbacks.

@@ -217,6 +217,14 @@ impl Shared {
         may
     }
 
+    /// Has all workers reread the configuration, those that are just starting included.
+    pub fn reload(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.state != SlotState::Free) {
+            slot.reload = true;
+            slot.latch.set();
+        }
+    }
+
     /// Has the worker of `slot` leave after its current task; an idle one cannot be woken any more.
     pub fn retire(&mut self, slot: usize, now: i64) {
         let slot = &mut self.slots[slot];

@@ -62,6 +62,8 @@ pub struct Slot {
     pub retire: bool,
     /// … and was told so at this time.
     pub retire_since: i64,
+    /// It should reread the configuration: SIGHUP is lost on a process that is just starting.
+    pub reload: bool,
     pub started_at: i64,
     /// The task at hand; 0: none.
     pub task_id: i64,
@@ -103,6 +105,7 @@ impl Slot {
         owner: 0,
         retire: false,
         retire_since: 0,
+        reload: false,
         started_at: 0,
         task_id: 0,
         task_type: Text::EMPTY,

@@ -135,6 +135,10 @@ impl Worker {
         interrupt::check();
         interrupt::reload_if_asked();
         let glance = self.slot.glance();
+        if glance.reload {
+            self.slot.note_reload();
+            interrupt::reload();
+        }
         let retiring = glance.retire;
         if retiring && self.calls.len() == 0 {
             return Ok(false);

@@ -21,6 +21,8 @@ pub enum Settings {
 pub struct Glance {
     /// It should leave.
     pub retire: bool,
+    /// It should reread the configuration.
+    pub reload: bool,
     /// Calls of it were cancelled.
     pub cancels: bool,
     /// `Database::announced`.
@@ -152,6 +154,11 @@ impl MySlot {
         shmem::write_journal(|_, journal| journal.forget(self.database, task_id));
     }
 
+    /// The configuration is about to be reread.
+    pub fn note_reload(self) {
+        self.change(|slot| slot.reload = false);
+    }
+
     /// Tasks whose calls were cancelled since the last time.
     pub fn take_cancels(self) -> Vec<i64> {
         let taken = self.change(|slot| std::mem::replace(&mut slot.cancels, [0; _]));
@@ -171,6 +178,7 @@ impl MySlot {
             let database = shared.databases.iter().find(|database| database.oid == self.database);
             Glance {
                 retire: slot.retire,
+                reload: slot.reload,
                 cancels: slot.cancels.iter().any(|id| *id != 0),
                 announced: database.map_or(0, |database| database.announced),
                 orphans: database.is_some_and(|database| database.orphans),

@@ -39,7 +39,7 @@ pub fn copy_in_vain(scene: &mut Scene) -> Outcome {
     let mut client = world.cluster.connect("postgres");
     let limit = scene.duration(2000);
     client.batch_execute(&format!("set statement_timeout = {limit}"))?;
-    client.batch_execute(&format!("create database {name} template {DATABASE} allow_connections false"))?;
+    client.batch_execute(&format!("create database {name} template {DATABASE}"))?;
     client.batch_execute("set statement_timeout = 0")?;
     client.batch_execute(&format!("drop database {name}"))?;
     Ok("not in vain".to_owned())

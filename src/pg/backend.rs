@@ -158,6 +158,17 @@ unsafe extern "C-unwind" fn on_exit_call(_code: i32, callback: pg_sys::Datum) {
     unsafe { std::mem::transmute::<usize, fn()>(callback.value())() }
 }
 
+/// Has large pieces of memory go back to the system when they are freed. By default glibc raises what
+/// it takes for large with each such piece (mallopt(3), M_MMAP_THRESHOLD), so that one task with a message
+/// of megabytes would make this process keep some hundred.
+pub fn return_large_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1024 * 1024);
+    }
+}
+
 /// Sends `signal` to a process of this server; one that is gone is no error.
 pub fn signal(pid: i32, signal: i32) {
     // SAFETY: a system call.

@@ -77,6 +77,7 @@ enum Ran {
 /// The life of a worker process; never returns.
 pub fn main(slot: usize) -> ! {
     interrupt::install();
+    backend::return_large_memory();
     let Some(slot) = MySlot::attach(slot) else { interrupt::exit(0) };
     let _ = ATTACHED.set(slot);
     // Before the connection, so that it runs after the transaction of a dying worker is undone.

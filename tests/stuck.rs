@@ -2,7 +2,7 @@
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{create_database, task};
-use crate::harness::queue::wait_status;
+use crate::harness::queue::{enqueue, wait_status};
 use crate::harness::wait::wait_until_sql;
 use serde_json::json;
 
@@ -33,6 +33,36 @@ fn a_task_whose_end_cannot_be_written_holds_up_no_other() {
     let effects: i64 =
         client.query_one("select count(*) from public.done where label = 'poison'", &[]).unwrap().get(0);
     assert_eq!(effects, 1);
+}
+
+/// What the worker writes about calls finds no room on the disk.
+const FULL_DISK: &str = "
+    create function public.no_room() returns trigger language plpgsql as $$
+    begin
+        raise exception using errcode = 'disk_full', message = 'no room';
+    end $$;
+    create trigger no_room before insert on queues.call for each row execute function public.no_room();
+    create function public.build(payload jsonb) returns jsonb language sql as $$
+        select jsonb_build_object('status', 'succeeded', 'payload', payload -> 'sms') $$";
+
+#[test]
+fn a_disk_that_is_full_for_a_while_fails_no_task() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "1")]);
+    let mut client = create_database(&cluster, "app");
+    client.batch_execute(FULL_DISK).unwrap();
+    let mark = cluster.log_mark();
+    let sms = json!({
+        "task_type": "sms", "before_handler": "public.build",
+        "sms": {"message_id": 1, "to_number": "+4915112345678", "body": "Hi"},
+    });
+    let message = enqueue(&mut client, "sms", sms);
+    let line = cluster.wait_log(mark, "no room");
+    assert!(line.contains(&format!("task {message}")), "{line}");
+    let other = task(&mut client, "note", json!({"label": "other"}));
+    wait_status(&mut client, other, "succeeded");
+    client.batch_execute("drop trigger no_room on queues.call").unwrap();
+    wait_status(&mut client, message, "succeeded");
+    wait_until_sql(&mut client, "select count(*) from queues.error", "0");
 }
 
 #[test]

@@ -47,6 +47,11 @@ impl Complaints {
         self.said.remove(&about);
     }
 
+    /// The clock was set back to `now`.
+    pub fn set_back(&mut self, now: i64) {
+        self.lasting_since.values_mut().for_each(|since| *since = now.min(*since));
+    }
+
     /// When something will have lasted long enough.
     pub fn next(&self, now: i64) -> i64 {
         let due = self.lasting_since.values().map(|since| since + DELAY);

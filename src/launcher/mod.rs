@@ -2,6 +2,7 @@
 //! workers there should be with those there are, again and again, and starts or retires some.
 
 pub mod bar;
+mod clock;
 mod complaints;
 mod desired;
 mod insist;
@@ -16,6 +17,7 @@ use crate::error::PgError;
 use crate::pg::latch::{self, LatchRef};
 use crate::pg::{activity, backend, bgworker, interrupt, log, shmem};
 use crate::shared::{Database, NEVER, Shared, SlotState};
+use clock::Clock;
 use complaints::{About, Complaints};
 use desired::Catalogs;
 use insist::insist_on_cancels;
@@ -25,7 +27,7 @@ use reader::{Reader, Reading};
 use reconcile::{Action, State};
 use start::Started;
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The catalogs are read at least so often, in microseconds; at once after a command that may
 /// change them.
@@ -37,6 +39,7 @@ const FAULT_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Launcher {
+    clock: Clock,
     catalogs: Catalogs,
     scanned_at: i64,
     /// The value of `catalog_changes` when the catalogs were read last.
@@ -80,7 +83,10 @@ pub fn main() -> ! {
         interrupt::check();
         interrupt::forget_cancel();
         let pause = match launcher.cycle() {
-            Ok(until) => Duration::from_micros(until.saturating_sub(backend::now()).max(0) as u64),
+            // Not longer than that, since the clock may be set meanwhile.
+            Ok(until) => {
+                Duration::from_micros(until.saturating_sub(backend::now()).clamp(0, SCAN_INTERVAL) as u64)
+            }
             Err(error) => {
                 log::event(LogLevel::Error, format!("launcher: {}", error.message));
                 FAULT_PAUSE
@@ -94,6 +100,9 @@ impl Launcher {
     /// One comparison; when the next one is due, if nothing happens before.
     fn cycle(&mut self) -> Result<i64, PgError> {
         let now = backend::now();
+        if self.clock.was_set_back(now, Instant::now()) {
+            self.set_back(now);
+        }
         if interrupt::reload_if_asked() {
             self.scanned_at = 0;
             shmem::write(Shared::reload);
@@ -120,6 +129,15 @@ impl Launcher {
             self.scanned_at + SCAN_INTERVAL,
         ];
         Ok(times.into_iter().min().unwrap_or(NEVER))
+    }
+
+    /// Nothing is to wait until the clock is where it was.
+    fn set_back(&mut self, now: i64) {
+        self.scanned_at = 0;
+        self.reader.set_back(now);
+        self.places.set_back(now);
+        self.complaints.set_back(now);
+        shmem::write(|shared| shared.set_back(now));
     }
 
     fn scan_if_due(&mut self, now: i64) -> Result<(), PgError> {

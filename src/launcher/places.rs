@@ -41,6 +41,13 @@ impl Places {
         );
     }
 
+    /// The clock was set back to `now`.
+    pub fn set_back(&mut self, now: i64) {
+        self.short_until = self.short_until.min(now);
+        self.short_since = self.short_since.map(|since| since.min(now));
+        self.said_at = self.said_at.map(|at| at.min(now));
+    }
+
     pub fn are_short(&self, now: i64) -> bool {
         now < self.short_until
     }

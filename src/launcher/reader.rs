@@ -54,6 +54,13 @@ impl Reader {
             None => Reading::NoPlace,
         }
     }
+
+    /// The clock was set back to `now`.
+    pub fn set_back(&mut self, now: i64) {
+        for wish in [&mut self.for_settings, &mut self.for_extension] {
+            wish.last_at = wish.last_at.min(now);
+        }
+    }
 }
 
 /// Readings for one reason: in one database after the other, should it be of no use in the first.
@@ -88,6 +95,14 @@ impl Wish {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_reading_waits_for_a_clock_that_was_set_back() {
+        let mut reader = Reader::default();
+        reader.for_settings.count(3_600_000_000);
+        reader.set_back(5);
+        assert!(reader.for_settings.next(&[Oid::from_u32(1)]) <= 5 + 2 * PAUSE);
+    }
 
     #[test]
     fn useless_readings_come_less_and_less_often_and_in_turn() {

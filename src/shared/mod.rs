@@ -323,6 +323,21 @@ impl Shared {
         self.launcher.set();
     }
 
+    /// The clock was set back to `now`: what has happened counts as having happened now, or pauses after it
+    /// would last until the clock is where it was.
+    pub fn set_back(&mut self, now: i64) {
+        for database in self.databases.iter_mut() {
+            for time in [&mut database.looked_at, &mut database.failed_at, &mut database.retained_at] {
+                *time = now.min(*time);
+            }
+        }
+        for slot in self.slots.iter_mut() {
+            for time in [&mut slot.started_at, &mut slot.retire_since, &mut slot.cancelled_at] {
+                *time = now.min(*time);
+            }
+        }
+    }
+
     /// Takes a free slot for a new worker of `database`; `None` if there is none.
     pub fn allocate(&mut self, database: Oid, settings: u64, now: i64) -> Option<usize> {
         let index = self.slots.iter().position(|slot| slot.state == SlotState::Free)?;

@@ -139,3 +139,18 @@ fn long_texts_are_cut_at_a_character() {
     text.set("abcé");
     assert_eq!(text.as_str(), "abc");
 }
+
+#[test]
+fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    let slot = &mut shared.slots[0];
+    (slot.started_at, slot.retire_since, slot.cancelled_at) = (900, 900, 3);
+    let database = shared.database(DATABASE).unwrap();
+    (database.failures, database.failed_at, database.retained_at, database.looked_at) = (2, 900, 900, 900);
+    shared.set_back(100);
+    let slot = &shared.slots[0];
+    assert_eq!((slot.started_at, slot.retire_since, slot.cancelled_at), (100, 100, 3));
+    let database = shared.database(DATABASE).unwrap();
+    assert_eq!(database.start_allowed_at(), 100 + 1_000_000);
+    assert_eq!((database.retained_at, database.looked_at), (100, 100));
+}

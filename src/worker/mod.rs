@@ -218,6 +218,11 @@ impl Worker {
         let ran = match (ran, claimed) {
             (Ok(ran), _) => ran,
             (Err(error), None) => return Err(error),
+            // It may do in a while, and nothing has been called yet that would be called twice.
+            (Err(error), Some(brief)) if error.is_passing() => {
+                self.avoided.add(brief.id);
+                return Err(error.of_task(brief.id));
+            }
             (Err(error), Some(brief)) => {
                 return self.fail(&brief, error).map_err(|error| {
                     self.avoided.add(brief.id);

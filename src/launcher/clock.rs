@@ -1,0 +1,39 @@
+//! Pauses are kept by the wall clock, which others may set.
+
+use std::time::{Duration, Instant};
+
+/// By so much the clock may be behind without having been set: it is adjusted slowly all the time.
+const TOLERANCE: Duration = Duration::from_millis(100);
+
+/// Compares the wall clock with one that nobody sets.
+#[derive(Default)]
+pub struct Clock(Option<(i64, Instant)>);
+
+impl Clock {
+    /// True if the wall clock, which shows `now`, was set back since it was last asked about.
+    pub fn was_set_back(&mut self, now: i64, instant: Instant) -> bool {
+        let last = self.0.replace((now, instant));
+        last.is_some_and(|(last, at)| {
+            let passed = instant.saturating_duration_since(at).as_micros() as i64;
+            now + (TOLERANCE.as_micros() as i64) < last + passed
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_is_noticed_and_one_that_goes_on_is_not() {
+        let mut clock = Clock::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!clock.was_set_back(50_000_000, start));
+        assert!(!clock.was_set_back(80_000_000, after(30)));
+        // Later than at the last look, and set back all the same.
+        assert!(clock.was_set_back(81_000_000, after(60)));
+        assert!(!clock.was_set_back(82_000_000, after(61)));
+        assert!(!clock.was_set_back(900_000_000, after(62)));
+    }
+}

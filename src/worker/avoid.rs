@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause,
+pub const LONGEST: Duration = Duration::from_secs(60);
+/// and after errors that are the server's, which may be over soon.
+pub const WHILE_PASSING: Duration = Duration::from_secs(5);
 
 /// Tasks to leave alone, each until some time.
 #[derive(Default)]
@@ -16,10 +19,10 @@ struct Pause {
 }
 
 impl Avoided {
-    /// Leaves a task alone for a second, or for twice as long as the last time, up to a minute.
-    pub fn add(&mut self, task_id: i64) {
-        let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(LAST_PAUSE));
-        self.0.retain(|_, pause| pause.until + LAST_PAUSE > Instant::now());
+    /// Leaves a task alone for a second, or for twice as long as the last time, up to `longest`.
+    pub fn add(&mut self, task_id: i64, longest: Duration) {
+        let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(longest));
+        self.0.retain(|_, pause| pause.until + LONGEST > Instant::now());
         self.0.insert(task_id, Pause { until: Instant::now() + length, length });
     }
 
@@ -39,7 +42,7 @@ mod tests {
         let mut avoided = Avoided::default();
         let lengths: Vec<u64> = (0..8)
             .map(|_| {
-                avoided.add(7);
+                avoided.add(7, LONGEST);
                 avoided.0[&7].length.as_secs()
             })
             .collect();

@@ -148,7 +148,7 @@ pub fn store_answers(worker: &mut Worker) -> Result<bool, PgError> {
     if let Err(error) = stored {
         // They are kept; meanwhile other tasks can run.
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
-        log::event(LogLevel::Error, format!("answers cannot be stored: {}", error.message));
+        worker.faults.say("answers cannot be stored", &error);
         return Ok(false);
     }
     for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {

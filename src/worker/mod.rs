@@ -5,6 +5,7 @@ mod calls;
 pub mod claim;
 mod copied;
 pub mod dispatch;
+mod faults;
 pub mod process;
 pub mod record;
 mod retention;
@@ -56,6 +57,7 @@ pub struct Worker {
     pub handlers: Handlers,
     calls: calls::Calls,
     avoided: avoid::Avoided,
+    faults: faults::Faults,
     retention: retention::Pass,
     looked_for_orphans: bool,
     idle_since: Instant,
@@ -220,12 +222,12 @@ impl Worker {
             (Err(error), None) => return Err(error),
             // It may do in a while, and nothing has been called yet that would be called twice.
             (Err(error), Some(brief)) if error.is_passing() => {
-                self.avoided.add(brief.id);
+                self.avoided.add(brief.id, avoid::WHILE_PASSING);
                 return Err(error.of_task(brief.id));
             }
             (Err(error), Some(brief)) => {
                 return self.fail(&brief, error).map_err(|error| {
-                    self.avoided.add(brief.id);
+                    self.avoided.add(brief.id, avoid::LONGEST);
                     error.of_task(brief.id)
                 });
             }
@@ -387,10 +389,7 @@ impl Worker {
     fn recover(&mut self, error: &PgError) {
         self.slot.end(Over::GivenBack);
         let _ = transaction::commit_after(session::discard_leftovers);
-        log::event(
-            LogLevel::Error,
-            format!("worker {}: sqlstate={} {}", self.slot.number, error.sqlstate, error.message),
-        );
+        self.faults.say(&format!("worker {}", self.slot.number), error);
         if error.is_missing_object() {
             interrupt::exit(1);
         }

@@ -1,7 +1,7 @@
 //! Set-up: whether there is anything to do for a worker in its database, and with what.
 
 use super::slot::MySlot;
-use super::{Worker, avoid, calls, copied, retention};
+use super::{Worker, avoid, calls, copied, faults, retention};
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::handler::Handlers;
@@ -51,6 +51,7 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         handlers: Handlers::new(found.owner, role),
         calls: calls::Calls::new().map_err(|error| PgError::new("58000", error.to_string()))?,
         avoided: avoid::Avoided::default(),
+        faults: faults::Faults::default(),
         retention: retention::Pass::default(),
         looked_for_orphans: false,
         idle_since: Instant::now(),

@@ -17,6 +17,7 @@ mod pg;
 mod processor;
 mod provider;
 mod shared;
+mod upgrade;
 mod worker;
 
 use pgrx::prelude::*;
@@ -42,7 +43,9 @@ extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
     config::init();
-    if pg::backend::preloading() && !pg::backend::upgrading() {
+    if pg::backend::upgrading() {
+        upgrade::init();
+    } else if pg::backend::preloading() {
         pg::directory::init();
         pg::shmem::init();
         worker::wake::init();

@@ -16,6 +16,15 @@ pub fn upgrading() -> bool {
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
+/// True if commands can be run: a transaction is open, and has not failed.
+pub fn in_transaction() -> bool {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::IsTransactionState() }
+}
+
+/// The bootstrap superuser, which every cluster has.
+pub const SYSTEM: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::BOOTSTRAP_SUPERUSERID);
+
 pub fn pid() -> i32 {
     // SAFETY: set at process start.
     unsafe { pg_sys::MyProcPid }

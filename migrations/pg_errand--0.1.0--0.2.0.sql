@@ -36,6 +36,9 @@ create table queues.home (
 
 comment on table queues.home is 'Which database this is; tasks of another one are held';
 
+-- A copy of a database that publishes all its tables has to change it, too.
+alter table queues.home replica identity full;
+
 -- Where this session is: the last three columns of queues.home.
 create function queues.place(out system bigint, out database oid, out directory bigint)
 returns setof record
@@ -50,6 +53,14 @@ from queues.place() place;
 -- What tasks that are enqueued here carry. Defaults and views call functions with the rights of whoever
 -- uses the table or view, so this one is open.
 create function internal.queue_origin()
+returns bigint
+stable
+language c
+as 'MODULE_PATHNAME', 'queue_origin_wrapper';
+
+-- The same for the functions of this schema, which run as the extension's owner: what is in "internal" is
+-- whatever the owner of that schema has put there.
+create function queues.here()
 returns bigint
 stable
 language c
@@ -90,7 +101,7 @@ as $$
 declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
     _leased_until timestamptz := clock_timestamp() + _lease;
-    _here bigint := internal.queue_origin();
+    _here bigint := queues.here();
 begin
     update queues.task t
     set dequeued_at = clock_timestamp(),
@@ -225,7 +236,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    _here bigint := internal.queue_origin();
+    _here bigint := queues.here();
     _adopted bigint;
 begin
     update queues.task
@@ -338,5 +349,7 @@ $$;
 revoke all on function queues.task_after_delete() from public;
 revoke all on function queues.task_after_truncate() from public;
 revoke all on function queues.place() from public;
+revoke all on function queues.here() from public;
+grant execute on function internal.queue_origin(), internal.worker_state() to public;
 revoke all on function queues.announce_orphans() from public;
 revoke all on function queues.adopt() from public;

@@ -14,6 +14,9 @@ create table queues.home (
 
 comment on table queues.home is 'Which database this is; tasks of another one are held';
 
+-- A copy of a database that publishes all its tables has to change it, too.
+alter table queues.home replica identity full;
+
 -- Where this session is: the last three columns of queues.home.
 create function queues.place(out system bigint, out database oid, out directory bigint)
 returns setof record
@@ -28,6 +31,14 @@ from queues.place() place;
 -- What tasks that are enqueued here carry. Defaults and views call functions with the rights of whoever
 -- uses the table or view, so this one is open.
 create function internal.queue_origin()
+returns bigint
+stable
+language c
+as 'MODULE_PATHNAME', 'queue_origin_wrapper';
+
+-- The same for the functions of this schema, which run as the extension's owner: what is in "internal" is
+-- whatever the owner of that schema has put there.
+create function queues.here()
 returns bigint
 stable
 language c

@@ -18,7 +18,7 @@ as $$
 declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
     _leased_until timestamptz := clock_timestamp() + _lease;
-    _here bigint := internal.queue_origin();
+    _here bigint := queues.here();
 begin
     update queues.task t
     set dequeued_at = clock_timestamp(),

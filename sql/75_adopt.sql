@@ -13,7 +13,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    _here bigint := internal.queue_origin();
+    _here bigint := queues.here();
     _adopted bigint;
 begin
     update queues.task

@@ -2,6 +2,9 @@
 revoke all on all functions in schema queues from public;
 revoke all on function internal.run_function(text, jsonb) from public;
 
+-- Whatever ALTER DEFAULT PRIVILEGES says: a default and the views call them, see there.
+grant execute on function internal.queue_origin(), internal.worker_state() to public;
+
 -- The role of the workers: it may enqueue, and otherwise only what users grant it.
 do $$
 declare

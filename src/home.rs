@@ -3,6 +3,7 @@
 
 use crate::pg::home::{self, Place};
 use crate::pg::{backend, shmem};
+use crate::shared::Database;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 
@@ -38,10 +39,12 @@ fn looked_up() -> Option<i64> {
 
 /// Looks at `queues.home`; `None` if there is no such table.
 pub fn look() -> Option<Origin> {
-    let (value, place) = home::row()?;
-    let here = home::here();
-    let unsettled = !counts_in(place, here);
-    Some(Origin { value: if unsettled { of(here) } else { value }, unsettled })
+    let (rows, here) = (home::rows()?, home::here());
+    let own = rows.iter().find(|(_, place)| counts_in(*place, here));
+    match own {
+        Some((value, _)) => Some(Origin { value: *value, unsettled: false }),
+        None => rows.first().map(|_| Origin { value: of(here), unsettled: true }),
+    }
 }
 
 /// What a worker of this database has found and settled.
@@ -49,8 +52,10 @@ fn known() -> Option<i64> {
     if !shmem::available() {
         return None;
     }
-    let database = backend::database();
-    shmem::read(|shared| shared.databases.iter().find(|entry| entry.oid == database)?.origin)
+    // The extension may have been dropped and created anew since.
+    let (database, table) = (backend::database(), home::table()?);
+    let is_it = |entry: &&Database| entry.oid == database && entry.home == table;
+    shmem::read(|shared| shared.databases.iter().find(is_it)?.origin)
 }
 
 /// A directory that is no copy holds whatever it held before, also as a standby: it is promoted.

@@ -290,3 +290,54 @@ fn a_dump_with_errors_and_calls_is_restored_by_many_sessions() {
     assert_eq!(one::<String>(&mut copy, counts), "0 0");
     assert_eq!(one::<i64>(&mut copy, "select count(*) from queues.error"), 4000);
 }
+
+#[test]
+fn a_copy_of_a_database_that_publishes_all_its_tables_works() {
+    let cluster = paused();
+    let (mut client, tasks) = original(&cluster);
+    client.batch_execute("create publication everything for all tables").unwrap();
+    drop(client);
+    let mut admin = cluster.connect("postgres");
+    eventually("the copy is made", || admin.batch_execute("create database copy template original"));
+    let mark = cluster.log_mark();
+    admin.batch_execute("alter database copy set pg_errand.concurrency = 1").unwrap();
+    holds_until_adopted(&cluster, mark, &mut cluster.connect("copy"), tasks);
+}
+
+#[test]
+fn a_call_adopted_from_a_dump_is_taken_over_although_the_original_s_worker_lives() {
+    let mut mailing = Mailing::start(&[
+        NO_POLL,
+        ("pg_errand.http_timeout", "10min"),
+        ("pg_errand.max_idle_time", "0"),
+        ("pg_errand.concurrency", "1"),
+    ]);
+    mailing.standin.hold();
+    let task_id = mailing.send("someone@mail.test");
+    mailing.wait_held(1);
+    let archive = mailing.cluster.socket_dir().join("archive");
+    let mut dump = mailing.cluster.client_program("pg_dump");
+    output(dump.args(["--format=custom", "postgres", "--file"]).arg(&archive));
+    mailing.cluster.psql("postgres", "create database copy");
+    output(mailing.cluster.client_program("pg_restore").args(["--dbname=copy"]).arg(&archive));
+    let mut copy = mailing.cluster.connect("copy");
+    crate::harness::queue::enqueue(&mut copy, "db_function", json!({"db_function": "app.note"}));
+    wait_until_sql(&mut copy, "select count(*) from app.seen", "1");
+    mailing.wait_requests(1);
+    assert_eq!(one::<i64>(&mut copy, "select queues.adopt()"), 1);
+    mailing.wait_requests(2);
+    mailing.standin.release();
+    mailing.wait(task_id, "succeeded");
+    wait_status(&mut copy, task_id, "succeeded");
+    assert_eq!(mailing.standin.mail_count(), 1, "one key");
+}
+
+#[test]
+fn a_standby_that_was_tried_as_a_server_before_is_promoted_with_its_tasks() {
+    let cluster = Cluster::start(&[NO_POLL, ("pg_errand.concurrency", "0")]);
+    let mut client = install(&cluster, "postgres");
+    let id = task(&mut client, "note", json!({"label": "waits"}));
+    let mut standby = Builder::standby_of(&cluster).tried_before().set("pg_errand.concurrency", "1").start();
+    promote(&mut standby);
+    wait_status(&mut standby.connect("postgres"), id, "succeeded");
+}

@@ -297,3 +297,42 @@ fn two_sessions_may_want_the_workers_gone_at_the_same_time() {
     goes_on(&mut client, id, "barred twice");
     wait_status(&mut client, id_too, "succeeded");
 }
+
+#[test]
+fn many_databases_are_made_from_one_template_at_the_same_time() {
+    let cluster = Cluster::start(&STAY);
+    let sessions: Vec<_> = (0..16)
+        .map(|n| {
+            let mut session = cluster.connect("postgres");
+            std::thread::spawn(move || {
+                session
+                    .batch_execute(&format!("create database made_{n} template template0 strategy wal_log"))
+            })
+        })
+        .collect();
+    for session in sessions {
+        session.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn tasks_of_an_extension_created_anew_are_not_taken_for_those_of_the_former_one() {
+    let cluster = Cluster::start(&[STAY[0], STAY[1], ("pg_errand.concurrency", "1")]);
+    let mut client = create_database(&cluster, "a");
+    let id = task(&mut client, "linger", json!({"label": "former"}));
+    for _ in 0..3 {
+        let pid = runner(&mut client, id);
+        assert!(one::<bool>(&mut client, &format!("select pg_terminate_backend({pid})")));
+        eventually("it is gone", || !worker_pids(&mut client).contains(&pid));
+        if status(&mut client, id) == "failed" {
+            break;
+        }
+    }
+    client.batch_execute("drop extension pg_errand; create extension pg_errand").unwrap();
+    let again = run_one(&mut client, "anew");
+    assert_eq!(again, id, "numbers begin anew");
+    assert_eq!(
+        one::<i32>(&mut client, &format!("select attempts from queues.task where task_id = {again}")),
+        1
+    );
+}

@@ -4,19 +4,23 @@
 select
     least(
         (
-            select min(t.scheduled_at)
+            select t.scheduled_at
             from queues.task t
             where t.origin = $2
                 and t.finished_at is null
                 and not t.calling
                 and t.scheduled_at > $1
+            order by t.scheduled_at
+            limit 1
         ),
         (
-            select min(t.held_until)
+            select t.held_until
             from queues.task t
             where t.finished_at is null
                 and t.held_until > $1
                 and t.origin = $2
+            order by t.held_until
+            limit 1
         )
     ),
     not exists (

@@ -22,10 +22,18 @@ struct Pending {
     settings: bool,
     created: bool,
     dropped: bool,
+    /// The extension that was there is gone, whatever has come after it.
+    renewed: bool,
 }
 
-const NOTHING: Pending =
-    Pending { barred: false, changes: false, settings: false, created: false, dropped: false };
+const NOTHING: Pending = Pending {
+    barred: false,
+    changes: false,
+    settings: false,
+    created: false,
+    dropped: false,
+    renewed: false,
+};
 
 thread_local! {
     static PENDING: Cell<Pending> = const { Cell::new(NOTHING) };
@@ -53,12 +61,18 @@ fn on_command(notice: Notice) {
         }
         Notice::NotTheirs => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "the extension pg_errand goes with schema internal, and you are not its owner".into(),
-            "Drop what is yours in the schema one by one, or have the owner of the extension drop it first."
-                .into(),
+            "the extension pg_errand would be dropped, too, and you are not its owner".into(),
+            "Drop what is yours one by one, or have the owner of the extension drop it first.".into(),
         ),
         Notice::Drop => {
-            PENDING.set(Pending { barred: true, dropped: true, created: false, changes: true, ..pending });
+            PENDING.set(Pending {
+                barred: true,
+                dropped: true,
+                created: false,
+                renewed: true,
+                changes: true,
+                ..pending
+            });
             clear(backend::database());
         }
         Notice::Clear(database) => {
@@ -70,12 +84,13 @@ fn on_command(notice: Notice) {
 
 /// Ends the workers of `database` and waits until they are gone.
 fn clear(database: Oid) {
-    let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid())) else {
-        log::refuse(
-            PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-            "too many sessions are changing this database or its extension pg_errand".into(),
-            "Try again when one of them has ended its transaction.".into(),
-        );
+    let pids = loop {
+        if let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid())) {
+            break pids;
+        }
+        // Many sessions at once, which make databases from one template for instance.
+        interrupt::check();
+        latch::wait(None, LOOK);
     };
     pids.iter().filter(|pid| **pid != 0).for_each(|pid| backend::signal(*pid, libc::SIGTERM));
     while shmem::read(|shared| shared.slots_of(database).any(|slot| slot.state != SlotState::Free)) {
@@ -99,7 +114,11 @@ fn at_transaction_end(ended: Ended) {
         return;
     }
     let (database, pid) = (backend::database(), backend::pid());
-    shmem::write(|shared| {
+    shmem::write_journal(|shared, journal| {
+        if pending.renewed && ended == Ended::Committed {
+            // Its numbers are given to other tasks.
+            journal.forget_all(database);
+        }
         if pending.barred {
             shared.lift_bars(pid);
         }

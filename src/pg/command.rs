@@ -41,6 +41,50 @@ static OBSERVER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static READER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static NEXT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
+static NEXT_ACCESS: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+type AccessHook = unsafe extern "C-unwind" fn(
+    pg_sys::ObjectAccessType::Type,
+    pg_sys::Oid,
+    pg_sys::Oid,
+    std::os::raw::c_int,
+    *mut std::os::raw::c_void,
+);
+
+/// The hook of object_access: the extension may be dropped with something that it depends on, and
+/// PostgreSQL asks for rights on that alone.
+unsafe extern "C-unwind" fn on_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    part: std::os::raw::c_int,
+    arg: *mut std::os::raw::c_void,
+) {
+    // SAFETY: calls on with the same arguments.
+    unsafe {
+        let next = NEXT_ACCESS.load(Relaxed);
+        if !next.is_null() {
+            std::mem::transmute::<*mut (), AccessHook>(next)(access, class, object, part, arg);
+        }
+        if access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::ExtensionRelationId {
+            tell_of_drop(object);
+        }
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn tell_of_drop(extension: pg_sys::Oid) {
+    // SAFETY: a catalog look-up; the observer was stored as this very type.
+    unsafe {
+        let observer = OBSERVER.load(Relaxed);
+        if !observer.is_null() && pg_sys::get_extension_oid(OURS.as_ptr(), true) == extension {
+            let owns = catalog::owns_extension(OURS) == Some(true);
+            let notice = if owns { Notice::Drop } else { Notice::NotTheirs };
+            std::mem::transmute::<*mut (), fn(Notice)>(observer)(notice);
+        }
+    }
+}
+
 /// Calls `observer` before each command that concerns workers; it may raise.
 pub fn observe(observer: fn(Notice)) {
     OBSERVER.store(observer as *mut (), Relaxed);
@@ -61,6 +105,10 @@ fn install() {
             NEXT.store(next as *mut (), Relaxed);
         }
         pg_sys::ProcessUtility_hook = Some(on_command);
+        if let Some(next) = pg_sys::object_access_hook {
+            NEXT_ACCESS.store(next as *mut (), Relaxed);
+        }
+        pg_sys::object_access_hook = Some(on_access);
     }
 }
 

@@ -4,9 +4,10 @@
 //! says so: an identity of the directory, which a base backup of it leaves out.
 
 use pgrx::pg_sys;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -20,11 +21,10 @@ static IDENTITY: AtomicI64 = AtomicI64::new(ORIGINAL);
 
 /// Finds out; in the postmaster, while it preloads libraries, before recovery.
 pub fn init() {
-    match identify(&path()) {
-        Ok(identity) => IDENTITY.store(identity, Relaxed),
-        Err(error) => {
-            pgrx::warning!("pg_errand cannot tell whether this data directory is a copy: {error}");
-        }
+    let (identity, noted) = identify(&path());
+    IDENTITY.store(identity, Relaxed);
+    if let Err(error) = noted {
+        pgrx::warning!("pg_errand cannot note whether this data directory is a copy: {error}");
     }
 }
 
@@ -36,29 +36,39 @@ pub fn identity() -> i64 {
 /// The data directory.
 pub fn path() -> PathBuf {
     // SAFETY: set before libraries are preloaded.
-    PathBuf::from(unsafe { CStr::from_ptr(pg_sys::DataDir) }.to_string_lossy().into_owned())
+    let name = unsafe { CStr::from_ptr(pg_sys::DataDir) };
+    PathBuf::from(OsStr::from_bytes(name.to_bytes()))
 }
 
-fn identify(directory: &Path) -> io::Result<i64> {
+/// The identity, and whether it could be read or noted for later starts. A new one counts even if it could
+/// not: the first worker in each database settles there.
+fn identify(directory: &Path) -> (i64, io::Result<()>) {
     let file = directory.join(FILE);
-    let is_new_copy = directory.join("backup_label").exists() && !directory.join("standby.signal").exists();
-    if is_new_copy {
+    if directory.join("standby.signal").exists() {
+        // It follows its primary, whatever was tried with the directory before (postgres -C, --single).
+        return (ORIGINAL, unless_missing(fs::remove_file(&file)));
+    }
+    if directory.join("backup_label").exists() {
         let identity = uuid::Uuid::new_v4().as_u64_pair().0 as i64 | 1;
-        write(directory, &file, identity)?;
-        return Ok(identity);
+        return (identity, write(directory, &file, identity));
     }
-    match fs::read_to_string(&file) {
-        Ok(text) => text.trim().parse().map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ORIGINAL),
-        Err(error) => Err(error),
+    match fs::read_to_string(&file).and_then(|text| text.trim().parse().map_err(io::Error::other)) {
+        Ok(identity) => (identity, Ok(())),
+        Err(error) => (ORIGINAL, unless_missing(Err(error))),
     }
+}
+
+fn unless_missing(result: io::Result<()>) -> io::Result<()> {
+    result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Durably, since the label is gone after recovery.
 fn write(directory: &Path, file: &Path, identity: i64) -> io::Result<()> {
-    let mut out = File::create(file)?;
+    let new = file.with_extension("new");
+    let mut out = File::create(&new)?;
     writeln!(out, "{identity}")?;
     out.sync_all()?;
+    fs::rename(&new, file)?;
     File::open(directory)?.sync_all()
 }
 
@@ -72,15 +82,20 @@ mod tests {
         fs::create_dir(&directory).unwrap();
         let label = directory.join("backup_label");
         let signal = directory.join("standby.signal");
-        assert_eq!(identify(&directory).unwrap(), ORIGINAL);
+        assert_eq!(identify(&directory).0, ORIGINAL);
         fs::write(&label, "").unwrap();
         fs::write(&signal, "").unwrap();
-        assert_eq!(identify(&directory).unwrap(), ORIGINAL);
+        assert_eq!(identify(&directory).0, ORIGINAL);
         fs::remove_file(&signal).unwrap();
-        let identity = identify(&directory).unwrap();
+        let identity = identify(&directory).0;
         assert_ne!(identity, ORIGINAL);
         fs::remove_file(&label).unwrap();
-        assert_eq!(identify(&directory).unwrap(), identity);
+        assert_eq!(identify(&directory).0, identity);
+        // Tried before it became a standby.
+        fs::write(&signal, "").unwrap();
+        assert_eq!(identify(&directory).0, ORIGINAL);
+        fs::remove_file(&signal).unwrap();
+        assert_eq!(identify(&directory).0, ORIGINAL);
         fs::remove_dir_all(&directory).unwrap();
     }
 }

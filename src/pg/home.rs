@@ -27,9 +27,9 @@ pub fn table() -> Option<pg_sys::Oid> {
     catalog::relation(c"queues", c"home")
 }
 
-/// The origin that `queues.home` holds, and the place where it counts; `None` if there is no such table
-/// or row.
-pub fn row() -> Option<(i64, Place)> {
+/// The origins that `queues.home` holds, each with the place where it counts; `None` if there is no such
+/// table. Replication of all tables brings the row of the original along.
+pub fn rows() -> Option<Vec<(i64, Place)>> {
     let rows = catalog::scan(table()?, |tuple, shape| {
         // SAFETY: the columns of the table's definition, in their order.
         unsafe {
@@ -41,7 +41,7 @@ pub fn row() -> Option<(i64, Place)> {
             Some((column(tuple, shape, 1)?, place))
         }
     });
-    rows.into_iter().flatten().next()
+    Some(rows.into_iter().flatten().collect())
 }
 
 unsafe fn column<T: FromDatum>(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc, number: i32) -> Option<T> {

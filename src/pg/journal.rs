@@ -55,12 +55,18 @@ pub fn mine(slot: usize) {
     MINE.store(slot, Relaxed);
 }
 
+/// From here on the slot may be another process's.
+pub fn mine_no_more() {
+    MINE.store(NONE, Relaxed);
+}
+
 /// Notes that this process was made to end at once. Callable from a signal handler.
 pub(super) fn spare_me() {
     let (slot, journal) = (MINE.load(Relaxed), JOURNAL.load(Relaxed));
     if slot != NONE && !journal.is_null() {
-        // SAFETY: a flag that only this process writes.
-        unsafe { (*journal).spare(slot) }
+        // SAFETY: mapped for good; reaches the one flag without a reference to the rest, which the
+        // interrupted thread may be changing.
+        unsafe { Journal::spare(journal, slot) }
     }
 }
 

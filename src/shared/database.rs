@@ -30,8 +30,9 @@ pub struct Database {
     pub looked_at: i64,
     /// A worker left provider calls behind that another one has to take over.
     pub orphans: bool,
-    /// What tasks that are enqueued here carry, once a worker has found it.
+    /// What tasks that are enqueued here carry, once a worker has found it in the table `home`.
     pub origin: Option<i64>,
+    pub home: Oid,
     /// Tasks of another database may have come, which has to be said …
     pub held_to_tell: bool,
     /// … unless it was.
@@ -72,6 +73,7 @@ impl Database {
         looked_at: 0,
         orphans: false,
         origin: None,
+        home: Oid::INVALID,
         held_to_tell: false,
         told_of_held: false,
         retained_at: 0,

@@ -110,6 +110,16 @@ impl Journal {
         Some(std::mem::replace(entry, Entry::FREE).runs)
     }
 
+    /// Forgets all tasks of a database: the extension is gone, and numbers begin anew.
+    pub fn forget_all(&mut self, database: Oid) {
+        for entry in &mut self.remembered {
+            if entry.runs.task_id != 0 && entry.database == database.to_u32() {
+                *entry = Entry::FREE;
+                self.count -= 1;
+            }
+        }
+    }
+
     /// In place of the least important one, if there is no room.
     fn add(&mut self, database: u32, runs: Interrupted) {
         let importance = |entry: &&mut Entry| {
@@ -122,8 +132,12 @@ impl Journal {
     }
 
     /// For the process of `slot`, when the postmaster has it end at once.
-    pub fn spare(&mut self, slot: usize) {
-        self.running[slot].spared = true;
+    ///
+    /// # Safety
+    /// `journal` is valid. Nothing else of it is touched, so it may be in the middle of a change.
+    pub unsafe fn spare(journal: *mut Journal, slot: usize) {
+        // SAFETY: on the caller's promise; an index within the array.
+        unsafe { (&raw mut (*journal).running[slot].spared).write_volatile(true) }
     }
 
     /// All processes are gone, those that crashed and those that the postmaster had end.
@@ -185,7 +199,8 @@ mod tests {
         let mut journal = empty();
         journal.begin(0, DATABASE, 7);
         journal.begin(1, DATABASE, 8);
-        journal.spare(1);
+        // SAFETY: nobody else has it.
+        unsafe { Journal::spare(&raw mut *journal, 1) };
         journal.recover();
         assert_eq!(begin(&mut journal, 0), (1, 1));
         let innocent = journal.begin(1, DATABASE, 8);

@@ -5,7 +5,7 @@ use super::slot::MySlot;
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::home;
-use crate::pg::home::{Place, here};
+use crate::pg::home::{Place, here, table as home_table};
 use crate::pg::spi::Statement;
 use crate::pg::{log, session, transaction};
 use pgrx::IntoDatum;
@@ -25,8 +25,8 @@ static COUNT_HELD: Statement =
 /// The origin of the tasks that are run here, made durable if this database is a copy. `None`: the
 /// extension has gone meanwhile.
 pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> {
-    let origin = transaction::commit_after(|| {
-        let origin = home::look()?;
+    let found = transaction::commit_after(|| {
+        let (table, origin) = (home_table()?, home::look()?);
         if origin.unsettled {
             let Place { system, database, directory } = here();
             let args = [
@@ -37,21 +37,28 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
             ];
             session::as_owner(owner, || SETTLE.run(&args));
         }
-        Some(origin.value)
+        Some((table, origin.value))
     })?;
+    let Some((table, origin)) = found else { return Ok(None) };
     slot.change_database(|database| {
         database.held_to_tell |= database.origin.is_none();
-        database.origin = origin;
+        database.origin = Some(origin);
+        database.home = table;
     });
-    Ok(origin)
+    Ok(Some(origin))
 }
 
 /// Says once that tasks are held.
 pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
-    worker.slot.change_database(|database| database.held_to_tell = false);
+    let told = worker.slot.change_database(|database| {
+        database.held_to_tell = false;
+        database.told_of_held
+    });
+    // Once it was said, only whether there are any still matters.
+    let limit = if told == Some(true) { 1 } else { COUNTED };
     let held: i64 = transaction::commit_after(|| {
         session::as_owner(worker.owner, || {
-            COUNT_HELD.row(&[worker.origin.into_datum(), COUNTED.into_datum()], |row| row.get(1)).flatten()
+            COUNT_HELD.row(&[worker.origin.into_datum(), limit.into_datum()], |row| row.get(1)).flatten()
         })
     })?
     .unwrap_or_default();

@@ -78,7 +78,10 @@ impl MySlot {
 
     pub fn detach(self) {
         let now = backend::now();
-        shmem::write_journal(|shared, journal| shared.detach(journal, self.index, now));
+        shmem::write_journal(|shared, journal| {
+            shared.detach(journal, self.index, now);
+            journal::mine_no_more();
+        });
     }
 
     fn change<R>(self, change: impl FnOnce(&mut Slot) -> R) -> R {
@@ -241,11 +244,11 @@ impl MySlot {
         shmem::write(|shared| shared.next_owner = shared.next_owner.max(owner.saturating_add(1)));
     }
 
-    /// Identities of the workers that are alive, and a bound above all of them.
+    /// Identities of this database's workers that are alive, and a bound above all of them. Those of another
+    /// one don't count: what it was restored from may be on this server.
     pub fn live_owners(self) -> (Vec<i64>, i64) {
         shmem::read(|shared: &Shared| {
-            let live = shared.slots.iter().filter(|slot| slot.state != SlotState::Free);
-            (live.map(|slot| slot.owner).collect(), shared.next_owner)
+            (shared.slots_of(self.database).map(|slot| slot.owner).collect(), shared.next_owner)
         })
     }
 }

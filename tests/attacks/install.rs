@@ -108,3 +108,56 @@ fn an_extension_that_goes_with_its_schema_leaves_workers_in_peace() {
     let id = enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nothing"}));
     wait_status(&mut attack.client, id, "succeeded");
 }
+
+#[test]
+fn who_owns_internal_puts_nothing_in_the_place_of_our_functions() {
+    let mut attack = start(&[("pg_errand.concurrency", "0")]);
+    attack.create(
+        "grant usage on schema queues to alice; grant execute on function queues.dequeue_next_available_task() to alice;
+         grant execute on function queues.adopt() to alice",
+    );
+    enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nothing"}));
+    let mut alice = attack.cluster.connect_as("alice", "postgres");
+    alice
+        .batch_execute(
+            "alter schema internal rename to old; create schema internal; grant usage on schema internal to public;
+             create function internal.queue_origin() returns bigint language sql as
+             $$ select app.catch('queue_origin'); select 1::bigint $$",
+        )
+        .unwrap();
+    for sql in
+        ["select task_id is null from queues.dequeue_next_available_task()", "select queues.adopt() > 0"]
+    {
+        let row = alice.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        assert!(!row.get::<_, bool>(0), "{sql}");
+    }
+    enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nothing"}));
+    assert_eq!(attack.text("select count(*) from app.trap"), "0");
+}
+
+#[test]
+fn the_extension_is_dropped_with_nothing_by_who_does_not_own_it() {
+    let mut attack = start(&[("pg_errand.concurrency", "1")]);
+    let mut alice = attack.cluster.connect_as("alice", "postgres");
+    alice.batch_execute("alter schema internal rename to other").unwrap();
+    for sql in ["drop schema other cascade", "drop owned by alice cascade"] {
+        refused(&mut alice, sql);
+    }
+    attack.task(json!({"db_function": "app.nothing"})).unwrap();
+}
+
+#[test]
+fn plain_inserts_work_where_functions_are_not_open_to_all_by_default() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect("postgres");
+    client
+        .batch_execute(
+            "alter default privileges revoke execute on functions from public; create extension pg_errand;
+             create role app login; grant usage on schema queues to app; grant insert on queues.task to app;
+             grant select on queues.task_status, queues.held to app",
+        )
+        .unwrap();
+    let mut app = cluster.connect_as("app", "postgres");
+    app.batch_execute("insert into queues.task (task_type, payload) values ('sms', '{}')").unwrap();
+    app.batch_execute("select from queues.task_status; select from queues.held").unwrap();
+}

@@ -30,6 +30,7 @@ enum Source {
 /// A cluster about to be started.
 pub struct Builder {
     source: Source,
+    tried_before: bool,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -62,6 +63,11 @@ impl Builder {
         self.set("dynamic_library_path", &path)
     }
 
+    /// Has `postgres -C` load libraries in the new data directory before it is known to be a standby's.
+    pub fn tried_before(self) -> Self {
+        Self { tried_before: true, ..self }
+    }
+
     /// A variable in the environment of the server.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -85,13 +91,16 @@ impl Builder {
         let place = ("unix_socket_directories", home.to_str().expect("a temporary directory named in UTF-8"));
         let own = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         configure(&data_dir, DEFAULTS.into_iter().chain(own).chain([place]));
+        if self.tried_before {
+            try_out(&data_dir);
+        }
         let cluster = Cluster::new(home, self.environment, permit);
         cluster.start_again();
         cluster
     }
 
     fn from_source(source: Source) -> Self {
-        Self { source, settings: Vec::new(), environment: Vec::new() }
+        Self { source, tried_before: false, settings: Vec::new(), environment: Vec::new() }
     }
 }
 
@@ -107,6 +116,13 @@ fn configure<'a>(data_dir: &Path, settings: impl Iterator<Item = (&'a str, &'a s
     for (name, value) in settings {
         writeln!(file, "{name} = {}", quote(value)).expect("writing postgresql.conf");
     }
+}
+
+fn try_out(data_dir: &Path) {
+    let (signal, aside) = (data_dir.join("standby.signal"), data_dir.join("aside.signal"));
+    std::fs::rename(&signal, &aside).expect("a standby");
+    output(server("postgres").arg("-D").arg(data_dir).args(["-C", "shared_memory_size"]).current_dir("/"));
+    std::fs::rename(&aside, &signal).expect("a standby");
 }
 
 fn base_backup(socket: &Path, data_dir: &Path, standby: bool) {

@@ -49,7 +49,6 @@ impl NewRow {
         }
     }
 
-
     /// The number of a column of this type.
     fn number<T: IntoDatum>(&self, column: &CStr) -> Option<i32> {
         // SAFETY: a valid descriptor.

@@ -26,11 +26,15 @@ select
         from (
             select 1
             from queues.call c
-            join queues.task t on t.task_id = c.task_id
             where c.request is not null
-                and t.calling
-                and t.finished_at is null
-                and t.origin <> $1
+                -- Not a join: planned for small tables it would go through all tasks.
+                and (
+                    select t.origin
+                    from queues.task t
+                    where t.task_id = c.task_id
+                        and t.calling
+                        and t.finished_at is null
+                ) <> $1
             limit $2
         ) calling
     );

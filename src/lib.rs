@@ -5,6 +5,7 @@
 //! outside services; both are registries to which a new one is a file and a line.
 
 mod call;
+mod commands;
 mod config;
 mod envelope;
 mod error;
@@ -50,6 +51,7 @@ extern "C-unwind" fn _PG_init() {
         pg::shmem::init();
         worker::wake::init();
         launcher::bar::init();
+        commands::init();
         launcher::register();
     }
 }

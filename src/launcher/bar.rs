@@ -2,11 +2,9 @@
 //! have its workers ended, and lift the bar when their transaction is over.
 
 use crate::pg::backend::{self, Ended};
-use crate::pg::command::{self, Notice};
-use crate::pg::{interrupt, latch, log, shmem};
+use crate::pg::command::Notice;
+use crate::pg::{interrupt, latch, shmem};
 use crate::shared::SlotState;
-use crate::worker::{self, wake};
-use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 use std::time::Duration;
@@ -40,30 +38,19 @@ thread_local! {
 }
 
 pub fn init() {
-    command::observe(on_command);
     backend::on_transaction_end(at_transaction_end);
     backend::on_savepoint_rollback(at_savepoint_rollback);
 }
 
-fn on_command(notice: Notice) {
+/// Notes what the launcher has to know at the end of the transaction, and makes room where that is needed.
+pub fn on_command(notice: Notice) {
     let pending = PENDING.get();
     match notice {
         Notice::Create => PENDING.set(Pending { created: true, dropped: false, changes: true, ..pending }),
-        Notice::CommitPrepared => wake::note_prepared(),
         Notice::Changes => PENDING.set(Pending { changes: true, ..pending }),
-        Notice::OwnRole if worker::is_one() => log::refuse(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "a task cannot change the role that it runs as".into(),
-            "Have somebody else run the command, in a session.".into(),
-        ),
         Notice::Settings | Notice::OwnRole => {
             PENDING.set(Pending { settings: true, changes: true, ..pending });
         }
-        Notice::NotTheirs => log::refuse(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "the extension pg_errand would be dropped, too, and you are not its owner".into(),
-            "Drop what is yours one by one, or have the owner of the extension drop it first.".into(),
-        ),
         Notice::Drop => {
             PENDING.set(Pending {
                 barred: true,
@@ -79,6 +66,7 @@ fn on_command(notice: Notice) {
             PENDING.set(Pending { barred: true, changes: true, ..pending });
             clear(database);
         }
+        Notice::CommitPrepared | Notice::NotTheirs => {}
     }
 }
 

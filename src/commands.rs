@@ -1,0 +1,30 @@
+//! SQL commands that concern workers, as they come in any session: to whom each is told, and which are
+//! refused.
+
+use crate::launcher::bar;
+use crate::pg::command::{self, Notice};
+use crate::pg::log;
+use crate::worker::{self, wake};
+use pgrx::PgSqlErrorCode;
+
+/// Has this process, and those forked from it, see commands before they run.
+pub fn init() {
+    command::observe(on_command);
+}
+
+fn on_command(notice: Notice) {
+    match notice {
+        Notice::CommitPrepared => wake::note_prepared(),
+        Notice::OwnRole if worker::is_one() => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "a task cannot change the role that it runs as".into(),
+            "Have somebody else run the command, in a session.".into(),
+        ),
+        Notice::NotTheirs => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "the extension pg_errand would be dropped, too, and you are not its owner".into(),
+            "Drop what is yours one by one, or have the owner of the extension drop it first.".into(),
+        ),
+        other => bar::on_command(other),
+    }
+}

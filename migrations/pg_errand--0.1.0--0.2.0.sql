@@ -165,6 +165,12 @@ create trigger task_after_delete
     for each statement
     execute function queues.task_after_delete();
 
+-- Forgets runs that ended with their worker: their numbers may be given to other tasks.
+create function queues.forget_runs()
+returns void
+language c
+as 'MODULE_PATHNAME', 'forget_runs_wrapper';
+
 create function queues.task_after_truncate()
 returns trigger
 language plpgsql
@@ -178,6 +184,7 @@ begin
 
     delete from queues.call;
 
+    perform queues.forget_runs();
     return null;
 end;
 $$;
@@ -348,6 +355,7 @@ $$;
 
 revoke all on function queues.task_after_delete() from public;
 revoke all on function queues.task_after_truncate() from public;
+revoke all on function queues.forget_runs() from public;
 revoke all on function queues.place() from public;
 revoke all on function queues.here() from public;
 grant execute on function internal.queue_origin(), internal.worker_state() to public;

@@ -27,6 +27,12 @@ create trigger task_after_delete
     for each statement
     execute function queues.task_after_delete();
 
+-- Forgets runs that ended with their worker: their numbers may be given to other tasks.
+create function queues.forget_runs()
+returns void
+language c
+as 'MODULE_PATHNAME', 'forget_runs_wrapper';
+
 create function queues.task_after_truncate()
 returns trigger
 language plpgsql
@@ -40,6 +46,7 @@ begin
 
     delete from queues.call;
 
+    perform queues.forget_runs();
     return null;
 end;
 $$;

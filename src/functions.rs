@@ -57,6 +57,15 @@ fn announce(due_at: TimestampWithTimeZone) {
     wake::note(i64::from(due_at));
 }
 
+/// `queues.forget_runs()`.
+#[pg_extern(sql = false)]
+fn forget_runs() {
+    if shmem::available() {
+        let database = backend::database();
+        shmem::write_journal(|_, journal| journal.forget_all(database));
+    }
+}
+
 /// `queues.announce_orphans()`.
 #[pg_extern(sql = false)]
 fn announce_orphans() {

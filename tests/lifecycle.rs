@@ -340,3 +340,21 @@ fn tasks_of_an_extension_created_anew_are_not_taken_for_those_of_the_former_one(
         1
     );
 }
+
+#[test]
+fn tasks_whose_numbers_begin_anew_are_not_taken_for_those_that_were_truncated() {
+    let cluster = Cluster::start(&STAY);
+    let mut client = create_database(&cluster, "a");
+    let id = task(&mut client, "linger", json!({"label": "former"}));
+    runner(&mut client, id);
+    cluster.set(&[("pg_errand.concurrency", "0")]);
+    let pid = runner(&mut client, id);
+    assert!(one::<bool>(&mut client, &format!("select pg_terminate_backend({pid})")));
+    eventually("the workers are gone", || worker_pids(&mut client).is_empty());
+    client.batch_execute("truncate queues.task restart identity").unwrap();
+    cluster.set(&[("pg_errand.concurrency", "1")]);
+    let again = run_one(&mut client, "anew");
+    assert_eq!(again, id);
+    let attempts = format!("select attempts from queues.task where task_id = {again}");
+    assert_eq!(one::<i32>(&mut client, &attempts), 1);
+}

@@ -2,10 +2,10 @@
 //! all its processes; between two lives of a postmaster it is a file.
 
 use super::directory;
-use crate::shared::{Interrupted, Journal};
+use crate::shared::{Interrupted, Journal, MAX_SLOTS};
 use pgrx::pg_sys;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 /// In the data directory. Base backups leave such names out (basebackup.c: PG_TEMP_FILE_PREFIX).
 const FILE: &str = "pgsql_tmp.pg_errand.runs";
@@ -13,7 +13,13 @@ const FILE: &str = "pgsql_tmp.pg_errand.runs";
 /// No slot is this process's.
 const NONE: usize = usize::MAX;
 
-static JOURNAL: AtomicPtr<Journal> = AtomicPtr::new(std::ptr::null_mut());
+struct Memory {
+    journal: Journal,
+    /// Slots whose process the postmaster had end, because of a crash elsewhere or to stop.
+    spared: [AtomicBool; MAX_SLOTS],
+}
+
+static MEMORY: AtomicPtr<Memory> = AtomicPtr::new(std::ptr::null_mut());
 static MINE: AtomicUsize = AtomicUsize::new(NONE);
 
 /// Maps the memory; in the postmaster, while it preloads libraries.
@@ -23,17 +29,17 @@ pub fn init() {
     unsafe {
         let memory = libc::mmap(
             std::ptr::null_mut(),
-            size_of::<Journal>(),
+            size_of::<Memory>(),
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_SHARED | libc::MAP_ANONYMOUS,
             -1,
             0,
         );
         assert_ne!(memory, libc::MAP_FAILED, "no memory: {}", std::io::Error::last_os_error());
-        let journal = memory.cast::<Journal>();
-        journal.write(Journal::EMPTY);
-        (*journal).restore(&load());
-        JOURNAL.store(journal, Relaxed);
+        let memory = memory.cast::<Memory>();
+        memory.write(Memory { journal: Journal::EMPTY, spared: [const { AtomicBool::new(false) }; _] });
+        (*memory).journal.restore(&load());
+        MEMORY.store(memory, Relaxed);
         pg_sys::on_proc_exit(Some(save), pg_sys::Datum::null());
     }
 }
@@ -41,17 +47,23 @@ pub fn init() {
 /// The journal, for whoever holds the lock on shared memory exclusively, or is alone.
 pub(super) unsafe fn get() -> &'static mut Journal {
     // SAFETY: mapped before any process was forked, and never unmapped; the caller holds the lock.
-    unsafe { &mut *JOURNAL.load(Relaxed) }
+    unsafe { &mut (*MEMORY.load(Relaxed)).journal }
 }
 
 /// In the postmaster, before it starts processes anew after a crash.
 pub fn recover() {
     // SAFETY: no other process is there.
-    unsafe { get() }.recover();
+    unsafe { get() }.recover(|slot| spared()[slot].swap(false, Relaxed));
+}
+
+fn spared() -> &'static [AtomicBool; MAX_SLOTS] {
+    // SAFETY: mapped for good; a reference to the atomics alone.
+    unsafe { &(*MEMORY.load(Relaxed)).spared }
 }
 
 /// From here on this process is the one of `slot`.
 pub fn mine(slot: usize) {
+    spared()[slot].store(false, Relaxed);
     MINE.store(slot, Relaxed);
 }
 
@@ -62,11 +74,9 @@ pub fn mine_no_more() {
 
 /// Notes that this process was made to end at once. Callable from a signal handler.
 pub(super) fn spare_me() {
-    let (slot, journal) = (MINE.load(Relaxed), JOURNAL.load(Relaxed));
-    if slot != NONE && !journal.is_null() {
-        // SAFETY: mapped for good; reaches the one flag without a reference to the rest, which the
-        // interrupted thread may be changing.
-        unsafe { Journal::spare(journal, slot) }
+    let slot = MINE.load(Relaxed);
+    if slot != NONE {
+        spared()[slot].store(true, Relaxed);
     }
 }
 
@@ -85,7 +95,7 @@ fn load() -> Vec<(u32, Interrupted)> {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn save(_code: i32, _arg: pg_sys::Datum) {
     // SAFETY: alone, as in `recover`.
-    let kept = unsafe { get() }.at_end();
+    let kept = unsafe { get() }.at_end(|slot| spared()[slot].load(Relaxed));
     if !kept.is_empty()
         && let Ok(text) = serde_json::to_vec(&kept)
     {

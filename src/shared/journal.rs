@@ -45,12 +45,10 @@ impl Interrupted {
 pub struct Entry {
     database: u32,
     runs: Interrupted,
-    /// The postmaster had its process end, because of a crash elsewhere or to stop.
-    spared: bool,
 }
 
 impl Entry {
-    const FREE: Entry = Entry { database: 0, runs: Interrupted::NONE, spared: false };
+    const FREE: Entry = Entry { database: 0, runs: Interrupted::NONE };
 }
 
 pub struct Journal {
@@ -70,7 +68,7 @@ impl Journal {
     pub fn begin(&mut self, slot: usize, database: Oid, task_id: i64) -> Interrupted {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
         let runs = known.counted();
-        self.running[slot] = Entry { database: database.to_u32(), runs, spared: false };
+        self.running[slot] = Entry { database: database.to_u32(), runs };
         runs
     }
 
@@ -86,7 +84,7 @@ impl Journal {
 
     /// The process of `slot` ends. `cancelled`: and so does its task.
     pub fn interrupt(&mut self, slot: usize, died: bool, cancelled: bool) {
-        let Entry { database, runs, .. } = self.running[slot];
+        let Entry { database, runs } = self.running[slot];
         self.running[slot] = Entry::FREE;
         if runs.task_id != 0 {
             self.add(database, Interrupted { cancelled, ..runs.ended(died) });
@@ -127,34 +125,25 @@ impl Journal {
         };
         if let Some(place) = self.remembered.iter_mut().min_by_key(importance) {
             self.count += usize::from(place.runs.task_id == 0);
-            *place = Entry { database, runs, spared: false };
+            *place = Entry { database, runs };
         }
     }
 
-    /// For the process of `slot`, when the postmaster has it end at once.
-    ///
-    /// # Safety
-    /// `journal` is valid. Nothing else of it is touched, so it may be in the middle of a change.
-    pub unsafe fn spare(journal: *mut Journal, slot: usize) {
-        // SAFETY: on the caller's promise; an index within the array.
-        unsafe { (&raw mut (*journal).running[slot].spared).write_volatile(true) }
-    }
-
-    /// All processes are gone, those that crashed and those that the postmaster had end.
-    pub fn recover(&mut self) {
+    /// All processes are gone, those that crashed and those of `spared` slots, which the postmaster had end.
+    pub fn recover(&mut self, spared: impl Fn(usize) -> bool) {
         for slot in 0..MAX_SLOTS {
-            let Entry { runs, spared, .. } = self.running[slot];
-            self.interrupt(slot, !spared, runs.cancelled);
+            let cancelled = self.running[slot].runs.cancelled;
+            self.interrupt(slot, !spared(slot), cancelled);
         }
     }
 
     /// What is to outlive the server, which has stopped. Its end is no fault of the tasks that ran
     /// then, but a crash that made it end is.
-    pub fn at_end(&mut self) -> Vec<(u32, Interrupted)> {
+    pub fn at_end(&mut self, spared: impl Fn(usize) -> bool) -> Vec<(u32, Interrupted)> {
         for entry in &mut self.remembered {
             entry.runs.died = false;
         }
-        self.recover();
+        self.recover(spared);
         let taken = self.remembered.iter().filter(|entry| entry.runs.task_id != 0);
         taken.map(|entry| (entry.database, entry.runs)).collect()
     }
@@ -199,9 +188,7 @@ mod tests {
         let mut journal = empty();
         journal.begin(0, DATABASE, 7);
         journal.begin(1, DATABASE, 8);
-        // SAFETY: nobody else has it.
-        unsafe { Journal::spare(&raw mut *journal, 1) };
-        journal.recover();
+        journal.recover(|slot| slot == 1);
         assert_eq!(begin(&mut journal, 0), (1, 1));
         let innocent = journal.begin(1, DATABASE, 8);
         assert_eq!((innocent.runs, innocent.deaths), (1, 0));
@@ -214,7 +201,7 @@ mod tests {
             journal.begin(slot, DATABASE, task_id);
         }
         journal.interrupt(1, true, false);
-        let kept = journal.at_end();
+        let kept = journal.at_end(|_| false);
         let mut next = empty();
         next.restore(&kept);
         assert_eq!(begin(&mut next, 0), (1, 1));
@@ -226,11 +213,11 @@ mod tests {
         let mut journal = empty();
         journal.begin(0, DATABASE, 7);
         journal.cancel(0);
-        journal.recover();
+        journal.recover(|_| false);
         assert!(journal.begin(0, DATABASE, 7).cancelled);
         journal.end(0);
         journal.remember_cancelled(DATABASE, 7);
-        let kept = journal.at_end();
+        let kept = journal.at_end(|_| false);
         assert_eq!(kept, [(5, Interrupted { task_id: 7, cancelled: true, ..Interrupted::NONE })]);
         assert!(journal.forget(DATABASE, 7).is_some() && journal.forget(DATABASE, 7).is_none());
     }

@@ -22,17 +22,13 @@ thread_local! {
 
 /// The origin of tasks that are enqueued here; `None` with tables that know no origins.
 pub fn origin() -> Option<i64> {
-    known().or_else(looked_up)
-}
-
-/// The same before a worker has found it; once for all rows of a transaction.
-fn looked_up() -> Option<i64> {
+    // Once for all rows of a transaction.
     let (transaction, table) = (home::transaction(), home::table()?);
     let (at, of, found) = FOUND.get();
     if (at, of) == (transaction, table) {
         return found;
     }
-    let found = look().map(|origin| origin.value);
+    let found = known(table).or_else(|| look().map(|origin| origin.value));
     FOUND.set((transaction, table, found));
     found
 }
@@ -47,13 +43,13 @@ pub fn look() -> Option<Origin> {
     }
 }
 
-/// What a worker of this database has found and settled.
-fn known() -> Option<i64> {
+/// What a worker of this database has found in `table`, and settled.
+fn known(table: Oid) -> Option<i64> {
     if !shmem::available() {
         return None;
     }
     // The extension may have been dropped and created anew since.
-    let (database, table) = (backend::database(), home::table()?);
+    let database = backend::database();
     let is_it = |entry: &&Database| entry.oid == database && entry.home == table;
     shmem::read(|shared| shared.databases.iter().find(is_it)?.origin)
 }

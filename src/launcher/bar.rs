@@ -85,8 +85,6 @@ fn clear(database: Oid) {
         interrupt::check();
         latch::wait(None, LOOK);
     }
-    // Another extension, or another database, may be there next.
-    shmem::write(|shared| shared.database(database).map(|entry| entry.origin = None));
 }
 
 /// Whether a DROP EXTENSION is among what was rolled back, nobody knows: a worker has to look.

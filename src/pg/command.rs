@@ -22,7 +22,7 @@ pub enum Notice {
     Settings,
     /// It changes the role of this session: its password, its settings, its members.
     OwnRole,
-    /// It would remove the extension with the schema `internal`, which is somebody else's.
+    /// It would remove the extension, which is somebody else's, with something that it depends on.
     NotTheirs,
 }
 

@@ -41,7 +41,7 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
     })?;
     let Some((table, origin)) = found else { return Ok(None) };
     slot.change_database(|database| {
-        database.held_to_tell |= database.origin.is_none();
+        database.held_to_tell |= database.home != table;
         database.origin = Some(origin);
         database.home = table;
     });

@@ -3,7 +3,7 @@
 use crate::pg::home::here;
 use crate::pg::trigger::NewRow;
 use crate::pg::{backend, catalog, log, shmem};
-use crate::shared::Told;
+use crate::shared::{Position, Told};
 use crate::worker::wake;
 use crate::{home, launcher, processor, worker};
 use pgrx::datum::TimestampWithTimeZone;
@@ -16,11 +16,10 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     // SAFETY: called by the function manager.
     let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
-    if task_type.is_none_or(|name| processor::find(name).is_none()) {
-        refuse_task_type(task_type);
-    }
+    let Some(processor) = task_type.and_then(processor::find) else { refuse_task_type(task_type) };
+    let task_id: Option<i64> = row.get(c"task_id");
     // It stands for «none» in shared memory.
-    if row.get::<i64>(c"task_id") == Some(0) {
+    if task_id == Some(0) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             "a task cannot have the number 0".into(),
@@ -31,7 +30,11 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     if row.get::<i64>(c"origin").is_some_and(|origin| Some(origin) != home::origin()) {
         wake::note_held();
     } else {
-        wake::note(row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from));
+        let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
+        wake::note_task(
+            processor::lane(processor),
+            Position { scheduled_at, task_id: task_id.unwrap_or_default() },
+        );
     }
     row.unchanged()
 }
@@ -54,7 +57,7 @@ fn refuse_task_type(task_type: Option<&str>) -> ! {
 /// `queues.announce(timestamptz)`.
 #[pg_extern(sql = false)]
 fn announce(due_at: TimestampWithTimeZone) {
-    wake::note(i64::from(due_at));
+    wake::note_due(i64::from(due_at));
 }
 
 /// `queues.forget_runs()`.

@@ -9,6 +9,15 @@ select
         where n.nspname = 'queues'
             and c.relname = 'task'
     ),
+    (
+        select i.indexrelid
+        from pg_index i
+        join pg_class c on c.oid = i.indrelid
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'queues'
+            and c.relname = 'task'
+            and i.indisprimary
+    ),
     -- by number: the schema "internal" may be renamed by its owner
     coalesce(
         has_schema_privilege(to_regnamespace('queues'), 'usage')

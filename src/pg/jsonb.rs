@@ -1,6 +1,6 @@
 //! jsonb between PostgreSQL and Rust, by its text form: exact, whatever the numbers in it.
 
-use pgrx::pg_sys;
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 use std::ffi::{CStr, CString};
 
 /// The text of a jsonb datum.
@@ -11,6 +11,25 @@ pub fn to_text(datum: pg_sys::Datum) -> String {
         let owned = CStr::from_ptr(text).to_string_lossy().into_owned();
         pg_sys::pfree(text.cast());
         owned
+    }
+}
+
+/// The value unpacked, so that what looks into it need not do that each time; lives as long as the current
+/// memory context.
+pub fn unpacked(datum: pg_sys::Datum) -> pg_sys::Datum {
+    // SAFETY: a jsonb datum.
+    unsafe { pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(datum.cast_mut_ptr())) }
+}
+
+/// The text of a field of an object, as `->>` gives it.
+pub fn field(object: pg_sys::Datum, name: &str) -> Option<String> {
+    // SAFETY: a jsonb datum and a text; the result is a text, or none.
+    unsafe {
+        let text = pgrx::direct_function_call_as_datum(
+            pg_sys::jsonb_object_field_text,
+            &[Some(object), name.into_datum()],
+        )?;
+        String::from_datum(text, false)
     }
 }
 

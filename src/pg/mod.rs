@@ -22,6 +22,7 @@ pub mod secret;
 pub mod session;
 pub mod shmem;
 pub mod spi;
+pub mod table;
 pub mod thread;
 pub mod timeout;
 pub mod transaction;

@@ -1,11 +1,12 @@
 //! The session in which handlers run, kept clean between them.
 //!
-//! The worker is connected as `pg_errand.role`, and handlers run as that role. The worker's own
-//! statements run as the extension's owner, under a `search_path` that no user can reach into.
+//! The worker is connected as `pg_errand.role`, and handlers run as that role, under its settings. The
+//! worker's own statements run as the extension's owner, under a `search_path` that no user can reach into.
 
 use super::interrupt;
 use pgrx::pg_sys;
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Settings of the worker's own statements, which handlers don't see. Sequential scans and sorts are
 /// never right for them: a plan made while the queue was short is used when it is long.
@@ -47,18 +48,6 @@ pub fn prepare() {
             );
         }
     }
-    // Session values, so that the role's own ones stay readable below them.
-    for (name, value) in OWN {
-        // SAFETY: as above.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-            );
-        }
-    }
     interrupt::hold_cancel();
 }
 
@@ -69,12 +58,8 @@ pub fn lock_for_writing(table: pg_sys::Oid) {
     unsafe { pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as _) }
 }
 
-/// SET LOCAL of a setting in the current transaction (or, within [`handler_scope`], in it).
-pub fn set_local(name: &CStr, value: &CStr) {
-    set_option(name, value, pg_sys::GucAction::GUC_ACTION_LOCAL);
-}
-
-fn set_option(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
+/// Sets an option in the current [`settings_scope`].
+fn set_option(name: &CStr, value: &CStr) {
     // SAFETY: names and values are C strings that PostgreSQL copies.
     unsafe {
         pg_sys::set_config_option(
@@ -82,7 +67,7 @@ fn set_option(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
             value.as_ptr(),
             pg_sys::GucContext::PGC_USERSET,
             pg_sys::GucSource::PGC_S_SESSION,
-            action,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
             true,
             0,
             false,
@@ -90,9 +75,10 @@ fn set_option(name: &CStr, value: &CStr, action: pg_sys::GucAction::Type) {
     }
 }
 
-/// Runs `body` with the rights of `owner`; only for the worker's own statements.
+/// Runs `body` with the rights of `owner` and under settings of our own; only for the worker's own
+/// statements.
 ///
-/// If `body` raises, the end of the (sub)transaction puts the user back.
+/// If `body` raises, the end of the (sub)transaction puts user and settings back.
 pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     let mut user = pg_sys::InvalidOid;
     let mut context = 0;
@@ -100,8 +86,46 @@ pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
-        let value = body();
+        let value = with_own_settings(body);
         pg_sys::SetUserIdAndSecContext(user, context);
+        value
+    }
+}
+
+/// Whether the settings of our own are in force.
+static OWN_IN_FORCE: AtomicBool = AtomicBool::new(false);
+
+/// Also when an ERROR leaves the scope.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        OWN_IN_FORCE.store(false, Relaxed);
+    }
+}
+
+/// Runs `body`, a statement of the worker's own, under settings of our own.
+pub fn with_own_settings<R>(body: impl FnOnce() -> R) -> R {
+    if OWN_IN_FORCE.swap(true, Relaxed) {
+        return body();
+    }
+    let _leave = Leave;
+    settings_scope(|| {
+        for (name, value) in OWN {
+            set_option(name, value);
+        }
+        body()
+    })
+}
+
+/// Runs `body`, and puts every setting back that it changes: plain SETs too, SET ROLE included.
+fn settings_scope<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: GUC nest levels as fmgr_security_definer uses them for a function's SET clause; closed as
+    // at an abort.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        let value = body();
+        pg_sys::AtEOXact_GUC(false, level);
         value
     }
 }
@@ -111,22 +135,12 @@ pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
 ///
 /// Called in a subtransaction, whose abort does the same if `body` raises.
 pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
-    // SAFETY: GUC nest levels as fmgr_security_definer uses them for a function's SET clause; reset
-    // values are valid strings of the GUC machinery, copied at once.
-    let level = unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, _) in OWN {
-            let value = CStr::from_ptr(pg_sys::GetConfigOptionResetString(name.as_ptr()));
-            set_option(name, value, pg_sys::GucAction::GUC_ACTION_SAVE);
-        }
-        level
-    };
-    interrupt::allow_cancel();
-    let value = body();
-    interrupt::hold_cancel();
-    // SAFETY: closes the level opened above; "abort" undoes plain SETs too, SET ROLE included.
-    unsafe { pg_sys::AtEOXact_GUC(false, level) };
-    value
+    settings_scope(|| {
+        interrupt::allow_cancel();
+        let value = body();
+        interrupt::hold_cancel();
+        value
+    })
 }
 
 /// Removes what a task's handlers left in the session beyond settings: cursors, prepared

@@ -1,5 +1,6 @@
 //! Statements run through SPI: prepared once, kept, and executed without building any text.
 
+use super::session;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
 use std::ffi::CString;
@@ -7,7 +8,8 @@ use std::ffi::CString;
 /// An argument of a statement; `None` is null.
 pub type Arg = Option<pg_sys::Datum>;
 
-/// A statement of ours, from a .sql file; prepared at its first execution in this process.
+/// A statement of ours, from a .sql file; prepared at its first execution in this process, and always
+/// executed under settings of our own.
 pub struct Statement {
     sql: &'static str,
     types: &'static [pg_sys::BuiltinOid],
@@ -25,7 +27,11 @@ impl Statement {
 
     /// Executes the statement and maps each row of its result. PostgreSQL errors are raised.
     pub fn rows<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
-        connected(|| self.plan().execute(args, map))
+        self.with_plan(|plan| plan.execute(args, map))
+    }
+
+    fn with_plan<R>(&self, body: impl FnOnce(Plan) -> R) -> R {
+        session::with_own_settings(|| connected(|| body(self.plan())))
     }
 
     /// [`Statement::rows`] for at most one row.
@@ -35,13 +41,13 @@ impl Statement {
 
     /// [`Statement::row`] without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
     pub fn row_leaving_triggers<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
-        connected(|| self.plan().execute_with(args, false, map)).pop()
+        self.with_plan(|plan| plan.execute_with(args, false, map)).pop()
     }
 
     /// Executes the statement for its effect; returns the number of rows affected.
     pub fn run(&self, args: &[Arg]) -> u64 {
-        connected(|| {
-            self.plan().execute(args, |_| ());
+        self.with_plan(|plan| {
+            plan.execute(args, |_| ());
             // SAFETY: set by the execution right before.
             unsafe { pg_sys::SPI_processed }
         })
@@ -136,6 +142,12 @@ pub fn connected<R>(body: impl FnOnce() -> R) -> R {
         pg_sys::SPI_finish();
         value
     }
+}
+
+/// A text value, copied into Rust.
+pub fn text(datum: pg_sys::Datum) -> Option<String> {
+    // SAFETY: for the text columns of our tables.
+    unsafe { String::from_datum(datum, false) }
 }
 
 /// A row of a result. Columns are numbered from 1.

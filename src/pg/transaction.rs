@@ -4,6 +4,7 @@ use super::catch::catch;
 use super::interrupt;
 use crate::error::PgError;
 use pgrx::pg_sys;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// What a transaction's body wants done with its work.
 pub enum End<R> {
@@ -19,13 +20,14 @@ pub fn run<R>(body: impl FnOnce() -> End<R>) -> Result<R, PgError> {
     let result = catch(|| {
         begin();
         match body() {
-            End::Commit(value) => {
-                commit();
-                (value, false)
-            }
+            End::Commit(value) => (value, false),
             End::RollBack(value) => (value, true),
         }
     });
+    let result = match result {
+        Ok((value, false)) => commit().map(|()| (value, false)),
+        other => other,
+    };
     match result {
         Ok((value, false)) => Ok(value),
         Ok((value, true)) => {
@@ -69,11 +71,20 @@ pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     }
 }
 
+/// Whether the current transaction commits without waiting.
+static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
+
 /// Lets the current transaction commit without waiting for its WAL to reach the disk.
 ///
 /// Safe where all effects are in the transaction: a crash loses all of it or nothing.
 pub fn commit_asynchronously() {
-    super::session::set_local(c"synchronous_commit", c"off");
+    ASYNCHRONOUS.store(true, Relaxed);
+}
+
+/// When the current transaction began: its `now()`, microseconds since 2000-01-01.
+pub fn started_at() -> i64 {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
 /// Fires triggers and constraint checks that were deferred to the commit, in the current
@@ -84,6 +95,7 @@ pub fn fire_deferred_triggers() {
 }
 
 fn begin() {
+    ASYNCHRONOUS.store(false, Relaxed);
     // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
     // wants a snapshot below those that it takes for each statement.
     unsafe {
@@ -93,16 +105,24 @@ fn begin() {
     }
 }
 
-fn commit() {
+fn commit() -> Result<(), PgError> {
     // A cancel for what is over must not break off the wait for a synchronous standby.
     interrupt::ignore_cancel(true);
     interrupt::forget_cancel();
-    // SAFETY: closes what `begin` opened.
+    // SAFETY: closes what `begin` opened. The setting is given to this commit alone, not through the GUC
+    // machinery: what handlers have set is undone already.
     unsafe {
         pg_sys::PopActiveSnapshot();
-        pg_sys::CommitTransactionCommand();
+        let set = pg_sys::synchronous_commit;
+        if ASYNCHRONOUS.load(Relaxed) {
+            pg_sys::synchronous_commit = pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as _;
+        }
+        let committed = catch(|| pg_sys::CommitTransactionCommand());
+        pg_sys::synchronous_commit = set;
+        committed?;
     }
     interrupt::ignore_cancel(false);
+    Ok(())
 }
 
 fn abort() {

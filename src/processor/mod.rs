@@ -8,6 +8,7 @@ use crate::envelope;
 use crate::error::Failure;
 use crate::handler::{Call, Handlers, Stop};
 use crate::provider::{Prepared, Provider};
+use crate::shared::Lane;
 use crate::worker::slot::MySlot;
 use crate::worker::task::Task;
 use pgrx::pg_sys;
@@ -76,6 +77,16 @@ pub struct Product {
 /// The processor for a task type.
 pub fn find(task_type: &str) -> Option<&'static dyn Processor> {
     ALL.iter().copied().find(|processor| processor.task_type() == task_type)
+}
+
+/// Where the tasks of a processor wait.
+pub fn lane(processor: &dyn Processor) -> Lane {
+    if processor.calls() { Lane::Call } else { Lane::Local }
+}
+
+/// The task types that need a provider call.
+pub fn types_with_calls() -> Vec<&'static str> {
+    ALL.iter().filter(|processor| processor.calls()).map(|processor| processor.task_type()).collect()
 }
 
 /// The task types there are, for messages.

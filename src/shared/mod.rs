@@ -6,13 +6,17 @@
 //! All of it is a hint or derived from live processes. Which task is done, and who may run it, is
 //! decided by rows and row locks alone, so a lost or stale entry makes a task late, never lost.
 
+mod announcement;
 mod database;
 mod journal;
+mod queue;
 mod slot;
 mod text;
 
+pub use announcement::Announcement;
 pub use database::Database;
 pub use journal::{Interrupted, Journal};
+pub use queue::{Batch, LANES, Lane, Next, Position, Queue, Sweep, WINDOW};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
@@ -42,6 +46,10 @@ pub struct Shared {
     pub next_owner: i64,
     pub databases: [Database; MAX_DATABASES],
     pub slots: [Slot; MAX_SLOTS],
+    /// Slots from here on were never used.
+    used_slots: usize,
+    /// Of databases that have workers.
+    queues: [Queue; MAX_SLOTS],
 }
 
 /// It is built on the postmaster's stack.
@@ -57,6 +65,8 @@ impl Shared {
             next_owner: now,
             databases: [Database::FREE; MAX_DATABASES],
             slots: [Slot::FREE; MAX_SLOTS],
+            used_slots: 0,
+            queues: [Queue::FREE; MAX_SLOTS],
         }
     }
 
@@ -87,32 +97,123 @@ impl Shared {
         if let Some(database) = self.database(oid) {
             *database = Database::FREE;
         }
+        if let Some(queue) = self.queue(oid) {
+            *queue = Queue::FREE;
+        }
     }
 
     pub fn slots_of(&self, database: Oid) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(move |slot| slot.database == database && slot.state != SlotState::Free)
+        let used = &self.slots[..self.used_slots];
+        used.iter().filter(move |slot| slot.database == database && slot.state != SlotState::Free)
     }
 
-    /// A transaction that made `tasks` tasks ready or due from `due` on has become visible.
-    pub fn announce(&mut self, oid: Oid, tasks: u32, due: i64, now: i64) {
+    /// The queue of a database that has workers.
+    pub fn queue(&mut self, oid: Oid) -> Option<&mut Queue> {
+        self.queues.iter_mut().find(|queue| queue.database == oid)
+    }
+
+    pub fn queue_of(&self, oid: Oid) -> Option<&Queue> {
+        self.queues.iter().find(|queue| queue.database == oid)
+    }
+
+    /// The place of a database's queue, made if it has none. There are as many as workers.
+    fn queue_or_new(&mut self, oid: Oid) -> Option<usize> {
+        let place = self.queues.iter().position(|queue| queue.database == oid);
+        place.or_else(|| {
+            let free = self.queues.iter().position(|queue| queue.database == Oid::INVALID)?;
+            self.queues[free] = Queue::new(oid);
+            Some(free)
+        })
+    }
+
+    /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
+    /// more, another worker is woken.
+    pub fn take(&mut self, slot: usize, with_calls: bool) -> Next {
+        let oid = self.slots[slot].database;
+        let Some(place) = self.queue_or_new(oid) else { return Next::Nothing };
+        let next = self.queues[place].take(slot, with_calls);
+        self.slots[slot].waits = next == Next::Wait;
+        if let Next::Task(lane, task) = next {
+            self.slots[slot].taken = Some((lane, task));
+            if self.queues[place].has_more(with_calls) {
+                self.wake(oid, 1);
+            }
+        }
+        next
+    }
+
+    /// The worker of `slot`, which is that lane's reader, has read tasks.
+    pub fn publish(&mut self, slot: usize, batch: &Batch) {
+        self.take_in(slot, |queue, running| queue.publish(batch, running));
+    }
+
+    /// The worker of `slot` has found tasks beside the order of the queue.
+    pub fn add(&mut self, slot: usize, batch: &Batch) {
+        self.take_in(slot, |queue, running| queue.add(batch, running));
+    }
+
+    fn take_in(&mut self, slot: usize, change: impl FnOnce(&mut Queue, &dyn Fn(i64) -> bool)) {
+        let oid = self.slots[slot].database;
+        let (slots, queues) = (&mut self.slots[..self.used_slots], &mut self.queues);
+        let Some(queue) = queues.iter_mut().find(|queue| queue.database == oid) else { return };
+        change(queue, &|task_id| slots.iter().any(|slot| slot.has(oid, task_id)));
+        for slot in slots.iter_mut().filter(|slot| slot.database == oid && slot.waits) {
+            slot.waits = false;
+            slot.latch.set();
+        }
+    }
+
+    /// The worker of `slot` does not have the task any more that it took, and somebody is to take it.
+    pub fn put_back(&mut self, slot: usize) {
+        let Slot { database: oid, taken, .. } = self.slots[slot];
+        self.slots[slot].taken = None;
+        let Some(queue) = self.queue(oid) else { return };
+        queue.stop_reading(slot);
+        if let Some((lane, task)) = taken {
+            queue.hand_over(lane, task);
+        }
+    }
+
+    /// A transaction that made tasks ready or due has become visible.
+    pub fn announce(&mut self, oid: Oid, what: &Announcement, now: i64) {
         let Some(database) = self.database_or_new(oid) else {
             self.launcher.set();
             return;
         };
         database.announced += 1;
-        if due <= now {
-            self.wake(oid, tasks);
-        } else if due < database.next_due {
-            database.next_due = due;
-            self.wake_idle(oid);
-            self.launcher.set();
+        let sooner = what.due < database.next_due;
+        if what.due > now {
+            // What is due later comes after all that was handed out.
+            if sooner {
+                database.next_due = what.due;
+                self.wake_idle(oid);
+                self.launcher.set();
+            }
+            return;
         }
+        if let Some(queue) = self.queue(oid) {
+            match what.all() {
+                Some(tasks) => tasks
+                    .iter()
+                    .filter(|(_, task)| task.scheduled_at <= now)
+                    .for_each(|(lane, task)| queue.hand_over(*lane, *task)),
+                None => LANES.into_iter().for_each(|lane| {
+                    if what.first(lane).scheduled_at <= now {
+                        queue.rewind(lane, what.first(lane));
+                    }
+                }),
+            }
+            queue.sweep |= what.elsewhere;
+        }
+        self.wake(oid, what.tasks());
     }
 
     /// A prepared transaction was committed: it may have enqueued tasks.
     pub fn announce_prepared(&mut self, oid: Oid, now: i64) {
         if self.database(oid).is_some_and(|database| database.unannounced) {
-            self.announce(oid, 1, now, now);
+            let mut unknown = Announcement::NOTHING;
+            unknown.due(now);
+            self.announce(oid, &unknown, now);
         }
     }
 
@@ -148,7 +249,8 @@ impl Shared {
     /// task.
     fn wake_idle(&mut self, oid: Oid) -> bool {
         let idle = |slot: &&mut Slot| slot.database == oid && slot.state == SlotState::Idle;
-        let Some(slot) = self.slots.iter_mut().filter(idle).min_by_key(|slot| slot.full) else {
+        let slots = self.slots[..self.used_slots].iter_mut();
+        let Some(slot) = slots.filter(idle).min_by_key(|slot| slot.full) else {
             return false;
         };
         slot.state = SlotState::Working;
@@ -158,8 +260,26 @@ impl Shared {
 
     /// Something has fallen due: an idle worker looks for it.
     pub fn wake_for_due(&mut self, oid: Oid, now: i64) {
-        if self.database(oid).is_some_and(|database| database.consume_due(now)) {
+        if self.consume_due(oid, now) {
             self.wake(oid, 1);
+        }
+    }
+
+    /// True if something has fallen due: whoever asks sees to it, and to what comes next.
+    fn consume_due(&mut self, oid: Oid, now: i64) -> bool {
+        let due = self.database(oid).is_some_and(|database| database.consume_due(now));
+        if due && let Some(queue) = self.queue(oid) {
+            queue.note_due();
+        }
+        due
+    }
+
+    /// What has fallen due is the business of the worker that looks for it at `now`.
+    pub fn see_to_due(&mut self, oid: Oid, now: i64) {
+        let known = self.consume_due(oid, now);
+        if !known && let Some(queue) = self.queue(oid) {
+            // Somebody else consumed it; there may be more since.
+            queue.note_due();
         }
     }
 
@@ -201,10 +321,7 @@ impl Shared {
         if self.slots[slot].state == SlotState::Idle {
             self.slots[slot].state = SlotState::Working;
         }
-        let oid = self.slots[slot].database;
-        if let Some(database) = self.database(oid) {
-            database.consume_due(now);
-        }
+        self.consume_due(self.slots[slot].database, now);
     }
 
     /// True if the worker may end: nobody has woken it meanwhile.
@@ -239,6 +356,7 @@ impl Shared {
     /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
     pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
         let gone = self.slots[slot];
+        self.put_back_at_end(slot);
         journal.interrupt(slot, !gone.retire, gone.cancelled && !gone.closing);
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
@@ -250,10 +368,21 @@ impl Shared {
                 _ => database.count_failure(now),
             }
         }
-        if gone.task_id != 0 || gone.in_flight > 0 {
+        if gone.is_busy() || gone.taken.is_some() {
             self.wake_idle(gone.database);
         }
         launcher.set();
+    }
+
+    /// What the process of `slot` took from the queue is for others; a queue without workers is no one's.
+    fn put_back_at_end(&mut self, slot: usize) {
+        self.put_back(slot);
+        let oid = self.slots[slot].database;
+        if self.slots_of(oid).count() == 1
+            && let Some(queue) = self.queue(oid)
+        {
+            *queue = Queue::FREE;
+        }
     }
 
     /// Takes back a slot that no process was started for; what that was to look for is still to be done.
@@ -284,7 +413,10 @@ impl Shared {
             database.look = false;
             database.hungry = false;
             database.looked_at = now;
-            database.consume_due(now);
+        }
+        self.consume_due(oid, now);
+        if let Some(queue) = self.queue(oid) {
+            queue.sweep = true;
         }
     }
 
@@ -331,6 +463,9 @@ impl Shared {
                 *time = now.min(*time);
             }
         }
+        for queue in self.queues.iter_mut() {
+            (queue.sweep, queue.no_sweep_before) = (true, now.min(queue.no_sweep_before));
+        }
         for slot in self.slots.iter_mut() {
             for time in [&mut slot.started_at, &mut slot.retire_since, &mut slot.cancelled_at] {
                 *time = now.min(*time);
@@ -344,6 +479,7 @@ impl Shared {
         let number = (1..).find(|n| self.slots_of(database).all(|slot| slot.number != *n))?;
         let owner = self.next_owner;
         self.next_owner += 1;
+        self.used_slots = self.used_slots.max(index + 1);
         let slot = &mut self.slots[index];
         *slot = Slot {
             state: SlotState::Starting,
@@ -374,7 +510,7 @@ impl Shared {
         let elsewhere = |(index, other): (usize, &Slot)| {
             index != slot && other.task_id == task_id && other.database == database
         };
-        if self.slots.iter().enumerate().any(elsewhere) {
+        if self.slots[..self.used_slots].iter().enumerate().any(elsewhere) {
             return None;
         }
         let earlier = journal.begin(slot, database, task_id);

@@ -1,6 +1,6 @@
 //! What is known of a worker process.
 
-use super::{Interrupted, MAX_CANCELS, MAX_RECENT, Text};
+use super::{Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Position, Text};
 use crate::pg::latch::LatchRef;
 use pgrx::pg_sys::Oid;
 
@@ -65,6 +65,10 @@ pub struct Slot {
     /// It should reread the configuration: SIGHUP is lost on a process that is just starting.
     pub reload: bool,
     pub started_at: i64,
+    /// What it has taken from the queue, whether it turns out to be its task or not.
+    pub taken: Option<(Lane, Position)>,
+    /// It waits for another worker to read on.
+    pub waits: bool,
     /// The task at hand; 0: none.
     pub task_id: i64,
     pub task_type: Text<64>,
@@ -107,6 +111,8 @@ impl Slot {
         retire_since: 0,
         reload: false,
         started_at: 0,
+        taken: None,
+        waits: false,
         task_id: 0,
         task_type: Text::EMPTY,
         handler: Text::EMPTY,
@@ -129,6 +135,12 @@ impl Slot {
         !matches!(self.state, SlotState::Free | SlotState::Starting)
     }
 
+    /// True if its worker has this task.
+    pub(super) fn has(&self, database: Oid, task_id: i64) -> bool {
+        self.database == database
+            && (self.task_id == task_id || self.taken.is_some_and(|(_, task)| task.task_id == task_id))
+    }
+
     pub fn is_busy(&self) -> bool {
         self.task_id != 0 || self.in_flight > 0
     }
@@ -148,6 +160,7 @@ impl Slot {
             self.next_recent = (self.next_recent + 1) % MAX_RECENT;
         }
         self.task_id = 0;
+        self.taken = None;
         self.succeeded += u64::from(how == Over::Succeeded);
         self.failed += u64::from(how == Over::Failed);
     }

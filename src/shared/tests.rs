@@ -16,10 +16,19 @@ fn shared_with(states: &[SlotState]) -> Box<Shared> {
     shared
 }
 
+/// So many tasks, due at some time.
+fn tasks(count: i64, due: i64) -> Announcement {
+    let mut announcement = Announcement::NOTHING;
+    for task_id in 1..=count {
+        announcement.task(Lane::Local, Position { scheduled_at: due, task_id });
+    }
+    announcement
+}
+
 #[test]
 fn an_announcement_wakes_as_many_idle_workers_as_there_are_tasks() {
     let mut shared = shared_with(&[SlotState::Idle, SlotState::Idle, SlotState::Idle]);
-    shared.announce(DATABASE, 2, 10, 10);
+    shared.announce(DATABASE, &tasks(2, 10), 10);
     let idle = shared.slots_of(DATABASE).filter(|s| s.state == SlotState::Idle).count();
     assert_eq!(idle, 1);
     assert!(!shared.database(DATABASE).unwrap().hungry);
@@ -28,7 +37,7 @@ fn an_announcement_wakes_as_many_idle_workers_as_there_are_tasks() {
 #[test]
 fn work_without_an_idle_worker_makes_the_database_hungry() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Leaving]);
-    shared.announce(DATABASE, 1, 10, 10);
+    shared.announce(DATABASE, &tasks(1, 10), 10);
     assert!(shared.database(DATABASE).unwrap().hungry);
 }
 
@@ -36,7 +45,7 @@ fn work_without_an_idle_worker_makes_the_database_hungry() {
 fn a_worker_that_missed_an_announcement_does_not_settle() {
     let mut shared = shared_with(&[SlotState::Working]);
     let seen = shared.database(DATABASE).unwrap().announced;
-    shared.announce(DATABASE, 1, 50, 10);
+    shared.announce(DATABASE, &tasks(1, 50), 10);
     assert!(!shared.settle(0, seen, NEVER, true));
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
     assert!(shared.settle(0, seen + 1, 50, true));
@@ -45,14 +54,14 @@ fn a_worker_that_missed_an_announcement_does_not_settle() {
 #[test]
 fn a_worker_woken_at_the_last_moment_does_not_leave() {
     let mut shared = shared_with(&[SlotState::Idle]);
-    shared.announce(DATABASE, 1, 10, 10);
+    shared.announce(DATABASE, &tasks(1, 10), 10);
     assert!(!shared.leave(0));
 }
 
 #[test]
 fn the_wake_up_of_a_dead_worker_is_passed_on() {
     let mut shared = shared_with(&[SlotState::Idle]);
-    shared.announce(DATABASE, 1, 10, 10);
+    shared.announce(DATABASE, &tasks(1, 10), 10);
     shared.detach(&mut journal(), 0, 0);
     assert!(shared.database(DATABASE).unwrap().look);
 }
@@ -116,7 +125,7 @@ fn a_worker_that_was_made_to_leave_died_of_nothing() {
 fn an_idle_worker_that_is_retired_is_not_woken() {
     let mut shared = shared_with(&[SlotState::Idle]);
     shared.retire(0, 0);
-    shared.announce(DATABASE, 1, 10, 10);
+    shared.announce(DATABASE, &tasks(1, 10), 10);
     assert!(shared.database(DATABASE).unwrap().hungry);
     shared.expect_worker(DATABASE, 10);
     shared.detach(&mut journal(), 0, 0);

@@ -1,5 +1,6 @@
 //! Tasks whose end could not be written: they are left alone for a while, so that others run.
 
+use crate::shared::{Lane, Position};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -16,20 +17,44 @@ pub struct Avoided(HashMap<i64, Pause>);
 struct Pause {
     until: Instant,
     length: Duration,
+    /// Where it waits for the end of the pause; taken when it is handed out again.
+    place: Option<(Lane, Position)>,
 }
 
 impl Avoided {
     /// Leaves a task alone for a second, or for twice as long as the last time, up to `longest`.
-    pub fn add(&mut self, task_id: i64, longest: Duration) {
+    pub fn add(&mut self, task_id: i64, longest: Duration, place: Option<(Lane, Position)>) {
         let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(longest));
         self.0.retain(|_, pause| pause.until + LONGEST > Instant::now());
-        self.0.insert(task_id, Pause { until: Instant::now() + length, length });
+        self.0.insert(task_id, Pause { until: Instant::now() + length, length, place });
     }
 
-    /// The tasks to leave alone now.
-    pub fn now(&self) -> Vec<i64> {
+    /// True if it is to be left alone now. Then it waits at its place.
+    pub fn holds(&mut self, task_id: i64, lane: Lane, place: Position) -> bool {
+        let Some(pause) = self.0.get_mut(&task_id).filter(|pause| pause.until > Instant::now()) else {
+            return false;
+        };
+        pause.place = Some((lane, place));
+        true
+    }
+
+    /// The tasks whose pause is over, to be handed out again.
+    pub fn over(&mut self) -> Vec<(Lane, Position)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
         let now = Instant::now();
-        self.0.iter().filter(|(_, pause)| pause.until > now).map(|(id, _)| *id).collect()
+        self.0
+            .values_mut()
+            .filter(|pause| pause.until <= now)
+            .filter_map(|pause| pause.place.take())
+            .collect()
+    }
+
+    /// When the next such pause is over.
+    pub fn next(&self) -> Option<Duration> {
+        let waiting = self.0.values().filter(|pause| pause.place.is_some());
+        waiting.map(|pause| pause.until.saturating_duration_since(Instant::now())).min()
     }
 }
 
@@ -37,16 +62,19 @@ impl Avoided {
 mod tests {
     use super::*;
 
+    const PLACE: Position = Position { scheduled_at: 1, task_id: 7 };
+
     #[test]
     fn pauses_double_up_to_a_minute() {
         let mut avoided = Avoided::default();
         let lengths: Vec<u64> = (0..8)
             .map(|_| {
-                avoided.add(7, LONGEST);
+                avoided.add(7, LONGEST, Some((Lane::Local, PLACE)));
                 avoided.0[&7].length.as_secs()
             })
             .collect();
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(avoided.now(), [7]);
+        assert!(avoided.holds(7, Lane::Local, PLACE) && !avoided.holds(8, Lane::Local, PLACE));
+        assert!(avoided.over().is_empty() && avoided.next() > Some(Duration::from_secs(50)));
     }
 }

@@ -1,18 +1,16 @@
 //! Claim: takes the next ready task by locking its row. The lock is the claim: it dies with the
 //! worker, and the task is ready again at once.
 
-use super::Worker;
 use super::task::Task;
-use crate::pg::spi::{Arg, Row, Statement};
-use crate::pg::{backend, session};
-use crate::processor;
-use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID};
+use super::{Worker, read, table};
+use crate::pg::spi::{Arg, Row, Statement, text};
+use crate::pg::table::{self as locked, Lock, Seen};
+use crate::pg::{backend, jsonb, session};
+use crate::shared::Next;
+use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8ARRAYOID, INT8OID};
 use pgrx::{IntoDatum, pg_sys};
 
-static CLAIM: Statement = Statement::new(
-    include_str!("../../sql/runtime/claim.sql"),
-    &[TEXTARRAYOID, INT8ARRAYOID, BOOLOID, INT8OID],
-);
+static CLAIM: Statement = Statement::new(include_str!("../../sql/runtime/claim.sql"), &[INT8OID, INT8OID]);
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
 static CALL_RESUME: Statement =
     Statement::new(include_str!("../../sql/runtime/call_resume.sql"), &[INT8OID, INT8OID]);
@@ -24,22 +22,54 @@ static CALL_RECLAIM: Statement = Statement::new(
     &[INT8OID, INT8ARRAYOID, INT8OID, INT4OID, INT8OID],
 );
 
+/// What came of looking for a task.
+pub enum Claimed {
+    Task(Box<Task>),
+    Nothing,
+    /// Another worker is just reading what comes next.
+    NotYet,
+}
+
 /// Claims the next ready task, in the current transaction. If there is more than this worker can
 /// run at once, another one is woken.
-pub fn next(worker: &Worker) -> Option<Task> {
-    let look_ahead = worker.slot.others_could_help();
-    let args: [Arg; 4] = [
-        excluded_types(worker).into_datum(),
-        worker.avoided.now().into_datum(),
-        look_ahead.into_datum(),
-        worker.origin.into_datum(),
-    ];
-    let found = to_write(worker, || CLAIM.row(&args, |row| (task_of(row, 1), row.get::<bool>(9))));
-    let (task, more) = found?;
-    if more == Some(true) {
-        worker.slot.wake_another();
+pub fn next(worker: &mut Worker) -> Claimed {
+    loop {
+        match worker.slot.take(worker.has_room_for_calls()) {
+            Next::Read(lane, after) => read::fill(worker, lane, after),
+            Next::Wait => return Claimed::NotYet,
+            Next::Nothing => return Claimed::Nothing,
+            Next::Task(lane, place) => {
+                if !worker.avoided.holds(place.task_id, lane, place)
+                    && let Some(task) = one(worker, place.task_id)
+                {
+                    return Claimed::Task(Box::new(task));
+                }
+            }
+        }
     }
-    Some(task)
+}
+
+/// Claims a task; `None` if it is not ready (any more), or somebody else was faster.
+fn one(worker: &Worker, task_id: i64) -> Option<Task> {
+    if worker.tasks.is_plain() {
+        let Lock::Locked(row) = worker.tasks.lock(task_id, |row| is_ready(row, worker.origin)) else {
+            return None;
+        };
+        return Some(task_of_row(row));
+    }
+    let args: [Arg; 2] = [task_id.into_datum(), worker.origin.into_datum()];
+    to_write(worker, || CLAIM.row(&args, |row| task_of(row, 1)))
+}
+
+/// The condition of claim.sql.
+fn is_ready(row: &Seen, origin: i64) -> bool {
+    let time = |column| row.get(column).map(|datum| datum.value() as i64);
+    let now = backend::now();
+    time(table::ORIGIN) == Some(origin)
+        && time(table::FINISHED_AT).is_none()
+        && row.get(table::CALLING).is_some_and(|datum| datum.value() == 0)
+        && time(table::SCHEDULED_AT).is_some_and(|time| time <= now)
+        && time(table::HELD_UNTIL).is_none_or(|time| time <= now)
 }
 
 /// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was
@@ -114,16 +144,8 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
 
 /// Runs a statement that locks rows of `queues.task`, to be changed later in this transaction.
 fn to_write<R>(worker: &Worker, statement: impl FnOnce() -> R) -> R {
-    session::lock_for_writing(worker.tasks);
+    session::lock_for_writing(worker.tasks.oid);
     session::as_owner(worker.owner, statement)
-}
-
-/// While all places for calls are taken, tasks that need one are left alone.
-fn excluded_types(worker: &Worker) -> Vec<&'static str> {
-    if worker.has_room_for_calls() {
-        return Vec::new();
-    }
-    processor::ALL.iter().filter(|p| p.calls()).map(|p| p.task_type()).collect()
 }
 
 /// A handler's name; an empty one is none.
@@ -143,5 +165,24 @@ fn task_of(row: &Row, uncounted: i32) -> Task {
         error_handler: name(row, 8),
         started_at: backend::now(),
         uncounted,
+        row: None,
+    }
+}
+
+fn task_of_row(row: locked::Row) -> Task {
+    let payload = row.get(table::PAYLOAD).map_or(pg_sys::Datum::null(), jsonb::unpacked);
+    let name = |field| jsonb::field(payload, field).filter(|name| !name.is_empty());
+    Task {
+        id: row.get(table::TASK_ID).map_or(0, |datum| datum.value() as i64),
+        task_type: row.get(table::TASK_TYPE).and_then(text).unwrap_or_default(),
+        payload,
+        attempts: row.get(table::ATTEMPTS).map_or(0, |datum| datum.value() as i32),
+        db_function: name("db_function"),
+        before_handler: name("before_handler"),
+        success_handler: name("success_handler"),
+        error_handler: name("error_handler"),
+        started_at: backend::now(),
+        uncounted: 1,
+        row: Some(row),
     }
 }

@@ -7,10 +7,12 @@ mod copied;
 pub mod dispatch;
 mod faults;
 pub mod process;
+mod read;
 pub mod record;
 mod retention;
 mod set_up;
 pub mod slot;
+mod table;
 pub mod task;
 pub mod wake;
 
@@ -18,12 +20,14 @@ use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
 use crate::inject;
+use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, timeout};
 use crate::shared::Over;
+use claim::Claimed;
 use pgrx::pg_sys;
 use process::Step;
-use slot::{MySlot, Settings};
+use slot::{Glance, MySlot, Settings};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use task::{Brief, Task};
@@ -38,8 +42,8 @@ const MAX_UNSURE: Duration = Duration::from_secs(1);
 /// … and looked for so often.
 const SETTINGS_LOOK: Duration = Duration::from_millis(2);
 
-/// Pause while another worker finishes with the next task.
-const ELSEWHERE_PAUSE: Duration = Duration::from_millis(1);
+/// Another worker is waited for so long while it reads what comes next.
+const READING_PAUSE: Duration = Duration::from_millis(1);
 /// A worker that waits for its last answers looks around so often.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
 
@@ -50,8 +54,7 @@ pub struct Worker {
     pub slot: MySlot,
     /// The extension's owner, as whom the worker's own statements run.
     pub owner: pg_sys::Oid,
-    /// The table `queues.task`.
-    pub tasks: pg_sys::Oid,
+    pub tasks: Table,
     /// The origin of the tasks that are run here.
     pub origin: i64,
     pub handlers: Handlers,
@@ -69,6 +72,8 @@ pub struct Worker {
 /// What came of trying to run a task.
 enum Ran {
     Nothing,
+    /// Another worker is reading what comes next.
+    NotYet,
     /// Another worker is about to write what comes of the task.
     Elsewhere,
     Ended(Brief, process::End),
@@ -137,7 +142,8 @@ impl Worker {
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();
         interrupt::reload_if_asked();
-        let glance = self.slot.glance();
+        let looked_at = backend::now();
+        let glance = self.slot.glance(looked_at, read::poll_interval());
         if glance.reload {
             self.slot.note_reload();
             interrupt::reload();
@@ -147,7 +153,6 @@ impl Worker {
             return Ok(false);
         }
         let may_claim = !retiring && self.has_current_settings(glance.settings);
-        let looked_at = backend::now();
         if glance.held_to_tell {
             copied::tell_of_held(self)?;
         }
@@ -156,7 +161,8 @@ impl Worker {
         busy |= calls::finish_answered(self)?;
         if may_claim {
             busy |= calls::take_over(self, glance.orphans)?;
-            busy |= self.run_next(glance.due_unknown.then_some(looked_at))?;
+            self.look_around(&glance, looked_at)?;
+            busy |= self.run_next(glance.due.then_some(looked_at))?;
         }
         if busy {
             self.idle_since = Instant::now();
@@ -193,12 +199,27 @@ impl Worker {
         }
     }
 
+    /// Looks for tasks that are ready and that no announcement led to.
+    fn look_around(&mut self, glance: &Glance, looked_at: i64) -> Result<(), PgError> {
+        for (lane, place) in self.avoided.over() {
+            self.slot.hand_over(lane, place);
+        }
+        if glance.due {
+            self.slot.see_to_due(looked_at);
+        }
+        if glance.due || glance.sweep { read::sweep_if_due(self) } else { Ok(()) }
+    }
+
     /// Claims the next ready task and runs its first step. `pass_on`: since when somebody has to watch
     /// for what falls due.
     fn run_next(&mut self, pass_on: Option<i64>) -> Result<bool, PgError> {
         let mut claimed = None;
         let ran = transaction::run(|| {
-            let Some(mut task) = claim::next(self) else { return Transaction::Commit(Ran::Nothing) };
+            let mut task = match claim::next(self) {
+                Claimed::Task(task) => task,
+                Claimed::Nothing => return Transaction::Commit(Ran::Nothing),
+                Claimed::NotYet => return Transaction::Commit(Ran::NotYet),
+            };
             inject::point("claimed");
             let Some(earlier) = self.slot.begin(&task.brief()) else {
                 return Transaction::RollBack(Ran::Elsewhere);
@@ -222,12 +243,12 @@ impl Worker {
             (Err(error), None) => return Err(error),
             // It may do in a while, and nothing has been called yet that would be called twice.
             (Err(error), Some(brief)) if error.is_passing() => {
-                self.avoided.add(brief.id, avoid::WHILE_PASSING);
+                self.avoided.add(brief.id, avoid::WHILE_PASSING, self.slot.taken());
                 return Err(error.of_task(brief.id));
             }
             (Err(error), Some(brief)) => {
                 return self.fail(&brief, error).map_err(|error| {
-                    self.avoided.add(brief.id, avoid::LONGEST);
+                    self.avoided.add(brief.id, avoid::LONGEST, self.slot.taken());
                     error.of_task(brief.id)
                 });
             }
@@ -235,7 +256,9 @@ impl Worker {
         inject::point("committed");
         match ran {
             Ran::Nothing => return Ok(false),
-            Ran::Elsewhere => latch::wait(None, ELSEWHERE_PAUSE),
+            Ran::NotYet => latch::wait(None, READING_PAUSE),
+            // Whoever has it sees to it.
+            Ran::Elsewhere => {}
             Ran::Ended(brief, end) => self.end(Some((brief, end))),
             Ran::Calling(brief, prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
@@ -351,7 +374,8 @@ impl Worker {
         self.show_calls();
         self.report_statistics(true);
         let rest = wake::look_ahead(self, looked_at)?;
-        let limit = self.calls.next_repeat().unwrap_or(Duration::MAX).min(self.time_to_leave());
+        let repeat = self.calls.next_repeat().into_iter().chain(self.avoided.next()).min();
+        let limit = repeat.unwrap_or(Duration::MAX).min(self.time_to_leave());
         if wake::wait(self, announced, &rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
                 inject::point("leaving");
@@ -387,6 +411,7 @@ impl Worker {
 
     /// After an error in a statement of the worker's own.
     fn recover(&mut self, error: &PgError) {
+        self.slot.put_back();
         self.slot.end(Over::GivenBack);
         let _ = transaction::commit_after(session::discard_leftovers);
         self.faults.say(&format!("worker {}", self.slot.number), error);

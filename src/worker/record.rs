@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::process::End;
+use super::table;
 use super::task::{Brief, Task};
 use crate::config::LogLevel;
 use crate::error::Failure;
@@ -39,16 +40,33 @@ static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call
 /// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
 /// wait for the disk: effects and end are lost or kept together.
 pub fn finish(worker: &Worker, task: &Task, end: &End) {
-    session::as_owner(worker.owner, || {
-        for failure in &end.failures {
-            append_error(&task.brief(), failure);
-        }
-        let status = if end.succeeded { "succeeded" } else { "failed" };
-        write_end(&task.brief(), status, end.outcome.as_deref());
-        if task.uncounted == 0 {
-            CALL_END.run(&[task.id.into_datum()]);
-        }
+    if !end.failures.is_empty() {
+        let brief = task.brief();
+        session::as_owner(worker.owner, || {
+            end.failures.iter().for_each(|failure| append_error(&brief, failure));
+        });
+    }
+    let status = if end.succeeded { "succeeded" } else { "failed" };
+    let changed = task.row.as_ref().filter(|_| worker.tasks.is_plain()).is_some_and(|row| {
+        row.update(&[
+            (table::DEQUEUED_AT, timestamp(task.started_at)),
+            (table::ATTEMPTS, task.attempt().into_datum()),
+            (table::LEASED, false.into_datum()),
+            (table::HELD_UNTIL, None),
+            (table::CALLING, false.into_datum()),
+            (table::FINISHED_AT, timestamp(backend::now())),
+            (table::FINAL_STATUS, status.into_datum()),
+            (table::OUTCOME, end.outcome.as_deref().and_then(IntoDatum::into_datum)),
+        ])
     });
+    if !changed {
+        session::as_owner(worker.owner, || {
+            write_end(&task.brief(), status, end.outcome.as_deref());
+            if task.uncounted == 0 {
+                CALL_END.run(&[task.id.into_datum()]);
+            }
+        });
+    }
     session::discard_leftovers();
     transaction::commit_asynchronously();
 }
@@ -84,7 +102,7 @@ pub fn answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
 /// Gives a task back after a serialization failure or deadlock, to be run again a little later.
 pub fn repeat(worker: &Worker, brief: &Brief) {
     let not_before = backend::now() + super::repeat_pause(brief.attempt as u32).as_micros() as i64;
-    super::wake::note(not_before);
+    super::wake::note_due(not_before);
     session::as_owner(worker.owner, || {
         REPEAT.run(&[
             brief.id.into_datum(),

@@ -1,7 +1,7 @@
 //! Set-up: whether there is anything to do for a worker in its database, and with what.
 
 use super::slot::MySlot;
-use super::{Worker, avoid, calls, copied, faults, retention};
+use super::{Worker, avoid, calls, copied, faults, retention, table};
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::handler::Handlers;
@@ -20,8 +20,9 @@ static EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/ext
 struct Found {
     owner: pg_sys::Oid,
     version: String,
-    /// The table `queues.task`.
+    /// The table `queues.task` and its primary key.
     tasks: pg_sys::Oid,
+    key: pg_sys::Oid,
     /// Whether the role may do all that handlers need to enqueue.
     has_grants: bool,
 }
@@ -47,7 +48,7 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         origin,
         slot,
         owner: found.owner,
-        tasks: found.tasks,
+        tasks: table::tasks(found.tasks, found.key),
         handlers: Handlers::new(found.owner, role),
         calls: calls::Calls::new().map_err(|error| PgError::new("58000", error.to_string()))?,
         avoided: avoid::Avoided::default(),
@@ -65,7 +66,8 @@ fn found(row: &Row) -> Found {
         owner: row.get(1).unwrap_or(pg_sys::Oid::INVALID),
         version: row.get(2).unwrap_or_default(),
         tasks: row.get(3).unwrap_or(pg_sys::Oid::INVALID),
-        has_grants: row.get(4).unwrap_or_default(),
+        key: row.get(4).unwrap_or(pg_sys::Oid::INVALID),
+        has_grants: row.get(5).unwrap_or_default(),
     }
 }
 

@@ -4,7 +4,9 @@ use super::task::Brief;
 use super::wake::Rest;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem};
-use crate::shared::{Database, Interrupted, Over, Shared, Slot, SlotState};
+use crate::shared::{
+    Batch, Database, Interrupted, Lane, Next, Over, Position, Queue, Shared, Slot, SlotState, Sweep,
+};
 use pgrx::pg_sys::Oid;
 
 /// Settings stored for databases and roles, from the view of a worker.
@@ -29,8 +31,10 @@ pub struct Glance {
     pub announced: u64,
     /// Calls are to be taken over.
     pub orphans: bool,
-    /// `Database::due_unknown`.
-    pub due_unknown: bool,
+    /// Something may have fallen due.
+    pub due: bool,
+    /// What was not announced is to be looked for.
+    pub sweep: bool,
     /// `Database::held_to_tell`.
     pub held_to_tell: bool,
     pub settings: Settings,
@@ -90,6 +94,60 @@ impl MySlot {
 
     fn read<R>(self, read: impl FnOnce(&Slot) -> R) -> R {
         shmem::read(|shared| read(&shared.slots[self.index]))
+    }
+
+    /// [`Shared::take`] for this worker.
+    pub fn take(self, with_calls: bool) -> Next {
+        shmem::write(|shared| shared.take(self.index, with_calls))
+    }
+
+    /// [`Shared::publish`] for this worker.
+    pub fn publish(self, batch: &Batch) {
+        shmem::write(|shared| shared.publish(self.index, batch));
+    }
+
+    /// [`Shared::add`] for this worker.
+    pub fn add(self, batch: &Batch) {
+        shmem::write(|shared| shared.add(self.index, batch));
+    }
+
+    /// [`Shared::put_back`] for this worker.
+    pub fn put_back(self) {
+        shmem::write(|shared| shared.put_back(self.index));
+    }
+
+    /// What this worker has taken last.
+    pub fn taken(self) -> Option<(Lane, Position)> {
+        self.read(|slot| slot.taken)
+    }
+
+    /// [`Queue::hand_over`] for this worker's database.
+    pub fn hand_over(self, lane: Lane, task: Position) {
+        self.change_queue(|queue| queue.hand_over(lane, task));
+    }
+
+    /// [`Queue::begin_sweep`] for this worker's database.
+    pub fn begin_sweep(self, now: i64, interval: i64) -> Option<Sweep> {
+        self.change_queue(|queue| queue.begin_sweep(now, interval)).flatten()
+    }
+
+    /// Has somebody look for what was not announced.
+    pub fn ask_for_sweep(self) {
+        self.change_queue(|queue| queue.sweep = true);
+    }
+
+    /// Has nobody look for it again before some time, unless it is asked for.
+    pub fn pause_sweeps(self, until: i64) {
+        self.change_queue(|queue| queue.no_sweep_before = until);
+    }
+
+    /// [`Shared::see_to_due`] for this worker's database.
+    pub fn see_to_due(self, now: i64) {
+        shmem::write(|shared| shared.see_to_due(self.database, now));
+    }
+
+    fn change_queue<R>(self, change: impl FnOnce(&mut Queue) -> R) -> Option<R> {
+        shmem::write(|shared| shared.queue(self.database).map(change))
     }
 
     /// Shows a task as running, so that it can be cancelled; returns what is known of earlier
@@ -174,8 +232,8 @@ impl MySlot {
         shmem::write(|shared| shared.retire(self.index, now));
     }
 
-    /// What others want of this worker, at one glance.
-    pub fn glance(self) -> Glance {
+    /// What others want of this worker at `now`, at one glance. `poll_interval` in microseconds.
+    pub fn glance(self, now: i64, poll_interval: i64) -> Glance {
         shmem::read(|shared| {
             let slot = &shared.slots[self.index];
             let database = shared.databases.iter().find(|database| database.oid == self.database);
@@ -185,7 +243,10 @@ impl MySlot {
                 cancels: slot.cancels.iter().any(|id| *id != 0),
                 announced: database.map_or(0, |database| database.announced),
                 orphans: database.is_some_and(|database| database.orphans),
-                due_unknown: database.is_some_and(|database| database.due_unknown),
+                due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
+                sweep: shared
+                    .queue_of(self.database)
+                    .is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
                 held_to_tell: database.is_some_and(|database| database.held_to_tell),
                 settings: database.map_or(Settings::Same, |database| {
                     if database.settings_as_of != shared.settings_changes {
@@ -203,19 +264,6 @@ impl MySlot {
     /// Changes the entry of this worker's database.
     pub fn change_database<R>(self, change: impl FnOnce(&mut Database) -> R) -> Option<R> {
         shmem::write(|shared| shared.database(self.database).map(change))
-    }
-
-    /// True if another worker of this database could take up more work.
-    pub fn others_could_help(self) -> bool {
-        shmem::read(|shared| {
-            let hungry = shared.databases.iter().any(|d| d.oid == self.database && d.hungry);
-            !hungry || shared.slots_of(self.database).any(|slot| slot.state == SlotState::Idle)
-        })
-    }
-
-    /// Gets another worker to look for work.
-    pub fn wake_another(self) {
-        shmem::write(|shared| shared.wake(self.database, 1));
     }
 
     /// [`Shared::settle`] for this worker.

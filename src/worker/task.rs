@@ -1,5 +1,6 @@
 //! A task in the hands of a worker.
 
+use crate::pg::table::Row;
 use pgrx::pg_sys;
 
 /// A claimed task; `payload` lives as long as the transaction that claimed it.
@@ -17,6 +18,8 @@ pub struct Task {
     pub error_handler: Option<String>,
     /// When this run started: microseconds since 2000-01-01.
     pub started_at: i64,
+    /// Its row, if it was locked without a statement.
+    pub row: Option<Row>,
 }
 
 impl Task {

@@ -8,35 +8,19 @@ use crate::inject;
 use crate::pg::backend::{self, Ended};
 use crate::pg::spi::Statement;
 use crate::pg::{activity, latch, session, shmem, transaction};
-use crate::shared::NEVER;
+use crate::shared::{Announcement, Lane, NEVER, Position};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::time::Duration;
 
 static NEXT_DUE: Statement =
     Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[TIMESTAMPTZOID, INT8OID]);
 
-/// What the current transaction of this process will announce.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Announcement {
-    tasks: u32,
-    /// The earliest time at which one of them is due.
-    due: i64,
-    /// Tasks of another database have come,
-    held: bool,
-    /// calls whose worker is gone,
-    orphans: bool,
-    /// and what another session has prepared.
-    prepared: bool,
-}
-
-const NOTHING: Announcement =
-    Announcement { tasks: 0, due: NEVER, held: false, orphans: false, prepared: false };
-
 thread_local! {
-    static PENDING: Cell<Announcement> = const { Cell::new(NOTHING) };
+    /// What the current transaction of this process will announce.
+    static PENDING: RefCell<Announcement> = const { RefCell::new(Announcement::NOTHING) };
 }
 
 /// Has this process announce at each commit what its transaction enqueued.
@@ -44,29 +28,29 @@ pub fn init() {
     backend::on_transaction_end(at_transaction_end);
 }
 
-/// A task due at `due` was enqueued in the current transaction.
-pub fn note(due: i64) {
-    let pending = PENDING.get();
-    PENDING.set(Announcement {
-        tasks: pending.tasks.saturating_add(1),
-        due: pending.due.min(due),
-        ..pending
-    });
+/// A task was enqueued in the current transaction, or put in another place.
+pub fn note_task(lane: Lane, place: Position) {
+    PENDING.with_borrow_mut(|pending| pending.task(lane, place));
+}
+
+/// Something becomes ready at `due` by what the current transaction did.
+pub fn note_due(due: i64) {
+    PENDING.with_borrow_mut(|pending| pending.due(due));
 }
 
 /// A task of another database has come in the current transaction.
 pub fn note_held() {
-    PENDING.set(Announcement { held: true, ..PENDING.get() });
+    PENDING.with_borrow_mut(|pending| pending.held = true);
 }
 
 /// Calls whose worker is gone have come in the current transaction.
 pub fn note_orphans() {
-    PENDING.set(Announcement { orphans: true, ..PENDING.get() });
+    PENDING.with_borrow_mut(|pending| pending.orphans = true);
 }
 
 /// The current command commits what another session has prepared, before its own transaction ends.
 pub fn note_prepared() {
-    PENDING.set(Announcement { prepared: true, ..PENDING.get() });
+    PENDING.with_borrow_mut(|pending| pending.prepared = true);
 }
 
 /// In the middle of the commit: neither allocates nor fails.
@@ -74,10 +58,17 @@ pub fn note_prepared() {
 /// A savepoint that was rolled back may leave an announcement without a task; then a worker looks
 /// and finds nothing.
 fn at_transaction_end(ended: Ended) {
-    let pending = PENDING.replace(NOTHING);
-    if pending == NOTHING || !shmem::available() {
-        return;
-    }
+    PENDING.with_borrow_mut(|pending| {
+        if !pending.is_nothing() {
+            if shmem::available() {
+                tell(ended, pending);
+            }
+            *pending = Announcement::NOTHING;
+        }
+    });
+}
+
+fn tell(ended: Ended, pending: &Announcement) {
     let database = backend::database();
     match ended {
         Ended::Committed => {
@@ -88,8 +79,8 @@ fn at_transaction_end(ended: Ended) {
                 if pending.prepared {
                     shared.announce_prepared(database, now);
                 }
-                if pending.tasks > 0 {
-                    shared.announce(database, pending.tasks, pending.due, now);
+                if pending.tasks() > 0 {
+                    shared.announce(database, pending, now);
                 }
             });
         }

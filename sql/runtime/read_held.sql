@@ -1,0 +1,14 @@
+-- The tasks of a lane that were held back until now: their place in the order has been passed. $1 the
+-- origin of this database's tasks, $2 the task types that need a call, $3 whether those are wanted or
+-- all others, $4 how many.
+select t.scheduled_at, t.task_id
+from queues.task t
+where t.finished_at is null
+    and t.held_until is not null
+    and t.held_until <= now()
+    and t.origin = $1
+    and not t.calling
+    and t.scheduled_at <= now()
+    and (t.task_type = any ($2)) = $3
+order by t.held_until
+limit $4;

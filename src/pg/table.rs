@@ -1,0 +1,309 @@
+//! Rows of a table of ours, found by their key, locked and changed without the executor: what a
+//! statement does for one row, at a fraction of its cost.
+//!
+//! Only for a table that is as we made it ([`Table::is_plain`]): triggers, rules, constraints and indexes that users
+//! added are the executor's business.
+
+use pgrx::pg_sys;
+
+/// A table with a bigint as primary key, in its first column.
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub oid: pg_sys::Oid,
+    pub key: pg_sys::Oid,
+    /// The indexes and triggers that it has of ours.
+    pub indexes: usize,
+    pub triggers: usize,
+}
+
+/// What came of trying to lock a row.
+pub enum Lock {
+    Locked(Row),
+    /// There is none, somebody else has it, or it is not the way it was wanted.
+    Not,
+}
+
+/// A row that this transaction has locked; a copy that lives as long.
+pub struct Row {
+    table: Table,
+    tuple: pg_sys::HeapTuple,
+    values: Vec<pg_sys::Datum>,
+    nulls: Vec<bool>,
+}
+
+/// A row as it stands on its page.
+pub struct Seen<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+}
+
+impl Seen<'_> {
+    /// A column's value; columns are numbered from 1.
+    pub fn get(&self, column: usize) -> Option<pg_sys::Datum> {
+        (!self.nulls[column - 1]).then(|| self.values[column - 1])
+    }
+}
+
+impl Row {
+    /// A column's value; columns are numbered from 1.
+    pub fn get(&self, column: usize) -> Option<pg_sys::Datum> {
+        Seen { values: &self.values, nulls: &self.nulls }.get(column)
+    }
+
+    /// Changes columns that are in no key. False if it has to be done by a statement: the row was
+    /// changed by this transaction since it was locked.
+    pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
+        let width = self.values.len();
+        let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
+        let mut changed = vec![false; width];
+        for (column, value) in changes {
+            values[column - 1] = value.unwrap_or(pg_sys::Datum::null());
+            nulls[column - 1] = value.is_none();
+            changed[column - 1] = true;
+        }
+        // SAFETY: within the transaction that locked the row; arrays as wide as the table, which nobody
+        // can alter meanwhile.
+        unsafe {
+            let relation = open(self.table.oid);
+            let new = pg_sys::heap_modify_tuple(
+                self.tuple,
+                (*relation).rd_att,
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                changed.as_mut_ptr(),
+            );
+            let done = heap_update(relation, self.tuple, new);
+            if done && !is_heap_only(new) {
+                self.insert_key(relation, new);
+            }
+            pg_sys::relation_close(relation, pg_sys::NoLock as _);
+            if done {
+                pg_sys::CommandCounterIncrement();
+            }
+            done
+        }
+    }
+
+    /// Of the indexes of a plain table, only the key's has an entry for every row.
+    unsafe fn insert_key(&self, relation: pg_sys::Relation, new: pg_sys::HeapTuple) {
+        // SAFETY: as ExecInsertIndexTuples does it for an unchanged key.
+        unsafe {
+            let index = pg_sys::index_open(self.table.key, pg_sys::RowExclusiveLock as _);
+            pg_sys::index_insert(
+                index,
+                [self.values[0]].as_mut_ptr(),
+                [false].as_mut_ptr(),
+                &raw mut (*new).t_self,
+                relation,
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
+                true,
+                pg_sys::BuildIndexInfo(index),
+            );
+            pg_sys::index_close(index, pg_sys::NoLock as _);
+        }
+    }
+}
+
+impl Table {
+    /// True if nothing was added to the table that a statement would heed.
+    pub fn is_plain(&self) -> bool {
+        // SAFETY: within a transaction; fields of a relation that is open.
+        unsafe {
+            let relation = open(self.oid);
+            let plain = is_plain(relation, self);
+            pg_sys::relation_close(relation, pg_sys::NoLock as _);
+            plain
+        }
+    }
+
+    /// Locks the row with this key against changes, if it is as `wanted` and nobody else has it.
+    pub fn lock(&self, id: i64, wanted: impl Fn(&Seen) -> bool) -> Lock {
+        // SAFETY: within a transaction; what is opened is closed, by the transaction's abort if
+        // something raises.
+        unsafe {
+            let relation = open(self.oid);
+            let index = pg_sys::index_open(self.key, pg_sys::RowExclusiveLock as _);
+            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
+            let row = loop {
+                match self.try_lock(relation, index, slot, id, &wanted) {
+                    Try::Changed => {}
+                    Try::Done(row) => break row,
+                }
+            };
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::index_close(index, pg_sys::NoLock as _);
+            pg_sys::relation_close(relation, pg_sys::NoLock as _);
+            row.map_or(Lock::Not, Lock::Locked)
+        }
+    }
+
+    unsafe fn try_lock(
+        &self,
+        relation: pg_sys::Relation,
+        index: pg_sys::Relation,
+        slot: *mut pg_sys::TupleTableSlot,
+        id: i64,
+        wanted: impl Fn(&Seen) -> bool,
+    ) -> Try {
+        // SAFETY: relations that the caller has open, a slot for their rows; the snapshot is active as
+        // long as the scan needs it.
+        unsafe {
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            let scan = begin_scan(relation, index);
+            let mut key = pg_sys::ScanKeyData::default();
+            pg_sys::ScanKeyInit(
+                &mut key,
+                1,
+                pg_sys::BTEqualStrategyNumber as _,
+                pg_sys::Oid::from(pg_sys::F_INT8EQ),
+                pg_sys::Datum::from(id),
+            );
+            pg_sys::index_rescan(scan, &mut key, 1, std::ptr::null_mut(), 0);
+            let found = pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot);
+            let tried = if found { self.lock_found(relation, slot, wanted) } else { Try::Done(None) };
+            pg_sys::index_endscan(scan);
+            pg_sys::PopActiveSnapshot();
+            tried
+        }
+    }
+
+    unsafe fn lock_found(
+        &self,
+        relation: pg_sys::Relation,
+        slot: *mut pg_sys::TupleTableSlot,
+        wanted: impl Fn(&Seen) -> bool,
+    ) -> Try {
+        // SAFETY: the slot holds a row of the relation.
+        unsafe {
+            let shape = (*relation).rd_att;
+            let on_page = pg_sys::ExecFetchSlotHeapTuple(slot, false, std::ptr::null_mut());
+            let (values, nulls) = deform(on_page, shape);
+            if !wanted(&Seen { values: &values, nulls: &nulls }) {
+                return Try::Done(None);
+            }
+            let mut tuple = pg_sys::HeapTupleData { t_self: (*slot).tts_tid, ..Default::default() };
+            let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+            let mut failure = pg_sys::TM_FailureData::default();
+            let locked = pg_sys::heap_lock_tuple(
+                relation,
+                &mut tuple,
+                pg_sys::GetCurrentCommandId(true),
+                pg_sys::LockTupleMode::LockTupleNoKeyExclusive,
+                pg_sys::LockWaitPolicy::LockWaitSkip,
+                false,
+                &mut buffer,
+                &mut failure,
+            );
+            let tried = match locked {
+                pg_sys::TM_Result::TM_Ok => {
+                    let copy = pg_sys::heap_copytuple(&mut tuple);
+                    let (values, nulls) = deform(copy, shape);
+                    Try::Done(Some(Row { table: *self, tuple: copy, values, nulls }))
+                }
+                pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Try::Changed,
+                _ => Try::Done(None),
+            };
+            pg_sys::ReleaseBuffer(buffer);
+            tried
+        }
+    }
+}
+
+/// Opens a table to change it. Its lock is waited for as long as it takes, whatever `lock_timeout` the
+/// role has for its handlers.
+unsafe fn open(table: pg_sys::Oid) -> pg_sys::Relation {
+    struct Restore(i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: a plain setting; main thread.
+            unsafe { pg_sys::LockTimeout = self.0 }
+        }
+    }
+    // SAFETY: within a transaction.
+    unsafe {
+        let _restore = Restore(pg_sys::LockTimeout);
+        pg_sys::LockTimeout = 0;
+        pg_sys::table_open(table, pg_sys::RowExclusiveLock as _)
+    }
+}
+
+enum Try {
+    Done(Option<Row>),
+    /// It has changed since the snapshot was taken.
+    Changed,
+}
+
+unsafe fn is_plain(relation: pg_sys::Relation, table: &Table) -> bool {
+    // SAFETY: an open relation; the list of indexes is a copy.
+    unsafe {
+        let class = &*(*relation).rd_rel;
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        let count = if indexes.is_null() { 0 } else { (*indexes).length as usize };
+        pg_sys::list_free(indexes);
+        let triggers = (*relation).trigdesc;
+        let constraints = (*(*relation).rd_att).constr;
+        class.relam == pg_sys::HEAP_TABLE_AM_OID
+            && !class.relhasrules
+            && count == table.indexes
+            && (triggers.is_null() || (*triggers).numtriggers as usize == table.triggers)
+            && (constraints.is_null()
+                || (*constraints).num_check == 0 && !(*constraints).has_generated_stored)
+    }
+}
+
+unsafe fn deform(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc) -> (Vec<pg_sys::Datum>, Vec<bool>) {
+    // SAFETY: arrays as wide as the shape.
+    unsafe {
+        let width = (*shape).natts as usize;
+        let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![true; width]);
+        pg_sys::heap_deform_tuple(tuple, shape, values.as_mut_ptr(), nulls.as_mut_ptr());
+        (values, nulls)
+    }
+}
+
+unsafe fn begin_scan(relation: pg_sys::Relation, index: pg_sys::Relation) -> pg_sys::IndexScanDesc {
+    // SAFETY: open relations, and an active snapshot.
+    unsafe {
+        let snapshot = pg_sys::GetActiveSnapshot();
+        #[cfg(not(feature = "pg18"))]
+        return pg_sys::index_beginscan(relation, index, snapshot, 1, 0);
+        #[cfg(feature = "pg18")]
+        return pg_sys::index_beginscan(relation, index, snapshot, std::ptr::null_mut(), 1, 0);
+    }
+}
+
+/// True if the row was changed; false if this transaction has changed it before.
+unsafe fn heap_update(relation: pg_sys::Relation, old: pg_sys::HeapTuple, new: pg_sys::HeapTuple) -> bool {
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
+    // SAFETY: a row that this transaction has locked.
+    let result = unsafe {
+        let command = pg_sys::GetCurrentCommandId(true);
+        let none = std::ptr::null_mut();
+        let old = &raw mut (*old).t_self;
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let result = pg_sys::heap_update(relation, old, new, command, none, true, &mut failure, &mut mode);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let result = {
+            let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
+            pg_sys::heap_update(
+                relation,
+                old,
+                new,
+                command,
+                none,
+                true,
+                &mut failure,
+                &mut mode,
+                &mut indexes,
+            )
+        };
+        result
+    };
+    result == pg_sys::TM_Result::TM_Ok
+}
+
+unsafe fn is_heap_only(tuple: pg_sys::HeapTuple) -> bool {
+    // SAFETY: a tuple that heap_update has written.
+    unsafe { u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0 }
+}

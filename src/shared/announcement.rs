@@ -1,0 +1,74 @@
+//! What a transaction tells the workers of its database when it has become visible.
+
+use super::{LANES, Lane, NEVER, Position};
+
+/// So many tasks are handed over one by one; of more, only the first is told.
+const FEW: usize = 4;
+
+#[derive(Clone, Copy)]
+pub struct Announcement {
+    /// Tasks that were enqueued or brought forward,
+    tasks: u32,
+    /// the first of them in each lane,
+    first: [Position; LANES.len()],
+    /// and all, if they are few.
+    few: [(Lane, Position); FEW],
+    /// The earliest time at which something becomes ready.
+    pub due: i64,
+    /// Something else becomes ready then, which has no place that is known.
+    pub elsewhere: bool,
+    /// Tasks of another database have come,
+    pub held: bool,
+    /// calls whose worker is gone,
+    pub orphans: bool,
+    /// and what another session has prepared.
+    pub prepared: bool,
+}
+
+impl Announcement {
+    pub const NOTHING: Announcement = Announcement {
+        tasks: 0,
+        first: [Position::END; LANES.len()],
+        few: [(Lane::Local, Position::END); FEW],
+        due: NEVER,
+        elsewhere: false,
+        held: false,
+        orphans: false,
+        prepared: false,
+    };
+
+    pub fn is_nothing(&self) -> bool {
+        self.due == NEVER && self.tasks == 0 && !(self.held || self.orphans || self.prepared)
+    }
+
+    /// How many workers could do something about it.
+    pub fn tasks(&self) -> u32 {
+        self.tasks + u32::from(self.elsewhere)
+    }
+
+    /// Adds a task.
+    pub fn task(&mut self, lane: Lane, place: Position) {
+        if let Some(free) = self.few.get_mut(self.tasks as usize) {
+            *free = (lane, place);
+        }
+        self.tasks = self.tasks.saturating_add(1);
+        self.due = self.due.min(place.scheduled_at);
+        let first = &mut self.first[lane as usize];
+        *first = place.min(*first);
+    }
+
+    /// Adds something that becomes ready at `due`.
+    pub fn due(&mut self, due: i64) {
+        self.due = self.due.min(due);
+        self.elsewhere = true;
+    }
+
+    /// The tasks, if they are few enough to be known.
+    pub fn all(&self) -> Option<&[(Lane, Position)]> {
+        self.few.get(..self.tasks as usize)
+    }
+
+    pub fn first(&self, lane: Lane) -> Position {
+        self.first[lane as usize]
+    }
+}

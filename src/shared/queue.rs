@@ -1,0 +1,450 @@
+//! The head of a database's queue: the tasks that are handed out next, in order, and how far the
+//! table has been read for them.
+//!
+//! All of it is a hint. Whoever takes a task from here still has to lock its row; a task that is not
+//! found here is found by the next sweep, which reads the table from its very start.
+
+use pgrx::pg_sys::Oid;
+
+/// Tasks known ahead of each lane.
+pub const WINDOW: usize = 64;
+/// With so few left, more are read while other workers take those.
+const LOW_WATER: usize = 16;
+
+/// Tasks that every worker can take, and tasks that need a free place for a provider call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Lane {
+    Local,
+    Call,
+}
+
+pub const LANES: [Lane; 2] = [Lane::Local, Lane::Call];
+
+/// A task's place in the order of the queue.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Position {
+    /// Microseconds since 2000-01-01.
+    pub scheduled_at: i64,
+    pub task_id: i64,
+}
+
+impl Position {
+    pub const START: Position = Position { scheduled_at: i64::MIN, task_id: i64::MIN };
+    pub const END: Position = Position { scheduled_at: i64::MAX, task_id: i64::MAX };
+
+    /// Every task that is due at `time` is before it.
+    pub fn after_all_due(time: i64) -> Position {
+        Position { scheduled_at: time, task_id: i64::MAX }
+    }
+
+    /// The place right before this one.
+    fn before(self) -> Position {
+        Position { task_id: self.task_id.saturating_sub(1), ..self }
+    }
+}
+
+/// What a worker that looks for work finds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    Task(Lane, Position),
+    /// It has to read what comes after a position, and say what it found ([`Queue::publish`]).
+    Read(Lane, Position),
+    /// Another worker is reading.
+    Wait,
+    Nothing,
+}
+
+/// How far a worker looks for tasks that were not announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sweep {
+    /// Those that were held back until now.
+    Held,
+    All,
+}
+
+/// What a worker has read.
+pub struct Batch<'a> {
+    pub lane: Lane,
+    /// In order.
+    pub tasks: &'a [Position],
+    /// The time up to which everything was read, if that was all; microseconds since 2000-01-01.
+    pub all_due_at: Option<i64>,
+}
+
+/// What is known of the tasks after the cursor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// There are none.
+    All,
+    /// Some were announced.
+    Announced,
+    /// The last read has found as many as it asked for.
+    Part,
+}
+
+/// Reader of a lane: nobody.
+const NOBODY: u32 = u32::MAX;
+
+#[derive(Clone, Copy)]
+struct Line {
+    /// Where to read on. What is ready and before it has been handed out, or was announced as `low`.
+    cursor: Position,
+    /// Announced while somebody reads: the place before the first such task.
+    low: Position,
+    /// The slot of the worker that reads.
+    reader: u32,
+    known: Known,
+    len: usize,
+    /// The tasks known ahead, the next one last.
+    window: [Position; WINDOW],
+}
+
+impl Line {
+    const NEW: Line = Line {
+        cursor: Position::START,
+        low: Position::END,
+        reader: NOBODY,
+        known: Known::Part,
+        len: 0,
+        window: [Position::END; WINDOW],
+    };
+
+    fn next(&self) -> Option<Position> {
+        self.len.checked_sub(1).map(|last| self.window[last])
+    }
+
+    /// More is to be read before the next task is taken: few are known, or one that comes before a
+    /// known one is not.
+    fn wants_reading(&self) -> bool {
+        let enough = if self.known == Known::Part { LOW_WATER } else { 0 };
+        self.known != Known::All && (self.len <= enough || self.cursor < self.window[0])
+    }
+
+    /// Has everything after `position` read again.
+    fn rewind(&mut self, position: Position) {
+        if self.known == Known::All {
+            self.known = Known::Announced;
+        }
+        if self.reader == NOBODY {
+            self.cursor = self.cursor.min(position);
+        } else {
+            self.low = self.low.min(position);
+        }
+    }
+
+    /// Adds a task, in place of the last one if there is no room; that is read again.
+    fn insert(&mut self, task: Position) {
+        let place = match self.window[..self.len].binary_search_by(|known| task.cmp(known)) {
+            Ok(_) => return,
+            Err(place) => place,
+        };
+        if self.len == WINDOW {
+            let dropped = if place == 0 { task } else { self.window[0] };
+            self.rewind(dropped.before());
+            if place > 0 {
+                self.window.copy_within(1..place, 0);
+                self.window[place - 1] = task;
+            }
+        } else {
+            self.window.copy_within(place..self.len, place + 1);
+            self.window[place] = task;
+            self.len += 1;
+        }
+    }
+
+    /// A task was enqueued that is due. If all others are known, it need not be read.
+    fn hand_over(&mut self, task: Position) {
+        if self.known == Known::All && self.reader == NOBODY && self.len < WINDOW {
+            self.insert(task);
+            self.cursor = self.cursor.max(task);
+        } else {
+            self.rewind(task.before());
+        }
+    }
+
+    fn stop_reading(&mut self) {
+        self.reader = NOBODY;
+        self.cursor = self.cursor.min(self.low);
+        self.low = Position::END;
+    }
+}
+
+/// The head of a database's queue.
+#[derive(Clone, Copy)]
+pub struct Queue {
+    /// `InvalidOid`: it is nobody's.
+    pub database: Oid,
+    lines: [Line; LANES.len()],
+    /// Tasks that were held back until some time may be ready now.
+    pub held_due: bool,
+    /// Something may be ready that was not announced: the table is to be read from its start.
+    pub sweep: bool,
+    /// When that was done last, and not before which time it is done again; microseconds since 2000-01-01.
+    pub swept_at: i64,
+    pub no_sweep_before: i64,
+}
+
+impl Queue {
+    /// Of a database whose workers have not read anything yet.
+    pub fn new(database: Oid) -> Queue {
+        Queue { database, ..Queue::FREE }
+    }
+
+    pub const FREE: Queue = Queue {
+        database: Oid::INVALID,
+        lines: [Line::NEW; LANES.len()],
+        held_due: false,
+        sweep: false,
+        swept_at: i64::MIN,
+        no_sweep_before: i64::MIN,
+    };
+
+    /// The next task for the worker of `slot`, which then is out of the window; or what to do first.
+    /// `with_calls`: it has room for a provider call.
+    pub fn take(&mut self, slot: usize, with_calls: bool) -> Next {
+        let allowed = |lane: &Lane| with_calls || *lane == Lane::Local;
+        let mut reading = false;
+        let mut first: Option<(Position, Lane)> = None;
+        for lane in LANES.into_iter().filter(allowed) {
+            let line = &mut self.lines[lane as usize];
+            if line.wants_reading() {
+                if line.reader == NOBODY {
+                    line.reader = slot as u32;
+                    return Next::Read(lane, line.cursor);
+                }
+                reading = true;
+            }
+            if let Some(next) = line.next()
+                && first.is_none_or(|(known, _)| next < known)
+            {
+                first = Some((next, lane));
+            }
+        }
+        match first {
+            Some((task, lane)) => {
+                self.lines[lane as usize].len -= 1;
+                Next::Task(lane, task)
+            }
+            None if reading => Next::Wait,
+            None => Next::Nothing,
+        }
+    }
+
+    /// Whether a worker without room for calls (or with it) would find more tasks.
+    pub fn has_more(&self, with_calls: bool) -> bool {
+        self.lines[Lane::Local as usize].len > 0 || with_calls && self.lines[Lane::Call as usize].len > 0
+    }
+
+    /// Takes in what the reader of a lane has found. `running`: true for tasks that somebody has.
+    pub fn publish(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
+        let line = &mut self.lines[batch.lane as usize];
+        line.known = match batch.all_due_at {
+            None => Known::Part,
+            Some(_) if line.low == Position::END => Known::All,
+            Some(_) => Known::Announced,
+        };
+        let end = match batch.all_due_at {
+            Some(time) => Position::after_all_due(time),
+            None => batch.tasks.last().copied().unwrap_or(line.cursor),
+        };
+        line.cursor = line.cursor.max(end);
+        line.stop_reading();
+        batch.tasks.iter().filter(|task| !running(task.task_id)).for_each(|task| line.insert(*task));
+    }
+
+    /// Takes in what was found from the start of the table, or beside the order of the queue.
+    pub fn add(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
+        let line = &mut self.lines[batch.lane as usize];
+        batch.tasks.iter().filter(|task| !running(task.task_id)).for_each(|task| line.insert(*task));
+        if batch.all_due_at.is_none()
+            && let Some(last) = batch.tasks.last()
+        {
+            line.rewind(*last);
+        }
+    }
+
+    /// What is to be looked for at `now`, by whoever asks. `interval`: how often all of it is, unless somebody
+    /// asked for it; in microseconds.
+    pub fn begin_sweep(&mut self, now: i64, interval: i64) -> Option<Sweep> {
+        if !self.wants_sweep(now, interval) {
+            return None;
+        }
+        self.held_due = false;
+        if !(self.sweep || self.is_swept_late(now, interval)) {
+            return Some(Sweep::Held);
+        }
+        self.sweep = false;
+        self.swept_at = now;
+        Some(Sweep::All)
+    }
+
+    pub fn wants_sweep(&self, now: i64, interval: i64) -> bool {
+        self.held_due || self.sweep || self.is_swept_late(now, interval)
+    }
+
+    fn is_swept_late(&self, now: i64, interval: i64) -> bool {
+        self.swept_at.saturating_add(interval) <= now && self.no_sweep_before <= now
+    }
+
+    /// The worker of `slot` won't say what it found.
+    pub fn stop_reading(&mut self, slot: usize) {
+        self.lines.iter_mut().filter(|line| line.reader == slot as u32).for_each(Line::stop_reading);
+    }
+
+    /// A single task was enqueued, or is to be handed out again.
+    pub fn hand_over(&mut self, lane: Lane, task: Position) {
+        self.lines[lane as usize].hand_over(task);
+    }
+
+    /// Tasks were enqueued, the first of them at this place and due now.
+    pub fn rewind(&mut self, lane: Lane, first: Position) {
+        self.lines[lane as usize].rewind(first.before());
+    }
+
+    /// Something has fallen due.
+    pub fn note_due(&mut self) {
+        self.held_due = true;
+        for line in self.lines.iter_mut().filter(|line| line.known == Known::All) {
+            line.known = Known::Announced;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(task_id: i64) -> Position {
+        Position { scheduled_at: task_id * 10, task_id }
+    }
+
+    fn found(ids: &[i64]) -> Vec<Position> {
+        ids.iter().map(|id| at(*id)).collect()
+    }
+
+    fn publish(queue: &mut Queue, ids: &[i64], all_due_at: Option<i64>) {
+        queue.publish(&Batch { lane: Lane::Local, tasks: &found(ids), all_due_at }, |_| false);
+    }
+
+    fn read(queue: &mut Queue) -> Position {
+        match queue.take(1, false) {
+            Next::Read(Lane::Local, after) => after,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn all(queue: &mut Queue) -> Vec<i64> {
+        std::iter::from_fn(|| match queue.take(1, false) {
+            Next::Task(_, task) => Some(task.task_id),
+            _ => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn tasks_come_in_order_and_are_read_once() {
+        let mut queue = Queue::FREE;
+        assert_eq!(read(&mut queue), Position::START);
+        publish(&mut queue, &[1, 2, 3], Some(35));
+        assert_eq!(all(&mut queue), [1, 2, 3]);
+        assert_eq!(queue.take(1, false), Next::Nothing);
+        assert_eq!(queue.lines[0].cursor, Position::after_all_due(35));
+    }
+
+    #[test]
+    fn one_worker_reads_at_a_time_and_others_take_what_is_known() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        assert_eq!(queue.take(2, false), Next::Wait);
+        publish(&mut queue, &(1..=WINDOW as i64).collect::<Vec<_>>(), None);
+        for id in 1..=(WINDOW - LOW_WATER) as i64 {
+            assert_eq!(queue.take(2, false), Next::Task(Lane::Local, at(id)));
+        }
+        assert_eq!(read(&mut queue), at(WINDOW as i64));
+        assert!(matches!(queue.take(2, false), Next::Task(..)));
+    }
+
+    #[test]
+    fn what_is_announced_during_a_read_is_read_again() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        queue.rewind(Lane::Local, at(2));
+        publish(&mut queue, &[1, 3], Some(35));
+        assert_eq!(read(&mut queue), at(2).before());
+        publish(&mut queue, &[2, 3], Some(36));
+        assert_eq!(all(&mut queue), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_reader_that_dies_loses_nothing() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        queue.stop_reading(0);
+        assert_eq!(queue.take(2, false), Next::Wait);
+        queue.stop_reading(1);
+        assert_eq!(read(&mut queue), Position::START);
+    }
+
+    #[test]
+    fn a_task_is_handed_over_without_reading_if_all_others_are_known() {
+        let mut queue = Queue::FREE;
+        queue.hand_over(Lane::Local, at(5));
+        assert_eq!(read(&mut queue), Position::START);
+        publish(&mut queue, &[5], Some(55));
+        queue.hand_over(Lane::Local, at(7));
+        queue.hand_over(Lane::Local, at(6));
+        assert_eq!(all(&mut queue), [5, 6, 7]);
+        assert_eq!(queue.take(1, false), Next::Nothing);
+    }
+
+    #[test]
+    fn an_earlier_task_comes_first_though_others_are_known() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        publish(&mut queue, &(10..10 + WINDOW as i64).collect::<Vec<_>>(), None);
+        queue.rewind(Lane::Local, at(1));
+        assert_eq!(read(&mut queue), at(1).before());
+        publish(&mut queue, &[1, 10, 11], None);
+        assert_eq!(queue.take(1, false), Next::Read(Lane::Local, at(11)));
+        let rest: Vec<i64> = (12..10 + WINDOW as i64).collect();
+        publish(&mut queue, &rest, Some(100_000));
+        let last = 9 + WINDOW as i64;
+        assert_eq!(all(&mut queue), [vec![1], (10..last).collect()].concat());
+        // The window had no room for the last one.
+        assert_eq!(queue.lines[0].cursor, at(last).before());
+    }
+
+    #[test]
+    fn tasks_that_somebody_has_are_not_handed_out_again() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        queue.publish(&Batch { lane: Lane::Local, tasks: &found(&[1, 2]), all_due_at: Some(30) }, |id| {
+            id == 1
+        });
+        assert_eq!(all(&mut queue), [2]);
+    }
+
+    #[test]
+    fn calls_wait_for_room() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        publish(&mut queue, &[2], Some(35));
+        assert_eq!(queue.take(1, true), Next::Read(Lane::Call, Position::START));
+        queue.publish(&Batch { lane: Lane::Call, tasks: &found(&[1]), all_due_at: Some(35) }, |_| false);
+        assert_eq!(queue.take(1, false), Next::Task(Lane::Local, at(2)));
+        assert!(!queue.has_more(false) && queue.has_more(true));
+        assert_eq!(queue.take(1, true), Next::Task(Lane::Call, at(1)));
+    }
+
+    #[test]
+    fn a_sweep_brings_what_nobody_announced() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        publish(&mut queue, &[5], Some(55));
+        queue.add(&Batch { lane: Lane::Local, tasks: &found(&[1, 2]), all_due_at: None }, |_| false);
+        assert_eq!(read(&mut queue), at(2));
+        publish(&mut queue, &[3, 5], Some(55));
+        assert_eq!(all(&mut queue), [1, 2, 3, 5]);
+    }
+}

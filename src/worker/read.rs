@@ -1,0 +1,97 @@
+//! Read: fills the head of the queue, from which workers claim. A batch at a time, from where the last
+//! one ended; now and then from the start of the table, for what nobody announced.
+
+use super::Worker;
+use crate::config;
+use crate::error::PgError;
+use crate::pg::spi::{Arg, Row, Statement};
+use crate::pg::{activity, backend, session, transaction};
+use crate::processor;
+use crate::shared::{Batch, LANES, Lane, Position, Sweep, WINDOW};
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
+use pgrx::{IntoDatum, pg_sys};
+
+static READ: Statement = Statement::new(
+    include_str!("../../sql/runtime/read.sql"),
+    &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID],
+);
+static READ_HELD: Statement = Statement::new(
+    include_str!("../../sql/runtime/read_held.sql"),
+    &[INT8OID, TEXTARRAYOID, BOOLOID, INT4OID],
+);
+
+/// Sweeps take at most this part of a worker's time, whatever `pg_errand.poll_interval` is: beside an old
+/// snapshot they pass over all that was finished since.
+const SWEEP_SHARE: i64 = 50;
+
+/// Reads on in a lane whose reader this worker is, in the current transaction.
+pub fn fill(worker: &Worker, lane: Lane, after: Position) {
+    let (tasks, all_due_at) = read(worker, lane, after);
+    worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at });
+}
+
+/// What is ready after a place; and, if that is all, the time as of which it was read.
+fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Position>, Option<i64>) {
+    let args: [Arg; 6] = [
+        worker.origin.into_datum(),
+        processor::types_with_calls().into_datum(),
+        (lane == Lane::Call).into_datum(),
+        Some(pg_sys::Datum::from(after.scheduled_at)),
+        after.task_id.into_datum(),
+        (WINDOW as i32).into_datum(),
+    ];
+    let tasks = session::as_owner(worker.owner, || READ.rows(&args, place));
+    let is_all = tasks.len() < WINDOW;
+    (tasks, is_all.then(transaction::started_at))
+}
+
+fn read_held(worker: &Worker, lane: Lane) -> Vec<Position> {
+    let args: [Arg; 4] = [
+        worker.origin.into_datum(),
+        processor::types_with_calls().into_datum(),
+        (lane == Lane::Call).into_datum(),
+        (WINDOW as i32).into_datum(),
+    ];
+    session::as_owner(worker.owner, || READ_HELD.rows(&args, place))
+}
+
+fn place(row: &Row) -> Position {
+    Position {
+        scheduled_at: row.get::<TimestampWithTimeZone>(1).map_or(i64::MIN, i64::from),
+        task_id: row.get(2).unwrap_or_default(),
+    }
+}
+
+/// `pg_errand.poll_interval` in microseconds.
+pub fn poll_interval() -> i64 {
+    i64::try_from(config::POLL_INTERVAL.duration().as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Looks for tasks that are ready and were not announced: at each `pg_errand.poll_interval`, when the
+/// time has come for one that was held back, or when somebody asked for it.
+pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
+    let now = backend::now();
+    let Some(wanted) = worker.slot.begin_sweep(now, poll_interval()) else { return Ok(()) };
+    activity::running("looking for tasks");
+    let swept = transaction::commit_after(|| {
+        for lane in LANES {
+            let held = read_held(worker, lane);
+            if held.len() == WINDOW {
+                worker.slot.ask_for_sweep();
+            }
+            worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) });
+            if wanted == Sweep::All {
+                let (tasks, all_due_at) = read(worker, lane, Position::START);
+                worker.slot.add(&Batch { lane, tasks: &tasks, all_due_at });
+            }
+        }
+    });
+    if wanted == Sweep::All {
+        worker.slot.pause_sweeps(now.saturating_add((backend::now() - now).saturating_mul(SWEEP_SHARE)));
+    }
+    if swept.is_err() {
+        worker.slot.ask_for_sweep();
+    }
+    swept
+}

@@ -267,6 +267,11 @@ impl Check for BaseUrl {
     }
 }
 
+/// `pg_errand.poll_interval` in microseconds.
+pub fn poll_interval() -> i64 {
+    i64::from(POLL_INTERVAL.get()).saturating_mul(1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

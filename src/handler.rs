@@ -80,8 +80,11 @@ impl Handlers {
         let what = call.what();
         activity::running(&format!("{what} (task {})", call.task_id));
         interrupt::forget_cancel();
+        if call.kind != call.task_type {
+            slot.set_handler(call.name);
+        }
         // A cancel that came before this point has been forgotten as a signal, not as a mark.
-        if !slot.set_handler(call.name) {
+        if slot.is_cancelled() {
             return Err(Stop::Cancelled);
         }
 

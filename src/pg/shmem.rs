@@ -1,9 +1,9 @@
 //! The one piece of shared memory and its lock.
 
 use super::journal;
-use crate::shared::{Journal, Shared};
+use crate::shared::{Journal, Phase, Shared};
 use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
 static SHARED: PgLwLock<AssertPGRXSharedMemory<Shared>> = unsafe { PgLwLock::new(c"pg_errand") };
 static PRELOADED: AtomicBool = AtomicBool::new(false);
@@ -20,6 +20,22 @@ pub fn init() {
         }
     );
     PRELOADED.store(true, Relaxed);
+}
+
+/// Of the slot of this process.
+static PHASE: AtomicPtr<Phase> = AtomicPtr::new(std::ptr::null_mut());
+
+/// From here on this process is the one of the slot with this phase.
+pub fn mine(phase: &Phase) {
+    PHASE.store(std::ptr::from_ref(phase).cast_mut(), Relaxed);
+}
+
+/// The phase of this process's slot; only for one that has a slot.
+pub fn phase() -> &'static Phase {
+    let phase = PHASE.load(Relaxed);
+    assert!(!phase.is_null(), "this process has no slot");
+    // SAFETY: in shared memory, which stays where it is as long as this process lives; an atomic.
+    unsafe { &*phase }
 }
 
 /// True if the library was loaded by `shared_preload_libraries` and there is shared memory.

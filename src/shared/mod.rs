@@ -9,6 +9,7 @@
 mod announcement;
 mod database;
 mod journal;
+mod phase;
 mod queue;
 mod slot;
 mod text;
@@ -16,6 +17,7 @@ mod text;
 pub use announcement::Announcement;
 pub use database::Database;
 pub use journal::{Interrupted, Journal};
+pub use phase::Phase;
 pub use queue::{Batch, LANES, Lane, Next, Position, Queue, Sweep, WINDOW};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
@@ -46,6 +48,8 @@ pub struct Shared {
     pub next_owner: i64,
     pub databases: [Database; MAX_DATABASES],
     pub slots: [Slot; MAX_SLOTS],
+    /// Of the tasks at hand of those slots.
+    pub phases: [Phase; MAX_SLOTS],
     /// Slots from here on were never used.
     used_slots: usize,
     /// Of databases that have workers.
@@ -65,6 +69,7 @@ impl Shared {
             next_owner: now,
             databases: [Database::FREE; MAX_DATABASES],
             slots: [Slot::FREE; MAX_SLOTS],
+            phases: [const { Phase::new() }; MAX_SLOTS],
             used_slots: 0,
             queues: [Queue::FREE; MAX_SLOTS],
         }
@@ -357,7 +362,7 @@ impl Shared {
     pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
         let gone = self.slots[slot];
         self.put_back_at_end(slot);
-        journal.interrupt(slot, !gone.retire, gone.cancelled && !gone.closing);
+        journal.interrupt(slot, !gone.retire, self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
         if let Some(database) = self.database(gone.database) {
@@ -514,21 +519,22 @@ impl Shared {
             return None;
         }
         let earlier = journal.begin(slot, database, task_id);
+        let phase = &self.phases[slot];
         let slot = &mut self.slots[slot];
         slot.task_id = task_id;
         slot.task_type.set(task_type);
         slot.handler.set(handler);
         slot.busy_since = since;
-        slot.cancelled = earlier.cancelled || slot.cancels.contains(&task_id);
+        phase.begin(earlier.cancelled || slot.has_cancels && slot.cancels.contains(&task_id));
         slot.cancelled_at = since;
-        slot.closing = false;
         slot.earlier = earlier;
         Some(earlier)
     }
 
     /// Workers whose task was cancelled and that have not stopped it yet.
     pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.iter_mut().filter(|slot| slot.cancelled && !slot.closing && slot.task_id != 0)
+        let slots = self.slots.iter_mut().zip(&self.phases);
+        slots.filter(|(slot, phase)| phase.is_cancelled() && slot.task_id != 0).map(|(slot, _)| slot)
     }
 
     /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
@@ -540,12 +546,14 @@ impl Shared {
         now: i64,
     ) -> Option<i32> {
         // 0 is in the slots of idle workers.
-        let mut slots = self.slots.iter_mut().enumerate().filter(|_| task_id != 0);
-        let (index, slot) = slots.find(|(_, slot)| {
-            slot.is_live() && slot.database == database && slot.task_id == task_id && !slot.closing
-        })?;
-        if !slot.cancelled {
-            slot.cancelled = true;
+        let mut slots = self.slots.iter_mut().zip(&self.phases).enumerate().filter(|_| task_id != 0);
+        let (index, (slot, phase)) = slots
+            .find(|(_, (slot, _))| slot.is_live() && slot.database == database && slot.task_id == task_id)?;
+        let known = phase.is_cancelled();
+        if !phase.cancel() {
+            return None;
+        }
+        if !known {
             slot.cancelled_at = now;
             journal.cancel(index);
         }
@@ -572,6 +580,7 @@ impl Shared {
         let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);
         let Some(place) = place else { return Some(Told::NotNow) };
         *place = task_id;
+        slot.has_cancels = true;
         slot.latch.set();
         journal.remember_cancelled(slot.database, task_id);
         Some(Told::Marked)

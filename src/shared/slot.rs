@@ -81,18 +81,15 @@ pub struct Slot {
     pub full: bool,
     pub succeeded: u64,
     pub failed: u64,
-    /// The task at hand was cancelled …
-    pub cancelled: bool,
-    /// … at this time.
+    /// When the task at hand was cancelled, if it was.
     pub cancelled_at: i64,
-    /// The task at hand is past the point where it could be cancelled.
-    pub closing: bool,
     /// Tasks that have just ended or gone on to their provider call; a reader whose snapshot is
     /// older sees them as they were before. Written round.
     pub recent: [i64; MAX_RECENT],
     pub next_recent: usize,
     /// Tasks whose provider calls were cancelled; 0: free.
     pub cancels: [i64; MAX_CANCELS],
+    pub has_cancels: bool,
 }
 
 impl Slot {
@@ -122,12 +119,11 @@ impl Slot {
         full: false,
         succeeded: 0,
         failed: 0,
-        cancelled: false,
         cancelled_at: 0,
-        closing: false,
         recent: [0; MAX_RECENT],
         next_recent: 0,
         cancels: [0; MAX_CANCELS],
+        has_cancels: false,
     };
 
     /// True for a process that has attached and not left.

@@ -63,6 +63,8 @@ pub struct Worker {
     faults: faults::Faults,
     retention: retention::Pass,
     looked_for_orphans: bool,
+    /// What others wanted as the last task ended.
+    glance: Option<Glance>,
     idle_since: Instant,
     reported_at: Instant,
     /// Since when stored settings may have changed.
@@ -142,8 +144,7 @@ impl Worker {
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();
         interrupt::reload_if_asked();
-        let looked_at = backend::now();
-        let glance = self.slot.glance(looked_at, read::poll_interval());
+        let glance = self.glance.take().unwrap_or_else(|| self.slot.glance());
         if glance.reload {
             self.slot.note_reload();
             interrupt::reload();
@@ -161,8 +162,8 @@ impl Worker {
         busy |= calls::finish_answered(self)?;
         if may_claim {
             busy |= calls::take_over(self, glance.orphans)?;
-            self.look_around(&glance, looked_at)?;
-            busy |= self.run_next(glance.due.then_some(looked_at))?;
+            self.look_around(&glance)?;
+            busy |= self.run_next(glance.due.then_some(glance.at))?;
         }
         if busy {
             self.idle_since = Instant::now();
@@ -177,7 +178,7 @@ impl Worker {
         if retention::step(self)? {
             return Ok(true);
         }
-        self.rest(glance.announced, looked_at)
+        self.rest(glance.announced, glance.at)
     }
 
     /// False while stored settings have changed, or may have: the next task is not to see old ones.
@@ -200,12 +201,12 @@ impl Worker {
     }
 
     /// Looks for tasks that are ready and that no announcement led to.
-    fn look_around(&mut self, glance: &Glance, looked_at: i64) -> Result<(), PgError> {
+    fn look_around(&mut self, glance: &Glance) -> Result<(), PgError> {
         for (lane, place) in self.avoided.over() {
             self.slot.hand_over(lane, place);
         }
         if glance.due {
-            self.slot.see_to_due(looked_at);
+            self.slot.see_to_due(glance.at);
         }
         if glance.due || glance.sweep { read::sweep_if_due(self) } else { Ok(()) }
     }
@@ -359,11 +360,11 @@ impl Worker {
 
     /// The task at hand is over and committed.
     fn end(&mut self, ended: Option<(Brief, process::End)>) {
-        self.slot.end(match &ended {
+        self.glance = Some(self.slot.end(match &ended {
             Some((_, end)) if end.succeeded => Over::Succeeded,
             Some(_) => Over::Failed,
             None => Over::GivenBack,
-        });
+        }));
         if let Some((brief, end)) = ended {
             record::log_end(&brief, &end);
         }

@@ -63,16 +63,11 @@ fn place(row: &Row) -> Position {
     }
 }
 
-/// `pg_errand.poll_interval` in microseconds.
-pub fn poll_interval() -> i64 {
-    i64::try_from(config::POLL_INTERVAL.duration().as_micros()).unwrap_or(i64::MAX)
-}
-
 /// Looks for tasks that are ready and were not announced: at each `pg_errand.poll_interval`, when the
 /// time has come for one that was held back, or when somebody asked for it.
 pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let now = backend::now();
-    let Some(wanted) = worker.slot.begin_sweep(now, poll_interval()) else { return Ok(()) };
+    let Some(wanted) = worker.slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
     activity::running("looking for tasks");
     let swept = transaction::commit_after(|| {
         for lane in LANES {

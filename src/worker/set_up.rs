@@ -55,6 +55,7 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         faults: faults::Faults::default(),
         retention: retention::Pass::default(),
         looked_for_orphans: false,
+        glance: None,
         idle_since: Instant::now(),
         reported_at: Instant::now(),
         unsure_since: None,

@@ -2,6 +2,7 @@
 
 use super::task::Brief;
 use super::wake::Rest;
+use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem};
 use crate::shared::{
@@ -21,6 +22,8 @@ pub enum Settings {
 /// What others want of a worker.
 #[derive(Clone, Copy)]
 pub struct Glance {
+    /// When that was: microseconds since 2000-01-01.
+    pub at: i64,
     /// It should leave.
     pub retire: bool,
     /// It should reread the configuration.
@@ -65,6 +68,7 @@ impl MySlot {
             slot.latch = LatchRef::mine();
             slot.started_at = backend::now();
             journal::mine(index);
+            shmem::mine(&shared.phases[index]);
             let mine = MySlot {
                 index,
                 database: slot.database,
@@ -158,33 +162,29 @@ impl MySlot {
         })
     }
 
-    /// Shows which handler is called; false if the task at hand has been cancelled.
-    pub fn set_handler(self, name: &str) -> bool {
-        self.change(|slot| {
-            slot.handler.set(name);
-            !slot.cancelled
-        })
+    /// Shows which handler is called.
+    pub fn set_handler(self, name: &str) {
+        self.change(|slot| slot.handler.set(name));
     }
 
     /// True if the task at hand was cancelled.
     pub fn is_cancelled(self) -> bool {
-        self.read(|slot| slot.cancelled)
+        shmem::phase().is_cancelled()
     }
 
     /// Takes the task past the point where it can be cancelled; false if it was before.
     pub fn close(self) -> bool {
-        self.change(|slot| {
-            slot.closing = !slot.cancelled;
-            slot.closing
-        })
+        shmem::phase().close()
     }
 
-    /// The task at hand is over.
-    pub fn end(self, how: Over) {
+    /// The task at hand is over; what others want next of this worker, see [`MySlot::glance`].
+    pub fn end(self, how: Over) -> Glance {
+        let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::write_journal(|shared, journal| {
             journal.end(self.index);
+            let cancelled = shared.phases[self.index].is_cancelled();
             let slot = &mut shared.slots[self.index];
-            if how == Over::GivenBack && slot.cancelled && !slot.closing && slot.task_id != 0 {
+            if how == Over::GivenBack && cancelled && slot.task_id != 0 {
                 // Whoever cancelled it was told that it would not run again.
                 journal.remember_cancelled(self.database, slot.task_id);
             }
@@ -194,7 +194,8 @@ impl MySlot {
             {
                 database.failures = 0;
             }
-        });
+            self.look(shared, now, poll_interval)
+        })
     }
 
     /// `full`: no further one can be taken.
@@ -207,7 +208,7 @@ impl MySlot {
 
     /// The task at hand can be cancelled again.
     pub fn reopen(self) {
-        self.change(|slot| slot.closing = false);
+        shmem::phase().reopen();
     }
 
     /// The cancelled task of a call is over.
@@ -222,7 +223,10 @@ impl MySlot {
 
     /// Tasks whose calls were cancelled since the last time.
     pub fn take_cancels(self) -> Vec<i64> {
-        let taken = self.change(|slot| std::mem::replace(&mut slot.cancels, [0; _]));
+        let taken = self.change(|slot| {
+            slot.has_cancels = false;
+            std::mem::replace(&mut slot.cancels, [0; _])
+        });
         taken.into_iter().filter(|id| *id != 0).collect()
     }
 
@@ -232,33 +236,35 @@ impl MySlot {
         shmem::write(|shared| shared.retire(self.index, now));
     }
 
-    /// What others want of this worker at `now`, at one glance. `poll_interval` in microseconds.
-    pub fn glance(self, now: i64, poll_interval: i64) -> Glance {
-        shmem::read(|shared| {
-            let slot = &shared.slots[self.index];
-            let database = shared.databases.iter().find(|database| database.oid == self.database);
-            Glance {
-                retire: slot.retire,
-                reload: slot.reload,
-                cancels: slot.cancels.iter().any(|id| *id != 0),
-                announced: database.map_or(0, |database| database.announced),
-                orphans: database.is_some_and(|database| database.orphans),
-                due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
-                sweep: shared
-                    .queue_of(self.database)
-                    .is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
-                held_to_tell: database.is_some_and(|database| database.held_to_tell),
-                settings: database.map_or(Settings::Same, |database| {
-                    if database.settings_as_of != shared.settings_changes {
-                        Settings::Unknown
-                    } else if database.settings != slot.stored_settings {
-                        Settings::Changed
-                    } else {
-                        Settings::Same
-                    }
-                }),
-            }
-        })
+    /// What others want of this worker, at one glance.
+    pub fn glance(self) -> Glance {
+        let (now, poll_interval) = (backend::now(), config::poll_interval());
+        shmem::read(|shared| self.look(shared, now, poll_interval))
+    }
+
+    fn look(self, shared: &Shared, now: i64, poll_interval: i64) -> Glance {
+        let slot = &shared.slots[self.index];
+        let database = shared.databases.iter().find(|database| database.oid == self.database);
+        Glance {
+            at: now,
+            retire: slot.retire,
+            reload: slot.reload,
+            cancels: slot.has_cancels,
+            announced: database.map_or(0, |database| database.announced),
+            orphans: database.is_some_and(|database| database.orphans),
+            due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
+            sweep: shared.queue_of(self.database).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
+            held_to_tell: database.is_some_and(|database| database.held_to_tell),
+            settings: database.map_or(Settings::Same, |database| {
+                if database.settings_as_of != shared.settings_changes {
+                    Settings::Unknown
+                } else if database.settings != slot.stored_settings {
+                    Settings::Changed
+                } else {
+                    Settings::Same
+                }
+            }),
+        }
     }
 
     /// Changes the entry of this worker's database.

@@ -1,0 +1,62 @@
+//! Whether the task at hand of a worker can still be cancelled. Changed without the lock by its worker,
+//! which asks between any two steps.
+
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+
+/// It can be.
+const OPEN: u8 = 0;
+/// It was.
+const CANCELLED: u8 = 1;
+/// It is past that point.
+const CLOSING: u8 = 2;
+
+pub struct Phase(AtomicU8);
+
+impl Phase {
+    pub(super) const fn new() -> Phase {
+        Phase(AtomicU8::new(OPEN))
+    }
+
+    /// A task begins.
+    pub(super) fn begin(&self, cancelled: bool) {
+        self.0.store(if cancelled { CANCELLED } else { OPEN }, SeqCst);
+    }
+
+    /// Cancels the task; false if it is too late.
+    pub(super) fn cancel(&self) -> bool {
+        let result = self.0.compare_exchange(OPEN, CANCELLED, SeqCst, SeqCst);
+        result.is_ok() || result == Err(CANCELLED)
+    }
+
+    /// Takes the task past the point where it can be cancelled; false if it was before.
+    pub fn close(&self) -> bool {
+        let result = self.0.compare_exchange(OPEN, CLOSING, SeqCst, SeqCst);
+        result.is_ok() || result == Err(CLOSING)
+    }
+
+    /// The task can be cancelled again.
+    pub fn reopen(&self) {
+        let _ = self.0.compare_exchange(CLOSING, OPEN, SeqCst, SeqCst);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(SeqCst) == CANCELLED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_cancelled_or_closed_and_never_both() {
+        let phase = Phase::new();
+        assert!(phase.cancel() && phase.cancel() && phase.is_cancelled());
+        assert!(!phase.close());
+        phase.begin(false);
+        assert!(phase.close() && phase.close());
+        assert!(!phase.cancel() && !phase.is_cancelled());
+        phase.reopen();
+        assert!(phase.cancel());
+    }
+}

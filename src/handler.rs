@@ -2,12 +2,14 @@
 //! subtransaction and a clean session.
 
 use crate::config;
+use crate::envelope::{self, Verdict};
 use crate::error::{Failure, PgError};
 use crate::pg::spi::{Arg, Plan, Statement};
 use crate::pg::{activity, ident, interrupt, jsonb, session, spi, timeout, transaction};
 use crate::worker::slot::MySlot;
 use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
+use std::fmt;
 
 /// Plans kept at most; handler names are user data.
 const MAX_PLANS: usize = 256;
@@ -33,8 +35,17 @@ pub enum Stop {
 pub struct Returned {
     /// The jsonb value; lives as long as the transaction.
     pub value: pg_sys::Datum,
-    /// Its text.
-    pub text: String,
+}
+
+impl Returned {
+    pub fn verdict(&self) -> Verdict {
+        if jsonb::is_empty_object(self.value) { Verdict::Success } else { envelope::judge(&self.text()) }
+    }
+
+    /// Its JSON text.
+    pub fn text(&self) -> String {
+        jsonb::to_text(self.value)
+    }
 }
 
 /// A call of a handler.
@@ -50,14 +61,13 @@ pub struct Call<'a> {
     pub may_repeat: bool,
 }
 
-impl Call<'_> {
-    /// What error messages call it.
-    pub fn what(&self) -> String {
-        if self.kind == self.task_type {
-            format!("{} {}", self.kind, self.name)
-        } else {
-            format!("{} {} {}", self.task_type, self.kind, self.name)
+/// What messages call it.
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.kind != self.task_type {
+            write!(f, "{} ", self.task_type)?;
         }
+        write!(f, "{} {}", self.kind, self.name)
     }
 }
 
@@ -77,8 +87,7 @@ impl Handlers {
 
     /// Calls a handler. A failure has undone its work, and only that.
     pub fn call(&mut self, slot: MySlot, call: &Call) -> Result<Result<Returned, Failure>, Stop> {
-        let what = call.what();
-        activity::running(&format!("{what} (task {})", call.task_id));
+        activity::running(format_args!("{call} (task {})", call.task_id));
         interrupt::forget_cancel();
         if call.kind != call.task_type {
             slot.set_handler(call.name);
@@ -104,7 +113,7 @@ impl Handlers {
         match result {
             Ok(returned) => Ok(Ok(returned)),
             Err(error) if error.is_transient() && call.may_repeat => Err(Stop::Repeat),
-            Err(error) => Ok(Err(self.failure(call, &what, error, timed_out))),
+            Err(error) => Ok(Err(self.failure(call, error, timed_out))),
         }
     }
 
@@ -115,7 +124,7 @@ impl Handlers {
             rows.into_iter().next().flatten()
         });
         let value = value.unwrap_or_else(|| jsonb::from_text("{}"));
-        Returned { value, text: jsonb::to_text(value) }
+        Returned { value }
     }
 
     fn plan(&mut self, name: &str) -> Plan {
@@ -137,7 +146,7 @@ impl Handlers {
         plan
     }
 
-    fn failure(&self, call: &Call, what: &str, mut error: PgError, timed_out: bool) -> Failure {
+    fn failure(&self, call: &Call, mut error: PgError, timed_out: bool) -> Failure {
         if timed_out && error.sqlstate == "57014" {
             error.message = format!(
                 "interrupted after pg_errand.handler_timeout ({} ms)",
@@ -159,7 +168,7 @@ impl Handlers {
             }
             _ => {}
         }
-        Failure::caught(what, error).of_handler(call.name)
+        Failure::caught(&call.to_string(), error).of_handler(call.name)
     }
 
     /// What one of our statements finds out about the function `name`, for a message. Whatever goes

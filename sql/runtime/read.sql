@@ -1,7 +1,7 @@
 -- The next ready tasks of a lane, in order. $1 the origin of this database's tasks, $2 the task types
 -- that need a call, $3 whether those are wanted or all others, $4 and $5 after which scheduled_at and
 -- task_id, $6 how many.
-select t.scheduled_at, t.task_id
+select t.scheduled_at, t.task_id, t.ctid
 from queues.task t
 where t.origin = $1
     and t.finished_at is null

@@ -1,7 +1,14 @@
 //! What `pg_stat_activity` shows of a process.
 
 use pgrx::pg_sys;
+use std::cell::RefCell;
 use std::ffi::CString;
+use std::fmt::{self, Write};
+
+thread_local! {
+    /// Kept, since it is written for every handler.
+    static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// Sets `application_name`.
 pub fn name(text: &str) {
@@ -18,13 +25,16 @@ pub fn name(text: &str) {
 }
 
 /// Reports `active` with `text` as the query; `query_start` is now.
-pub fn running(text: &str) {
-    let text = c_string(text);
-    // SAFETY: copies the text.
-    unsafe {
-        pg_sys::SetCurrentStatementStartTimestamp();
-        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, text.as_ptr());
-    }
+pub fn running(text: fmt::Arguments) {
+    TEXT.with_borrow_mut(|buffer| {
+        buffer.clear();
+        let _ = write!(buffer, "{text}\0");
+        // SAFETY: copies the text, up to the first NUL.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, buffer.as_ptr().cast());
+        }
+    });
 }
 
 /// Reports `idle`; the last query stays, as in any session.

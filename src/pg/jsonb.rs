@@ -14,6 +14,17 @@ pub fn to_text(datum: pg_sys::Datum) -> String {
     }
 }
 
+/// True for `{}`.
+pub fn is_empty_object(datum: pg_sys::Datum) -> bool {
+    /// utils/jsonb.h: JB_FOBJECT, with a count of 0.
+    const EMPTY_OBJECT: u32 = 0x2000_0000;
+    // SAFETY: a jsonb datum; unpacked, it has a header after its length.
+    unsafe {
+        let value = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+        value.cast::<u32>().add(1).read_unaligned() == EMPTY_OBJECT
+    }
+}
+
 /// The value unpacked, so that what looks into it need not do that each time; lives as long as the current
 /// memory context.
 pub fn unpacked(datum: pg_sys::Datum) -> pg_sys::Datum {

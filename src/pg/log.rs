@@ -6,6 +6,11 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
 /// Messages are cut off here, in bytes: what users' functions say and are called may be of any length.
 const MAX_MESSAGE: usize = 8192;
 
+/// True if the setting lets events of this level pass.
+pub fn is_wanted(level: LogLevel) -> bool {
+    level >= config::LOG_LEVEL.get()
+}
+
 /// Writes an event of level `level`, if the setting lets it pass.
 pub fn event(level: LogLevel, message: String) {
     write(level, message, None);
@@ -17,7 +22,7 @@ pub fn event_with_hint(level: LogLevel, message: String, hint: String) {
 }
 
 fn write(level: LogLevel, message: String, hint: Option<String>) {
-    if level < config::LOG_LEVEL.get() {
+    if !is_wanted(level) {
         return;
     }
     // LOG always reaches the server log; an ERROR can't be used, it would end what is running.

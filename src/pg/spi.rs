@@ -171,6 +171,12 @@ impl Row {
         (!null).then(|| unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) })
     }
 
+    /// The page that a `ctid` points to.
+    pub fn page(&self, column: i32) -> Option<u32> {
+        let place: pg_sys::ItemPointerData = self.get(column)?;
+        Some(u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo))
+    }
+
     fn datum(&self, column: i32) -> (pg_sys::Datum, bool) {
         let mut null = false;
         // SAFETY: a tuple of the current tuple table.

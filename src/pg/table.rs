@@ -1,7 +1,7 @@
 //! Rows of a table of ours, found by their key, locked and changed without the executor: what a
 //! statement does for one row, at a fraction of its cost.
 //!
-//! Only for a table that is as we made it ([`Table::is_plain`]): triggers, rules, constraints and indexes that users
+//! Only for a table that is plain, as we made it: triggers, rules, constraints and indexes that users
 //! added are the executor's business.
 
 use pgrx::pg_sys;
@@ -21,6 +21,8 @@ pub enum Lock {
     Locked(Row),
     /// There is none, somebody else has it, or it is not the way it was wanted.
     Not,
+    /// The table is not plain.
+    ByStatement,
 }
 
 /// A row that this transaction has locked; a copy that lives as long.
@@ -50,8 +52,8 @@ impl Row {
         Seen { values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key. False if it has to be done by a statement: the row was
-    /// changed by this transaction since it was locked.
+    /// Changes columns that are in no key. False if it has to be done by a statement: the table is not
+    /// plain, or the row was changed by this transaction since it was locked.
     pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -65,6 +67,10 @@ impl Row {
         // can alter meanwhile.
         unsafe {
             let relation = open(self.table.oid);
+            if !is_plain(relation, &self.table) {
+                pg_sys::relation_close(relation, pg_sys::NoLock as _);
+                return false;
+            }
             let new = pg_sys::heap_modify_tuple(
                 self.tuple,
                 (*relation).rd_att,
@@ -84,9 +90,11 @@ impl Row {
         }
     }
 
-    /// Of the indexes of a plain table, only the key's has an entry for every row.
+    /// Of the indexes of a plain table, only the key's has an entry for every row. That the key is unique need not be
+    /// checked again (which reads the old row while the index page is locked): it is the old row's, which
+    /// is locked, and whoever inserts the same key meets that and waits for us.
     unsafe fn insert_key(&self, relation: pg_sys::Relation, new: pg_sys::HeapTuple) {
-        // SAFETY: as ExecInsertIndexTuples does it for an unchanged key.
+        // SAFETY: as ExecInsertIndexTuples does it for an unchanged key of an index that is not unique.
         unsafe {
             let index = pg_sys::index_open(self.table.key, pg_sys::RowExclusiveLock as _);
             pg_sys::index_insert(
@@ -95,7 +103,7 @@ impl Row {
                 [false].as_mut_ptr(),
                 &raw mut (*new).t_self,
                 relation,
-                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
                 true,
                 pg_sys::BuildIndexInfo(index),
             );
@@ -105,23 +113,16 @@ impl Row {
 }
 
 impl Table {
-    /// True if nothing was added to the table that a statement would heed.
-    pub fn is_plain(&self) -> bool {
-        // SAFETY: within a transaction; fields of a relation that is open.
-        unsafe {
-            let relation = open(self.oid);
-            let plain = is_plain(relation, self);
-            pg_sys::relation_close(relation, pg_sys::NoLock as _);
-            plain
-        }
-    }
-
     /// Locks the row with this key against changes, if it is as `wanted` and nobody else has it.
     pub fn lock(&self, id: i64, wanted: impl Fn(&Seen) -> bool) -> Lock {
         // SAFETY: within a transaction; what is opened is closed, by the transaction's abort if
         // something raises.
         unsafe {
             let relation = open(self.oid);
+            if !is_plain(relation, self) {
+                pg_sys::relation_close(relation, pg_sys::NoLock as _);
+                return Lock::ByStatement;
+            }
             let index = pg_sys::index_open(self.key, pg_sys::RowExclusiveLock as _);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             let row = loop {
@@ -233,6 +234,7 @@ enum Try {
     Changed,
 }
 
+/// True if nothing was added to the table that a statement would heed.
 unsafe fn is_plain(relation: pg_sys::Relation, table: &Table) -> bool {
     // SAFETY: an open relation; the list of indexes is a copy.
     unsafe {

@@ -1,7 +1,7 @@
 //! `db_function`: the task is a function of the database.
 
 use super::{Context, Processor, Product, Started};
-use crate::envelope::{self, Verdict};
+use crate::envelope::Verdict;
 use crate::error::Failure;
 use crate::handler::{Returned, Stop};
 use crate::worker::task::Task;
@@ -29,7 +29,7 @@ impl Processor for DbFunction {
 
 fn product(name: &str, returned: Returned) -> Result<Product, Failure> {
     let worker_payload = returned.value;
-    match envelope::judge(&returned.text) {
+    match returned.verdict() {
         Verdict::Success => Ok(Product { worker_payload, outcome: None }),
         Verdict::Unsuccessful(outcome) => Ok(Product { worker_payload, outcome: Some(outcome) }),
         Verdict::Failure(reason) => {

@@ -108,7 +108,7 @@ fn prepare(task: &Task, context: &mut Context, provider: &'static dyn Provider) 
         Ok(returned) => returned,
         Err(failure) => return Ok(Started::Done(Err(failure))),
     };
-    let prepared = envelope::provider_payload(&returned.text)
+    let prepared = envelope::provider_payload(&returned.text())
         .and_then(|payload| Prepared::new(provider, &payload))
         .map_err(|reason| {
             let what = format!("{} before_handler {name}", task.task_type);

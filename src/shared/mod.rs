@@ -18,7 +18,7 @@ pub use announcement::Announcement;
 pub use database::Database;
 pub use journal::{Interrupted, Journal};
 pub use phase::Phase;
-pub use queue::{Batch, LANES, Lane, Next, Position, Queue, Sweep, WINDOW};
+pub use queue::{Batch, LANES, Lane, Next, Position, Queue, Ready, Sweep, WINDOW};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
@@ -57,7 +57,7 @@ pub struct Shared {
 }
 
 /// It is built on the postmaster's stack.
-const _: () = assert!(size_of::<Shared>() < 1024 * 1024);
+const _: () = assert!(size_of::<Shared>() < 3 * 512 * 1024);
 
 impl Shared {
     /// `now` makes identities of this run differ from those of earlier ones.
@@ -133,10 +133,12 @@ impl Shared {
 
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
     /// more, another worker is woken.
-    pub fn take(&mut self, slot: usize, with_calls: bool) -> Next {
+    pub fn take(&mut self, slot: usize, with_calls: bool, now: i64) -> Next {
         let oid = self.slots[slot].database;
         let Some(place) = self.queue_or_new(oid) else { return Next::Nothing };
-        let next = self.queues[place].take(slot, with_calls);
+        let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
+        let occupied = |page| others.clone().any(|(_, other)| other.occupies(oid, page, now));
+        let next = self.queues[place].take(slot, with_calls, occupied);
         self.slots[slot].waits = next == Next::Wait;
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
@@ -175,7 +177,7 @@ impl Shared {
         let Some(queue) = self.queue(oid) else { return };
         queue.stop_reading(slot);
         if let Some((lane, task)) = taken {
-            queue.hand_over(lane, task);
+            queue.hand_over(lane, task.place);
         }
     }
 

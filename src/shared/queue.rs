@@ -7,9 +7,9 @@
 use pgrx::pg_sys::Oid;
 
 /// Tasks known ahead of each lane.
-pub const WINDOW: usize = 64;
+pub const WINDOW: usize = 128;
 /// With so few left, more are read while other workers take those.
-const LOW_WATER: usize = 16;
+const LOW_WATER: usize = 32;
 
 /// Tasks that every worker can take, and tasks that need a free place for a provider call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,10 +44,18 @@ impl Position {
     }
 }
 
+/// A task that is handed out next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ready {
+    pub place: Position,
+    /// The page of its row, if it was read.
+    pub page: Option<u32>,
+}
+
 /// What a worker that looks for work finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Next {
-    Task(Lane, Position),
+    Task(Lane, Ready),
     /// It has to read what comes after a position, and say what it found ([`Queue::publish`]).
     Read(Lane, Position),
     /// Another worker is reading.
@@ -67,7 +75,7 @@ pub enum Sweep {
 pub struct Batch<'a> {
     pub lane: Lane,
     /// In order.
-    pub tasks: &'a [Position],
+    pub tasks: &'a [Ready],
     /// The time up to which everything was read, if that was all; microseconds since 2000-01-01.
     pub all_due_at: Option<i64>,
 }
@@ -97,7 +105,7 @@ struct Line {
     known: Known,
     len: usize,
     /// The tasks known ahead, the next one last.
-    window: [Position; WINDOW],
+    window: [Ready; WINDOW],
 }
 
 impl Line {
@@ -107,18 +115,29 @@ impl Line {
         reader: NOBODY,
         known: Known::Part,
         len: 0,
-        window: [Position::END; WINDOW],
+        window: [Ready { place: Position::END, page: None }; WINDOW],
     };
 
     fn next(&self) -> Option<Position> {
-        self.len.checked_sub(1).map(|last| self.window[last])
+        self.len.checked_sub(1).map(|last| self.window[last].place)
+    }
+
+    /// Takes the first task whose page nobody is working on; or just the first one.
+    fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Ready> {
+        let known = &self.window[..self.len];
+        let place = known.iter().rposition(|task| !task.page.is_some_and(&occupied));
+        let place = place.or(self.len.checked_sub(1))?;
+        let task = self.window[place];
+        self.window.copy_within(place + 1..self.len, place);
+        self.len -= 1;
+        Some(task)
     }
 
     /// More is to be read before the next task is taken: few are known, or one that comes before a
     /// known one is not.
     fn wants_reading(&self) -> bool {
         let enough = if self.known == Known::Part { LOW_WATER } else { 0 };
-        self.known != Known::All && (self.len <= enough || self.cursor < self.window[0])
+        self.known != Known::All && (self.len <= enough || self.cursor < self.window[0].place)
     }
 
     /// Has everything after `position` read again.
@@ -134,14 +153,15 @@ impl Line {
     }
 
     /// Adds a task, in place of the last one if there is no room; that is read again.
-    fn insert(&mut self, task: Position) {
-        let place = match self.window[..self.len].binary_search_by(|known| task.cmp(known)) {
+    fn insert(&mut self, task: Ready) {
+        let known = &self.window[..self.len];
+        let place = match known.binary_search_by(|known| task.place.cmp(&known.place)) {
             Ok(_) => return,
             Err(place) => place,
         };
         if self.len == WINDOW {
             let dropped = if place == 0 { task } else { self.window[0] };
-            self.rewind(dropped.before());
+            self.rewind(dropped.place.before());
             if place > 0 {
                 self.window.copy_within(1..place, 0);
                 self.window[place - 1] = task;
@@ -156,7 +176,7 @@ impl Line {
     /// A task was enqueued that is due. If all others are known, it need not be read.
     fn hand_over(&mut self, task: Position) {
         if self.known == Known::All && self.reader == NOBODY && self.len < WINDOW {
-            self.insert(task);
+            self.insert(Ready { place: task, page: None });
             self.cursor = self.cursor.max(task);
         } else {
             self.rewind(task.before());
@@ -201,8 +221,9 @@ impl Queue {
     };
 
     /// The next task for the worker of `slot`, which then is out of the window; or what to do first.
-    /// `with_calls`: it has room for a provider call.
-    pub fn take(&mut self, slot: usize, with_calls: bool) -> Next {
+    /// `with_calls`: it has room for a provider call. `occupied`: pages on which another worker is busy, and
+    /// won't be for long: rather than wait for each other at every row, workers keep apart.
+    pub fn take(&mut self, slot: usize, with_calls: bool, occupied: impl Fn(u32) -> bool) -> Next {
         let allowed = |lane: &Lane| with_calls || *lane == Lane::Local;
         let mut reading = false;
         let mut first: Option<(Position, Lane)> = None;
@@ -221,11 +242,9 @@ impl Queue {
                 first = Some((next, lane));
             }
         }
-        match first {
-            Some((task, lane)) => {
-                self.lines[lane as usize].len -= 1;
-                Next::Task(lane, task)
-            }
+        let first = first.map(|(_, lane)| lane);
+        match first.and_then(|lane| Some((lane, self.lines[lane as usize].take(occupied)?))) {
+            Some((lane, task)) => Next::Task(lane, task),
             None if reading => Next::Wait,
             None => Next::Nothing,
         }
@@ -246,21 +265,21 @@ impl Queue {
         };
         let end = match batch.all_due_at {
             Some(time) => Position::after_all_due(time),
-            None => batch.tasks.last().copied().unwrap_or(line.cursor),
+            None => batch.tasks.last().map_or(line.cursor, |task| task.place),
         };
         line.cursor = line.cursor.max(end);
         line.stop_reading();
-        batch.tasks.iter().filter(|task| !running(task.task_id)).for_each(|task| line.insert(*task));
+        batch.tasks.iter().filter(|task| !running(task.place.task_id)).for_each(|task| line.insert(*task));
     }
 
     /// Takes in what was found from the start of the table, or beside the order of the queue.
     pub fn add(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
         let line = &mut self.lines[batch.lane as usize];
-        batch.tasks.iter().filter(|task| !running(task.task_id)).for_each(|task| line.insert(*task));
+        batch.tasks.iter().filter(|task| !running(task.place.task_id)).for_each(|task| line.insert(*task));
         if batch.all_due_at.is_none()
             && let Some(last) = batch.tasks.last()
         {
-            line.rewind(*last);
+            line.rewind(last.place);
         }
     }
 
@@ -319,8 +338,16 @@ mod tests {
         Position { scheduled_at: task_id * 10, task_id }
     }
 
-    fn found(ids: &[i64]) -> Vec<Position> {
-        ids.iter().map(|id| at(*id)).collect()
+    fn ready(id: i64) -> Ready {
+        Ready { place: at(id), page: Some(id as u32 / 10) }
+    }
+
+    fn found(ids: &[i64]) -> Vec<Ready> {
+        ids.iter().map(|id| ready(*id)).collect()
+    }
+
+    fn take(queue: &mut Queue, slot: usize, with_calls: bool) -> Next {
+        queue.take(slot, with_calls, |_| false)
     }
 
     fn publish(queue: &mut Queue, ids: &[i64], all_due_at: Option<i64>) {
@@ -328,15 +355,15 @@ mod tests {
     }
 
     fn read(queue: &mut Queue) -> Position {
-        match queue.take(1, false) {
+        match take(queue, 1, false) {
             Next::Read(Lane::Local, after) => after,
             other => panic!("{other:?}"),
         }
     }
 
     fn all(queue: &mut Queue) -> Vec<i64> {
-        std::iter::from_fn(|| match queue.take(1, false) {
-            Next::Task(_, task) => Some(task.task_id),
+        std::iter::from_fn(|| match take(queue, 1, false) {
+            Next::Task(_, task) => Some(task.place.task_id),
             _ => None,
         })
         .collect()
@@ -348,7 +375,7 @@ mod tests {
         assert_eq!(read(&mut queue), Position::START);
         publish(&mut queue, &[1, 2, 3], Some(35));
         assert_eq!(all(&mut queue), [1, 2, 3]);
-        assert_eq!(queue.take(1, false), Next::Nothing);
+        assert_eq!(take(&mut queue, 1, false), Next::Nothing);
         assert_eq!(queue.lines[0].cursor, Position::after_all_due(35));
     }
 
@@ -356,13 +383,13 @@ mod tests {
     fn one_worker_reads_at_a_time_and_others_take_what_is_known() {
         let mut queue = Queue::FREE;
         read(&mut queue);
-        assert_eq!(queue.take(2, false), Next::Wait);
+        assert_eq!(take(&mut queue, 2, false), Next::Wait);
         publish(&mut queue, &(1..=WINDOW as i64).collect::<Vec<_>>(), None);
         for id in 1..=(WINDOW - LOW_WATER) as i64 {
-            assert_eq!(queue.take(2, false), Next::Task(Lane::Local, at(id)));
+            assert_eq!(take(&mut queue, 2, false), Next::Task(Lane::Local, ready(id)));
         }
         assert_eq!(read(&mut queue), at(WINDOW as i64));
-        assert!(matches!(queue.take(2, false), Next::Task(..)));
+        assert!(matches!(take(&mut queue, 2, false), Next::Task(..)));
     }
 
     #[test]
@@ -381,7 +408,7 @@ mod tests {
         let mut queue = Queue::FREE;
         read(&mut queue);
         queue.stop_reading(0);
-        assert_eq!(queue.take(2, false), Next::Wait);
+        assert_eq!(take(&mut queue, 2, false), Next::Wait);
         queue.stop_reading(1);
         assert_eq!(read(&mut queue), Position::START);
     }
@@ -395,7 +422,7 @@ mod tests {
         queue.hand_over(Lane::Local, at(7));
         queue.hand_over(Lane::Local, at(6));
         assert_eq!(all(&mut queue), [5, 6, 7]);
-        assert_eq!(queue.take(1, false), Next::Nothing);
+        assert_eq!(take(&mut queue, 1, false), Next::Nothing);
     }
 
     #[test]
@@ -406,7 +433,7 @@ mod tests {
         queue.rewind(Lane::Local, at(1));
         assert_eq!(read(&mut queue), at(1).before());
         publish(&mut queue, &[1, 10, 11], None);
-        assert_eq!(queue.take(1, false), Next::Read(Lane::Local, at(11)));
+        assert_eq!(take(&mut queue, 1, false), Next::Read(Lane::Local, at(11)));
         let rest: Vec<i64> = (12..10 + WINDOW as i64).collect();
         publish(&mut queue, &rest, Some(100_000));
         let last = 9 + WINDOW as i64;
@@ -426,15 +453,27 @@ mod tests {
     }
 
     #[test]
+    fn workers_keep_apart_while_there_is_room() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        publish(&mut queue, &[8, 9, 10, 11], Some(300));
+        let mut other = |occupied: u32| match queue.take(1, false, |page| page == occupied) {
+            Next::Task(_, task) => task.place.task_id,
+            next => panic!("{next:?}"),
+        };
+        assert_eq!([other(0), other(0), other(0), other(7)], [10, 11, 8, 9]);
+    }
+
+    #[test]
     fn calls_wait_for_room() {
         let mut queue = Queue::FREE;
         read(&mut queue);
         publish(&mut queue, &[2], Some(35));
-        assert_eq!(queue.take(1, true), Next::Read(Lane::Call, Position::START));
+        assert_eq!(take(&mut queue, 1, true), Next::Read(Lane::Call, Position::START));
         queue.publish(&Batch { lane: Lane::Call, tasks: &found(&[1]), all_due_at: Some(35) }, |_| false);
-        assert_eq!(queue.take(1, false), Next::Task(Lane::Local, at(2)));
+        assert_eq!(take(&mut queue, 1, false), Next::Task(Lane::Local, ready(2)));
         assert!(!queue.has_more(false) && queue.has_more(true));
-        assert_eq!(queue.take(1, true), Next::Task(Lane::Call, at(1)));
+        assert_eq!(take(&mut queue, 1, true), Next::Task(Lane::Call, ready(1)));
     }
 
     #[test]

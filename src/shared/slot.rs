@@ -1,11 +1,14 @@
 //! What is known of a worker process.
 
-use super::{Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Position, Text};
+use super::{Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Ready, Text};
 use crate::pg::latch::LatchRef;
 use pgrx::pg_sys::Oid;
 
 /// A worker that has lived so long did not fail to start, in microseconds.
 const STEADY_AFTER: i64 = 1_000_000;
+
+/// A task that has run so long is not a short one, in microseconds.
+const SHORT: i64 = 250;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SlotState {
@@ -66,7 +69,7 @@ pub struct Slot {
     pub reload: bool,
     pub started_at: i64,
     /// What it has taken from the queue, whether it turns out to be its task or not.
-    pub taken: Option<(Lane, Position)>,
+    pub taken: Option<(Lane, Ready)>,
     /// It waits for another worker to read on.
     pub waits: bool,
     /// The task at hand; 0: none.
@@ -134,7 +137,14 @@ impl Slot {
     /// True if its worker has this task.
     pub(super) fn has(&self, database: Oid, task_id: i64) -> bool {
         self.database == database
-            && (self.task_id == task_id || self.taken.is_some_and(|(_, task)| task.task_id == task_id))
+            && (self.task_id == task_id || self.taken.is_some_and(|(_, task)| task.place.task_id == task_id))
+    }
+
+    /// True if its worker is busy with a row of this page, and is not likely to be for long.
+    pub(super) fn occupies(&self, database: Oid, page: u32, now: i64) -> bool {
+        self.database == database
+            && self.busy_since + SHORT > now
+            && self.taken.is_some_and(|(_, task)| task.page == Some(page))
     }
 
     pub fn is_busy(&self) -> bool {

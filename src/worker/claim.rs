@@ -6,7 +6,7 @@ use super::{Worker, read, table};
 use crate::pg::spi::{Arg, Row, Statement, text};
 use crate::pg::table::{self as locked, Lock, Seen};
 use crate::pg::{backend, jsonb, session};
-use crate::shared::Next;
+use crate::shared::{Next, Ready};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8ARRAYOID, INT8OID};
 use pgrx::{IntoDatum, pg_sys};
 
@@ -38,7 +38,7 @@ pub fn next(worker: &mut Worker) -> Claimed {
             Next::Read(lane, after) => read::fill(worker, lane, after),
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,
-            Next::Task(lane, place) => {
+            Next::Task(lane, Ready { place, .. }) => {
                 if !worker.avoided.holds(place.task_id, lane, place)
                     && let Some(task) = one(worker, place.task_id)
                 {
@@ -51,11 +51,10 @@ pub fn next(worker: &mut Worker) -> Claimed {
 
 /// Claims a task; `None` if it is not ready (any more), or somebody else was faster.
 fn one(worker: &Worker, task_id: i64) -> Option<Task> {
-    if worker.tasks.is_plain() {
-        let Lock::Locked(row) = worker.tasks.lock(task_id, |row| is_ready(row, worker.origin)) else {
-            return None;
-        };
-        return Some(task_of_row(row));
+    match worker.tasks.lock(task_id, |row| is_ready(row, worker.origin)) {
+        Lock::Locked(row) => return Some(task_of_row(row)),
+        Lock::Not => return None,
+        Lock::ByStatement => {}
     }
     let args: [Arg; 2] = [task_id.into_datum(), worker.origin.into_datum()];
     to_write(worker, || CLAIM.row(&args, |row| task_of(row, 1)))

@@ -78,9 +78,9 @@ enum Ran {
     NotYet,
     /// Another worker is about to write what comes of the task.
     Elsewhere,
-    Ended(Brief, process::End),
-    Calling(Brief, crate::provider::Prepared),
-    Stopped(Brief, Stop),
+    Ended(process::End),
+    Calling(crate::provider::Prepared),
+    Stopped(Stop),
 }
 
 /// The life of a worker process; never returns.
@@ -105,7 +105,7 @@ pub fn main(slot: usize) -> ! {
         }
     };
     log::event(LogLevel::Debug, format!("worker {} started", slot.number));
-    activity::running("looking for tasks");
+    activity::running(format_args!("looking for tasks"));
     loop {
         match worker.turn() {
             Ok(true) => {}
@@ -222,7 +222,8 @@ impl Worker {
                 Claimed::NotYet => return Transaction::Commit(Ran::NotYet),
             };
             inject::point("claimed");
-            let Some(earlier) = self.slot.begin(&task.brief()) else {
+            let brief = task.brief();
+            let Some(earlier) = self.slot.begin(&brief) else {
                 return Transaction::RollBack(Ran::Elsewhere);
             };
             // One that was cancelled with its worker's end, or is given up, is only ended now.
@@ -231,16 +232,22 @@ impl Worker {
             if let Some(looked_at) = pass_on {
                 wake::pass_on_due(self, looked_at);
             }
-            let brief = task.brief();
-            claimed = Some(brief.clone());
+            claimed = Some(Brief { attempt: task.attempt(), uncounted: task.uncounted, ..brief });
             inject::point("begun");
             match self.step(&task, earlier.deaths) {
                 Ok(ran) => Transaction::Commit(ran),
-                Err(stop) => Transaction::RollBack(Ran::Stopped(brief, stop)),
+                Err(stop) => Transaction::RollBack(Ran::Stopped(stop)),
             }
         });
-        let ran = match (ran, claimed) {
-            (Ok(ran), _) => ran,
+        let (ran, brief) = match (ran, claimed) {
+            (Ok(Ran::Nothing), _) => return Ok(false),
+            (Ok(Ran::NotYet), _) => {
+                latch::wait(None, READING_PAUSE);
+                return Ok(true);
+            }
+            // Whoever has it sees to it.
+            (Ok(_), None) => return Ok(true),
+            (Ok(ran), Some(brief)) => (ran, brief),
             (Err(error), None) => return Err(error),
             // It may do in a while, and nothing has been called yet that would be called twice.
             (Err(error), Some(brief)) if error.is_passing() => {
@@ -256,12 +263,9 @@ impl Worker {
         };
         inject::point("committed");
         match ran {
-            Ran::Nothing => return Ok(false),
-            Ran::NotYet => latch::wait(None, READING_PAUSE),
-            // Whoever has it sees to it.
-            Ran::Elsewhere => {}
-            Ran::Ended(brief, end) => self.end(Some((brief, end))),
-            Ran::Calling(brief, prepared) => {
+            Ran::Nothing | Ran::NotYet | Ran::Elsewhere => {}
+            Ran::Ended(end) => self.end(Some((brief, end))),
+            Ran::Calling(prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
                 self.slot.end(Over::Calling);
                 // If this process is to end, the wait for durability may have been broken off:
@@ -272,10 +276,8 @@ impl Worker {
                 self.calls.send(brief.id, prepared);
                 self.show_calls();
             }
-            Ran::Stopped(brief, Stop::Cancelled) => {
-                self.cancel(&brief)?;
-            }
-            Ran::Stopped(brief, Stop::Repeat) => self.repeat(&brief)?,
+            Ran::Stopped(Stop::Cancelled) => self.cancel(&brief)?,
+            Ran::Stopped(Stop::Repeat) => self.repeat(&brief)?,
         }
         Ok(true)
     }
@@ -286,12 +288,12 @@ impl Worker {
             Step::Done(end) => {
                 record::finish(self, task, &end);
                 inject::point("recorded");
-                Ok(Ran::Ended(task.brief(), self.close(end)?))
+                Ok(Ran::Ended(self.close(end)?))
             }
             Step::Call(prepared) => {
                 record::store_call(self, task, &prepared);
                 inject::point("call_recorded");
-                Ok(Ran::Calling(task.brief(), self.close(prepared)?))
+                Ok(Ran::Calling(self.close(prepared)?))
             }
         }
     }

@@ -114,7 +114,7 @@ fn call_last(
         Ok(argument) => context(worker, task).call(task, kind, name, argument)?,
         Err(error) => Err(Failure::caught(&what, error).of_handler(name)),
     };
-    match returned.map(|returned| crate::envelope::judge(&returned.text)) {
+    match returned.map(|returned| returned.verdict()) {
         Err(failure) => end.failures.push(failure),
         Ok(crate::envelope::Verdict::Failure(reason)) => {
             end.failures.push(Failure::new("P0001", &what, &reason).of_handler(name));

@@ -7,7 +7,7 @@ use crate::error::PgError;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, session, transaction};
 use crate::processor;
-use crate::shared::{Batch, LANES, Lane, Position, Sweep, WINDOW};
+use crate::shared::{Batch, LANES, Lane, Position, Ready, Sweep, WINDOW};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
@@ -32,7 +32,7 @@ pub fn fill(worker: &Worker, lane: Lane, after: Position) {
 }
 
 /// What is ready after a place; and, if that is all, the time as of which it was read.
-fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Position>, Option<i64>) {
+fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64>) {
     let args: [Arg; 6] = [
         worker.origin.into_datum(),
         processor::types_with_calls().into_datum(),
@@ -41,26 +41,27 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Position>, Option<
         after.task_id.into_datum(),
         (WINDOW as i32).into_datum(),
     ];
-    let tasks = session::as_owner(worker.owner, || READ.rows(&args, place));
+    let tasks = session::as_owner(worker.owner, || READ.rows(&args, ready));
     let is_all = tasks.len() < WINDOW;
     (tasks, is_all.then(transaction::started_at))
 }
 
-fn read_held(worker: &Worker, lane: Lane) -> Vec<Position> {
+fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
     let args: [Arg; 4] = [
         worker.origin.into_datum(),
         processor::types_with_calls().into_datum(),
         (lane == Lane::Call).into_datum(),
         (WINDOW as i32).into_datum(),
     ];
-    session::as_owner(worker.owner, || READ_HELD.rows(&args, place))
+    session::as_owner(worker.owner, || READ_HELD.rows(&args, ready))
 }
 
-fn place(row: &Row) -> Position {
-    Position {
+fn ready(row: &Row) -> Ready {
+    let place = Position {
         scheduled_at: row.get::<TimestampWithTimeZone>(1).map_or(i64::MIN, i64::from),
         task_id: row.get(2).unwrap_or_default(),
-    }
+    };
+    Ready { place, page: row.page(3) }
 }
 
 /// Looks for tasks that are ready and were not announced: at each `pg_errand.poll_interval`, when the
@@ -68,7 +69,7 @@ fn place(row: &Row) -> Position {
 pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let now = backend::now();
     let Some(wanted) = worker.slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
-    activity::running("looking for tasks");
+    activity::running(format_args!("looking for tasks"));
     let swept = transaction::commit_after(|| {
         for lane in LANES {
             let held = read_held(worker, lane);

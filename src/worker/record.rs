@@ -47,7 +47,7 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
         });
     }
     let status = if end.succeeded { "succeeded" } else { "failed" };
-    let changed = task.row.as_ref().filter(|_| worker.tasks.is_plain()).is_some_and(|row| {
+    let changed = task.row.as_ref().is_some_and(|row| {
         row.update(&[
             (table::DEQUEUED_AT, timestamp(task.started_at)),
             (table::ATTEMPTS, task.attempt().into_datum()),
@@ -128,6 +128,15 @@ pub const MAX_LOGGED_NAME: usize = 300;
 
 /// Writes the log lines of a task that has ended; after the commit.
 pub fn log_end(brief: &Brief, end: &End) {
+    // A success is nothing to tell of, unless its handler had something to say.
+    let level = match end {
+        End { succeeded: false, .. } => LogLevel::Warning,
+        End { outcome: Some(_), .. } => LogLevel::Info,
+        _ => LogLevel::Debug,
+    };
+    if end.failures.is_empty() && !log::is_wanted(level) {
+        return;
+    }
     let took = (backend::now() - brief.started_at) / 1000;
     let named = format!(
         "task_id={} task_type={} handler={:?} attempt={} duration_ms={took}",
@@ -146,11 +155,8 @@ pub fn log_end(brief: &Brief, end: &End) {
     }
     let outcome =
         end.outcome.as_deref().map(|o| format!(" outcome={:?}", log::excerpt(o, 1000))).unwrap_or_default();
-    if end.succeeded {
-        log::event(LogLevel::Info, format!("task succeeded {named}{outcome}"));
-    } else {
-        log::event(LogLevel::Warning, format!("task failed {named}{outcome}"));
-    }
+    let how = if end.succeeded { "succeeded" } else { "failed" };
+    log::event(level, format!("task {how} {named}{outcome}"));
 }
 
 fn write_end(brief: &Brief, status: &str, outcome: Option<&str>) {

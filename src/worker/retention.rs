@@ -82,7 +82,7 @@ pub fn step(worker: &mut Worker) -> Result<bool, PgError> {
         }
         worker.retention = Pass::START;
     }
-    activity::running("removing finished tasks (pg_errand.retention)");
+    activity::running(format_args!("removing finished tasks (pg_errand.retention)"));
     let before = now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
     let pass = worker.retention;
     let owner = worker.owner;

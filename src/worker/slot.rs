@@ -102,7 +102,8 @@ impl MySlot {
 
     /// [`Shared::take`] for this worker.
     pub fn take(self, with_calls: bool) -> Next {
-        shmem::write(|shared| shared.take(self.index, with_calls))
+        let now = backend::now();
+        shmem::write(|shared| shared.take(self.index, with_calls, now))
     }
 
     /// [`Shared::publish`] for this worker.
@@ -122,7 +123,7 @@ impl MySlot {
 
     /// What this worker has taken last.
     pub fn taken(self) -> Option<(Lane, Position)> {
-        self.read(|slot| slot.taken)
+        self.read(|slot| slot.taken).map(|(lane, task)| (lane, task.place))
     }
 
     /// [`Queue::hand_over`] for this worker's database.

@@ -129,7 +129,7 @@ fn rest(worker: &Worker, looked_at: i64) -> Rest {
 pub fn report_waiting(worker: &Worker) {
     match worker.in_flight() {
         0 => activity::idle(),
-        calls => activity::running(&format!("waiting for {calls} provider calls")),
+        calls => activity::running(format_args!("waiting for {calls} provider calls")),
     }
 }
 

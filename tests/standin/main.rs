@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use standin::{Options, Standin};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +17,7 @@ Usage: resend-standin [OPTION VALUE]...
   --port-file PATH       write the port there once it listens
   --key KEY              API key to accept; may be given more than once (re_test_key)
   --mailbox FILE         append each accepted mail there, one JSON object a line
+  --delay MILLISECONDS   how long each answer takes (0)
 
 It ends on SIGTERM and SIGINT.
 ";
@@ -49,6 +51,7 @@ fn parse(arguments: &[String]) -> Result<(Options, Option<PathBuf>), Box<dyn Err
             "--port-file" => port_file = Some(PathBuf::from(value)),
             "--key" => keys.push(value.clone()),
             "--mailbox" => options.mailbox = Some(PathBuf::from(value)),
+            "--delay" => options.delay = Duration::from_millis(value.parse()?),
             _ => return Err(format!("unknown option {option}; --help lists them").into()),
         }
     }

@@ -9,6 +9,7 @@ mod patterns;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -64,6 +65,7 @@ pub(crate) struct Resend {
     ledger: Mutex<Ledger>,
     rules: Mutex<Vec<Rule>>,
     mailbox: Option<Mutex<File>>,
+    delay: Duration,
 }
 
 impl Resend {
@@ -76,6 +78,7 @@ impl Resend {
             ledger: Mutex::default(),
             rules: Mutex::default(),
             mailbox: options.mailbox.as_ref().map(open).transpose()?,
+            delay: options.delay,
         })
     }
 
@@ -106,7 +109,8 @@ impl Resend {
     fn behaviour(&self, submission: &Submission) -> Behaviour {
         let mut rules = self.rules.lock().unwrap();
         let chosen = rules.iter_mut().find_map(|rule| rule(submission));
-        chosen.or_else(|| patterns::behaviour(submission)).unwrap_or_else(Behaviour::usual)
+        let usual = || Behaviour::usual().after(self.delay);
+        chosen.or_else(|| patterns::behaviour(submission)).unwrap_or_else(usual)
     }
 
     /// What a request that passed all checks comes to.

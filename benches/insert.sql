@@ -1,1 +1,0 @@
-insert into bench.reference (payload) values ('{"db_function": "bench.nothing"}');

@@ -30,8 +30,8 @@ torture: install ## kills, restarts and faults at random; ROUNDS=n, SEED=n repea
 check: ## format and lints, warnings denied
 	dev/check
 
-bench: ## throughput, latency and memory, on a private server
-	dev/bench
+bench: ## benchmarks on private servers; FIGURE=name ..., RUNS=n, SCALE=small|default|full
+	dev/bench $(if $(RUNS),--runs $(RUNS)) $(if $(SCALE),--scale $(SCALE)) $(FIGURE)
 
 bench-memory: ## what workers take over TASKS tasks and CALLS provider calls, on a private server
 	dev/bench-memory "$(TASKS)" "$(CALLS)"

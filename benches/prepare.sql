@@ -11,8 +11,25 @@ begin
 end;
 $$;
 
--- When a task was about to be committed, and when its handler began.
+-- A row per task, to count.
+create table bench.effect (
+    n bigint
+);
+grant insert on bench.effect to pg_errand_worker;
+
+create function bench.effect(_payload jsonb)
+returns jsonb
+language plpgsql
+as $$
+begin
+    insert into bench.effect values ((_payload ->> 'n')::bigint);
+    return '{}';
+end;
+$$;
+
+-- When a task was about to be committed, if its payload says so, and when its handler began.
 create table bench.pickup (
+    n bigint,
     enqueued_at timestamptz,
     started_at timestamptz
 );
@@ -25,11 +42,23 @@ as $$
 declare
     _started_at timestamptz := clock_timestamp();
 begin
-    insert into bench.pickup values ((_payload ->> 'at')::timestamptz, _started_at);
+    insert into bench.pickup
+    values ((_payload ->> 'n')::bigint, (_payload ->> 'at')::timestamptz, _started_at);
     return '{}';
 end;
 $$;
 
+create function bench.rest(_payload jsonb)
+returns jsonb
+language plpgsql
+as $$
+begin
+    perform pg_sleep((_payload ->> 'seconds')::float8);
+    return '{}';
+end;
+$$;
+
+-- A plain table, for what the machine can do without a queue.
 create table bench.reference (
     id bigint generated always as identity primary key,
     payload jsonb not null,
@@ -50,5 +79,16 @@ begin
             'to_address', 'someone@mail.test',
             'subject', 'Hello',
             'html', '<p>Hello</p>'));
+end;
+$$;
+
+-- A mail was taken.
+create function bench.mailed(_payload jsonb)
+returns jsonb
+language plpgsql
+as $$
+begin
+    insert into bench.effect values ((_payload -> 'original_payload' ->> 'n')::bigint);
+    return '{}';
 end;
 $$;

@@ -1,0 +1,28 @@
+//! What processes take of the processor.
+
+use std::fs;
+
+use crate::Result;
+
+/// Seconds that a process has run so far, its threads included.
+///
+/// # Errors
+/// There is no such process.
+pub fn seconds(pid: i32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold anything.
+    let fields = stat.rsplit_once(')').ok_or("stat without a name")?.1;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, system) = (times.next().ok_or("no utime")??, times.next().ok_or("no stime")??);
+    // SAFETY: sysconf() has no preconditions.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Ok((user + system) as f64 / ticks as f64)
+}
+
+/// The same of several together.
+///
+/// # Errors
+/// One of them has ended.
+pub fn seconds_of(pids: &[i32]) -> Result<f64> {
+    pids.iter().map(|pid| seconds(*pid)).sum()
+}

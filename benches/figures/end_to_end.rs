@@ -1,0 +1,46 @@
+//! Enqueueing and running at once: from the first enqueue to the last end.
+
+use super::latency::load;
+use super::limits::{REFERENCE, reference};
+use super::throughput::WARM;
+use crate::pgbench::Pgbench;
+use crate::queue::{Batch, Queue};
+use crate::report::Reading;
+use crate::server::Server;
+use crate::{Result, Run};
+
+const CLIENTS: i64 = 2;
+const LARGE: i64 = 1000;
+const SINGLE: &str = "insert into queues.task (task_type, payload) values ('db_function', '{\"db_function\": \"bench.nothing\"}');";
+
+pub fn run(run: &mut Run) -> Result<()> {
+    let tasks = run.scale.of(4000, 200_000, 1_000_000);
+    let server = Server::start(&[])?;
+    let mut queue = Queue::warm(&server, WARM)?;
+    let reference = reference(run, &server)?;
+    for (name, script, size) in [
+        ("a row a transaction", SINGLE, 1),
+        ("a thousand rows a transaction", load(LARGE as f64).as_str(), LARGE),
+    ] {
+        let rate = both(&mut queue, script, size, tasks)?;
+        run.read(Reading::new(name, rate, "tasks/s").beside(REFERENCE, reference));
+    }
+    Ok(())
+}
+
+/// Tasks a second, while a script enqueues `size` of them a transaction.
+fn both(queue: &mut Queue, script: &str, size: i64, tasks: i64) -> Result<f64> {
+    let batch = Batch { after: queue.last_task()?, count: tasks };
+    let transactions = u64::try_from(tasks / size / CLIENTS)?;
+    Pgbench::transactions(script, transactions).asynchronous().run(queue.server)?;
+    queue.wait()?;
+    queue.check(batch)?;
+    Ok(queue
+        .sql
+        .query_one(
+            "select count(*) / extract(epoch from max(finished_at) - min(enqueued_at))::float8
+             from queues.task where task_id > $1",
+            &[&batch.after],
+        )?
+        .get(0))
+}

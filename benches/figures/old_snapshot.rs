@@ -1,0 +1,39 @@
+//! A forgotten transaction: nothing that ends can be cleaned up while its snapshot is held.
+
+use super::throughput::WARM;
+use crate::queue::{NOTHING, Queue};
+use crate::report::{Asked, Reading};
+use crate::server::Server;
+use crate::{Result, Run};
+
+pub fn run(run: &mut Run) -> Result<()> {
+    let tasks = run.scale.of(5000, 200_000, 1_000_000);
+    let window = run.scale.of(1000, 20_000, 20_000);
+    let server = Server::start(&[])?;
+    let mut queue = Queue::warm(&server, WARM)?;
+    queue.pause()?;
+    let batch = queue.enqueue(NOTHING, tasks)?;
+    let mut forgotten = server.connect("postgres")?;
+    forgotten.batch_execute("begin isolation level repeatable read; select count(*) from queues.task")?;
+    queue.resume()?;
+    queue.wait()?;
+    forgotten.batch_execute("commit")?;
+    queue.check(batch)?;
+
+    let row = queue.sql.query_one(
+        &format!(
+            "with ends as (
+                 select array_agg(extract(epoch from finished_at)::float8 order by finished_at) as at
+                 from queues.task where task_id > {}
+             )
+             select {window} / (at[1 + {window}] - at[1]), {window} / (at[{tasks}] - at[{tasks} - {window}]) from ends",
+            batch.after
+        ),
+        &[],
+    )?;
+    let (first, last): (f64, f64) = (row.get(0), row.get(1));
+    let name = format!("last {window} of {tasks}");
+    let reading = Reading::new(name, last, "tasks/s").beside(format!("first {window}"), first);
+    run.read(reading.asked(Asked::RatioAtLeast(0.8)));
+    Ok(())
+}

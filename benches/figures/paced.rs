@@ -1,0 +1,66 @@
+//! A load of so many tasks a second for some time, each of which notes how long it waited.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::pgbench::Pgbench;
+use crate::queue::Queue;
+
+/// Between two looks at the load.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// So many tasks a second, for so many seconds, so many in a transaction.
+pub struct Paced {
+    pub rate: f64,
+    pub seconds: u64,
+    pub batch: u32,
+}
+
+impl Paced {
+    /// Runs the load to its end; `look` is called once a second with the seconds since its begin. Returns how many
+    /// tasks were enqueued.
+    ///
+    /// # Errors
+    /// Of the load or of `look`.
+    pub fn run(&self, queue: &mut Queue, mut look: impl FnMut(&mut Queue, f64) -> Result<()>) -> Result<i64> {
+        let script = format!(
+            "insert into queues.task (task_type, payload)
+             select 'db_function', jsonb_build_object('db_function', 'bench.start', 'at', clock_timestamp())
+             from generate_series(1, {});",
+            self.batch
+        );
+        let rate = self.rate / f64::from(self.batch);
+        let mut load =
+            Pgbench::seconds(&script, self.seconds).rate(rate).asynchronous().start(queue.server)?;
+        let begun = Instant::now();
+        while load.is_running() {
+            look(queue, begun.elapsed().as_secs_f64())?;
+            sleep(LOOK);
+        }
+        let transactions = load.finish()?.transactions;
+        Ok(i64::try_from(transactions)? * i64::from(self.batch))
+    }
+}
+
+/// Each task left its note.
+///
+/// # Errors
+/// One did not, or left two.
+pub fn check(queue: &mut Queue, tasks: i64) -> Result<()> {
+    let notes: i64 = queue.one("select count(*) from bench.pickup")?;
+    let wrong: i64 = queue.one("select count(*) from queues.task where final_status <> 'succeeded'")?;
+    if (notes, wrong) != (tasks, 0) {
+        return Err(format!("{tasks} tasks left {notes} notes; {wrong} failed").into());
+    }
+    Ok(())
+}
+
+/// Row versions of queues.task that nobody needs any more, by the statistics.
+///
+/// # Errors
+/// As the server says.
+pub fn dead(queue: &mut Queue) -> Result<f64> {
+    let query = "select n_dead_tup::float8 from pg_stat_user_tables where relid = 'queues.task'::regclass";
+    queue.one(query)
+}

@@ -1,0 +1,87 @@
+//! The command line.
+
+use crate::Result;
+use crate::figures::{ALL, Figure};
+
+pub const USAGE: &str = "\
+Usage: bench [--list] [--runs N] [--scale small|default|full] [FIGURE…]
+
+  --list   the figures and what they are
+  --runs   how often each is measured; the table shows the median and the spread (3)
+  --scale  small: does it work at all; default: minutes a figure; full: the sizes that are promised
+
+Without FIGURE: all that are not marked «by name only». A name that ends in * stands for all that begin so.";
+
+/// How many tasks, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    Small,
+    Default,
+    Full,
+}
+
+impl Scale {
+    /// The size of these that belongs to this scale.
+    pub fn of<T>(self, small: T, default: T, full: T) -> T {
+        match self {
+            Self::Small => small,
+            Self::Default => default,
+            Self::Full => full,
+        }
+    }
+}
+
+/// What was asked for.
+pub struct Options {
+    pub list: bool,
+    pub runs: u32,
+    pub scale: Scale,
+    names: Vec<String>,
+}
+
+impl Options {
+    /// # Errors
+    /// An option or a figure that is not there.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Self { list: false, runs: 3, scale: Scale::Default, names: Vec::new() };
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--list" => options.list = true,
+                "--runs" => {
+                    options.runs = value()?.parse::<u32>().map_err(|error| format!("--runs: {error}"))?
+                }
+                "--scale" => options.scale = scale(&value()?)?,
+                name if name.starts_with('-') => return Err(format!("unknown option {name}").into()),
+                name => options.names.push(known(name)?),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether a figure is to be measured.
+    pub fn wants(&self, figure: &Figure) -> bool {
+        let named = self.names.iter().any(|name| matches(name, figure));
+        named || self.names.is_empty() && figure.usual
+    }
+}
+
+fn scale(name: &str) -> Result<Scale> {
+    match name {
+        "small" => Ok(Scale::Small),
+        "default" => Ok(Scale::Default),
+        "full" => Ok(Scale::Full),
+        _ => Err(format!("--scale {name}: small, default or full").into()),
+    }
+}
+
+fn known(name: &str) -> Result<String> {
+    if ALL.iter().any(|figure| matches(name, figure)) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("no figure {name}; --list shows them").into())
+}
+
+fn matches(name: &str, figure: &Figure) -> bool {
+    name.strip_suffix('*').map_or(name == figure.name, |start| figure.name.starts_with(start))
+}

@@ -1,0 +1,137 @@
+//! pgbench as the load, and as the measure of what the machine can do.
+
+use std::fs;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::Result;
+use crate::programs::client;
+use crate::server::Server;
+
+/// A run of pgbench to be.
+#[derive(Clone, Copy)]
+pub struct Pgbench<'a> {
+    script: &'a str,
+    clients: u32,
+    length: Length,
+    /// Transactions per second of all clients together; as fast as they can without.
+    rate: Option<f64>,
+    asynchronous: bool,
+    database: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum Length {
+    Seconds(u64),
+    /// Of each client.
+    Transactions(u64),
+}
+
+/// What pgbench said at its end.
+pub struct Outcome {
+    pub tps: f64,
+    pub transactions: u64,
+}
+
+/// A pgbench that runs; dropping it ends it.
+pub struct Running(Option<Child>);
+
+impl<'a> Pgbench<'a> {
+    /// Two clients, one statement or more a transaction as the script says, for so many seconds.
+    pub fn seconds(script: &'a str, seconds: u64) -> Self {
+        Self::new(script, Length::Seconds(seconds))
+    }
+
+    /// Two clients; so many transactions of each.
+    pub fn transactions(script: &'a str, transactions: u64) -> Self {
+        Self::new(script, Length::Transactions(transactions))
+    }
+
+    fn new(script: &'a str, length: Length) -> Self {
+        Self { script, clients: 2, length, rate: None, asynchronous: false, database: "postgres" }
+    }
+
+    pub fn rate(self, rate: f64) -> Self {
+        Self { rate: Some(rate), ..self }
+    }
+
+    /// With `synchronous_commit = off`.
+    pub fn asynchronous(self) -> Self {
+        Self { asynchronous: true, ..self }
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// It cannot be run, or a transaction failed.
+    pub fn run(self, server: &Server) -> Result<Outcome> {
+        self.start(server)?.finish()
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn start(self, server: &Server) -> Result<Running> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let script = server.home().join(format!("script{}.sql", COUNT.fetch_add(1, Relaxed)));
+        fs::write(&script, self.script)?;
+        let mut command = client("pgbench");
+        command.args(["-n", "-M", "prepared", "-U", "postgres", "-h"]).arg(server.home());
+        command.arg("-c").arg(self.clients.to_string()).arg("-j").arg(self.clients.min(2).to_string());
+        match self.length {
+            Length::Seconds(seconds) => command.arg("-T").arg(seconds.to_string()),
+            Length::Transactions(count) => command.arg("-t").arg(count.to_string()),
+        };
+        if let Some(rate) = self.rate {
+            command.arg("-R").arg(rate.to_string());
+        }
+        if self.asynchronous {
+            command.env("PGOPTIONS", "-c synchronous_commit=off");
+        }
+        command.arg("-f").arg(&script).arg(self.database);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        Ok(Running(Some(child)))
+    }
+}
+
+impl Running {
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// A transaction failed.
+    pub fn finish(mut self) -> Result<Outcome> {
+        let child = self.0.take().ok_or("pgbench has ended before")?;
+        let output = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            return Err(format!("pgbench: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok(Outcome {
+            tps: said(&text, "tps = ").ok_or("pgbench says no tps")?.parse()?,
+            transactions: said(&text, "number of transactions actually processed: ")
+                .ok_or("pgbench does not say how many transactions")?
+                .parse()?,
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The number behind `what`.
+fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(what))?;
+    rest.split([' ', '/']).next()
+}

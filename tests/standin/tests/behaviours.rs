@@ -70,6 +70,16 @@ fn endless_answers_end_with_the_client() {
 }
 
 #[test]
+fn a_delay_for_all_spares_those_that_ask_for_their_own() {
+    let delayed = |delay| Standin::start(Options { delay, ..Options::default() }).unwrap();
+    let begun = Instant::now();
+    assert_eq!(post(&delayed(Duration::from_millis(50)), &mail()).status, 200);
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    let never = delayed(Duration::from_hours(1));
+    assert_eq!(post(&never, &mail_to("delay-1@behave.test")).status, 200);
+}
+
+#[test]
 fn delays_and_drips_take_their_time() {
     let standin = start();
     let started = Instant::now();

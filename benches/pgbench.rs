@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::Result;
-use crate::programs::client;
+use crate::programs::{client, output};
 use crate::server::Server;
 
 /// A run of pgbench to be.
@@ -17,7 +17,6 @@ pub struct Pgbench<'a> {
     /// Transactions per second of all clients together; as fast as they can without.
     rate: Option<f64>,
     asynchronous: bool,
-    database: &'a str,
 }
 
 #[derive(Clone, Copy)]
@@ -48,7 +47,11 @@ impl<'a> Pgbench<'a> {
     }
 
     fn new(script: &'a str, length: Length) -> Self {
-        Self { script, clients: 2, length, rate: None, asynchronous: false, database: "postgres" }
+        Self { script, clients: 2, length, rate: None, asynchronous: false }
+    }
+
+    pub fn clients(self, clients: u32) -> Self {
+        Self { clients, ..self }
     }
 
     pub fn rate(self, rate: f64) -> Self {
@@ -89,7 +92,7 @@ impl<'a> Pgbench<'a> {
         if self.asynchronous {
             command.env("PGOPTIONS", "-c synchronous_commit=off");
         }
-        command.arg("-f").arg(&script).arg(self.database);
+        command.arg("-f").arg(&script).arg("postgres");
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         Ok(Running(Some(child)))
     }
@@ -134,4 +137,14 @@ impl Drop for Running {
 fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
     let rest = text.lines().find_map(|line| line.strip_prefix(what))?;
     rest.split([' ', '/']).next()
+}
+
+/// Fills the tables of pgbench's own script.
+///
+/// # Errors
+/// It cannot be run.
+pub fn initialize(server: &Server, scale: u32) -> Result<()> {
+    let mut command = client("pgbench");
+    command.args(["-i", "-q", "-U", "postgres", "-h"]).arg(server.home());
+    output(command.arg("-s").arg(scale.to_string()).arg("postgres")).map(drop)
 }

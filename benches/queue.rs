@@ -42,7 +42,15 @@ impl<'a> Queue<'a> {
     /// # Errors
     /// As the server says.
     pub fn open(server: &'a Server) -> Result<Self> {
-        let mut sql = server.connect("postgres")?;
+        Self::open_in(server, "postgres")
+    }
+
+    /// The same in any database.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub fn open_in(server: &'a Server, database: &str) -> Result<Self> {
+        let mut sql = server.connect(database)?;
         sql.batch_execute("create extension pg_errand")?;
         sql.batch_execute(include_str!("prepare.sql"))?;
         Ok(Self { server, sql })
@@ -153,11 +161,13 @@ impl<'a> Queue<'a> {
         self.one("select coalesce(max(task_id), 0) from queues.task")
     }
 
-    /// Waits until no task is unfinished. Looks at the table only when the workers seem to be done.
+    /// Waits until no task is unfinished that is due soon. Looks at the table only when the workers seem to be done.
     ///
     /// # Errors
     /// They get nowhere.
     pub fn wait(&mut self) -> Result<()> {
+        let left = "select count(*) from queues.task
+                    where finished_at is null and scheduled_at < now() + interval '1 h'";
         let mut progress = (String::new(), Instant::now());
         let mut unfinished = (i64::MAX, Instant::now());
         loop {
@@ -165,7 +175,7 @@ impl<'a> Queue<'a> {
             if now != progress.0 {
                 progress = (now, Instant::now());
             } else if progress.1.elapsed() >= QUIET {
-                match self.one::<i64>("select count(*) from queues.task where finished_at is null")? {
+                match self.one::<i64>(left)? {
                     0 => return Ok(()),
                     count if count != unfinished.0 => unfinished = (count, Instant::now()),
                     count if unfinished.1.elapsed() > PATIENCE => {

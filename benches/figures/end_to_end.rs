@@ -11,7 +11,8 @@ use crate::{Result, Run};
 
 const CLIENTS: i64 = 2;
 const LARGE: i64 = 1000;
-const SINGLE: &str = "insert into queues.task (task_type, payload) values ('db_function', '{\"db_function\": \"bench.nothing\"}');";
+/// A task a transaction.
+pub const SINGLE: &str = "insert into queues.task (task_type, payload) values ('db_function', '{\"db_function\": \"bench.nothing\"}');";
 
 pub fn run(run: &mut Run) -> Result<()> {
     let tasks = run.scale.of(4000, 200_000, 1_000_000);
@@ -22,17 +23,21 @@ pub fn run(run: &mut Run) -> Result<()> {
         ("a row a transaction", SINGLE, 1),
         ("a thousand rows a transaction", load(LARGE as f64).as_str(), LARGE),
     ] {
-        let rate = both(&mut queue, script, size, tasks)?;
+        let rate = both(&mut queue, script, size, tasks, CLIENTS)?;
         run.read(Reading::new(name, rate, "tasks/s").beside(REFERENCE, reference));
     }
     Ok(())
 }
 
-/// Tasks a second, while a script enqueues `size` of them a transaction.
-fn both(queue: &mut Queue, script: &str, size: i64, tasks: i64) -> Result<f64> {
+/// Tasks a second, while `clients` enqueue `size` of them a transaction by a script.
+///
+/// # Errors
+/// One of them fails.
+pub fn both(queue: &mut Queue, script: &str, size: i64, tasks: i64, clients: i64) -> Result<f64> {
     let batch = Batch { after: queue.last_task()?, count: tasks };
-    let transactions = u64::try_from(tasks / size / CLIENTS)?;
-    Pgbench::transactions(script, transactions).asynchronous().run(queue.server)?;
+    let transactions = u64::try_from(tasks / size / clients)?;
+    let load = Pgbench::transactions(script, transactions).clients(u32::try_from(clients)?);
+    load.asynchronous().run(queue.server)?;
     queue.wait()?;
     queue.check(batch)?;
     Ok(queue

@@ -3,11 +3,25 @@
 mod calls;
 mod durability;
 mod end_to_end;
+mod enqueue;
+mod fairness;
+mod fairness_outside;
+mod fairness_rare;
+mod fairness_workers;
+mod history;
+mod idle;
 mod latency;
 mod limits;
 mod old_snapshot;
 mod overlapping;
 mod paced;
+mod pressure_clients;
+mod pressure_databases;
+mod pressure_memory;
+mod pressure_payload;
+mod pressure_tpcb;
+mod pressure_workers;
+mod scheduled_backlog;
 mod soak;
 mod throughput;
 mod wal;
@@ -28,6 +42,10 @@ const fn figure(name: &'static str, what: &'static str, run: fn(&mut Run) -> Res
     Figure { name, what, usual: true, run }
 }
 
+const fn by_name(name: &'static str, what: &'static str, run: fn(&mut Run) -> Result<()>) -> Figure {
+    Figure { name, what, usual: false, run }
+}
+
 /// All of them, in the order of the table.
 pub const ALL: &[Figure] = &[
     figure("limits", "what the machine can do without a queue: transactions, inserts, flushes", limits::run),
@@ -42,5 +60,19 @@ pub const ALL: &[Figure] = &[
     figure("old_snapshot", "beside a forgotten transaction that holds a snapshot", old_snapshot::run),
     figure("overlapping", "a steady load beside long transactions that overlap", overlapping::run),
     figure("soak", "a steady load for long, with retention: nothing grows", soak::run),
+    figure("history", "beside many finished tasks that are kept", history::run),
+    figure("scheduled_backlog", "beside many tasks that are scheduled for tomorrow", scheduled_backlog::run),
     figure("wal", "write-ahead log, row versions and index entries of a task, without noise", wal::run),
+    figure("fairness", "short tasks behind a long one", fairness::run),
+    figure("fairness_rare", "a function behind mails that use every call in flight", fairness_rare::run),
+    figure("fairness_workers", "four workers next to two", fairness_workers::run),
+    figure("fairness_outside", "workers outside compete with those inside", fairness_outside::run),
+    figure("idle", "what databases cost in which nothing is to be done", idle::run),
+    figure("enqueue", "next to the same rows into a plain table", enqueue::run),
+    by_name("pressure_payload", "payloads of 100 bytes, 2 kB and 20 kB", pressure_payload::run),
+    by_name("pressure_memory", "1 MB of shared buffers", pressure_memory::run),
+    by_name("pressure_tpcb", "beside pgbench's TPC-B", pressure_tpcb::run),
+    by_name("pressure_workers", "sixteen workers", pressure_workers::run),
+    by_name("pressure_clients", "fifty sessions that enqueue at once", pressure_clients::run),
+    by_name("pressure_databases", "many databases with work at once", pressure_databases::run),
 ];

@@ -1,0 +1,47 @@
+//! Many databases with work at once, and only as many workers as all may have together.
+
+use super::fairness_workers::rate_with;
+use super::throughput::WARM;
+use crate::queue::{Batch, NOTHING, Queue};
+use crate::report::Reading;
+use crate::server::Server;
+use crate::{Result, Run};
+
+pub fn run(run: &mut Run) -> Result<()> {
+    let databases = run.scale.of(6, 32, 32);
+    let tasks = run.scale.of(200, 2000, 10_000);
+    let server = Server::start(&[])?;
+    let mut first = Queue::warm(&server, WARM)?;
+    let one = rate_with(&mut first, 2, tasks * databases)?;
+    first.pause()?;
+    let mut queues = Vec::new();
+    for number in 1..=databases {
+        let database = format!("busy{number}");
+        first.sql.batch_execute(&format!("create database {database} template template0"))?;
+        let mut queue = Queue::open_in(&server, &database)?;
+        let batch = queue.enqueue(NOTHING, tasks)?;
+        queues.push((queue, batch));
+    }
+    first.resume()?;
+    let rate = work_off(&mut queues, tasks * databases)?;
+    let name = format!("{databases} databases");
+    run.read(Reading::new(name, rate, "tasks/s").beside("one database", one));
+    Ok(())
+}
+
+/// Tasks a second of all together, from the very first start to the very last end.
+fn work_off(queues: &mut [(Queue, Batch)], tasks: i64) -> Result<f64> {
+    let (mut first, mut last) = (f64::INFINITY, 0.0_f64);
+    for (queue, batch) in queues {
+        queue.wait()?;
+        queue.check(*batch)?;
+        let row = queue.sql.query_one(
+            "select extract(epoch from min(dequeued_at))::float8, extract(epoch from max(finished_at))::float8
+             from queues.task",
+            &[],
+        )?;
+        first = first.min(row.get(0));
+        last = last.max(row.get(1));
+    }
+    Ok(tasks as f64 / (last - first))
+}

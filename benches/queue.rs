@@ -161,24 +161,32 @@ impl<'a> Queue<'a> {
         self.one("select coalesce(max(task_id), 0) from queues.task")
     }
 
-    /// Waits until no task is unfinished that is due soon. Looks at the table only when the workers seem to be done.
+    /// Waits until no task is unfinished that is due soon.
     ///
     /// # Errors
-    /// They get nowhere.
+    /// The workers get nowhere.
     pub fn wait(&mut self) -> Result<()> {
-        let left = "select count(*) from queues.task
-                    where finished_at is null and scheduled_at < now() + interval '1 h'";
+        self.wait_at_most(Duration::MAX).map(drop)
+    }
+
+    /// The same for at most `limit`; false if something is left then. Looks at the table only when the workers seem
+    /// to be done.
+    ///
+    /// # Errors
+    /// The workers get nowhere.
+    pub fn wait_at_most(&mut self, limit: Duration) -> Result<bool> {
+        let begun = Instant::now();
         let mut progress = (String::new(), Instant::now());
-        let mut unfinished = (i64::MAX, Instant::now());
-        loop {
+        let mut left = (i64::MAX, Instant::now());
+        while begun.elapsed() < limit {
             let now = self.progress()?;
             if now != progress.0 {
                 progress = (now, Instant::now());
             } else if progress.1.elapsed() >= QUIET {
-                match self.one::<i64>(left)? {
-                    0 => return Ok(()),
-                    count if count != unfinished.0 => unfinished = (count, Instant::now()),
-                    count if unfinished.1.elapsed() > PATIENCE => {
+                match self.unfinished()? {
+                    0 => return Ok(true),
+                    count if count != left.0 => left = (count, Instant::now()),
+                    count if left.1.elapsed() > PATIENCE => {
                         return Err(format!("{count} tasks stay unfinished").into());
                     }
                     _ => sleep(QUIET),
@@ -186,6 +194,15 @@ impl<'a> Queue<'a> {
             }
             sleep(LOOK);
         }
+        Ok(false)
+    }
+
+    /// How many tasks are left that are due soon.
+    fn unfinished(&mut self) -> Result<i64> {
+        self.one(
+            "select count(*) from queues.task
+             where finished_at is null and scheduled_at < now() + interval '1 h'",
+        )
     }
 
     /// Waits until a query returns true; it is asked often.
@@ -222,6 +239,17 @@ impl<'a> Queue<'a> {
         Err(format!("of {count} tasks {there} are there and {succeeded} succeeded; error: {error:?}").into())
     }
 
+    /// Checks that no task at all has ended in another way.
+    ///
+    /// # Errors
+    /// One has.
+    pub fn check_all(&mut self) -> Result<()> {
+        match self.one("select count(*) from queues.task where final_status <> 'succeeded'")? {
+            0_i64 => Ok(()),
+            wrong => Err(format!("{wrong} tasks did not succeed").into()),
+        }
+    }
+
     /// Checks that the handlers of `count` tasks each left one row with a number of its own in a table, and empties it.
     ///
     /// # Errors
@@ -235,17 +263,26 @@ impl<'a> Queue<'a> {
         Ok(self.sql.batch_execute(&format!("truncate {table}"))?)
     }
 
-    /// Tasks a second from the first start to the last end.
+    /// When the first task of a batch began and the last one ended, in seconds since 1970.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub fn course(&mut self, batch: Batch) -> Result<(f64, f64)> {
+        let row = self.sql.query_one(
+            "select extract(epoch from min(dequeued_at))::float8, extract(epoch from max(finished_at))::float8
+             from queues.task where task_id > $1 and task_id <= $1 + $2",
+            &[&batch.after, &batch.count],
+        )?;
+        Ok((row.get(0), row.get(1)))
+    }
+
+    /// Tasks a second in between.
     ///
     /// # Errors
     /// As the server says.
     pub fn rate(&mut self, batch: Batch) -> Result<f64> {
-        let row = self.sql.query_one(
-            "select count(*) / extract(epoch from max(finished_at) - min(dequeued_at))::float8
-             from queues.task where task_id > $1 and task_id <= $1 + $2",
-            &[&batch.after, &batch.count],
-        )?;
-        Ok(row.get(0))
+        let (first, last) = self.course(batch)?;
+        Ok(batch.count as f64 / (last - first))
     }
 
     /// The process ids of the workers.
@@ -264,7 +301,7 @@ impl<'a> Queue<'a> {
         Ok(self.sql.query_one(query, &[])?.try_get(0)?)
     }
 
-    /// The first column of all rows, as text to number.
+    /// The first column of all rows.
     ///
     /// # Errors
     /// As the server says.

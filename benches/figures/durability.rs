@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use postgres::Client;
+use postgres::{Client, Statement};
 
 use crate::Result;
 use crate::server::Server;
@@ -13,43 +13,48 @@ use crate::server::Server;
 const PAUSE: Duration = Duration::from_millis(40);
 /// While what was written is waited for.
 const STEP: Duration = Duration::from_micros(500);
-/// Nothing more to come: the last records of all are not of a task that ended.
+/// Nobody seems to flush it.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// Milliseconds from a look at the end of the log until all of it was flushed, again and again while `work` goes on.
+/// A look at the end of the log, and when all of it was flushed.
+pub struct Look {
+    /// Seconds since 1970.
+    pub at: f64,
+    /// From then on.
+    pub milliseconds: f64,
+}
+
+/// Looks again and again while `work` goes on.
 ///
 /// # Errors
 /// Of `work`, or as the server says.
-pub fn watch(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<Vec<f64>> {
+pub fn watch(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<Vec<Look>> {
     let mut sql = server.connect("postgres")?;
+    let flushed = sql.prepare("select pg_current_wal_flush_lsn() >= ($1::text)::pg_lsn")?;
     let over = AtomicBool::new(false);
     scope(|threads| {
         let watcher = threads.spawn(|| {
-            let mut lags = Vec::new();
+            let mut looks = Vec::new();
             while !over.load(Relaxed) {
-                lags.extend(lag(&mut sql, &over)?);
+                looks.push(look(&mut sql, &flushed)?);
                 sleep(PAUSE);
             }
-            Ok(lags)
+            Ok(looks)
         });
         let done = work();
         over.store(true, Relaxed);
-        let lags = watcher.join().map_err(|_| "the watcher panicked")?;
+        let looks = watcher.join().map_err(|_| "the watcher panicked")?;
         done?;
-        lags
+        looks
     })
 }
 
-/// Nothing when the work ended meanwhile.
-fn lag(sql: &mut Client, over: &AtomicBool) -> Result<Option<f64>> {
+fn look(sql: &mut Client, flushed: &Statement) -> Result<Look> {
     let written: String = sql.query_one("select pg_current_wal_insert_lsn()::text", &[])?.get(0);
+    let at = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let since = Instant::now();
-    let flushed = sql.prepare("select pg_current_wal_flush_lsn() >= ($1::text)::pg_lsn")?;
-    while !sql.query_one(&flushed, &[&written])?.get::<_, bool>(0) {
-        if over.load(Relaxed) || since.elapsed() > LONGEST {
-            return Ok((!over.load(Relaxed)).then_some(LONGEST.as_secs_f64() * 1000.0));
-        }
+    while since.elapsed() < LONGEST && !sql.query_one(flushed, &[&written])?.get::<_, bool>(0) {
         sleep(STEP);
     }
-    Ok(Some(since.elapsed().as_secs_f64() * 1000.0))
+    Ok(Look { at, milliseconds: since.elapsed().as_secs_f64() * 1000.0 })
 }

@@ -84,6 +84,7 @@ fn half_load(run: &mut Run, queue: &mut Queue) -> Result<()> {
     })?;
     drop(beside);
     queue.wait()?;
+    queue.check_all()?;
     let name = |share| format!("at half the throughput, {share}");
     run.read(Reading::new("load beside", rate, "tasks/s"));
     run.read(Reading::new(name("p50"), percentile(&waits, 0.5), "ms"));

@@ -35,13 +35,9 @@ fn work_off(queues: &mut [(Queue, Batch)], tasks: i64) -> Result<f64> {
     for (queue, batch) in queues {
         queue.wait()?;
         queue.check(*batch)?;
-        let row = queue.sql.query_one(
-            "select extract(epoch from min(dequeued_at))::float8, extract(epoch from max(finished_at))::float8
-             from queues.task",
-            &[],
-        )?;
-        first = first.min(row.get(0));
-        last = last.max(row.get(1));
+        let (begun, ended) = queue.course(*batch)?;
+        first = first.min(begun);
+        last = last.max(ended);
     }
     Ok(tasks as f64 / (last - first))
 }

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
 
 fn list() {
     for figure in ALL {
-        println!("{:18}{}{}", figure.name, figure.what, if figure.usual { "" } else { " (by name only)" });
+        println!("{:20}{}{}", figure.name, figure.what, if figure.usual { "" } else { " (by name only)" });
     }
 }
 

@@ -48,9 +48,7 @@ impl Options {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             match argument.as_str() {
                 "--list" => options.list = true,
-                "--runs" => {
-                    options.runs = value()?.parse::<u32>().map_err(|error| format!("--runs: {error}"))?
-                }
+                "--runs" => options.runs = runs(&value()?)?,
                 "--scale" => options.scale = scale(&value()?)?,
                 name if name.starts_with('-') => return Err(format!("unknown option {name}").into()),
                 name => options.names.push(known(name)?),
@@ -64,6 +62,11 @@ impl Options {
         let named = self.names.iter().any(|name| matches(name, figure));
         named || self.names.is_empty() && figure.usual
     }
+}
+
+/// At least one.
+fn runs(text: &str) -> Result<u32> {
+    text.parse().ok().filter(|runs| *runs > 0).ok_or_else(|| format!("--runs {text}: a number from 1").into())
 }
 
 fn scale(name: &str) -> Result<Scale> {

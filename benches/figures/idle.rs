@@ -79,7 +79,7 @@ fn watch(run: &mut Run, server: &Server, watcher: &mut Client, name: &str, secon
 
 fn wait_for_no_worker(server: &Server) -> Result<()> {
     let mut watcher = server.connect("template1")?;
-    for _ in 0..600 {
+    for _ in 0..3000 {
         if workers(&mut watcher)? == 0 {
             return Ok(());
         }

@@ -5,7 +5,6 @@ use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
 use crate::report::{Asked, Reading, number};
 use crate::server::Server;
-use crate::statistics::percentile;
 use crate::{Result, Run};
 
 /// Tasks a second, if the machine can do twice that.
@@ -16,7 +15,7 @@ const BATCH: u32 = 10;
 /// What happened in one part of the time.
 #[derive(Clone, Default)]
 struct Window {
-    tasks: usize,
+    tasks: i64,
     p99: f64,
     dead: f64,
 }
@@ -48,20 +47,19 @@ fn place(elapsed: f64, length: f64) -> usize {
     place.min(WINDOWS - 1)
 }
 
+/// There are too many rows to fetch them all.
 fn fill(queue: &mut Queue, length: f64, windows: &mut [Window]) -> Result<()> {
     let rows = queue.sql.query(
-        "select extract(epoch from started_at - min(enqueued_at) over ())::float8,
-             greatest(extract(epoch from started_at - enqueued_at) * 1000, 0)::float8
-         from bench.pickup",
-        &[],
+        "select least(floor(extract(epoch from started_at - (select min(enqueued_at) from bench.pickup))::float8 / $1), $2),
+             count(*), percentile_disc(0.99) within group (
+                 order by greatest(extract(epoch from started_at - enqueued_at) * 1000, 0)::float8)
+         from bench.pickup group by 1",
+        &[&length, &(WINDOWS as f64 - 1.0)],
     )?;
-    let mut waits = vec![Vec::new(); WINDOWS];
     for row in rows {
-        waits[place(row.get(0), length)].push(row.get::<_, f64>(1));
-    }
-    for (window, waits) in windows.iter_mut().zip(waits) {
-        window.tasks = waits.len();
-        window.p99 = percentile(&waits, 0.99);
+        let window = &mut windows[place(row.get(0), 1.0)];
+        window.tasks += row.get::<_, i64>(1);
+        window.p99 = row.get(2);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 PG_CONFIG ?= pg_config
 PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 FEATURES := --no-default-features --features pg$(PG_MAJOR)
-PACKAGE := target/release/pg_errand-pg$(PG_MAJOR)
+PACKAGE := $(or $(CARGO_TARGET_DIR),target)/release/pg_errand-pg$(PG_MAJOR)
 T ?=
 TASKS ?= 1000000
 CALLS ?= 100000

@@ -16,9 +16,9 @@ pub fn run(run: &mut Run) -> Result<()> {
     let mut queue = Queue::warm(&server, 1000)?;
     queue.pause()?;
     let batch = queue.enqueue(EFFECT, tasks)?;
-    queue.resume()?;
     let outside = scope(|threads| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| threads.spawn(|| client(&server))).collect();
+        queue.resume()?;
         let mut done = 0;
         for client in clients {
             done += client.join().map_err(|_| "a client panicked")??;

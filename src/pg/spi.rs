@@ -1,6 +1,7 @@
 //! Statements run through SPI: prepared once, kept, and executed without building any text.
 
 use super::session;
+use super::table::Address;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
 use std::ffi::CString;
@@ -171,10 +172,11 @@ impl Row {
         (!null).then(|| unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) })
     }
 
-    /// The page that a `ctid` points to.
-    pub fn page(&self, column: i32) -> Option<u32> {
+    /// A `ctid`.
+    pub fn address(&self, column: i32) -> Option<Address> {
         let place: pg_sys::ItemPointerData = self.get(column)?;
-        Some(u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo))
+        let page = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
+        Some(Address { page, line: place.ip_posid })
     }
 
     fn datum(&self, column: i32) -> (pg_sys::Datum, bool) {

@@ -4,6 +4,7 @@
 //! Only for a table that is plain, as we made it: triggers, rules, constraints and indexes that users
 //! added are the executor's business.
 
+use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
 /// A table with a bigint as primary key, in its first column.
@@ -14,6 +15,13 @@ pub struct Table {
     /// The indexes and triggers that it has of ours.
     pub indexes: usize,
     pub triggers: usize,
+}
+
+/// Where a version of a row stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address {
+    pub page: u32,
+    pub line: u16,
 }
 
 /// What came of trying to lock a row.
@@ -113,8 +121,9 @@ impl Row {
 }
 
 impl Table {
-    /// Locks the row with this key against changes, if it is as `wanted` and nobody else has it.
-    pub fn lock(&self, id: i64, wanted: impl Fn(&Seen) -> bool) -> Lock {
+    /// Locks the row with this key against changes, if it is as `wanted` and nobody else has it. `address`:
+    /// where it was seen last.
+    pub fn lock(&self, id: i64, address: Option<Address>, wanted: impl Fn(&Seen) -> bool) -> Lock {
         // SAFETY: within a transaction; what is opened is closed, by the transaction's abort if
         // something raises.
         unsafe {
@@ -123,32 +132,64 @@ impl Table {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return Lock::ByStatement;
             }
-            let index = pg_sys::index_open(self.key, pg_sys::RowExclusiveLock as _);
-            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let row = loop {
-                match self.try_lock(relation, index, slot, id, &wanted) {
-                    Try::Changed => {}
-                    Try::Done(row) => break row,
-                }
-            };
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
-            pg_sys::index_close(index, pg_sys::NoLock as _);
+            let mut tried =
+                address.map_or(Try::Moved, |address| self.lock_at(relation, id, address, &wanted));
+            while matches!(tried, Try::Moved) {
+                tried = self.lock_by_key(relation, id, &wanted);
+            }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
-            row.map_or(Lock::Not, Lock::Locked)
+            if let Try::Locked(row) = tried { Lock::Locked(row) } else { Lock::Not }
         }
     }
 
-    unsafe fn try_lock(
+    /// Saves the way through the index.
+    unsafe fn lock_at(
         &self,
         relation: pg_sys::Relation,
-        index: pg_sys::Relation,
-        slot: *mut pg_sys::TupleTableSlot,
         id: i64,
-        wanted: impl Fn(&Seen) -> bool,
+        address: Address,
+        wanted: &impl Fn(&Seen) -> bool,
     ) -> Try {
-        // SAFETY: relations that the caller has open, a slot for their rows; the snapshot is active as
-        // long as the scan needs it.
+        let mut tuple = pg_sys::HeapTupleData::default();
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+        // SAFETY: an open relation; the version that is found is the snapshot's, and stays pinned until the
+        // buffer is released.
         unsafe {
+            // The table may have been truncated.
+            let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+            if address.page >= pages {
+                return Try::Moved;
+            }
+            item_pointer_set_all(&mut tuple.t_self, address.page, address.line);
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            let snapshot = pg_sys::GetActiveSnapshot();
+            #[cfg(feature = "pg14")]
+            let found = pg_sys::heap_fetch(relation, snapshot, &mut tuple, &mut buffer);
+            #[cfg(not(feature = "pg14"))]
+            let found = pg_sys::heap_fetch(relation, snapshot, &mut tuple, &mut buffer, false);
+            pg_sys::PopActiveSnapshot();
+            if !found {
+                return Try::Moved;
+            }
+            let tried = self.lock_found(relation, &mut tuple, |row| {
+                row.get(1).is_some_and(|key| key.value() as i64 == id) && wanted(row)
+            });
+            pg_sys::ReleaseBuffer(buffer);
+            tried
+        }
+    }
+
+    unsafe fn lock_by_key(
+        &self,
+        relation: pg_sys::Relation,
+        id: i64,
+        wanted: &impl Fn(&Seen) -> bool,
+    ) -> Try {
+        // SAFETY: an open relation, a slot for its rows; the snapshot is active as long as the scan
+        // needs it.
+        unsafe {
+            let index = pg_sys::index_open(self.key, pg_sys::RowExclusiveLock as _);
+            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let scan = begin_scan(relation, index);
             let mut key = pg_sys::ScanKeyData::default();
@@ -161,28 +202,35 @@ impl Table {
             );
             pg_sys::index_rescan(scan, &mut key, 1, std::ptr::null_mut(), 0);
             let found = pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot);
-            let tried = if found { self.lock_found(relation, slot, wanted) } else { Try::Done(None) };
+            let tried = if found {
+                let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, std::ptr::null_mut());
+                self.lock_found(relation, tuple, wanted)
+            } else {
+                Try::Not
+            };
             pg_sys::index_endscan(scan);
             pg_sys::PopActiveSnapshot();
+            pg_sys::ExecDropSingleTupleTableSlot(slot);
+            pg_sys::index_close(index, pg_sys::NoLock as _);
             tried
         }
     }
 
+    /// `found`: a version on its page, which is pinned.
     unsafe fn lock_found(
         &self,
         relation: pg_sys::Relation,
-        slot: *mut pg_sys::TupleTableSlot,
+        found: pg_sys::HeapTuple,
         wanted: impl Fn(&Seen) -> bool,
     ) -> Try {
-        // SAFETY: the slot holds a row of the relation.
+        // SAFETY: a version of a row of the relation; the lock finds it by its address.
         unsafe {
             let shape = (*relation).rd_att;
-            let on_page = pg_sys::ExecFetchSlotHeapTuple(slot, false, std::ptr::null_mut());
-            let (values, nulls) = deform(on_page, shape);
+            let (values, nulls) = deform(found, shape);
             if !wanted(&Seen { values: &values, nulls: &nulls }) {
-                return Try::Done(None);
+                return Try::Not;
             }
-            let mut tuple = pg_sys::HeapTupleData { t_self: (*slot).tts_tid, ..Default::default() };
+            let mut tuple = pg_sys::HeapTupleData { t_self: (*found).t_self, ..Default::default() };
             let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
             let mut failure = pg_sys::TM_FailureData::default();
             let locked = pg_sys::heap_lock_tuple(
@@ -199,10 +247,10 @@ impl Table {
                 pg_sys::TM_Result::TM_Ok => {
                     let copy = pg_sys::heap_copytuple(&mut tuple);
                     let (values, nulls) = deform(copy, shape);
-                    Try::Done(Some(Row { table: *self, tuple: copy, values, nulls }))
+                    Try::Locked(Row { table: *self, tuple: copy, values, nulls })
                 }
-                pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Try::Changed,
-                _ => Try::Done(None),
+                pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Try::Moved,
+                _ => Try::Not,
             };
             pg_sys::ReleaseBuffer(buffer);
             tried
@@ -229,9 +277,10 @@ unsafe fn open(table: pg_sys::Oid) -> pg_sys::Relation {
 }
 
 enum Try {
-    Done(Option<Row>),
-    /// It has changed since the snapshot was taken.
-    Changed,
+    Locked(Row),
+    Not,
+    /// It is to be looked for (again).
+    Moved,
 }
 
 /// True if nothing was added to the table that a statement would heed.

@@ -57,7 +57,7 @@ pub struct Shared {
 }
 
 /// It is built on the postmaster's stack.
-const _: () = assert!(size_of::<Shared>() < 3 * 512 * 1024);
+const _: () = assert!(size_of::<Shared>() < 1024 * 1024);
 
 impl Shared {
     /// `now` makes identities of this run differ from those of earlier ones.

@@ -4,12 +4,13 @@
 //! All of it is a hint. Whoever takes a task from here still has to lock its row; a task that is not
 //! found here is found by the next sweep, which reads the table from its very start.
 
+use crate::pg::table::Address;
 use pgrx::pg_sys::Oid;
 
 /// Tasks known ahead of each lane.
-pub const WINDOW: usize = 128;
+pub const WINDOW: usize = 64;
 /// With so few left, more are read while other workers take those.
-const LOW_WATER: usize = 32;
+const LOW_WATER: usize = 24;
 
 /// Tasks that every worker can take, and tasks that need a free place for a provider call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,8 +49,8 @@ impl Position {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ready {
     pub place: Position,
-    /// The page of its row, if it was read.
-    pub page: Option<u32>,
+    /// Where its row is, if it was read.
+    pub address: Option<Address>,
 }
 
 /// What a worker that looks for work finds.
@@ -115,7 +116,7 @@ impl Line {
         reader: NOBODY,
         known: Known::Part,
         len: 0,
-        window: [Ready { place: Position::END, page: None }; WINDOW],
+        window: [Ready { place: Position::END, address: None }; WINDOW],
     };
 
     fn next(&self) -> Option<Position> {
@@ -125,7 +126,8 @@ impl Line {
     /// Takes the first task whose page nobody is working on; or just the first one.
     fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Ready> {
         let known = &self.window[..self.len];
-        let place = known.iter().rposition(|task| !task.page.is_some_and(&occupied));
+        let place =
+            known.iter().rposition(|task| !task.address.is_some_and(|address| occupied(address.page)));
         let place = place.or(self.len.checked_sub(1))?;
         let task = self.window[place];
         self.window.copy_within(place + 1..self.len, place);
@@ -176,7 +178,7 @@ impl Line {
     /// A task was enqueued that is due. If all others are known, it need not be read.
     fn hand_over(&mut self, task: Position) {
         if self.known == Known::All && self.reader == NOBODY && self.len < WINDOW {
-            self.insert(Ready { place: task, page: None });
+            self.insert(Ready { place: task, address: None });
             self.cursor = self.cursor.max(task);
         } else {
             self.rewind(task.before());
@@ -339,7 +341,7 @@ mod tests {
     }
 
     fn ready(id: i64) -> Ready {
-        Ready { place: at(id), page: Some(id as u32 / 10) }
+        Ready { place: at(id), address: Some(Address { page: id as u32 / 10, line: 1 }) }
     }
 
     fn found(ids: &[i64]) -> Vec<Ready> {

@@ -144,7 +144,7 @@ impl Slot {
     pub(super) fn occupies(&self, database: Oid, page: u32, now: i64) -> bool {
         self.database == database
             && self.busy_since + SHORT > now
-            && self.taken.is_some_and(|(_, task)| task.page == Some(page))
+            && self.taken.is_some_and(|(_, task)| task.address.is_some_and(|address| address.page == page))
     }
 
     pub fn is_busy(&self) -> bool {

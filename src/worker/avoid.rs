@@ -30,8 +30,8 @@ impl Avoided {
     }
 
     /// True if it is to be left alone now. Then it waits at its place.
-    pub fn holds(&mut self, task_id: i64, lane: Lane, place: Position) -> bool {
-        let Some(pause) = self.0.get_mut(&task_id).filter(|pause| pause.until > Instant::now()) else {
+    pub fn holds(&mut self, lane: Lane, place: Position) -> bool {
+        let Some(pause) = self.0.get_mut(&place.task_id).filter(|pause| pause.until > Instant::now()) else {
             return false;
         };
         pause.place = Some((lane, place));
@@ -74,7 +74,7 @@ mod tests {
             })
             .collect();
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert!(avoided.holds(7, Lane::Local, PLACE) && !avoided.holds(8, Lane::Local, PLACE));
+        assert!(avoided.holds(Lane::Local, PLACE));
         assert!(avoided.over().is_empty() && avoided.next() > Some(Duration::from_secs(50)));
     }
 }

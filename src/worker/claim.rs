@@ -38,9 +38,9 @@ pub fn next(worker: &mut Worker) -> Claimed {
             Next::Read(lane, after) => read::fill(worker, lane, after),
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,
-            Next::Task(lane, Ready { place, .. }) => {
-                if !worker.avoided.holds(place.task_id, lane, place)
-                    && let Some(task) = one(worker, place.task_id)
+            Next::Task(lane, ready) => {
+                if !worker.avoided.holds(lane, ready.place)
+                    && let Some(task) = one(worker, ready)
                 {
                     return Claimed::Task(Box::new(task));
                 }
@@ -50,8 +50,9 @@ pub fn next(worker: &mut Worker) -> Claimed {
 }
 
 /// Claims a task; `None` if it is not ready (any more), or somebody else was faster.
-fn one(worker: &Worker, task_id: i64) -> Option<Task> {
-    match worker.tasks.lock(task_id, |row| is_ready(row, worker.origin)) {
+fn one(worker: &Worker, ready: Ready) -> Option<Task> {
+    let task_id = ready.place.task_id;
+    match worker.tasks.lock(task_id, ready.address, |row| is_ready(row, worker.origin)) {
         Lock::Locked(row) => return Some(task_of_row(row)),
         Lock::Not => return None,
         Lock::ByStatement => {}

@@ -61,7 +61,7 @@ fn ready(row: &Row) -> Ready {
         scheduled_at: row.get::<TimestampWithTimeZone>(1).map_or(i64::MIN, i64::from),
         task_id: row.get(2).unwrap_or_default(),
     };
-    Ready { place, page: row.page(3) }
+    Ready { place, address: row.address(3) }
 }
 
 /// Looks for tasks that are ready and were not announced: at each `pg_errand.poll_interval`, when the

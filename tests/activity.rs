@@ -193,7 +193,7 @@ fn a_provider_call_in_flight_holds_no_transaction_and_shows() {
 
 #[test]
 fn every_end_of_a_task_is_one_log_line() {
-    let cluster = Cluster::start(&ONE_WORKER);
+    let cluster = Cluster::start(&[ONE_WORKER[0], ("pg_errand.log_level", "debug")]);
     let mut client = install(&cluster, "postgres");
     let good = run_one(&mut client, "good");
     let bad = task(&mut client, "refuse", json!({"label": "bad"}));

@@ -193,26 +193,24 @@ fn a_task_to_be_repeated_is_run_by_whichever_worker_is_free() {
     let mut client = install(&cluster, "postgres");
     client.batch_execute(ONCE_MORE).unwrap();
     two_idle_workers(&cluster, &mut client);
-    let first_run = Gate::close(&cluster, "postgres", 1);
-    let long_run = Gate::close(&cluster, "postgres", 2);
+    let [first_run, other_run, long_run] = [1, 2, 3].map(|number| Gate::close(&cluster, "postgres", number));
     let repeated = task(&mut client, "once_more", json!({"gate": 1, "label": "repeated"}));
-    runner(&mut client, repeated);
-    // A long task that nobody is told of: whichever worker looks next finds it.
-    let hidden =
-        "insert into queues.task (task_type, payload, held_until) values ('db_function', $1, 'infinity')
-        returning task_id";
-    let long: i64 = and_rest(&mut client, 1, |client| {
-        let payload = payload("gate", json!({"gate": 2, "label": "long"}));
-        client.query_one(hidden, &[&payload]).unwrap().get(0)
-    });
-    client.execute("update queues.task set held_until = null where task_id = $1", &[&long]).unwrap();
+    let other = task(&mut client, "gate", json!({"gate": 2, "label": "other"}));
+    let first = runner(&mut client, repeated);
+    let second = runner(&mut client, other);
+    // Both workers are busy; whichever is free first gets this one, and the other one the repetition.
+    let long = task(&mut client, "gate", json!({"gate": 3, "label": "long"}));
     first_run.open();
-    runner(&mut client, long);
+    assert_eq!(runner(&mut client, long), first);
+    other_run.open();
     wait_status(&mut client, repeated, "succeeded");
     assert_eq!(queue::status(&mut client, long), "running");
+    assert!(
+        queue::workers(&mut client).iter().any(|worker| worker.pid == second && worker.task_id.is_none())
+    );
     long_run.open();
     wait_status(&mut client, long, "succeeded");
-    assert_eq!(done(&mut client)[2..], ["repeated", "long"]);
+    assert_eq!(done(&mut client)[2..], ["other", "repeated", "long"]);
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn requests_say_who_asks_and_carry_a_random_key() {
 
 #[test]
 fn the_success_handler_gets_the_task_s_payload_and_the_provider_s_answer() {
-    let mut mailing = Mailing::start(&[]);
+    let mut mailing = Mailing::start(&[("pg_errand.log_level", "debug")]);
     let payload = task_with("order_id", json!(12));
     let task_id = queue::enqueue(&mut mailing.client, "email", payload.clone());
     mailing.wait(task_id, "succeeded");

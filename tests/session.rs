@@ -324,6 +324,7 @@ fn what_a_superusers_handler_sets_changes_no_worker() {
         ("pg_errand.concurrency", "1"),
         ("pg_errand.max_idle_time", "0"),
         ("pg_errand.role", "boss"),
+        ("pg_errand.log_level", "debug"),
     ]);
     let mut sql = cluster.connect("postgres");
     sql.batch_execute("create role boss superuser login").unwrap();

@@ -15,6 +15,8 @@ use crate::harness::handlers::{
 use crate::harness::queue::{enqueue, errors, status, wait_status, workers};
 use crate::harness::wait::{eventually, wait_until_sql, within};
 
+/// The end of every task is logged.
+const DEBUG: (&str, &str) = ("pg_errand.log_level", "debug");
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 const LONG_STAY: (&str, &str) = ("pg_errand.max_idle_time", "0");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
@@ -370,7 +372,7 @@ fn the_poll_interval_of_a_database_counts_also_while_its_workers_sleep() {
 
 #[test]
 fn what_a_handler_sets_changes_nothing_for_the_worker() {
-    let cluster = Cluster::start(&[NO_POLL, LONG_STAY, ONE_WORKER, ("pg_errand.role", "postgres")]);
+    let cluster = Cluster::start(&[DEBUG, NO_POLL, LONG_STAY, ONE_WORKER, ("pg_errand.role", "postgres")]);
     let mut client = install(&cluster, "postgres");
     client
         .batch_execute(
@@ -401,7 +403,7 @@ fn what_a_handler_sets_changes_nothing_for_the_worker() {
     cluster.wait_log(mark, &format!("task_id={id} "));
     for (name, value) in [
         ("pg_errand.handler_timeout", "0"),
-        ("pg_errand.log_level", "info"),
+        ("pg_errand.log_level", "debug"),
         ("pg_errand.retention", "7d"),
         ("pg_errand.poll_interval", "1h"),
         ("pg_errand.max_idle_time", "0"),
@@ -423,7 +425,7 @@ fn log_level_says_which_events_are_logged() {
     let cluster = Cluster::start(&[NO_POLL, LONG_STAY, ONE_WORKER]);
     let mut client = install(&cluster, "postgres");
     for (level, succeeded, failed) in
-        [("info", 1, 1), ("warning", 0, 1), ("error", 0, 0), ("debug", 1, 1), ("info", 1, 1)]
+        [("info", 0, 1), ("warning", 0, 1), ("error", 0, 0), ("debug", 1, 1), ("info", 0, 1)]
     {
         cluster.set(&[("pg_errand.log_level", level)]);
         wait_read(&mut client, "pg_errand.log_level", level);

@@ -14,7 +14,7 @@ fn task(sms: &Value) -> Value {
 
 #[test]
 fn the_simulated_provider_takes_every_message_and_names_its_id() {
-    let mut mailing = Mailing::start(&[]);
+    let mut mailing = Mailing::start(&[("pg_errand.log_level", "debug")]);
     for message_id in [json!(4711), json!("order-12")] {
         let payload =
             task(&json!({"message_id": message_id, "to_number": "+4915112345678", "body": "Hi 🦀"}));

@@ -22,7 +22,7 @@ const SHAPE: &str = "
     ), line as (
         select 'member ' || pg_describe_object(classid, objid, 0) as line from member
         union all
-        select format('relation %s %s %s %s', oid::regclass, relkind, relacl, obj_description(oid, 'pg_class')) from relation
+        select format('relation %s %s %s %s %s', oid::regclass, relkind, relacl, reloptions, obj_description(oid, 'pg_class')) from relation
         union all
         select format('column %s %s %s %s %s %s %s %s', attrelid::regclass, attnum, attname, atttypid::regtype, attnotnull,
             attidentity, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum))

@@ -9,8 +9,7 @@ use crate::provider::{Credential, Provider, Reply, Request};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wakeup::Wakeup;
 
@@ -45,8 +44,7 @@ pub struct Pool {
     waiting: Receiver<Job>,
     outcomes: Receiver<Outcome>,
     report: Sender<Outcome>,
-    /// Threads that wait for a job, less the jobs that wait for a thread.
-    idle: Arc<AtomicUsize>,
+    staff: Arc<Mutex<Staff>>,
     agent: http::Agent,
     wakeup: Arc<Wakeup>,
     spawn: fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>,
@@ -65,17 +63,17 @@ impl Pool {
             waiting,
             outcomes,
             report,
-            idle: Arc::new(AtomicUsize::new(0)),
+            staff: Arc::default(),
             agent: http::Agent::new(),
             wakeup: Arc::new(Wakeup::new()?),
             spawn,
         })
     }
 
-    /// Starts a call. Its outcome comes through [`Pool::outcomes`].
-    pub fn start(&self, job: Job) {
-        let taken = self.idle.fetch_update(SeqCst, SeqCst, |idle| idle.checked_sub(1)).is_ok();
-        if taken {
+    /// Starts a call, as soon as there are less than `limit` under way. Its outcome comes through
+    /// [`Pool::outcomes`].
+    pub fn start(&self, job: Job, limit: usize) {
+        if lock(&self.staff).takes_job(limit) {
             let _ = self.jobs.send(job);
             return;
         }
@@ -83,11 +81,12 @@ impl Pool {
         let thread = Thread {
             waiting: self.waiting.clone(),
             report: self.report.clone(),
-            idle: self.idle.clone(),
+            staff: self.staff.clone(),
             agent: self.agent.clone(),
             wakeup: self.wakeup.clone(),
         };
         if let Err(error) = (self.spawn)(Box::new(move || thread.run(job))) {
+            lock(&self.staff).threads -= 1;
             let reply = Err(format!("no thread for the call: {error}"));
             let _ = self.report.send(Outcome {
                 task_id,
@@ -101,9 +100,13 @@ impl Pool {
     }
 
     /// The calls that have ended since the last time.
-    pub fn outcomes(&self) -> Vec<Outcome> {
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+        self.outcomes.try_iter()
+    }
+
+    /// To be called after a wait, before the outcomes are looked at.
+    pub fn clear(&self) {
         self.wakeup.clear();
-        self.outcomes.try_iter().collect()
     }
 
     /// Becomes readable when a call has ended.
@@ -115,23 +118,57 @@ impl Pool {
 struct Thread {
     waiting: Receiver<Job>,
     report: Sender<Outcome>,
-    idle: Arc<AtomicUsize>,
+    staff: Arc<Mutex<Staff>>,
     agent: http::Agent,
     wakeup: Arc<Wakeup>,
+}
+
+/// The threads there are.
+#[derive(Default)]
+struct Staff {
+    threads: usize,
+    /// Those that wait for a job, less the jobs that wait for a thread.
+    idle: isize,
+}
+
+impl Staff {
+    /// True if a thread that there is gets the next job; otherwise one is to be started for it.
+    fn takes_job(&mut self, limit: usize) -> bool {
+        let takes = self.idle > 0 || self.threads >= limit.max(1);
+        if takes {
+            self.idle -= 1;
+        } else {
+            self.threads += 1;
+        }
+        takes
+    }
+
+    /// A thread without work may end, unless a job was promised to it.
+    fn dismiss(&mut self) -> bool {
+        let may = self.idle > 0;
+        if may {
+            self.idle -= 1;
+            self.threads -= 1;
+        }
+        may
+    }
+}
+
+/// Nothing panics while it holds the lock.
+fn lock(staff: &Mutex<Staff>) -> MutexGuard<'_, Staff> {
+    staff.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Thread {
     fn run(self, first: Job) {
         self.perform(first);
         loop {
-            self.idle.fetch_add(1, SeqCst);
+            lock(&self.staff).idle += 1;
             match self.waiting.recv_timeout(MAX_IDLE) {
                 Ok(job) => self.perform(job),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    // Leave, unless a job was promised to this thread meanwhile.
-                    let free = self.idle.fetch_update(SeqCst, SeqCst, |idle| idle.checked_sub(1)).is_ok();
-                    if free {
+                    if lock(&self.staff).dismiss() {
                         return;
                     }
                     match self.waiting.recv() {
@@ -205,16 +242,24 @@ mod tests {
     #[test]
     fn every_job_has_an_outcome() {
         let pool = Pool::new(spawn).unwrap();
-        (0..500).for_each(|id| pool.start(job(id)));
+        (0..500).for_each(|id| pool.start(job(id), 64));
         let mut ids: Vec<i64> = (0..500).map(|_| pool.outcomes.recv().unwrap().task_id).collect();
         ids.sort_unstable();
         assert_eq!(ids, (0..500).collect::<Vec<_>>());
     }
 
     #[test]
+    fn no_more_threads_than_calls_may_be_under_way() {
+        let pool = Pool::new(spawn).unwrap();
+        (0..100).for_each(|id| pool.start(job(id), 3));
+        assert!(lock(&pool.staff).threads <= 3);
+        (0..100).for_each(|_| drop(pool.outcomes.recv().unwrap()));
+    }
+
+    #[test]
     fn a_thread_that_cannot_be_started_is_an_outcome() {
         let pool = Pool::new(|_| Err(std::io::Error::other("none left"))).unwrap();
-        pool.start(job(1));
-        assert!(pool.outcomes()[0].reply.as_ref().unwrap_err().contains("none left"));
+        pool.start(job(1), 64);
+        assert!(pool.outcomes().next().unwrap().reply.as_ref().unwrap_err().contains("none left"));
     }
 }

@@ -51,13 +51,6 @@ pub fn prepare() {
     interrupt::hold_cancel();
 }
 
-/// Takes the lock on a table that its later changes in this transaction need. Reading first and
-/// taking it then would deadlock with REINDEX, which takes locks on the table and its indexes.
-pub fn lock_for_writing(table: pg_sys::Oid) {
-    // SAFETY: within a transaction; released at its end.
-    unsafe { pg_sys::LockRelationOid(table, pg_sys::RowExclusiveLock as _) }
-}
-
 /// Sets an option in the current [`settings_scope`].
 fn set_option(name: &CStr, value: &CStr) {
     // SAFETY: names and values are C strings that PostgreSQL copies.

@@ -121,6 +121,13 @@ impl Row {
 }
 
 impl Table {
+    /// Takes the lock that later changes in this transaction need. Reading first and taking it then would
+    /// deadlock with REINDEX, which takes locks on the table and its indexes.
+    pub fn lock_for_writing(&self) {
+        // SAFETY: within a transaction; the lock is kept to its end.
+        unsafe { pg_sys::relation_close(open(self.oid), pg_sys::NoLock as _) }
+    }
+
     /// Locks the row with this key against changes, if it is as `wanted` and nobody else has it. `address`:
     /// where it was seen last.
     pub fn lock(&self, id: i64, address: Option<Address>, wanted: impl Fn(&Seen) -> bool) -> Lock {
@@ -163,10 +170,7 @@ impl Table {
             item_pointer_set_all(&mut tuple.t_self, address.page, address.line);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let snapshot = pg_sys::GetActiveSnapshot();
-            #[cfg(feature = "pg14")]
-            let found = pg_sys::heap_fetch(relation, snapshot, &mut tuple, &mut buffer);
-            #[cfg(not(feature = "pg14"))]
-            let found = pg_sys::heap_fetch(relation, snapshot, &mut tuple, &mut buffer, false);
+            let found = fetch(relation, snapshot, &mut tuple, &mut buffer);
             pg_sys::PopActiveSnapshot();
             if !found {
                 return Try::Moved;
@@ -323,12 +327,35 @@ unsafe fn begin_scan(relation: pg_sys::Relation, index: pg_sys::Relation) -> pg_
     }
 }
 
+/// Fetches the version at `tuple.t_self` if the snapshot sees it; then its page is pinned in `buffer`.
+unsafe fn fetch(
+    relation: pg_sys::Relation,
+    snapshot: pg_sys::Snapshot,
+    tuple: &mut pg_sys::HeapTupleData,
+    buffer: &mut pg_sys::Buffer,
+) -> bool {
+    // SAFETY: an open relation, and a page that it has.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        return pg_sys::heap_fetch(relation, snapshot, tuple, buffer);
+        #[cfg(not(feature = "pg14"))]
+        return pg_sys::heap_fetch(relation, snapshot, tuple, buffer, false);
+    }
+}
+
 /// True if the row was changed; false if this transaction has changed it before.
 unsafe fn heap_update(relation: pg_sys::Relation, old: pg_sys::HeapTuple, new: pg_sys::HeapTuple) -> bool {
     let mut failure = pg_sys::TM_FailureData::default();
     let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
     // SAFETY: a row that this transaction has locked.
     let result = unsafe {
+        // Its handler may have changed it: then this is not the latest version.
+        let mut latest = pg_sys::HeapTupleData { t_self: (*old).t_self, ..Default::default() };
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+        if !fetch(relation, &raw mut pg_sys::SnapshotSelfData, &mut latest, &mut buffer) {
+            return false;
+        }
+        pg_sys::ReleaseBuffer(buffer);
         let command = pg_sys::GetCurrentCommandId(true);
         let none = std::ptr::null_mut();
         let old = &raw mut (*old).t_self;

@@ -81,6 +81,25 @@ pub fn commit_asynchronously() {
     ASYNCHRONOUS.store(true, Relaxed);
 }
 
+/// Waits until all that this process has committed is as durable as the server's `synchronous_commit`
+/// says; outside of transactions. One wait for all that was committed asynchronously.
+pub fn wait_until_durable() {
+    interrupt::ignore_cancel(true);
+    // SAFETY: as at the end of a commit (xact.c, RecordTransactionCommit); interrupts are held, so that
+    // nothing is raised while it waits for a standby. Nobody else's position can be meant: it is this process's.
+    unsafe {
+        let end = pg_sys::XactLastCommitEnd;
+        if end != 0 && pg_sys::synchronous_commit > pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {
+            pg_sys::InterruptHoldoffCount += 1;
+            pg_sys::XLogFlush(end);
+            pg_sys::SyncRepWaitForLSN(end, true);
+            pg_sys::InterruptHoldoffCount -= 1;
+        }
+    }
+    interrupt::forget_cancel();
+    interrupt::ignore_cancel(false);
+}
+
 /// When the current transaction began: its `now()`, microseconds since 2000-01-01.
 pub fn started_at() -> i64 {
     // SAFETY: state of this process.

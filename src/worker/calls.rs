@@ -15,6 +15,13 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+/// With so many calls under way more will come: what they have to make durable waits for that …
+const GROUP_FROM: usize = 16;
+/// … at most so long,
+const GROUP_TIME: Duration = Duration::from_millis(5);
+/// or until there is so much of it.
+const GROUP_SIZE: usize = 32;
+
 /// Pause after answers could not be stored.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,11 +34,15 @@ struct Answered {
 
 pub struct Calls {
     pool: Pool,
+    /// Requests that are stored, but not known to be durable.
+    prepared: Vec<(i64, Prepared)>,
     waiting_for: HashSet<i64>,
     /// Results that could not be stored yet.
     unstored: Vec<(i64, Result<Value, String>)>,
     answered: Vec<Answered>,
     to_cancel: Vec<i64>,
+    /// Since when there is something to make durable.
+    unsettled_since: Option<Instant>,
     /// After a failure to store answers, they are not tried again before.
     store_not_before: Option<Instant>,
 }
@@ -41,6 +52,8 @@ impl Calls {
         let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
         Ok(Calls {
             pool,
+            prepared: Vec::new(),
+            unsettled_since: None,
             waiting_for: HashSet::new(),
             unstored: Vec::new(),
             answered: Vec::new(),
@@ -51,17 +64,36 @@ impl Calls {
 
     /// Tasks between their two steps.
     pub fn len(&self) -> usize {
-        self.waiting_for.len() + self.unstored.len() + self.answered.len()
+        self.open() + self.unstored.len() + self.answered.len()
+    }
+
+    /// Tasks whose call is under way or about to be.
+    fn open(&self) -> usize {
+        self.waiting_for.len() + self.prepared.len()
+    }
+
+    /// True if another call can be prepared. A few more than may be under way are, so that the next one is
+    /// sent as soon as one is answered; and not more are answered than can be handled.
+    pub fn have_room(&self) -> bool {
+        let limit = config::MAX_IN_FLIGHT.get() as usize;
+        let ahead = limit / 8;
+        self.open() < limit + ahead && self.len() < 2 * limit
+    }
+
+    /// To be called after a wait.
+    pub fn clear(&self) {
+        self.pool.clear();
     }
 
     pub fn readable(&self) -> std::os::fd::RawFd {
         self.pool.readable()
     }
 
-    /// When a handler that met a serialization failure is to be called again.
+    /// When there is something to do that nobody wakes this worker for.
     pub fn next_repeat(&self) -> Option<Duration> {
-        let storing = self.store_not_before.filter(|_| !self.unstored.is_empty());
-        let next = self.answered.iter().map(|answered| answered.not_before).chain(storing).min()?;
+        let settling = self.unsettled_since.map(|since| since + GROUP_TIME).max(self.store_not_before);
+        let settling = settling.filter(|_| self.unsettled() > 0);
+        let next = self.answered.iter().map(|answered| answered.not_before).chain(settling).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -70,9 +102,26 @@ impl Calls {
         self.answered.iter().find(|a| a.task_id == task_id).map_or(0, |answered| answered.repeats)
     }
 
-    /// Sends a request that has been stored.
+    /// Sends a request that has been stored, when it is durable.
     pub fn send(&mut self, task_id: i64, prepared: Prepared) {
-        self.send_stored(task_id, prepared.provider, prepared.request);
+        self.prepared.push((task_id, prepared));
+        self.unsettled_since.get_or_insert_with(Instant::now);
+    }
+
+    /// What is to be made durable.
+    fn unsettled(&self) -> usize {
+        self.prepared.len() + self.unstored.len()
+    }
+
+    /// Whether it is time for that. `idle`: there is nothing else to do.
+    fn is_time_to_settle(&self, idle: bool) -> bool {
+        let Some(since) = self.unsettled_since.filter(|_| self.unsettled() > 0) else { return false };
+        if self.store_not_before.is_some_and(|time| time > Instant::now()) {
+            return false;
+        }
+        self.unsettled() >= GROUP_SIZE
+            || since.elapsed() >= GROUP_TIME
+            || idle && self.len() - self.unsettled() < GROUP_FROM
     }
 
     fn send_stored(&mut self, task_id: i64, provider: &'static dyn Provider, request: Request) {
@@ -80,31 +129,37 @@ impl Calls {
             Ok(credentials) => {
                 let timeout = config::HTTP_TIMEOUT.duration();
                 self.waiting_for.insert(task_id);
-                self.pool.start(Job { task_id, provider, request, credentials, timeout });
+                let limit = config::MAX_IN_FLIGHT.get() as usize;
+                self.pool.start(Job { task_id, provider, request, credentials, timeout }, limit);
             }
-            Err(reason) => self.unstored.push((task_id, Err(reason))),
+            Err(reason) => self.add_unstored(task_id, Err(reason)),
         }
     }
 
+    fn add_unstored(&mut self, task_id: i64, result: Result<Value, String>) {
+        self.unstored.push((task_id, result));
+        self.unsettled_since.get_or_insert_with(Instant::now);
+    }
+
     fn collect(&mut self) {
-        if self.waiting_for.is_empty() {
-            return;
-        }
         for outcome in self.pool.outcomes() {
             if self.waiting_for.remove(&outcome.task_id) {
                 self.unstored.push((outcome.task_id, interpret(&outcome)));
+                self.unsettled_since.get_or_insert_with(Instant::now);
             }
         }
     }
 
     fn knows(&self, task_id: i64) -> bool {
         self.waiting_for.contains(&task_id)
+            || self.prepared.iter().any(|(id, _)| *id == task_id)
             || self.unstored.iter().any(|(id, _)| *id == task_id)
             || self.answered.iter().any(|answered| answered.task_id == task_id)
     }
 
     fn forget(&mut self, task_id: i64) {
         self.waiting_for.remove(&task_id);
+        self.prepared.retain(|(id, _)| *id != task_id);
         self.unstored.retain(|(id, _)| *id != task_id);
         self.answered.retain(|answered| answered.task_id != task_id);
     }
@@ -131,30 +186,50 @@ impl Calls {
     }
 }
 
-/// Stores the answers that have come. One commit, and one wait for the disk, for all of them.
-pub fn store_answers(worker: &mut Worker) -> Result<bool, PgError> {
+/// Stores the answers that have come, makes them and the stored requests durable, and goes on with both: one
+/// commit and one wait for the disk for all of them. `idle`: there is nothing else to do.
+pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
     worker.calls.collect();
-    let too_early = worker.calls.store_not_before.is_some_and(|time| time > Instant::now());
-    if worker.calls.unstored.is_empty() || too_early {
+    if !worker.calls.is_time_to_settle(idle) {
         return Ok(false);
+    }
+    worker.calls.unsettled_since = None;
+    let stored = store_answers(worker);
+    transaction::wait_until_durable();
+    // If this process is to end, the wait may have been broken off: another one goes on.
+    interrupt::check();
+    inject::point("durable");
+    for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
+        worker.calls.send_stored(task_id, prepared.provider, prepared.request);
+    }
+    if stored {
+        for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {
+            worker.calls.add_answered(task_id);
+        }
+    }
+    worker.show_calls();
+    Ok(true)
+}
+
+/// False if it could not be done; the answers are kept, and meanwhile other tasks can run.
+fn store_answers(worker: &mut Worker) -> bool {
+    if worker.calls.unstored.is_empty() {
+        return true;
     }
     inject::point("answered");
     let stored = transaction::commit_after(|| {
         for (task_id, result) in &worker.calls.unstored {
             store_answer(worker, *task_id, result);
         }
+        transaction::commit_asynchronously();
     });
     inject::point("answer_stored");
-    if let Err(error) = stored {
-        // They are kept; meanwhile other tasks can run.
+    if let Err(error) = &stored {
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
-        worker.faults.say("answers cannot be stored", &error);
-        return Ok(false);
+        worker.calls.unsettled_since = Some(Instant::now());
+        worker.faults.say("answers cannot be stored", error);
     }
-    for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {
-        worker.calls.add_answered(task_id);
-    }
-    Ok(true)
+    stored.is_ok()
 }
 
 /// Stores an answer; one that no jsonb can hold (a number out of range) is stored as a failure.
@@ -187,7 +262,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         }
     });
     match result {
-        Ok(Ok(resumed)) => settle(worker, task_id, resumed),
+        Ok(Ok(resumed)) => leave(worker, task_id, resumed),
         Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
         Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id)?,
         Err(error) if error.is_passing() || worker.calls.may_repeat(task_id, &error) => {
@@ -225,12 +300,12 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
         record::finish(worker, &stored.task, &end);
         Resumed::Ended(brief, end)
     })?;
-    settle(worker, task_id, resumed);
+    leave(worker, task_id, resumed);
     Ok(())
 }
 
 /// What is left to do after the last step of a task.
-fn settle(worker: &mut Worker, task_id: i64, resumed: Resumed) {
+fn leave(worker: &mut Worker, task_id: i64, resumed: Resumed) {
     match resumed {
         Resumed::Ended(brief, end) => {
             worker.calls.forget(task_id);
@@ -333,12 +408,12 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
                 orphan.age,
                 provider.name()
             );
-            worker.calls.unstored.push((task_id, Err(reason)));
+            worker.calls.add_unstored(task_id, Err(reason));
         }
         (Some(provider), Ok(request)) => worker.calls.send_stored(task_id, provider, request),
         _ => {
             let reason = format!("no provider {} here can send the stored request", orphan.provider);
-            worker.calls.unstored.push((task_id, Err(reason)));
+            worker.calls.add_unstored(task_id, Err(reason));
         }
     }
 }
@@ -352,6 +427,9 @@ fn interpret(outcome: &Outcome) -> Result<Value, String> {
         .and_then(|reply| outcome.provider.answer(&reply))
         .map(|answer| redact::value(answer, &outcome.credentials))
         .map_err(|reason| named(redact::text(&reason, &outcome.credentials)));
+    if !log::is_wanted(LogLevel::Info) {
+        return result;
+    }
     log::event(
         LogLevel::Info,
         format!(
@@ -370,6 +448,9 @@ fn interpret(outcome: &Outcome) -> Result<Value, String> {
 
 /// What the log shows of a task whose call starts.
 pub fn log_start(brief: &Brief, provider: &str) {
+    if !log::is_wanted(LogLevel::Debug) {
+        return;
+    }
     log::event(
         LogLevel::Debug,
         format!(

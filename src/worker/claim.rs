@@ -144,7 +144,7 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
 
 /// Runs a statement that locks rows of `queues.task`, to be changed later in this transaction.
 fn to_write<R>(worker: &Worker, statement: impl FnOnce() -> R) -> R {
-    session::lock_for_writing(worker.tasks.oid);
+    worker.tasks.lock_for_writing();
     session::as_owner(worker.owner, statement)
 }
 

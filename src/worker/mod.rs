@@ -158,14 +158,14 @@ impl Worker {
             copied::tell_of_held(self)?;
         }
         let mut busy = calls::cancel_calls(self, glance.cancels)?;
-        busy |= calls::store_answers(self)?;
+        busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;
         if may_claim {
             busy |= calls::take_over(self, glance.orphans)?;
             self.look_around(&glance)?;
             busy |= self.run_next(glance.due.then_some(glance.at))?;
         }
-        if busy {
+        if busy || calls::settle(self, true)? {
             self.idle_since = Instant::now();
             self.report_statistics(false);
             retention::step_aside(self)?;
@@ -268,10 +268,6 @@ impl Worker {
             Ran::Calling(prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
                 self.slot.end(Over::Calling);
-                // If this process is to end, the wait for durability may have been broken off:
-                // another one sends the request.
-                self.slot.set_in_flight(self.calls.len() + 1, false);
-                interrupt::check();
                 inject::point("call_stored");
                 self.calls.send(brief.id, prepared);
                 self.show_calls();
@@ -393,7 +389,8 @@ impl Worker {
     /// Waits for answers only, or for the settings to be known.
     fn wait_without_claiming(&self, limit: Duration) {
         wake::report_waiting(self);
-        latch::wait(self.readable(), limit);
+        latch::wait(self.readable(), limit.min(self.calls.next_repeat().unwrap_or(Duration::MAX)));
+        self.calls.clear();
     }
 
     /// How long this worker may still idle; no limit while it waits for answers.
@@ -435,7 +432,7 @@ impl Worker {
     }
 
     pub fn has_room_for_calls(&self) -> bool {
-        self.calls.len() < config::MAX_IN_FLIGHT.get() as usize
+        self.calls.have_room()
     }
 
     fn readable(&self) -> Option<std::os::fd::RawFd> {

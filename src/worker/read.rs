@@ -27,6 +27,7 @@ const SWEEP_SHARE: i64 = 50;
 
 /// Reads on in a lane whose reader this worker is, in the current transaction.
 pub fn fill(worker: &Worker, lane: Lane, after: Position) {
+    worker.tasks.lock_for_writing();
     let (tasks, all_due_at) = read(worker, lane, after);
     worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at });
 }

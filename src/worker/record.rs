@@ -71,8 +71,8 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
     transaction::commit_asynchronously();
 }
 
-/// Stores the request of a call, in the transaction of the handler that built it. The commit waits
-/// for the disk, as far as the server's `synchronous_commit` says.
+/// Stores the request of a call, in the transaction of the handler that built it. It is sent when it is
+/// durable, see `calls::settle`.
 pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
     session::as_owner(worker.owner, || {
@@ -86,6 +86,7 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
         CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at), task.uncounted.into_datum()]);
     });
     session::discard_leftovers();
+    transaction::commit_asynchronously();
 }
 
 /// Stores what came of a call, before any handler sees it.

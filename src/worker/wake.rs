@@ -144,5 +144,6 @@ pub fn wait(worker: &mut Worker, announced: u64, rest: &Rest, limit: Duration) -
     let until_due = Duration::from_micros(rest.next_due.saturating_sub(backend::now()).max(0) as u64);
     let poll = config::POLL_INTERVAL.duration();
     latch::wait(worker.readable(), limit.min(poll).min(until_due));
+    worker.calls.clear();
     true
 }

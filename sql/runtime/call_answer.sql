@@ -1,8 +1,9 @@
--- Stores what came of a call, before any handler sees it. $1 task, $2 owner, $3 answer, $4 failure.
-update queues.call
-set answer = $3,
-    failure = $4,
+-- Stores what came of calls, before any handler sees it. $1 tasks, $2 owner, $3 answers, $4 failures.
+update queues.call c
+set answer = a.answer,
+    failure = a.failure,
     answered_at = clock_timestamp()
-where task_id = $1
-    and owner = $2
-    and request is not null;
+from unnest($1, $3, $4) as a (task_id, answer, failure)
+where c.task_id = a.task_id
+    and c.owner = $2
+    and c.request is not null;

@@ -10,13 +10,11 @@ select
             and c.relname = 'task'
     ),
     (
-        select i.indexrelid
-        from pg_index i
-        join pg_class c on c.oid = i.indrelid
+        select c.oid
+        from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
-            and c.relname = 'task'
-            and i.indisprimary
+            and c.relname = 'call'
     ),
     -- by number: the schema "internal" may be renamed by its owner
     coalesce(

@@ -44,6 +44,27 @@ pub fn field(object: pg_sys::Datum, name: &str) -> Option<String> {
     }
 }
 
+/// A `jsonb[]` of values.
+pub fn array(values: &[Option<pg_sys::Datum>]) -> pg_sys::Datum {
+    let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
+    let mut values: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
+    let (mut length, mut lower) = (values.len() as i32, 1);
+    // SAFETY: jsonb is a varlena aligned to ints, see pg_type; the arrays are copied.
+    unsafe {
+        pg_sys::Datum::from(pg_sys::construct_md_array(
+            values.as_mut_ptr(),
+            nulls.as_mut_ptr(),
+            1,
+            &mut length,
+            &mut lower,
+            pg_sys::JSONBOID,
+            -1,
+            false,
+            pg_sys::TYPALIGN_INT as _,
+        ))
+    }
+}
+
 /// A jsonb datum from JSON text. Raises what jsonb_in raises.
 pub fn from_text(text: &str) -> pg_sys::Datum {
     let text = CString::new(text).expect("JSON text holds no NUL");

@@ -11,7 +11,6 @@ use pgrx::pg_sys;
 #[derive(Clone, Copy)]
 pub struct Table {
     pub oid: pg_sys::Oid,
-    pub key: pg_sys::Oid,
     /// The indexes and triggers that it has of ours.
     pub indexes: usize,
     pub triggers: usize,
@@ -60,8 +59,9 @@ impl Row {
         Seen { values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key. False if it has to be done by a statement: the table is not
-    /// plain, or the row was changed by this transaction since it was locked.
+    /// Changes columns that are in no key, so that the row is in no partial index any more. False if it has to
+    /// be done by a statement: the table is not plain, or the row was changed by this transaction since it was
+    /// locked.
     pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -98,13 +98,13 @@ impl Row {
         }
     }
 
-    /// Of the indexes of a plain table, only the key's has an entry for every row. That the key is unique need not be
+    /// Only the key's index has an entry for it. That the key is unique need not be
     /// checked again (which reads the old row while the index page is locked): it is the old row's, which
     /// is locked, and whoever inserts the same key meets that and waits for us.
     unsafe fn insert_key(&self, relation: pg_sys::Relation, new: pg_sys::HeapTuple) {
         // SAFETY: as ExecInsertIndexTuples does it for an unchanged key of an index that is not unique.
         unsafe {
-            let index = pg_sys::index_open(self.table.key, pg_sys::RowExclusiveLock as _);
+            let index = pg_sys::index_open((*relation).rd_pkindex, pg_sys::RowExclusiveLock as _);
             pg_sys::index_insert(
                 index,
                 [self.values[0]].as_mut_ptr(),
@@ -121,6 +121,27 @@ impl Row {
 }
 
 impl Table {
+    /// Inserts a row that belongs into every index of the table, each of which is of one column. `values`:
+    /// of all its columns. False if it has to be done by a statement: the table is not plain.
+    pub fn insert(&self, values: &[Option<pg_sys::Datum>]) -> bool {
+        let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
+        let mut values: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
+        // SAFETY: within a transaction; arrays as wide as the table.
+        unsafe {
+            let relation = open(self.oid);
+            let shape = (*relation).rd_att;
+            let plain = is_plain(relation, self) && (*shape).natts as usize == values.len();
+            if plain {
+                let tuple = pg_sys::heap_form_tuple(shape, values.as_mut_ptr(), nulls.as_mut_ptr());
+                pg_sys::simple_heap_insert(relation, tuple);
+                insert_entries(relation, tuple, &values);
+                pg_sys::CommandCounterIncrement();
+            }
+            pg_sys::relation_close(relation, pg_sys::NoLock as _);
+            plain
+        }
+    }
+
     /// Takes the lock that later changes in this transaction need. Reading first and taking it then would
     /// deadlock with REINDEX, which takes locks on the table and its indexes.
     pub fn lock_for_writing(&self) {
@@ -192,7 +213,7 @@ impl Table {
         // SAFETY: an open relation, a slot for its rows; the snapshot is active as long as the scan
         // needs it.
         unsafe {
-            let index = pg_sys::index_open(self.key, pg_sys::RowExclusiveLock as _);
+            let index = pg_sys::index_open((*relation).rd_pkindex, pg_sys::RowExclusiveLock as _);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let scan = begin_scan(relation, index);
@@ -287,6 +308,37 @@ enum Try {
     Moved,
 }
 
+/// Inserts an entry into each index, as ExecInsertIndexTuples does.
+unsafe fn insert_entries(relation: pg_sys::Relation, new: pg_sys::HeapTuple, values: &[pg_sys::Datum]) {
+    // SAFETY: an open relation, a row of it that was just inserted; the list is a copy.
+    unsafe {
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        for i in 0..(*indexes).length {
+            let oid = (*(*indexes).elements.add(i as usize)).oid_value;
+            let index = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as _);
+            let info = pg_sys::BuildIndexInfo(index);
+            let column = (*info).ii_IndexAttrNumbers[0] as usize;
+            let check = if (*info).ii_Unique {
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
+            } else {
+                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+            };
+            pg_sys::index_insert(
+                index,
+                [values[column - 1]].as_mut_ptr(),
+                [false].as_mut_ptr(),
+                &raw mut (*new).t_self,
+                relation,
+                check,
+                false,
+                info,
+            );
+            pg_sys::index_close(index, pg_sys::NoLock as _);
+        }
+        pg_sys::list_free(indexes);
+    }
+}
+
 /// True if nothing was added to the table that a statement would heed.
 unsafe fn is_plain(relation: pg_sys::Relation, table: &Table) -> bool {
     // SAFETY: an open relation; the list of indexes is a copy.
@@ -300,6 +352,7 @@ unsafe fn is_plain(relation: pg_sys::Relation, table: &Table) -> bool {
         class.relam == pg_sys::HEAP_TABLE_AM_OID
             && !class.relhasrules
             && count == table.indexes
+            && (*relation).rd_pkindex != pg_sys::InvalidOid
             && (triggers.is_null() || (*triggers).numtriggers as usize == table.triggers)
             && (constraints.is_null()
                 || (*constraints).num_check == 0 && !(*constraints).has_generated_stored)

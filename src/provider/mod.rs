@@ -9,6 +9,7 @@ pub mod simulated;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Every provider; a stored request names the one it is for.
 pub static ALL: &[&dyn Provider] = &[&resend::Resend, &simulated::Simulated];
@@ -89,7 +90,7 @@ pub struct Reply {
 pub struct Prepared {
     pub provider: &'static dyn Provider,
     /// Random, so that nobody can guess or repeat it by accident.
-    pub key: String,
+    pub key: Uuid,
     pub request: Request,
 }
 
@@ -97,8 +98,8 @@ impl Prepared {
     /// # Errors
     /// As [`Provider::request`].
     pub fn new(provider: &'static dyn Provider, payload: &Value) -> Result<Self, String> {
-        let key = uuid::Uuid::new_v4().to_string();
-        let request = provider.request(payload, &key)?;
+        let key = Uuid::new_v4();
+        let request = provider.request(payload, &key.to_string())?;
         Ok(Prepared { provider, key, request })
     }
 }

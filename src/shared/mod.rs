@@ -121,11 +121,15 @@ impl Shared {
         self.queues.iter().find(|queue| queue.database == oid)
     }
 
-    /// The place of a database's queue, made if it has none. There are as many as workers.
+    /// The place of a database's queue, made if it has none, if need be in place of one that has no
+    /// workers: there are as many as workers.
     fn queue_or_new(&mut self, oid: Oid) -> Option<usize> {
         let place = self.queues.iter().position(|queue| queue.database == oid);
         place.or_else(|| {
-            let free = self.queues.iter().position(|queue| queue.database == Oid::INVALID)?;
+            let is_free = |queue: &Queue| {
+                queue.database == Oid::INVALID || self.slots_of(queue.database).next().is_none()
+            };
+            let free = self.queues.iter().position(is_free)?;
             self.queues[free] = Queue::new(oid);
             Some(free)
         })
@@ -210,7 +214,9 @@ impl Shared {
                     }
                 }),
             }
-            queue.sweep |= what.elsewhere;
+            if what.elsewhere {
+                queue.ask_for_sweep(now);
+            }
         }
         self.wake(oid, what.tasks());
     }
@@ -363,7 +369,7 @@ impl Shared {
     /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
     pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
         let gone = self.slots[slot];
-        self.put_back_at_end(slot);
+        self.put_back(slot);
         journal.interrupt(slot, !gone.retire, self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
@@ -379,17 +385,6 @@ impl Shared {
             self.wake_idle(gone.database);
         }
         launcher.set();
-    }
-
-    /// What the process of `slot` took from the queue is for others; a queue without workers is no one's.
-    fn put_back_at_end(&mut self, slot: usize) {
-        self.put_back(slot);
-        let oid = self.slots[slot].database;
-        if self.slots_of(oid).count() == 1
-            && let Some(queue) = self.queue(oid)
-        {
-            *queue = Queue::FREE;
-        }
     }
 
     /// Takes back a slot that no process was started for; what that was to look for is still to be done.
@@ -423,7 +418,7 @@ impl Shared {
         }
         self.consume_due(oid, now);
         if let Some(queue) = self.queue(oid) {
-            queue.sweep = true;
+            queue.ask_for_sweep(now);
         }
     }
 
@@ -471,7 +466,8 @@ impl Shared {
             }
         }
         for queue in self.queues.iter_mut() {
-            (queue.sweep, queue.no_sweep_before) = (true, now.min(queue.no_sweep_before));
+            queue.no_sweep_before = now.min(queue.no_sweep_before);
+            queue.ask_for_sweep(now);
         }
         for slot in self.slots.iter_mut() {
             for time in [&mut slot.started_at, &mut slot.retire_since, &mut slot.cancelled_at] {

@@ -4,6 +4,7 @@
 //! All of it is a hint. Whoever takes a task from here still has to lock its row; a task that is not
 //! found here is found by the next sweep, which reads the table from its very start.
 
+use super::NEVER;
 use crate::pg::table::Address;
 use pgrx::pg_sys::Oid;
 
@@ -11,6 +12,9 @@ use pgrx::pg_sys::Oid;
 pub const WINDOW: usize = 64;
 /// With so few left, more are read while other workers take those.
 const LOW_WATER: usize = 24;
+
+/// A sweep that was asked for waits so long for tasks that are known, in microseconds.
+const SWEEP_PATIENCE: i64 = 10_000;
 
 /// Tasks that every worker can take, and tasks that need a free place for a provider call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -200,8 +204,8 @@ pub struct Queue {
     lines: [Line; LANES.len()],
     /// Tasks that were held back until some time may be ready now.
     pub held_due: bool,
-    /// Something may be ready that was not announced: the table is to be read from its start.
-    pub sweep: bool,
+    /// Something may be ready that was not announced: the table is to be read from its start, by this time.
+    sweep_by: i64,
     /// When that was done last, and not before which time it is done again; microseconds since 2000-01-01.
     pub swept_at: i64,
     pub no_sweep_before: i64,
@@ -217,7 +221,7 @@ impl Queue {
         database: Oid::INVALID,
         lines: [Line::NEW; LANES.len()],
         held_due: false,
-        sweep: false,
+        sweep_by: NEVER,
         swept_at: i64::MIN,
         no_sweep_before: i64::MIN,
     };
@@ -292,16 +296,22 @@ impl Queue {
             return None;
         }
         self.held_due = false;
-        if !(self.sweep || self.is_swept_late(now, interval)) {
+        if self.sweep_by == NEVER && !self.is_swept_late(now, interval) {
             return Some(Sweep::Held);
         }
-        self.sweep = false;
+        self.sweep_by = NEVER;
         self.swept_at = now;
         Some(Sweep::All)
     }
 
     pub fn wants_sweep(&self, now: i64, interval: i64) -> bool {
-        self.held_due || self.sweep || self.is_swept_late(now, interval)
+        let asked = self.sweep_by <= now || self.sweep_by != NEVER && !self.has_more(true);
+        self.held_due || asked || self.is_swept_late(now, interval)
+    }
+
+    /// Has somebody look for what was not announced; what is known goes first, for a while.
+    pub fn ask_for_sweep(&mut self, now: i64) {
+        self.sweep_by = self.sweep_by.min(now + SWEEP_PATIENCE);
     }
 
     fn is_swept_late(&self, now: i64, interval: i64) -> bool {

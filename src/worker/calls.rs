@@ -25,9 +25,14 @@ const GROUP_SIZE: usize = 32;
 /// Pause after answers could not be stored.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
+/// A provider's answer, or a reason that names the provider.
+pub type CallResult = Result<Value, String>;
+
 /// A call that has been answered: the answer is stored, its handler has still to run.
 struct Answered {
     task_id: i64,
+    /// The answer, unless it was stored by another worker.
+    result: Option<CallResult>,
     not_before: Instant,
     repeats: u32,
 }
@@ -38,7 +43,7 @@ pub struct Calls {
     prepared: Vec<(i64, Prepared)>,
     waiting_for: HashSet<i64>,
     /// Results that could not be stored yet.
-    unstored: Vec<(i64, Result<Value, String>)>,
+    unstored: Vec<(i64, CallResult)>,
     answered: Vec<Answered>,
     to_cancel: Vec<i64>,
     /// Since when there is something to make durable.
@@ -136,7 +141,7 @@ impl Calls {
         }
     }
 
-    fn add_unstored(&mut self, task_id: i64, result: Result<Value, String>) {
+    fn add_unstored(&mut self, task_id: i64, result: CallResult) {
         self.unstored.push((task_id, result));
         self.unsettled_since.get_or_insert_with(Instant::now);
     }
@@ -164,8 +169,8 @@ impl Calls {
         self.answered.retain(|answered| answered.task_id != task_id);
     }
 
-    fn add_answered(&mut self, task_id: i64) {
-        self.answered.push(Answered { task_id, not_before: Instant::now(), repeats: 0 });
+    fn add_answered(&mut self, task_id: i64, result: Option<CallResult>) {
+        self.answered.push(Answered { task_id, result, not_before: Instant::now(), repeats: 0 });
     }
 
     /// Leaves the last step of a task alone for a while, longer each time.
@@ -178,6 +183,10 @@ impl Calls {
 
     fn may_repeat(&self, task_id: i64, error: &PgError) -> bool {
         error.is_transient() && self.repeats(task_id) < process::MAX_RUNS as u32
+    }
+
+    fn result(&self, task_id: i64) -> Option<&CallResult> {
+        self.answered.iter().find(|answered| answered.task_id == task_id)?.result.as_ref()
     }
 
     fn next_answered(&self) -> Option<i64> {
@@ -203,8 +212,8 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
         worker.calls.send_stored(task_id, prepared.provider, prepared.request);
     }
     if stored {
-        for (task_id, _) in std::mem::take(&mut worker.calls.unstored) {
-            worker.calls.add_answered(task_id);
+        for (task_id, result) in std::mem::take(&mut worker.calls.unstored) {
+            worker.calls.add_answered(task_id, Some(result));
         }
     }
     worker.show_calls();
@@ -217,12 +226,14 @@ fn store_answers(worker: &mut Worker) -> bool {
         return true;
     }
     inject::point("answered");
+    let mut unstored = std::mem::take(&mut worker.calls.unstored);
     let stored = transaction::commit_after(|| {
-        for (task_id, result) in &worker.calls.unstored {
-            store_answer(worker, *task_id, result);
-        }
+        let answers: Vec<_> =
+            unstored.iter_mut().map(|(task_id, result)| storable(*task_id, result)).collect();
+        record::answers(worker, &answers);
         transaction::commit_asynchronously();
     });
+    worker.calls.unstored = unstored;
     inject::point("answer_stored");
     if let Err(error) = &stored {
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
@@ -232,20 +243,19 @@ fn store_answers(worker: &mut Worker) -> bool {
     stored.is_ok()
 }
 
-/// Stores an answer; one that no jsonb can hold (a number out of range) is stored as a failure.
-fn store_answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
-    let stored = transaction::savepoint(|| record::answer(worker, task_id, result));
-    if let Err(error) = stored {
-        let reason = format!("the provider's answer cannot be stored: {}", error.message);
-        record::answer(worker, task_id, &Err(reason));
-    }
+/// One that no jsonb can hold (a number out of range) becomes a failure.
+fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
+    transaction::savepoint(|| record::Answer::new(task_id, result)).unwrap_or_else(|error| {
+        *result = Err(format!("the provider's answer cannot be stored: {}", error.message));
+        record::Answer::new(task_id, result)
+    })
 }
 
 /// Runs the last step of one answered task.
 pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
     let Some(task_id) = worker.calls.next_answered() else { return Ok(false) };
     let result = transaction::run(|| {
-        let Some(stored) = claim::answered(worker, task_id) else {
+        let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {
             return transaction::End::Commit(Ok(Resumed::NotNow(claim::is_open(worker, task_id))));
         };
         let brief = stored.task.brief();
@@ -290,7 +300,7 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
         return cancel(worker, task_id);
     }
     let resumed = transaction::commit_after(|| {
-        let Some(stored) = claim::answered(worker, task_id) else {
+        let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {
             return Resumed::NotNow(claim::is_open(worker, task_id));
         };
         let brief = stored.task.brief();
@@ -396,7 +406,7 @@ pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
 fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
     let task_id = orphan.task_id;
     if orphan.answered {
-        worker.calls.add_answered(task_id);
+        worker.calls.add_answered(task_id, None);
         return;
     }
     let provider = provider::find(&orphan.provider);
@@ -419,7 +429,7 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
 }
 
 /// What a call came to: the provider's answer, or a reason that names the provider.
-fn interpret(outcome: &Outcome) -> Result<Value, String> {
+fn interpret(outcome: &Outcome) -> CallResult {
     let named = |reason: String| format!("{}: {reason}", outcome.provider.name());
     let result = outcome
         .reply

@@ -1,14 +1,16 @@
 //! Claim: takes the next ready task by locking its row. The lock is the claim: it dies with the
 //! worker, and the task is ready again at once.
 
+use super::calls::CallResult;
 use super::task::Task;
-use super::{Worker, read, table};
+use super::{Worker, read, record, table};
 use crate::pg::spi::{Arg, Row, Statement, text};
 use crate::pg::table::{self as locked, Lock, Seen};
 use crate::pg::{backend, jsonb, session};
 use crate::shared::{Next, Ready};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8ARRAYOID, INT8OID};
 use pgrx::{IntoDatum, pg_sys};
+use serde_json::json;
 
 static CLAIM: Statement = Statement::new(include_str!("../../sql/runtime/claim.sql"), &[INT8OID, INT8OID]);
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
@@ -86,16 +88,39 @@ pub struct Stored {
     pub failure: Option<String>,
 }
 
-/// Locks the task of a call of this worker that has been answered; `None` if it has ended.
-pub fn answered(worker: &Worker, task_id: i64) -> Option<Stored> {
+/// Locks the task of a call of this worker that has been answered; `None` if it has ended. `result`: the
+/// stored answer, if it is at hand.
+pub fn answered(worker: &Worker, task_id: i64, result: Option<&CallResult>) -> Option<Stored> {
+    if let Some(result) = result {
+        match worker.tasks.lock(task_id, None, is_calling) {
+            Lock::Locked(row) => return Some(stored(row, result)),
+            Lock::Not => return None,
+            Lock::ByStatement => {}
+        }
+    }
     to_write(worker, || {
         let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
         CALL_RESUME.row(&args, |row| Stored {
             task: task_of(row, 0),
             answer: row.keep(9),
-            failure: row.keep(10).map(crate::pg::jsonb::to_text),
+            failure: row.keep(10).map(jsonb::to_text),
         })
     })
+}
+
+/// The condition of call_resume.sql.
+fn is_calling(row: &Seen) -> bool {
+    row.get(table::FINISHED_AT).is_none() && row.get(table::CALLING).is_some_and(|datum| datum.value() != 0)
+}
+
+fn stored(row: locked::Row, result: &CallResult) -> Stored {
+    let task = Task { uncounted: 0, ..task_of_row(row) };
+    match result {
+        Ok(answer) => Stored { task, answer: Some(record::storable(answer)), failure: None },
+        Err(message) => {
+            Stored { task, answer: None, failure: Some(json!({ "message": message }).to_string()) }
+        }
+    }
 }
 
 /// True if the task of a call of this worker has not ended: somebody else holds its row.
@@ -135,7 +160,7 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
         CALL_RECLAIM.rows(&args, |row| Orphan {
             task_id: row.get(1).unwrap_or_default(),
             provider: row.get(2).unwrap_or_default(),
-            request: row.keep(4).map(crate::pg::jsonb::to_text).unwrap_or_default(),
+            request: row.keep(4).map(jsonb::to_text).unwrap_or_default(),
             answered: row.get(5).unwrap_or_default(),
             age: row.get(6).unwrap_or_default(),
         })

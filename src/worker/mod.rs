@@ -42,6 +42,8 @@ const MAX_UNSURE: Duration = Duration::from_secs(1);
 /// … and looked for so often.
 const SETTINGS_LOOK: Duration = Duration::from_millis(2);
 
+/// Calls of workers that are gone are looked for so long after the start of this one.
+const SETTLED_AFTER: Duration = Duration::from_millis(20);
 /// Another worker is waited for so long while it reads what comes next.
 const READING_PAUSE: Duration = Duration::from_millis(1);
 /// A worker that waits for its last answers looks around so often.
@@ -55,6 +57,7 @@ pub struct Worker {
     /// The extension's owner, as whom the worker's own statements run.
     pub owner: pg_sys::Oid,
     pub tasks: Table,
+    pub call_rows: Table,
     /// The origin of the tasks that are run here.
     pub origin: i64,
     pub handlers: Handlers,
@@ -65,6 +68,7 @@ pub struct Worker {
     looked_for_orphans: bool,
     /// What others wanted as the last task ended.
     glance: Option<Glance>,
+    started: Instant,
     idle_since: Instant,
     reported_at: Instant,
     /// Since when stored settings may have changed.
@@ -161,9 +165,11 @@ impl Worker {
         busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;
         if may_claim {
-            busy |= calls::take_over(self, glance.orphans)?;
             self.look_around(&glance)?;
-            busy |= self.run_next(glance.due.then_some(glance.at))?;
+            let ran = self.run_next(glance.due.then_some(glance.at))?;
+            // A worker that was just started first runs what it was started for.
+            let settled = !ran || self.started.elapsed() > SETTLED_AFTER;
+            busy |= ran | (settled && calls::take_over(self, glance.orphans)?);
         }
         if busy || calls::settle(self, true)? {
             self.idle_since = Instant::now();

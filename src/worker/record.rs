@@ -7,9 +7,13 @@ use super::task::{Brief, Task};
 use crate::config::LogLevel;
 use crate::error::Failure;
 use crate::pg::spi::{Arg, Statement};
+use crate::pg::table::Lock;
 use crate::pg::{backend, jsonb, log, session, transaction};
 use crate::provider::Prepared;
-use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
+use pgrx::datum::Uuid;
+use pgrx::pg_sys::BuiltinOid::{
+    INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
+};
 use pgrx::{IntoDatum, pg_sys};
 use serde_json::{Value, json};
 
@@ -33,7 +37,7 @@ static CALL_BEGIN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
 static CALL_ANSWER: Statement = Statement::new(
     include_str!("../../sql/runtime/call_answer.sql"),
-    &[INT8OID, INT8OID, JSONBOID, JSONBOID],
+    &[INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBARRAYOID],
 );
 static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
@@ -49,7 +53,10 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
     let status = if end.succeeded { "succeeded" } else { "failed" };
     let changed = task.row.as_ref().is_some_and(|row| {
         row.update(&[
-            (table::DEQUEUED_AT, timestamp(task.started_at)),
+            (
+                table::DEQUEUED_AT,
+                if task.uncounted > 0 { timestamp(task.started_at) } else { row.get(table::DEQUEUED_AT) },
+            ),
             (table::ATTEMPTS, task.attempt().into_datum()),
             (table::LEASED, false.into_datum()),
             (table::HELD_UNTIL, None),
@@ -59,10 +66,16 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
             (table::OUTCOME, end.outcome.as_deref().and_then(IntoDatum::into_datum)),
         ])
     });
-    if !changed {
+    // A call's start was its run's.
+    let call_ended = task.uncounted > 0
+        || matches!(worker.call_rows.lock(task.id, None, |_| true),
+            Lock::Locked(row) if row.update(&[(table::CALL_REQUEST, None)]));
+    if !changed || !call_ended {
         session::as_owner(worker.owner, || {
-            write_end(&task.brief(), status, end.outcome.as_deref());
-            if task.uncounted == 0 {
+            if !changed {
+                write_end(&task.brief(), status, end.outcome.as_deref());
+            }
+            if !call_ended {
                 CALL_END.run(&[task.id.into_datum()]);
             }
         });
@@ -75,28 +88,71 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
 /// durable, see `calls::settle`.
 pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
+    let request = Some(storable(&request));
+    let (owner, provider) = (worker.slot.owner.into_datum(), prepared.provider.name().into_datum());
+    let inserted = worker.call_rows.insert(&[
+        task.id.into_datum(),
+        owner,
+        provider,
+        Uuid::from_bytes(*prepared.key.as_bytes()).into_datum(),
+        request,
+        timestamp(backend::now()),
+        None,
+        None,
+        None,
+    ]);
+    let marked = task.row.as_ref().is_some_and(|row| {
+        row.update(&[
+            (table::CALLING, true.into_datum()),
+            (table::ATTEMPTS, task.attempt().into_datum()),
+            (table::DEQUEUED_AT, timestamp(task.started_at)),
+            (table::LEASED, false.into_datum()),
+            (table::HELD_UNTIL, None),
+        ])
+    });
     session::as_owner(worker.owner, || {
-        CALL_STORE.run(&[
-            task.id.into_datum(),
-            worker.slot.owner.into_datum(),
-            prepared.provider.name().into_datum(),
-            prepared.key.as_str().into_datum(),
-            Some(storable(&request)),
-        ]);
-        CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at), task.uncounted.into_datum()]);
+        if !inserted {
+            let key = prepared.key.to_string().into_datum();
+            CALL_STORE.run(&[task.id.into_datum(), owner, provider, key, request]);
+        }
+        if !marked {
+            CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at), task.uncounted.into_datum()]);
+        }
     });
     session::discard_leftovers();
     transaction::commit_asynchronously();
 }
 
-/// Stores what came of a call, before any handler sees it.
-pub fn answer(worker: &Worker, task_id: i64, result: &Result<Value, String>) {
-    let (answer, failure) = match result {
-        Ok(answer) => (Some(storable(answer)), None),
-        Err(message) => (None, Some(storable(&json!({ "message": message })))),
-    };
+/// What came of a call, as its row takes it.
+pub struct Answer {
+    pub task_id: i64,
+    /// The answer, or why there is none.
+    pub result: Result<pg_sys::Datum, pg_sys::Datum>,
+}
+
+impl Answer {
+    /// Raises if no jsonb can hold it.
+    pub fn new(task_id: i64, result: &Result<Value, String>) -> Answer {
+        let result = match result {
+            Ok(answer) => Ok(storable(answer)),
+            Err(message) => Err(storable(&json!({ "message": message }))),
+        };
+        Answer { task_id, result }
+    }
+}
+
+/// Stores what came of calls, before any handler sees it.
+pub fn answers(worker: &Worker, answers: &[Answer]) {
+    let tasks: Vec<i64> = answers.iter().map(|answer| answer.task_id).collect();
+    let (kept, failures): (Vec<Arg>, Vec<Arg>) =
+        answers.iter().map(|answer| (answer.result.ok(), answer.result.err())).unzip();
     session::as_owner(worker.owner, || {
-        CALL_ANSWER.run(&[task_id.into_datum(), worker.slot.owner.into_datum(), answer, failure]);
+        CALL_ANSWER.run(&[
+            tasks.into_datum(),
+            worker.slot.owner.into_datum(),
+            Some(jsonb::array(&kept)),
+            Some(jsonb::array(&failures)),
+        ]);
     });
 }
 
@@ -192,7 +248,7 @@ fn timestamp(microseconds: i64) -> Arg {
 }
 
 /// JSON text of a value for a jsonb column: without U+0000, which jsonb cannot hold.
-fn storable(value: &Value) -> pg_sys::Datum {
+pub fn storable(value: &Value) -> pg_sys::Datum {
     let text = value.to_string();
     if text.contains("\\u0000") {
         return jsonb::from_text(&without_nul(value.clone()).to_string());

@@ -20,9 +20,9 @@ static EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/ext
 struct Found {
     owner: pg_sys::Oid,
     version: String,
-    /// The table `queues.task` and its primary key.
+    /// The tables `queues.task` and `queues.call`.
     tasks: pg_sys::Oid,
-    key: pg_sys::Oid,
+    calls: pg_sys::Oid,
     /// Whether the role may do all that handlers need to enqueue.
     has_grants: bool,
 }
@@ -48,7 +48,8 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         origin,
         slot,
         owner: found.owner,
-        tasks: table::tasks(found.tasks, found.key),
+        tasks: table::tasks(found.tasks),
+        call_rows: table::calls(found.calls),
         handlers: Handlers::new(found.owner, role),
         calls: calls::Calls::new().map_err(|error| PgError::new("58000", error.to_string()))?,
         avoided: avoid::Avoided::default(),
@@ -56,6 +57,7 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         retention: retention::Pass::default(),
         looked_for_orphans: false,
         glance: None,
+        started: Instant::now(),
         idle_since: Instant::now(),
         reported_at: Instant::now(),
         unsure_since: None,
@@ -67,7 +69,7 @@ fn found(row: &Row) -> Found {
         owner: row.get(1).unwrap_or(pg_sys::Oid::INVALID),
         version: row.get(2).unwrap_or_default(),
         tasks: row.get(3).unwrap_or(pg_sys::Oid::INVALID),
-        key: row.get(4).unwrap_or(pg_sys::Oid::INVALID),
+        calls: row.get(4).unwrap_or(pg_sys::Oid::INVALID),
         has_grants: row.get(5).unwrap_or_default(),
     }
 }

@@ -138,7 +138,8 @@ impl MySlot {
 
     /// Has somebody look for what was not announced.
     pub fn ask_for_sweep(self) {
-        self.change_queue(|queue| queue.sweep = true);
+        let now = backend::now();
+        self.change_queue(|queue| queue.ask_for_sweep(now));
     }
 
     /// Has nobody look for it again before some time, unless it is asked for.

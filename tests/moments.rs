@@ -90,8 +90,10 @@ fn a_mail_is_sent_under_one_key_and_handled_once_whenever_its_worker_dies() {
         "claimed",
         "call_recorded",
         "committed",
+        "call_prepared",
         "call_stored",
         "answered",
+        "answer_committed",
         "answer_stored",
         "call_finished",
     ];

@@ -207,7 +207,12 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
     transaction::wait_until_durable();
     // If this process is to end, the wait may have been broken off: another one goes on.
     interrupt::check();
-    inject::point("durable");
+    if !worker.calls.prepared.is_empty() {
+        inject::point("call_stored");
+    }
+    if !worker.calls.unstored.is_empty() {
+        inject::point("answer_stored");
+    }
     for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
         worker.calls.send_stored(task_id, prepared.provider, prepared.request);
     }
@@ -234,7 +239,7 @@ fn store_answers(worker: &mut Worker) -> bool {
         transaction::commit_asynchronously();
     });
     worker.calls.unstored = unstored;
-    inject::point("answer_stored");
+    inject::point("answer_committed");
     if let Err(error) = &stored {
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
         worker.calls.unsettled_since = Some(Instant::now());

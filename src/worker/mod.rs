@@ -274,7 +274,7 @@ impl Worker {
             Ran::Calling(prepared) => {
                 calls::log_start(&brief, prepared.provider.name());
                 self.slot.end(Over::Calling);
-                inject::point("call_stored");
+                inject::point("call_prepared");
                 self.calls.send(brief.id, prepared);
                 self.show_calls();
             }

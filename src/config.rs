@@ -14,6 +14,7 @@ static ALL: &[&'static dyn Setting] = &[
     &POLL_INTERVAL,
     &MAX_IDLE_TIME,
     &MAX_IN_FLIGHT,
+    &FLUSH_INTERVAL,
     &LEASE_DURATION,
     &HANDLER_TIMEOUT,
     &HTTP_TIMEOUT,
@@ -114,6 +115,21 @@ pub static MAX_IN_FLIGHT: Int = Int {
     min: 1,
     max: 1_024,
     unit: Unit::None,
+};
+
+pub static FLUSH_INTERVAL: Int = Int {
+    about: About {
+        name: c"pg_errand.flush_interval",
+        short: c"How soon workers see to it that the end of a task is durable; 0: PostgreSQL does, a little later.",
+        long: c"A crash of the server before undoes a task's effects and its end together, and it runs again. \
+            Between two tasks, one wait for the disk for all that ended; PostgreSQL's own limit is three times \
+            wal_writer_delay. Requests to providers and their answers are durable before they are used, anyway.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(0),
+    min: 0,
+    max: 60_000,
+    unit: Unit::Milliseconds,
 };
 
 pub static LEASE_DURATION: Int = Int {

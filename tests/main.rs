@@ -13,6 +13,7 @@ mod contract;
 mod copies;
 mod deadly;
 mod due;
+mod durable;
 mod email;
 mod envelopes;
 mod flood;

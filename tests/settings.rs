@@ -25,9 +25,10 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 15] = [
+const SETTINGS: [Setting; 16] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
+    ("flush_interval", "0", "integer", "ms", "superuser", "0", ""),
     ("handler_timeout", "0", "integer", "ms", "superuser", "0", ""),
     ("http_timeout", "30s", "integer", "ms", "superuser", "1", ""),
     ("lease_duration", "5min", "integer", "ms", "superuser", "0", ""),

@@ -120,14 +120,14 @@ pub static MAX_IN_FLIGHT: Int = Int {
 pub static FLUSH_INTERVAL: Int = Int {
     about: About {
         name: c"pg_errand.flush_interval",
-        short: c"How soon workers see to it that the end of a task is durable; 0: PostgreSQL does, a little later.",
-        long: c"A crash of the server before undoes a task's effects and its end together, and it runs again. \
-            Between two tasks, one wait for the disk for all that ended; PostgreSQL's own limit is three times \
-            wal_writer_delay. Requests to providers and their answers are durable before they are used, anyway.",
-        context: Context::Superuser,
+        short: c"Pause between two writes to the disk of what workers have ended; 0: as short as makes sense, -1: PostgreSQL's WAL writer does it.",
+        long: c"While workers are busy, the launcher makes the ends of tasks durable, many by one write. A crash of the \
+            server before undoes a task's effects and its end together, and it runs again. Requests to providers and \
+            their answers are durable before they are used, whatever this is.",
+        context: Context::Sighup,
     },
     value: GucSetting::<i32>::new(0),
-    min: 0,
+    min: -1,
     max: 60_000,
     unit: Unit::Milliseconds,
 };

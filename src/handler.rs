@@ -4,6 +4,7 @@
 use crate::config;
 use crate::envelope::{self, Verdict};
 use crate::error::{Failure, PgError};
+use crate::pg::function::Function;
 use crate::pg::spi::{Arg, Plan, Statement};
 use crate::pg::{activity, ident, interrupt, jsonb, session, spi, timeout, transaction};
 use crate::worker::slot::MySlot;
@@ -71,9 +72,48 @@ impl fmt::Display for Call<'_> {
     }
 }
 
+/// What is kept of a handler.
+struct Kept {
+    plan: Plan,
+    /// Its name, quoted where needed.
+    name: String,
+    /// What the plan calls, if that can be called without it; looked for when it is wanted.
+    function: Option<Function>,
+    looked: bool,
+}
+
+impl Kept {
+    /// The function, as long as it is certain that the plan would call it.
+    fn function(&mut self) -> Option<&Function> {
+        if !self.is_current() {
+            return None;
+        }
+        if !std::mem::replace(&mut self.looked, true) {
+            self.function = Function::find(&self.name);
+        }
+        self.function.as_ref().filter(|function| function.may_be_called())
+    }
+
+    /// False if the name may mean something else by now.
+    fn is_current(&self) -> bool {
+        self.plan.is_valid() && self.function.as_ref().is_none_or(Function::is_on_path)
+    }
+
+    /// What the function keeps between calls may be half done.
+    fn forget_function(&mut self) {
+        self.function.take().into_iter().for_each(Function::free);
+        self.looked = false;
+    }
+
+    fn free(mut self) {
+        self.forget_function();
+        self.plan.free();
+    }
+}
+
 /// Calls handlers and keeps their plans.
 pub struct Handlers {
-    plans: HashMap<String, Plan>,
+    kept: HashMap<String, Kept>,
     /// The extension's owner.
     owner: pg_sys::Oid,
     /// The role that handlers run as.
@@ -82,7 +122,7 @@ pub struct Handlers {
 
 impl Handlers {
     pub fn new(owner: pg_sys::Oid, role: String) -> Self {
-        Handlers { plans: HashMap::new(), owner, role }
+        Handlers { kept: HashMap::new(), owner, role }
     }
 
     /// Calls a handler. A failure has undone its work, and only that.
@@ -107,6 +147,11 @@ impl Handlers {
             })
         });
         let timed_out = timeout::disarm();
+        if result.is_err()
+            && let Some(kept) = self.kept.get_mut(call.name)
+        {
+            kept.forget_function();
+        }
         if slot.is_cancelled() {
             return Err(Stop::Cancelled);
         }
@@ -118,32 +163,45 @@ impl Handlers {
     }
 
     fn execute(&mut self, call: &Call) -> Returned {
-        let value = spi::connected(|| {
+        let value = match self.kept.get_mut(call.name).and_then(Kept::function) {
+            Some(function) => function.call(call.payload),
+            None => self.execute_plan(call),
+        };
+        Returned { value: value.unwrap_or_else(|| jsonb::from_text("{}")) }
+    }
+
+    fn execute_plan(&mut self, call: &Call) -> Option<pg_sys::Datum> {
+        spi::connected(|| {
             let plan = self.plan(call.name);
             let rows = plan.execute(&[Some(call.payload)], |row| row.keep(1));
             rows.into_iter().next().flatten()
-        });
-        let value = value.unwrap_or_else(|| jsonb::from_text("{}"));
-        Returned { value }
+        })
     }
 
     fn plan(&mut self, name: &str) -> Plan {
-        if let Some(plan) = self.plans.get(name) {
-            return *plan;
+        if let Some(kept) = self.kept.get(name).filter(|kept| kept.is_current()) {
+            return kept.plan;
         }
+        self.forget(name);
         let quoted: Vec<String> = ident::parse(name).iter().map(|part| ident::quote(part)).collect();
-        let sql = format!("select {}($1)::pg_catalog.jsonb", quoted.join("."));
+        let quoted = quoted.join(".");
+        let sql = format!("select {quoted}($1)::pg_catalog.jsonb");
         if name.len() > MAX_KEPT_NAME {
             return Plan::prepare_once(&sql, &[pg_sys::JSONBOID]);
         }
         let plan = Plan::prepare(&sql, &[pg_sys::JSONBOID]);
-        if self.plans.len() >= MAX_PLANS
-            && let Some(any) = self.plans.keys().next().cloned()
+        if self.kept.len() >= MAX_PLANS
+            && let Some(any) = self.kept.keys().next().cloned()
         {
-            self.plans.remove(&any).into_iter().for_each(Plan::free);
+            self.forget(&any);
         }
-        self.plans.insert(name.to_owned(), plan);
+        let kept = Kept { plan, name: quoted, function: None, looked: false };
+        self.kept.insert(name.to_owned(), kept);
         plan
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.kept.remove(name).into_iter().for_each(Kept::free);
     }
 
     fn failure(&self, call: &Call, mut error: PgError, timed_out: bool) -> Failure {

@@ -28,7 +28,7 @@ type Setting =
 const SETTINGS: [Setting; 16] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
-    ("flush_interval", "0", "integer", "ms", "superuser", "0", ""),
+    ("flush_interval", "0", "integer", "ms", "sighup", "-1", ""),
     ("handler_timeout", "0", "integer", "ms", "superuser", "0", ""),
     ("http_timeout", "30s", "integer", "ms", "superuser", "1", ""),
     ("lease_duration", "5min", "integer", "ms", "superuser", "0", ""),

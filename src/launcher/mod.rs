@@ -5,6 +5,7 @@ pub mod bar;
 mod clock;
 mod complaints;
 mod desired;
+mod flush;
 mod insist;
 mod places;
 mod reader;
@@ -14,7 +15,7 @@ mod start;
 
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
-use crate::pg::latch::{self, LatchRef};
+use crate::pg::latch::LatchRef;
 use crate::pg::{activity, backend, bgworker, interrupt, log, shmem};
 use crate::shared::{Database, NEVER, Shared, SlotState};
 use clock::Clock;
@@ -92,7 +93,7 @@ pub fn main() -> ! {
                 FAULT_PAUSE
             }
         };
-        latch::wait(None, pause);
+        flush::wait(pause);
     }
 }
 

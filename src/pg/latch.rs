@@ -31,6 +31,12 @@ impl LatchRef {
 /// Waits until this process's latch is set, `socket` is readable or `timeout` has passed. The
 /// process ends if the postmaster dies.
 pub fn wait(socket: Option<RawFd>, timeout: Duration) {
+    wait_unreset(socket, timeout);
+    reset();
+}
+
+/// [`wait`], after which the latch is still set if it was.
+pub fn wait_unreset(socket: Option<RawFd>, timeout: Duration) {
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     if socket.is_some() {
         events |= pg_sys::WL_SOCKET_READABLE;
@@ -45,6 +51,16 @@ pub fn wait(socket: Option<RawFd>, timeout: Duration) {
             milliseconds as _,
             pg_sys::PG_WAIT_EXTENSION,
         );
-        pg_sys::ResetLatch(pg_sys::MyLatch);
     }
+}
+
+/// True if somebody has set this process's latch since it was reset.
+pub fn is_set() -> bool {
+    // SAFETY: an own latch; a flag that other processes set.
+    unsafe { std::ptr::read_volatile(&raw const (*pg_sys::MyLatch).is_set) != 0 }
+}
+
+pub fn reset() {
+    // SAFETY: an own latch.
+    unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) }
 }

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod catch;
 pub mod command;
 pub mod directory;
+pub mod function;
 pub mod guc;
 pub mod home;
 pub mod ident;

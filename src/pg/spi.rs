@@ -125,6 +125,12 @@ impl Plan {
         }
     }
 
+    /// False if what it refers to has changed since it was made.
+    pub fn is_valid(self) -> bool {
+        // SAFETY: a kept plan of ours.
+        unsafe { pg_sys::SPI_plan_is_valid(self.0) }
+    }
+
     /// Frees the plan, which must not be used any more.
     pub fn free(self) {
         // SAFETY: a kept plan of ours, freed once.

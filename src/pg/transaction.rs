@@ -100,6 +100,18 @@ pub fn wait_until_durable() {
     interrupt::ignore_cancel(false);
 }
 
+/// Up to where WAL has to be on the disk for all that this process has committed to be durable; 0: nothing.
+pub fn last_commit() -> u64 {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::XactLastCommitEnd }
+}
+
+/// Has WAL written to the disk up to a place; outside of transactions.
+pub fn flush(end: u64) {
+    // SAFETY: any process may do that for all.
+    unsafe { pg_sys::XLogFlush(end) }
+}
+
 /// When the current transaction began: its `now()`, microseconds since 2000-01-01.
 pub fn started_at() -> i64 {
     // SAFETY: state of this process.

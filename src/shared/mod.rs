@@ -46,6 +46,10 @@ pub struct Shared {
     pub settings_changes: u64,
     /// The next worker's identity; above every earlier one, also of earlier runs of this server.
     pub next_owner: i64,
+    /// Up to where WAL of ended tasks is to be written to the disk (0: it is), by the launcher …
+    unflushed: u64,
+    /// … which is at it.
+    flushing: bool,
     pub databases: [Database; MAX_DATABASES],
     pub slots: [Slot; MAX_SLOTS],
     /// Of the tasks at hand of those slots.
@@ -67,12 +71,30 @@ impl Shared {
             catalog_changes: 0,
             settings_changes: 1,
             next_owner: now,
+            unflushed: 0,
+            flushing: false,
             databases: [Database::FREE; MAX_DATABASES],
             slots: [Slot::FREE; MAX_SLOTS],
             phases: [const { Phase::new() }; MAX_SLOTS],
             used_slots: 0,
             queues: [Queue::FREE; MAX_SLOTS],
         }
+    }
+
+    /// WAL up to `end` is to be written to the disk.
+    pub fn note_unflushed(&mut self, end: u64) {
+        self.unflushed = self.unflushed.max(end);
+        if !self.flushing {
+            self.flushing = true;
+            self.launcher.set();
+        }
+    }
+
+    /// Up to where that is to be done now; whoever asks is asked again.
+    pub fn take_unflushed(&mut self) -> Option<u64> {
+        let end = std::mem::take(&mut self.unflushed);
+        self.flushing = end != 0;
+        self.flushing.then_some(end)
     }
 
     pub fn database(&mut self, oid: Oid) -> Option<&mut Database> {

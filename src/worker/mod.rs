@@ -6,7 +6,6 @@ pub mod claim;
 mod copied;
 pub mod dispatch;
 mod faults;
-mod flush;
 pub mod process;
 mod read;
 pub mod record;
@@ -69,7 +68,6 @@ pub struct Worker {
     looked_for_orphans: bool,
     /// What others wanted as the last task ended.
     glance: Option<Glance>,
-    flush: flush::Flush,
     started: Instant,
     idle_since: Instant,
     reported_at: Instant,
@@ -173,7 +171,6 @@ impl Worker {
             let settled = !ran || self.started.elapsed() > SETTLED_AFTER;
             busy |= ran | (settled && calls::take_over(self, glance.orphans)?);
         }
-        self.flush.step(!busy);
         if busy || calls::settle(self, true)? {
             self.idle_since = Instant::now();
             self.report_statistics(false);
@@ -373,7 +370,6 @@ impl Worker {
             None => Over::GivenBack,
         }));
         if let Some((brief, end)) = ended {
-            self.flush.note_end();
             record::log_end(&brief, &end);
         }
     }

@@ -1,7 +1,7 @@
 //! Set-up: whether there is anything to do for a worker in its database, and with what.
 
 use super::slot::MySlot;
-use super::{Worker, avoid, calls, copied, faults, flush, retention, table};
+use super::{Worker, avoid, calls, copied, faults, retention, table};
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::handler::Handlers;
@@ -57,7 +57,6 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         retention: retention::Pass::default(),
         looked_for_orphans: false,
         glance: None,
-        flush: flush::Flush::default(),
         started: Instant::now(),
         idle_since: Instant::now(),
         reported_at: Instant::now(),

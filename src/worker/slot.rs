@@ -4,7 +4,7 @@ use super::task::Brief;
 use super::wake::Rest;
 use crate::config;
 use crate::pg::latch::LatchRef;
-use crate::pg::{backend, journal, shmem};
+use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
     Batch, Database, Interrupted, Lane, Next, Over, Position, Queue, Shared, Slot, SlotState, Sweep,
 };
@@ -184,6 +184,9 @@ impl MySlot {
         let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::write_journal(|shared, journal| {
             journal.end(self.index);
+            if config::FLUSH_INTERVAL.get() >= 0 {
+                shared.note_unflushed(transaction::last_commit());
+            }
             let cancelled = shared.phases[self.index].is_cancelled();
             let slot = &mut shared.slots[self.index];
             if how == Over::GivenBack && cancelled && slot.task_id != 0 {

@@ -164,7 +164,12 @@ impl Handlers {
 
     fn execute(&mut self, call: &Call) -> Returned {
         let value = match self.kept.get_mut(call.name).and_then(Kept::function) {
-            Some(function) => function.call(call.payload),
+            Some(function) => {
+                let value = function.call(call.payload);
+                let is_large = function.is_large();
+                self.kept.get_mut(call.name).filter(|_| is_large).into_iter().for_each(Kept::forget_function);
+                value
+            }
             None => self.execute_plan(call),
         };
         Returned { value: value.unwrap_or_else(|| jsonb::from_text("{}")) }

@@ -16,6 +16,9 @@ pub struct Function {
     path: [pg_sys::Oid; MAX_PATH],
 }
 
+/// What a function may keep between calls, in bytes.
+const MAX_KEPT: usize = 256 * 1024;
+
 /// The arguments of a call with one argument, as fmgr.h's LOCAL_FCINFO lays them out.
 #[repr(C)]
 struct Call {
@@ -80,6 +83,12 @@ impl Function {
             pg_sys::CommandCounterIncrement();
             (!(*fcinfo).isnull).then_some(result)
         }
+    }
+
+    /// True if it keeps more between calls than is worth keeping (a result of an SQL function, for instance).
+    pub fn is_large(&self) -> bool {
+        // SAFETY: a context of ours.
+        unsafe { pg_sys::MemoryContextMemAllocated(self.memory, true) > MAX_KEPT }
     }
 
     /// Forgets what is kept for it; not while it is called.

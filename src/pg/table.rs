@@ -196,11 +196,14 @@ impl Table {
             if !found {
                 return Try::Moved;
             }
+            let mut other = false;
             let tried = self.lock_found(relation, &mut tuple, |row| {
-                row.get(1).is_some_and(|key| key.value() as i64 == id) && wanted(row)
+                other = row.get(1).is_none_or(|key| key.value() as i64 != id);
+                !other && wanted(row)
             });
             pg_sys::ReleaseBuffer(buffer);
-            tried
+            // Another row stands there now.
+            if other { Try::Moved } else { tried }
         }
     }
 
@@ -246,7 +249,7 @@ impl Table {
         &self,
         relation: pg_sys::Relation,
         found: pg_sys::HeapTuple,
-        wanted: impl Fn(&Seen) -> bool,
+        mut wanted: impl FnMut(&Seen) -> bool,
     ) -> Try {
         // SAFETY: a version of a row of the relation; the lock finds it by its address.
         unsafe {

@@ -112,12 +112,6 @@ pub fn flush(end: u64) {
     unsafe { pg_sys::XLogFlush(end) }
 }
 
-/// When the current transaction began: its `now()`, microseconds since 2000-01-01.
-pub fn started_at() -> i64 {
-    // SAFETY: state of this process.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
-}
-
 /// Fires triggers and constraint checks that were deferred to the commit, in the current
 /// subtransaction, so that their errors belong to the handler that caused them.
 pub fn fire_deferred_triggers() {

@@ -15,6 +15,8 @@ pub struct Announcement {
     few: [(Lane, Position); FEW],
     /// The earliest time at which something becomes ready.
     pub due: i64,
+    /// The latest such time.
+    last: i64,
     /// Something else becomes ready then, which has no place that is known.
     pub elsewhere: bool,
     /// Tasks of another database have come,
@@ -31,6 +33,7 @@ impl Announcement {
         first: [Position::END; LANES.len()],
         few: [(Lane::Local, Position::END); FEW],
         due: NEVER,
+        last: i64::MIN,
         elsewhere: false,
         held: false,
         orphans: false,
@@ -52,15 +55,25 @@ impl Announcement {
             *free = (lane, place);
         }
         self.tasks = self.tasks.saturating_add(1);
-        self.due = self.due.min(place.scheduled_at);
+        self.note_time(place.scheduled_at);
         let first = &mut self.first[lane as usize];
         *first = place.min(*first);
     }
 
     /// Adds something that becomes ready at `due`.
     pub fn due(&mut self, due: i64) {
-        self.due = self.due.min(due);
+        self.note_time(due);
         self.elsewhere = true;
+    }
+
+    fn note_time(&mut self, due: i64) {
+        self.due = self.due.min(due);
+        self.last = self.last.max(due);
+    }
+
+    /// True if something of it becomes ready only after `now`.
+    pub fn has_later(&self, now: i64) -> bool {
+        self.last > now
     }
 
     /// The tasks, if they are few enough to be known.

@@ -166,6 +166,8 @@ impl Shared {
         let occupied = |page| others.clone().any(|(_, other)| other.occupies(oid, page, now));
         let next = self.queues[place].take(slot, with_calls, occupied);
         self.slots[slot].waits = next == Next::Wait;
+        // What it took before and could not lock it does not have.
+        self.slots[slot].taken = None;
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
             if self.queues[place].has_more(with_calls) {
@@ -183,6 +185,11 @@ impl Shared {
     /// The worker of `slot` has found tasks beside the order of the queue.
     pub fn add(&mut self, slot: usize, batch: &Batch) {
         self.take_in(slot, |queue, running| queue.add(batch, running));
+    }
+
+    /// The worker of `slot` has read the table from its start.
+    pub fn sweep(&mut self, slot: usize, batch: &Batch) {
+        self.take_in(slot, |queue, running| queue.sweep(batch, running));
     }
 
     fn take_in(&mut self, slot: usize, change: impl FnOnce(&mut Queue, &dyn Fn(i64) -> bool)) {
@@ -224,6 +231,8 @@ impl Shared {
             }
             return;
         }
+        // Whoever looks for work next finds out when the rest falls due.
+        database.due_unknown |= what.has_later(now);
         if let Some(queue) = self.queue(oid) {
             match what.all() {
                 Some(tasks) => tasks
@@ -490,6 +499,8 @@ impl Shared {
         for queue in self.queues.iter_mut() {
             queue.no_sweep_before = now.min(queue.no_sweep_before);
             queue.ask_for_sweep(now);
+            // What is due before the clock is where it was comes after what was read.
+            LANES.into_iter().for_each(|lane| queue.rewind(lane, Position::START));
         }
         for slot in self.slots.iter_mut() {
             for time in [&mut slot.started_at, &mut slot.retire_since, &mut slot.cancelled_at] {

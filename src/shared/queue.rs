@@ -182,8 +182,8 @@ impl Line {
     /// A task was enqueued that is due. If all others are known, it need not be read.
     fn hand_over(&mut self, task: Position) {
         if self.known == Known::All && self.reader == NOBODY && self.len < WINDOW {
+            // What falls due before it is still to be read, so the cursor stays.
             self.insert(Ready { place: task, address: None });
-            self.cursor = self.cursor.max(task);
         } else {
             self.rewind(task.before());
         }
@@ -278,7 +278,17 @@ impl Queue {
         batch.tasks.iter().filter(|task| !running(task.place.task_id)).for_each(|task| line.insert(*task));
     }
 
-    /// Takes in what was found from the start of the table, or beside the order of the queue.
+    /// Takes in what was found from the start of the table. If that is all, and nothing was announced that is
+    /// not known, what is read next comes after it.
+    pub fn sweep(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
+        self.add(batch, running);
+        let line = &mut self.lines[batch.lane as usize];
+        if let Some(time) = batch.all_due_at.filter(|_| line.known == Known::All && line.reader == NOBODY) {
+            line.cursor = line.cursor.max(Position::after_all_due(time));
+        }
+    }
+
+    /// Takes in what was found beside the order of the queue.
     pub fn add(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
         let line = &mut self.lines[batch.lane as usize];
         batch.tasks.iter().filter(|task| !running(task.place.task_id)).for_each(|task| line.insert(*task));

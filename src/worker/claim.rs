@@ -4,6 +4,7 @@
 use super::calls::CallResult;
 use super::task::Task;
 use super::{Worker, read, record, table};
+use crate::inject;
 use crate::pg::spi::{Arg, Row, Statement, text};
 use crate::pg::table::{self as locked, Lock, Seen};
 use crate::pg::{backend, jsonb, session};
@@ -35,6 +36,7 @@ pub enum Claimed {
 /// Claims the next ready task, in the current transaction. If there is more than this worker can
 /// run at once, another one is woken.
 pub fn next(worker: &mut Worker) -> Claimed {
+    inject::point("looking");
     loop {
         match worker.slot.take(worker.has_room_for_calls()) {
             Next::Read(lane, after) => read::fill(worker, lane, after),

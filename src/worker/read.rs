@@ -4,6 +4,7 @@
 use super::Worker;
 use crate::config;
 use crate::error::PgError;
+use crate::inject;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, session, transaction};
 use crate::processor;
@@ -14,7 +15,7 @@ use pgrx::{IntoDatum, pg_sys};
 
 static READ: Statement = Statement::new(
     include_str!("../../sql/runtime/read.sql"),
-    &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID],
+    &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID, TIMESTAMPTZOID],
 );
 static READ_HELD: Statement = Statement::new(
     include_str!("../../sql/runtime/read_held.sql"),
@@ -29,22 +30,25 @@ const SWEEP_SHARE: i64 = 50;
 pub fn fill(worker: &Worker, lane: Lane, after: Position) {
     worker.tasks.lock_for_writing();
     let (tasks, all_due_at) = read(worker, lane, after);
+    inject::point("read");
     worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at });
 }
 
 /// What is ready after a place; and, if that is all, the time as of which it was read.
 fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64>) {
-    let args: [Arg; 6] = [
+    let now = backend::now();
+    let args: [Arg; 7] = [
         worker.origin.into_datum(),
         processor::types_with_calls().into_datum(),
         (lane == Lane::Call).into_datum(),
         Some(pg_sys::Datum::from(after.scheduled_at)),
         after.task_id.into_datum(),
         (WINDOW as i32).into_datum(),
+        Some(pg_sys::Datum::from(now)),
     ];
     let tasks = session::as_owner(worker.owner, || READ.rows(&args, ready));
     let is_all = tasks.len() < WINDOW;
-    (tasks, is_all.then(transaction::started_at))
+    (tasks, is_all.then_some(now))
 }
 
 fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
@@ -74,13 +78,13 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let swept = transaction::commit_after(|| {
         for lane in LANES {
             let held = read_held(worker, lane);
-            if held.len() == WINDOW {
+            if held.len() == WINDOW && wanted == Sweep::Held {
                 worker.slot.ask_for_sweep();
             }
             worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) });
             if wanted == Sweep::All {
                 let (tasks, all_due_at) = read(worker, lane, Position::START);
-                worker.slot.add(&Batch { lane, tasks: &tasks, all_due_at });
+                worker.slot.sweep(&Batch { lane, tasks: &tasks, all_due_at });
             }
         }
     });

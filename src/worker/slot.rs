@@ -116,6 +116,11 @@ impl MySlot {
         shmem::write(|shared| shared.add(self.index, batch));
     }
 
+    /// [`Shared::sweep`] for this worker.
+    pub fn sweep(self, batch: &Batch) {
+        shmem::write(|shared| shared.sweep(self.index, batch));
+    }
+
     /// [`Shared::put_back`] for this worker.
     pub fn put_back(self) {
         shmem::write(|shared| shared.put_back(self.index));

@@ -202,11 +202,12 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
     if !worker.calls.is_time_to_settle(idle) {
         return Ok(false);
     }
-    worker.calls.unsettled_since = None;
     let stored = store_answers(worker);
     transaction::wait_until_durable();
     // If this process is to end, the wait may have been broken off: another one goes on.
     interrupt::check();
+    // It may have been a long one.
+    cancel_calls(worker, true)?;
     if !worker.calls.prepared.is_empty() {
         inject::point("call_stored");
     }
@@ -216,10 +217,13 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
     for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
         worker.calls.send_stored(task_id, prepared.provider, prepared.request);
     }
+    worker.calls.unsettled_since = None;
     if stored {
         for (task_id, result) in std::mem::take(&mut worker.calls.unstored) {
             worker.calls.add_answered(task_id, Some(result));
         }
+    } else {
+        worker.calls.unsettled_since = Some(Instant::now());
     }
     worker.show_calls();
     Ok(true)
@@ -242,7 +246,6 @@ fn store_answers(worker: &mut Worker) -> bool {
     inject::point("answer_committed");
     if let Err(error) = &stored {
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
-        worker.calls.unsettled_since = Some(Instant::now());
         worker.faults.say("answers cannot be stored", error);
     }
     stored.is_ok()

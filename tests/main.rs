@@ -21,6 +21,7 @@ mod handlers;
 mod harness;
 mod hostile;
 mod interrupt;
+mod kept;
 mod large;
 mod launcher;
 mod lifecycle;

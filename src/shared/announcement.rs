@@ -3,7 +3,7 @@
 use super::{LANES, Lane, NEVER, Position};
 
 /// So many tasks are handed over one by one; of more, only the first is told.
-const FEW: usize = 4;
+const FEW: usize = 16;
 
 #[derive(Clone, Copy)]
 pub struct Announcement {

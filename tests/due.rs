@@ -134,6 +134,42 @@ fn a_long_task_holds_up_none_due_soon_after_it(setting: (&str, &str)) {
 }
 
 #[test]
+fn a_task_that_falls_due_while_all_are_busy_is_not_passed_over_by_one_enqueued_after_it() {
+    let cluster = Cluster::start(&[NO_POLL, IDLE, ("pg_errand.concurrency", "1")]);
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "before");
+    let gate = Gate::close(&cluster, "postgres", 1);
+    let long = task(&mut client, "gate", json!({"gate": 1}));
+    wait_running(&mut client, 1);
+    let due = task_after(&mut client, "300 ms", "note", json!({"label": "due"}));
+    let is_due = format!("select scheduled_at < clock_timestamp() from queues.task where task_id = {due}");
+    wait_until_sql(&mut client, &is_due, "t");
+    let last = task(&mut client, "note", json!({"label": "last"}));
+    gate.open();
+    for id in [long, due, last] {
+        wait_status(&mut client, id, "succeeded");
+    }
+}
+
+#[test]
+fn a_task_that_another_session_had_locked_is_found_at_the_next_look() {
+    let cluster =
+        Cluster::start(&[("pg_errand.poll_interval", "500ms"), IDLE, ("pg_errand.concurrency", "1")]);
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "before");
+    let locked = task_after(&mut client, "400 ms", "note", json!({"label": "locked"}));
+    let mut other = cluster.connect("postgres");
+    let mut transaction = other.transaction().unwrap();
+    transaction.execute("select from queues.task where task_id = $1 for update", &[&locked]).unwrap();
+    let is_due = format!(
+        "select scheduled_at + interval '300 ms' < clock_timestamp() from queues.task where task_id = {locked}"
+    );
+    wait_until_sql(&mut client, &is_due, "t");
+    transaction.rollback().unwrap();
+    wait_status(&mut client, locked, "succeeded");
+}
+
+#[test]
 fn a_task_due_soon_after_a_long_one_is_run_by_another_idle_worker() {
     a_long_task_holds_up_none_due_soon_after_it(IDLE);
 }

@@ -19,6 +19,7 @@ mod envelopes;
 mod flood;
 mod handlers;
 mod harness;
+mod head;
 mod hostile;
 mod interrupt;
 mod kept;

@@ -2,6 +2,7 @@
 //! moments where one could get lost.
 
 use serde_json::json;
+use standin::Exchange;
 
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{done, install, one, run_one, task, wait_asleep, worker_pids};
@@ -92,6 +93,7 @@ fn a_mail_is_sent_under_one_key_and_handled_once_whenever_its_worker_dies() {
         "committed",
         "call_prepared",
         "call_stored",
+        "durable",
         "answered",
         "answer_committed",
         "answer_stored",
@@ -117,8 +119,11 @@ fn an_answer_that_was_stored_is_never_asked_for_again() {
     let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
     let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
     for (n, death) in DEATHS.into_iter().enumerate() {
-        let point = Point::set(&mailing.cluster, "answer_stored");
+        mailing.standin.hold();
         let id = mailing.send("someone@mail.test");
+        mailing.wait_held(1);
+        let point = Point::set(&mailing.cluster, "answer_stored");
+        mailing.standin.release();
         die(&mailing.cluster, point, death);
         mailing.client = mailing.cluster.connect("postgres");
         mailing.wait(id, "succeeded");
@@ -311,4 +316,81 @@ fn a_task_that_a_worker_outside_takes_before_its_repetition_is_that_workers() {
     assert_eq!(status(&mut client, id), "running");
     client.execute("select queues.complete_task($1)", &[&id]).unwrap();
     assert_eq!((status(&mut client, id), done(&mut client)), ("succeeded".into(), vec!["next".into()]));
+}
+
+/// Enqueues so many tasks with one command.
+const MANY_NOTES: &str = "
+    insert into queues.task (task_type, payload)
+    select 'db_function', jsonb_build_object('db_function', 'public.note', 'label', 'many ' || n)
+    from generate_series(1, 200) n";
+
+#[test]
+fn a_task_that_comes_as_a_worker_has_begun_to_look_is_found() {
+    let cluster =
+        Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1").start();
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "first");
+    wait_until_sql(&mut client, WAITS, "idle");
+    let point = Point::set(&cluster, "looking");
+    let id = task(&mut client, "note", json!({"label": "second"}));
+    point.reached();
+    client.batch_execute(MANY_NOTES).unwrap();
+    point.open();
+    wait_status(&mut client, id, "succeeded");
+    wait_until_sql(&mut client, "select count(*) from public.done where label like 'many%'", "200");
+}
+
+#[test]
+fn what_a_worker_has_read_or_taken_as_it_dies_is_run_by_others() {
+    let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
+    let cluster = builder.set("pg_errand.concurrency", "2").start();
+    let mut client = install(&cluster, "postgres");
+    let mut expected = 0;
+    for name in ["looking", "read", "claimed"] {
+        for death in DEATHS {
+            let point = Point::set(&cluster, name);
+            client.batch_execute(MANY_NOTES).unwrap();
+            expected += 200;
+            die(&cluster, point, death);
+            client = cluster.connect("postgres");
+            wait_until_sql(&mut client, "select count(*) from public.done", &expected.to_string());
+            wait_until_sql(&mut client, "select count(*) from queues.task where finished_at is null", "0");
+        }
+    }
+}
+
+#[test]
+fn mails_that_are_made_durable_together_are_each_sent_under_the_stored_key_whenever_their_worker_dies() {
+    let builder =
+        Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1");
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    let mut sent = 0;
+    for name in ["call_stored", "durable", "answered", "answer_stored"] {
+        for death in DEATHS {
+            let point = Point::set(&mailing.cluster, name);
+            mailing.client.batch_execute("begin").unwrap();
+            for n in 0..20 {
+                mailing.send(&format!("someone{n}@mail.test"));
+            }
+            mailing.client.batch_execute("commit").unwrap();
+            point.reached();
+            if ["call_stored", "durable"].contains(&name) {
+                assert_eq!(mailing.standin.mail_count(), sent, "{name} {death:?}: sent before it was stored");
+            }
+            die(&mailing.cluster, point, death);
+            mailing.client = mailing.cluster.connect("postgres");
+            let unfinished = "select count(*) from queues.task where finished_at is null";
+            wait_until_sql(&mut mailing.client, unfinished, "0");
+            sent += 20;
+            let handled = mailing.seen("success").len();
+            assert_eq!((mailing.standin.mail_count(), handled), (sent, sent), "{name} {death:?}");
+        }
+    }
+    let stored = "select array_agg(idempotency_key::text order by idempotency_key::text) from queues.call";
+    let stored: Vec<String> = one(&mut mailing.client, stored);
+    let key = |exchange: &Exchange| exchange.request.header("Idempotency-Key").unwrap().to_owned();
+    let mut asked: Vec<String> = mailing.standin.requests().iter().map(key).collect();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked, stored);
 }

@@ -14,6 +14,8 @@ pub struct Table {
     /// The indexes and triggers that it has of ours.
     pub indexes: usize,
     pub triggers: usize,
+    /// Its columns that cannot be null.
+    pub filled: usize,
 }
 
 /// Where a version of a row stands.
@@ -354,12 +356,26 @@ unsafe fn is_plain(relation: pg_sys::Relation, table: &Table) -> bool {
         let constraints = (*(*relation).rd_att).constr;
         class.relam == pg_sys::HEAP_TABLE_AM_OID
             && !class.relhasrules
+            && filled_columns((*relation).rd_att) == table.filled
             && count == table.indexes
             && (*relation).rd_pkindex != pg_sys::InvalidOid
             && (triggers.is_null() || (*triggers).numtriggers as usize == table.triggers)
             && (constraints.is_null()
                 || (*constraints).num_check == 0 && !(*constraints).has_generated_stored)
     }
+}
+
+unsafe fn filled_columns(shape: pg_sys::TupleDesc) -> usize {
+    // SAFETY: as many columns as the shape has (tupdesc.h, TupleDescAttr).
+    let columns = unsafe {
+        let count = (*shape).natts as usize;
+        #[cfg(not(feature = "pg18"))]
+        let columns = (*shape).attrs.as_ptr();
+        #[cfg(feature = "pg18")]
+        let columns = (*shape).compact_attrs.as_ptr().add(count).cast::<pg_sys::FormData_pg_attribute>();
+        std::slice::from_raw_parts(columns, count)
+    };
+    columns.iter().filter(|column| column.attnotnull).count()
 }
 
 unsafe fn deform(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc) -> (Vec<pg_sys::Datum>, Vec<bool>) {

@@ -106,7 +106,8 @@ impl Shared {
         let known = self.databases.iter().position(|database| database.oid == oid);
         let index = known.or_else(|| self.databases.iter().position(|d| d.oid == Oid::INVALID))?;
         if known.is_none() {
-            self.databases[index] = Database { oid, look: true, ..Database::FREE };
+            // Tasks that fall due may be there already.
+            self.databases[index] = Database { oid, look: true, due_unknown: true, ..Database::FREE };
         }
         Some(&mut self.databases[index])
     }
@@ -196,7 +197,7 @@ impl Shared {
         let oid = self.slots[slot].database;
         let (slots, queues) = (&mut self.slots[..self.used_slots], &mut self.queues);
         let Some(queue) = queues.iter_mut().find(|queue| queue.database == oid) else { return };
-        change(queue, &|task_id| slots.iter().any(|slot| slot.has(oid, task_id)));
+        change(queue, &|task_id| slots.iter().any(|slot| slot.shows(oid, task_id)));
         for slot in slots.iter_mut().filter(|slot| slot.database == oid && slot.waits) {
             slot.waits = false;
             slot.latch.set();
@@ -210,7 +211,19 @@ impl Shared {
         let Some(queue) = self.queue(oid) else { return };
         queue.stop_reading(slot);
         if let Some((lane, task)) = taken {
-            queue.hand_over(lane, task.place);
+            queue.hand_back(lane, task.place);
+        }
+    }
+
+    /// Another worker's slot showed the task that the worker of `slot` took. That one hands it out again if it
+    /// does not end it; if it has done so meanwhile, when this one still had the lock, this one does.
+    pub fn leave_to_other(&mut self, slot: usize) {
+        let Slot { database: oid, taken, .. } = self.slots[slot];
+        let Some((_, task)) = taken else { return };
+        if self.slots[..self.used_slots].iter().any(|other| other.shows(oid, task.place.task_id)) {
+            self.slots[slot].taken = None;
+        } else {
+            self.put_back(slot);
         }
     }
 
@@ -222,6 +235,7 @@ impl Shared {
         };
         database.announced += 1;
         let sooner = what.due < database.next_due;
+        let all_due_known = database.next_due > now && !database.due_unknown;
         if what.due > now {
             // What is due later comes after all that was handed out.
             if sooner {
@@ -238,7 +252,7 @@ impl Shared {
                 Some(tasks) => tasks
                     .iter()
                     .filter(|(_, task)| task.scheduled_at <= now)
-                    .for_each(|(lane, task)| queue.hand_over(*lane, *task)),
+                    .for_each(|(lane, task)| queue.hand_over(*lane, *task, all_due_known)),
                 None => LANES.into_iter().for_each(|lane| {
                     if what.first(lane).scheduled_at <= now {
                         queue.rewind(lane, what.first(lane));

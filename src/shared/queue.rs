@@ -179,11 +179,14 @@ impl Line {
         }
     }
 
-    /// A task was enqueued that is due. If all others are known, it need not be read.
-    fn hand_over(&mut self, task: Position) {
+    /// A task was enqueued that is due. If all others are known, it need not be read. `passes`: nothing that is
+    /// due comes before it and is not known.
+    fn hand_over(&mut self, task: Position, passes: bool) {
         if self.known == Known::All && self.reader == NOBODY && self.len < WINDOW {
-            // What falls due before it is still to be read, so the cursor stays.
             self.insert(Ready { place: task, address: None });
+            if passes {
+                self.cursor = self.cursor.max(task);
+            }
         } else {
             self.rewind(task.before());
         }
@@ -333,9 +336,14 @@ impl Queue {
         self.lines.iter_mut().filter(|line| line.reader == slot as u32).for_each(Line::stop_reading);
     }
 
-    /// A single task was enqueued, or is to be handed out again.
-    pub fn hand_over(&mut self, lane: Lane, task: Position) {
-        self.lines[lane as usize].hand_over(task);
+    /// A single task was enqueued. `all_due_known`: nothing has fallen due that nobody has looked for yet.
+    pub fn hand_over(&mut self, lane: Lane, task: Position, all_due_known: bool) {
+        self.lines[lane as usize].hand_over(task, all_due_known);
+    }
+
+    /// A task is to be handed out again.
+    pub fn hand_back(&mut self, lane: Lane, task: Position) {
+        self.lines[lane as usize].hand_over(task, false);
     }
 
     /// Tasks were enqueued, the first of them at this place and due now.
@@ -343,12 +351,10 @@ impl Queue {
         self.lines[lane as usize].rewind(first.before());
     }
 
-    /// Something has fallen due.
+    /// Something has fallen due. It is after the cursor; but a reader may have begun before that time.
     pub fn note_due(&mut self) {
         self.held_due = true;
-        for line in self.lines.iter_mut().filter(|line| line.known == Known::All) {
-            line.known = Known::Announced;
-        }
+        self.lines.iter_mut().for_each(|line| line.rewind(Position::END.before()));
     }
 }
 
@@ -438,13 +444,39 @@ mod tests {
     #[test]
     fn a_task_is_handed_over_without_reading_if_all_others_are_known() {
         let mut queue = Queue::FREE;
-        queue.hand_over(Lane::Local, at(5));
+        queue.hand_over(Lane::Local, at(5), true);
         assert_eq!(read(&mut queue), Position::START);
         publish(&mut queue, &[5], Some(55));
-        queue.hand_over(Lane::Local, at(7));
-        queue.hand_over(Lane::Local, at(6));
+        queue.hand_over(Lane::Local, at(7), true);
+        queue.hand_over(Lane::Local, at(6), true);
         assert_eq!(all(&mut queue), [5, 6, 7]);
         assert_eq!(take(&mut queue, 1, false), Next::Nothing);
+        assert_eq!(queue.lines[0].cursor, at(7));
+    }
+
+    #[test]
+    fn what_has_fallen_due_comes_before_what_is_handed_over() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        publish(&mut queue, &[], Some(55));
+        // Task 6 has fallen due, and nobody has looked yet.
+        queue.hand_over(Lane::Local, at(7), false);
+        queue.note_due();
+        assert_eq!(read(&mut queue), Position::after_all_due(55));
+        publish(&mut queue, &[6, 7], Some(75));
+        assert_eq!(all(&mut queue), [6, 7]);
+    }
+
+    #[test]
+    fn what_falls_due_during_a_read_is_read_after_it() {
+        let mut queue = Queue::FREE;
+        read(&mut queue);
+        queue.note_due();
+        publish(&mut queue, &[5], Some(55));
+        assert_eq!(take(&mut queue, 1, false), Next::Task(Lane::Local, ready(5)));
+        assert_eq!(read(&mut queue), Position::after_all_due(55));
+        publish(&mut queue, &[6], Some(65));
+        assert_eq!(all(&mut queue), [6]);
     }
 
     #[test]

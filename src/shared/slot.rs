@@ -134,10 +134,9 @@ impl Slot {
         !matches!(self.state, SlotState::Free | SlotState::Starting)
     }
 
-    /// True if its worker has this task.
-    pub(super) fn has(&self, database: Oid, task_id: i64) -> bool {
-        self.database == database
-            && (self.task_id == task_id || self.taken.is_some_and(|(_, task)| task.place.task_id == task_id))
+    /// True if its worker has this task. One that it has only taken it may not get.
+    pub(super) fn shows(&self, database: Oid, task_id: i64) -> bool {
+        self.database == database && self.task_id == task_id
     }
 
     /// True if its worker is busy with a row of this page, and is not likely to be for long.

@@ -163,3 +163,49 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
     assert_eq!(database.start_allowed_at(), 100 + 1_000_000);
     assert_eq!((database.retained_at, database.looked_at), (100, 100));
 }
+
+/// Reads all there is at `now` for the worker of slot 0.
+fn read_all(shared: &mut Shared, ids: &[i64], now: i64) {
+    assert!(matches!(shared.take(0, false, now), Next::Read(Lane::Local, _)));
+    let ready =
+        |task_id: &i64| Ready { place: Position { scheduled_at: 10, task_id: *task_id }, address: None };
+    let tasks: Vec<Ready> = ids.iter().map(ready).collect();
+    shared.publish(0, &Batch { lane: Lane::Local, tasks: &tasks, all_due_at: Some(now) });
+}
+
+#[test]
+fn a_task_that_has_fallen_due_unnoticed_is_read_though_a_later_one_is_handed_over() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    read_all(&mut shared, &[], 10);
+    shared.announce(DATABASE, &tasks(1, 50), 20);
+    // Nobody has time to look at 50.
+    shared.announce(DATABASE, &tasks(1, 60), 60);
+    shared.see_to_due(DATABASE, 70);
+    let after = Position::after_all_due(10);
+    assert_eq!(shared.take(0, false, 70), Next::Read(Lane::Local, after));
+}
+
+#[test]
+fn a_task_that_could_not_be_locked_is_handed_out_again() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    read_all(&mut shared, &[1], 10);
+    assert!(matches!(shared.take(0, false, 10), Next::Task(..)));
+    assert_eq!(shared.take(0, false, 10), Next::Nothing);
+    let task = Ready { place: Position { scheduled_at: 10, task_id: 1 }, address: None };
+    shared.add(0, &Batch { lane: Lane::Local, tasks: &[task], all_due_at: Some(10) });
+    assert_eq!(shared.take(0, false, 10), Next::Task(Lane::Local, task));
+}
+
+#[test]
+fn a_task_left_to_another_worker_is_handed_out_again_if_that_has_given_it_back() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+    read_all(&mut shared, &[1], 10);
+    let Next::Task(_, task) = shared.take(0, false, 10) else { panic!() };
+    shared.slots[1].task_id = 1;
+    shared.leave_to_other(0);
+    assert_eq!(shared.take(0, false, 10), Next::Nothing);
+    shared.slots[0].taken = Some((Lane::Local, task));
+    shared.slots[1].task_id = 0;
+    shared.leave_to_other(0);
+    assert!(matches!(shared.take(0, false, 10), Next::Task(..)));
+}

@@ -208,22 +208,24 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
     interrupt::check();
     // It may have been a long one.
     cancel_calls(worker, true)?;
+    inject::point("durable");
     if !worker.calls.prepared.is_empty() {
         inject::point("call_stored");
     }
     if !worker.calls.unstored.is_empty() {
         inject::point("answer_stored");
     }
-    for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
-        worker.calls.send_stored(task_id, prepared.provider, prepared.request);
-    }
     worker.calls.unsettled_since = None;
     if stored {
+        // First, since a request that cannot be sent has its answer at once.
         for (task_id, result) in std::mem::take(&mut worker.calls.unstored) {
             worker.calls.add_answered(task_id, Some(result));
         }
     } else {
         worker.calls.unsettled_since = Some(Instant::now());
+    }
+    for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
+        worker.calls.send_stored(task_id, prepared.provider, prepared.request);
     }
     worker.show_calls();
     Ok(true)

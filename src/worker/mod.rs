@@ -209,7 +209,7 @@ impl Worker {
     /// Looks for tasks that are ready and that no announcement led to.
     fn look_around(&mut self, glance: &Glance) -> Result<(), PgError> {
         for (lane, place) in self.avoided.over() {
-            self.slot.hand_over(lane, place);
+            self.slot.hand_back(lane, place);
         }
         if glance.due {
             self.slot.see_to_due(glance.at);
@@ -251,8 +251,10 @@ impl Worker {
                 latch::wait(None, READING_PAUSE);
                 return Ok(true);
             }
-            // Whoever has it sees to it.
-            (Ok(_), None) => return Ok(true),
+            (Ok(_), None) => {
+                self.slot.leave_to_other();
+                return Ok(true);
+            }
             (Ok(ran), Some(brief)) => (ran, brief),
             (Err(error), None) => return Err(error),
             // It may do in a while, and nothing has been called yet that would be called twice.
@@ -399,10 +401,11 @@ impl Worker {
         self.calls.clear();
     }
 
-    /// How long this worker may still idle; no limit while it waits for answers.
+    /// How long this worker may still idle; no limit while it waits for answers, or leaves a task alone that
+    /// only it knows of.
     fn time_to_leave(&self) -> Duration {
         let limit = config::MAX_IDLE_TIME.duration();
-        if limit.is_zero() || self.calls.len() > 0 {
+        if limit.is_zero() || self.calls.len() > 0 || self.avoided.next().is_some() {
             return Duration::MAX;
         }
         limit.saturating_sub(self.idle_since.elapsed())
@@ -417,7 +420,6 @@ impl Worker {
 
     /// After an error in a statement of the worker's own.
     fn recover(&mut self, error: &PgError) {
-        self.slot.put_back();
         self.slot.end(Over::GivenBack);
         let _ = transaction::commit_after(session::discard_leftovers);
         self.faults.say(&format!("worker {}", self.slot.number), error);

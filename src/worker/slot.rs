@@ -121,19 +121,19 @@ impl MySlot {
         shmem::write(|shared| shared.sweep(self.index, batch));
     }
 
-    /// [`Shared::put_back`] for this worker.
-    pub fn put_back(self) {
-        shmem::write(|shared| shared.put_back(self.index));
-    }
-
     /// What this worker has taken last.
     pub fn taken(self) -> Option<(Lane, Position)> {
         self.read(|slot| slot.taken).map(|(lane, task)| (lane, task.place))
     }
 
-    /// [`Queue::hand_over`] for this worker's database.
-    pub fn hand_over(self, lane: Lane, task: Position) {
-        self.change_queue(|queue| queue.hand_over(lane, task));
+    /// [`Shared::leave_to_other`] for this worker.
+    pub fn leave_to_other(self) {
+        shmem::write(|shared| shared.leave_to_other(self.index));
+    }
+
+    /// [`Queue::hand_back`] for this worker's database.
+    pub fn hand_back(self, lane: Lane, task: Position) {
+        self.change_queue(|queue| queue.hand_back(lane, task));
     }
 
     /// [`Queue::begin_sweep`] for this worker's database.
@@ -184,7 +184,7 @@ impl MySlot {
         shmem::phase().close()
     }
 
-    /// The task at hand is over; what others want next of this worker, see [`MySlot::glance`].
+    /// The task at hand is over, or handed out again; what others want next of this worker, see [`MySlot::glance`].
     pub fn end(self, how: Over) -> Glance {
         let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::write_journal(|shared, journal| {
@@ -193,6 +193,10 @@ impl MySlot {
                 shared.note_unflushed(transaction::last_commit());
             }
             let cancelled = shared.phases[self.index].is_cancelled();
+            if how == Over::GivenBack {
+                // In the same turn: who takes it while this slot shows it leaves it to this worker.
+                shared.put_back(self.index);
+            }
             let slot = &mut shared.slots[self.index];
             if how == Over::GivenBack && cancelled && slot.task_id != 0 {
                 // Whoever cancelled it was told that it would not run again.

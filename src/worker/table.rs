@@ -22,7 +22,7 @@ pub const ORIGIN: usize = 14;
 /// The table as sql/ makes it: its primary key, `task_ready` and `task_held`; triggers before insert and
 /// update, after delete and truncate.
 pub fn tasks(oid: Oid) -> Table {
-    Table { oid, indexes: 3, triggers: 4 }
+    Table { oid, indexes: 3, triggers: 4, filled: 9 }
 }
 
 /// The number of a column of `queues.call`.
@@ -30,5 +30,5 @@ pub const CALL_REQUEST: usize = 5;
 
 /// Its primary key and `call_open`; no triggers.
 pub fn calls(oid: Oid) -> Table {
-    Table { oid, indexes: 2, triggers: 0 }
+    Table { oid, indexes: 2, triggers: 0, filled: 5 }
 }

@@ -1,6 +1,7 @@
 //! Protocols that differ from the real one in one point; each has to yield a counterexample.
 
 use crate::check::assert_broken;
+use crate::head::Head;
 use crate::queue::Queue;
 use crate::wake::Kind::{Absent, Endless, Quick};
 use crate::wake::Wake;
@@ -16,12 +17,12 @@ pub enum Broken {
     EndBeforeEffects,
     /// The request is sent before the commit that stores it.
     SentBeforeStored,
-    /// The commit that stores a request does not wait for the disk.
-    RequestStoredLazily,
+    /// The request is sent before its commit is on disk.
+    SentBeforeFlush,
     /// A worker that is to end sends its request, although the wait for the standby was broken off.
     SentAfterBrokenWait,
-    /// The commit that stores an answer does not wait for the disk.
-    AnswerStoredLazily,
+    /// The handler is called before the commit that stored its answer is on disk.
+    HandledBeforeFlush,
     /// A call that is taken over gets a new key.
     NewKeyAtRepeat,
     /// A call is taken over however old it is.
@@ -80,6 +81,49 @@ pub enum Broken {
     DueTimeKept,
     /// The launcher notes that a worker will look when the worker may have looked already.
     ExpectedTooLate,
+    /// A reader's cursor moves to the end of what it has read, although something was announced meanwhile.
+    AnnouncedDuringReadForgotten,
+    /// A task is handed over, and the cursor moved after it, although not all others are known.
+    HandedOverAmongUnknown,
+    /// The same, although something before it has fallen due that nobody has looked for yet.
+    CursorPassesDue,
+    /// Read as of the begin of the transaction, which may be before what the cursor came back for.
+    ReadAsOfBegin,
+    /// The cursor moves after all that is due when the batch is taken in, instead of when it was read.
+    CursorAfterSnapshot,
+    /// A task that the full window has no room for is not read again.
+    DroppedForGood,
+    /// After a start of the server, nobody looks for what falls due until a worker has nothing to do.
+    DueForgottenAtStart,
+    /// A worker that takes the last task known, although something has fallen due that was not read, wakes
+    /// nobody.
+    UnreadKept,
+    /// Something falls due, and all is taken to be known all the same.
+    DueKeepsAllKnown,
+    /// Something falls due while somebody reads, who may have begun before that, and all is taken to be known.
+    DueDuringReadForgotten,
+    /// Something falls due, and those that were held back are not looked for.
+    HeldNotLookedFor,
+    /// A reader that dies remains the reader.
+    DeadReaderStays,
+    /// What a worker took is not handed out again when it dies.
+    TakenDiesWithWorker,
+    /// A reader leaves out tasks that somebody has taken, and may not get.
+    TakenCounts,
+    /// The same; and a worker that did not get what it took counts as having it until it takes the next one.
+    TakenForEver,
+    /// A task is handed out again before the slot stops showing it.
+    PutBackBeforeEnd,
+    /// A worker forgets a task that another one's slot shows.
+    ElsewhereForgotten,
+    /// A task that is given back, or cannot be locked again for its error handler, is not handed out again.
+    GivenBackForgotten,
+    /// Tasks that are known are taken before earlier ones that are to be read.
+    KnownOnesFirst,
+    /// A worker that polls reads on from the cursor, and not from the start.
+    PollReadsOn,
+    /// What was taken from the window is run without its row's lock.
+    WindowIsClaim,
 }
 
 fn check(broken: Broken, model: Queue) {
@@ -99,9 +143,9 @@ fn calls() {
     let one = Queue { deaths: 1, crashes: 1, ..Queue::SMALL };
     for broken in [
         Broken::SentBeforeStored,
-        Broken::RequestStoredLazily,
+        Broken::SentBeforeFlush,
         Broken::SentAfterBrokenWait,
-        Broken::AnswerStoredLazily,
+        Broken::HandledBeforeFlush,
         Broken::NewKeyAtRepeat,
         Broken::TakenOverByTime,
         Broken::NewOwnersTakenForDead,
@@ -164,4 +208,55 @@ fn wake_ups() {
     let tasks = [Endless(1), Quick(2), Absent];
     let broken = Broken::DueTimeKept;
     assert_broken(&format!("{broken:?}"), Wake { tasks, deaths: 0, broken: Some(broken) });
+}
+
+fn check_head(broken: Broken, model: Head) {
+    assert_broken(&format!("{broken:?}"), Head { broken: Some(broken), ..model });
+}
+
+#[test]
+fn head() {
+    let one = Head { workers: 1, ..Head::SMALL };
+    for broken in [
+        Broken::AnnouncedTooEarly,
+        Broken::SettlesUnchecked,
+        Broken::AnnouncedDuringReadForgotten,
+        Broken::HandedOverAmongUnknown,
+        Broken::DroppedForGood,
+        Broken::KnownOnesFirst,
+    ] {
+        check_head(broken, one.clone());
+    }
+    check_head(Broken::MoreWorkKept, Head::MANY);
+    check_head(Broken::WindowIsClaim, Head::TWO);
+    check_head(Broken::PollReadsOn, Head { workers: 1, ..Head::UNTOLD });
+}
+
+#[test]
+fn head_and_time() {
+    let one = Head { workers: 1, ..Head::DUE };
+    check_head(Broken::CursorPassesDue, one.clone());
+    check_head(Broken::DueKeepsAllKnown, one);
+    check_head(Broken::ReadAsOfBegin, Head { workers: 1, ..Head::DUE_MANY });
+    check_head(Broken::CursorAfterSnapshot, Head { workers: 1, ..Head::DUE_MANY });
+    check_head(Broken::DueDuringReadForgotten, Head::TWO_DUE);
+    check_head(Broken::UnreadKept, Head::LONG_DUE);
+    check_head(Broken::DueForgottenAtStart, Head::LONG_DUE.with(|left| left.crashes = 1));
+    let repeats = Head { last: 1, ..Head::ONE }.with(|left| left.repeats = 1);
+    check_head(Broken::HeldNotLookedFor, Head { workers: 1, ..repeats.clone() });
+    check_head(Broken::GivenBackForgotten, repeats);
+}
+
+#[test]
+fn head_and_faults() {
+    let deaths = Head::TWO.with(|left| left.deaths = 1);
+    check_head(Broken::DeathNotPassedOn, deaths.clone());
+    check_head(Broken::DeadReaderStays, deaths.clone());
+    check_head(Broken::TakenDiesWithWorker, deaths.clone());
+    check_head(Broken::TakenCounts, deaths);
+    let locks = Head { workers: 1, polls: true, ..Head::TWO }.with(|left| left.locks = 1);
+    check_head(Broken::TakenForEver, locks);
+    check_head(Broken::PutBackBeforeEnd, Head::TWO.with(|left| left.errors = 1));
+    check_head(Broken::ElsewhereForgotten, Head::TWO.with(|left| left.errors = 1));
+    check_head(Broken::GivenBackForgotten, Head::TWO.with(|left| left.aborts = 1));
 }

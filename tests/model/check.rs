@@ -1,6 +1,6 @@
-//! The search: safety by stateright's checker, progress by a search of our own.
+//! The search through all states of a model, for safety and for progress at once.
 
-use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use stateright::{Expectation, Model};
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,7 +26,7 @@ impl<M: Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Deb
 
 /// Fails unless every property holds in every state, each «sometimes» is found, and the end can be
 /// reached from every state without a further fault.
-pub fn assert_holds<M: Checked + Clone + Send + Sync + 'static>(name: &str, model: M) {
+pub fn assert_holds<M: Checked>(name: &str, model: M) {
     let begin = Instant::now();
     let states = match violation(&model) {
         Ok(states) => states,
@@ -36,7 +36,7 @@ pub fn assert_holds<M: Checked + Clone + Send + Sync + 'static>(name: &str, mode
 }
 
 /// Fails unless there is a counterexample.
-pub fn assert_broken<M: Checked + Clone + Send + Sync + 'static>(name: &str, model: M) {
+pub fn assert_broken<M: Checked>(name: &str, model: M) {
     match violation(&model) {
         Ok(states) => panic!("{name}: no counterexample in {states} states"),
         Err((property, path)) => {
@@ -49,43 +49,12 @@ pub fn assert_broken<M: Checked + Clone + Send + Sync + 'static>(name: &str, mod
 }
 
 /// The property that does not hold, and the way there; or the number of states.
-fn violation<M: Checked + Clone + Send + Sync + 'static>(
-    model: &M,
-) -> Result<usize, (&'static str, Vec<String>)> {
-    let checker = model.clone().checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-    for property in model.properties() {
-        let found = checker.discovery(property.name);
-        match (property.expectation, found) {
-            (Expectation::Always, Some(path)) => {
-                let actions = path.into_actions().into_iter();
-                return Err((property.name, actions.map(|action| format!("{action:?}")).collect()));
-            }
-            (Expectation::Sometimes, None) => return Err((property.name, Vec::new())),
-            _ => {}
-        }
-    }
-    match dead_end(model) {
+fn violation<M: Checked>(model: &M) -> Result<usize, (&'static str, Vec<String>)> {
+    let graph = explore(model)?;
+    match graph.dead_end() {
         Some(path) => Err(("everything can still come to its end", path)),
-        None => Ok(checker.unique_state_count()),
+        None => Ok(graph.over.len()),
     }
-}
-
-/// The shortest way to a state from which the end cannot be reached without a further fault.
-///
-/// A state without any step is not all that can be wrong: workers may also go round for ever. So
-/// the search goes back from the ends, along all steps that are no faults.
-fn dead_end<M: Checked>(model: &M) -> Option<Vec<String>> {
-    let graph = explore(model);
-    let mut can_end = graph.over.clone();
-    let mut pending: Vec<usize> = (0..can_end.len()).filter(|index| can_end[*index]).collect();
-    while let Some(index) = pending.pop() {
-        for &before in &graph.before[index] {
-            if !std::mem::replace(&mut can_end[before as usize], true) {
-                pending.push(before as usize);
-            }
-        }
-    }
-    can_end.iter().position(|can| !can).map(|index| graph.path(index))
 }
 
 /// All states, numbered in the order of a breadth-first search.
@@ -97,14 +66,22 @@ struct Graph<A> {
     reached: Vec<Option<(u32, A)>>,
 }
 
-fn explore<M: Checked>(model: &M) -> Graph<M::Action> {
+/// Ends with a property that does not hold, and the shortest way there.
+fn explore<M: Checked>(model: &M) -> Result<Graph<M::Action>, (&'static str, Vec<String>)> {
     let mut graph = Graph { over: Vec::new(), before: Vec::new(), reached: Vec::new() };
     let mut numbers = HashMap::new();
     let mut pending = VecDeque::new();
+    let (always, mut never_seen): (Vec<_>, Vec<_>) =
+        model.properties().into_iter().partition(|property| property.expectation == Expectation::Always);
+    assert!(never_seen.iter().all(|property| property.expectation == Expectation::Sometimes));
     for state in model.init_states() {
         graph.number(model, &mut numbers, &mut pending, state, None);
     }
     while let Some((from, state)) = pending.pop_front() {
+        if let Some(broken) = always.iter().find(|property| !(property.condition)(model, &state)) {
+            return Err((broken.name, graph.path(from)));
+        }
+        never_seen.retain(|property| !(property.condition)(model, &state));
         let mut actions = Vec::new();
         model.actions(&state, &mut actions);
         for action in actions {
@@ -116,10 +93,30 @@ fn explore<M: Checked>(model: &M) -> Graph<M::Action> {
             }
         }
     }
-    graph
+    match never_seen.first() {
+        Some(property) => Err((property.name, Vec::new())),
+        None => Ok(graph),
+    }
 }
 
 impl<A: Clone + Debug> Graph<A> {
+    /// The shortest way to a state from which the end cannot be reached without a further fault.
+    ///
+    /// A state without any step is not all that can be wrong: workers may also go round for ever. So
+    /// the search goes back from the ends, along all steps that are no faults.
+    fn dead_end(&self) -> Option<Vec<String>> {
+        let mut can_end = self.over.clone();
+        let mut pending: Vec<usize> = (0..can_end.len()).filter(|index| can_end[*index]).collect();
+        while let Some(index) = pending.pop() {
+            for &before in &self.before[index] {
+                if !std::mem::replace(&mut can_end[before as usize], true) {
+                    pending.push(before as usize);
+                }
+            }
+        }
+        can_end.iter().position(|can| !can).map(|index| self.path(index))
+    }
+
     fn number<M: Checked<Action = A>>(
         &mut self,
         model: &M,

@@ -14,6 +14,11 @@ pub enum Step {
     TimeOut(Task),
     /// `calls::store_answers`.
     StoreAnswers,
+    /// `transaction::wait_until_durable`; then `calls::settle` goes on with what has been waited for.
+    Flush,
+    /// The process is asked to end while it waits for a synchronous standby: what is visible to all may
+    /// not survive.
+    WaitBrokenOff,
     /// `call_resume.sql`.
     Resume(Task),
     /// … finds that the task has ended (`call_is_open.sql`).
@@ -35,6 +40,7 @@ pub fn steps(model: &Queue, state: &State, id: WorkerId) -> Vec<Step> {
     }
     match worker.hand {
         Hand::Listed { .. } => return vec![Step::TakeOver],
+        Hand::Settling => return flush_steps(state),
         Hand::GivingUp(task) if !state.is_locked(task) => return vec![Step::GiveUp],
         Hand::Closed(at, Did::Call) if model.is(Broken::SentBeforeStored) => {
             return vec![Step::Send(at.task)];
@@ -45,16 +51,26 @@ pub fn steps(model: &Queue, state: &State, id: WorkerId) -> Vec<Step> {
     let mut steps: Vec<Step> = (0..TASKS).filter_map(|task| step_of(state, id, task)).collect();
     steps.extend((0..TASKS).filter(|task| worker.slot.cancels[*task]).map(Step::TakeCancel));
     let received = |call: &InFlight| matches!(call, InFlight::Received(_));
-    steps.extend(worker.calls.iter().any(received).then_some(Step::StoreAnswers));
+    if worker.calls.iter().any(received) {
+        steps.push(Step::StoreAnswers);
+    } else if worker.calls.contains(&InFlight::Prepared) {
+        steps.extend(flush_steps(state));
+    }
     let others = |row: &Row| row.call.is_some_and(|call| call.open && call.owner != worker.owner);
     let look = !worker.looked_for_orphans || state.database.rows().iter().any(others);
     steps.extend(look.then_some(Step::ListOwners));
     steps
 }
 
+fn flush_steps(state: &State) -> Vec<Step> {
+    let mut steps = vec![Step::Flush];
+    steps.extend((state.left.deaths > 0).then_some(Step::WaitBrokenOff));
+    steps
+}
+
 fn step_of(state: &State, id: WorkerId, task: Task) -> Option<Step> {
     match state.workers[id].calls[task] {
-        InFlight::None | InFlight::Received(_) => None,
+        InFlight::None | InFlight::Prepared | InFlight::Received(_) | InFlight::Stored => None,
         InFlight::ToSend => Some(Step::Send(task)),
         InFlight::Waiting => Some(Step::TimeOut(task)),
         InFlight::Answered => match state.call(task) {
@@ -71,6 +87,19 @@ pub fn take(model: &Queue, state: &mut State, id: WorkerId, step: Step) {
         Step::Send(task) => send(state, id, task),
         Step::TimeOut(task) => state.workers[id].calls[task] = InFlight::Received(Answer::Unknown),
         Step::StoreAnswers => store_answers(model, state, id),
+        Step::Flush => {
+            state.database.flush();
+            go_on(state, id);
+        }
+        Step::WaitBrokenOff => {
+            state.left.deaths -= 1;
+            state.workers[id].hand = Hand::Free;
+            if model.is(Broken::SentAfterBrokenWait) {
+                go_on(state, id);
+            } else {
+                state.workers[id].dying = true;
+            }
+        }
         Step::Resume(task) => state.workers[id].hand = Hand::Claimed(At { task, last: true }),
         Step::Forget(task) => state.workers[id].calls[task] = InFlight::None,
         Step::TakeCancel(task) => {
@@ -92,18 +121,33 @@ fn send(state: &mut State, id: WorkerId, task: Task) {
 
 fn store_answers(model: &Queue, state: &mut State, id: WorkerId) {
     let owner = state.workers[id].owner;
-    let wait = if model.is(Broken::AnswerStoredLazily) { Wait::No } else { Wait::ForDisk };
-    let calls = &mut state.workers[id].calls;
-    state.database.commit(wait, |rows| {
+    let early = model.is(Broken::HandledBeforeFlush);
+    let worker = &mut state.workers[id];
+    worker.hand = if early { Hand::Free } else { Hand::Settling };
+    let calls = &mut worker.calls;
+    state.database.commit(Wait::No, |rows| {
         for (row, known) in rows.iter_mut().zip(calls) {
             let InFlight::Received(answer) = *known else { continue };
             // `call_answer.sql`.
             if let Some(call) = row.call.as_mut().filter(|call| call.owner == owner && call.open) {
                 call.answer = Some(answer);
             }
-            *known = InFlight::Answered;
+            *known = if early { InFlight::Answered } else { InFlight::Stored };
         }
     });
+}
+
+/// What was stored, by now, is durable: requests can be sent, answers handled.
+fn go_on(state: &mut State, id: WorkerId) {
+    let worker = &mut state.workers[id];
+    worker.hand = Hand::Free;
+    for known in &mut worker.calls {
+        *known = match *known {
+            InFlight::Prepared => InFlight::ToSend,
+            InFlight::Stored => InFlight::Answered,
+            other => other,
+        };
+    }
 }
 
 fn give_up(state: &mut State, id: WorkerId) {

@@ -142,12 +142,17 @@ impl Database {
             self.log.push(rows);
         }
         if wait == Wait::ForDisk {
-            self.log.drain(..self.log.len() - 1);
+            self.flush();
         }
     }
 
     pub fn commit_row(&mut self, wait: Wait, task: Task, change: impl FnOnce(&mut Row)) {
         self.commit(wait, |rows| change(&mut rows[task]));
+    }
+
+    /// Waits for the disk, for all commits so far.
+    pub fn flush(&mut self) {
+        self.log.drain(..self.log.len() - 1);
     }
 
     /// The server is started again with the first `kept` entries.

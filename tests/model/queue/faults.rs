@@ -2,7 +2,7 @@
 
 use super::Queue;
 use super::cancel::Canceller;
-use super::database::{Status, Wait};
+use super::database::Status;
 use super::hand::Hand;
 use super::state::{State, TASKS, WORKERS, Worker, WorkerId};
 use super::worker;
@@ -42,7 +42,7 @@ pub fn take(model: &Queue, state: &mut State, step: Step) {
         Step::Crash { kept } => crash(model, state, kept),
         Step::CrashIn(id) => {
             let Hand::Closed(at, did) = state.workers[id].hand else { unreachable!() };
-            worker::write(state, id, at, did, Wait::No);
+            worker::write(state, id, at, did);
             crash(model, state, state.database.remains().len() - 1);
         }
     }

@@ -21,6 +21,8 @@ pub enum Hand {
     RolledBack(At, Why),
     /// Its commit failed; its row is locked again for the error handler.
     Failing(At),
+    /// It has stored answers; the wait for the disk is next.
+    Settling,
     /// Its call was cancelled; the transaction that ends it is next.
     GivingUp(Task),
     /// It has read who lives, to take over calls of those who don't.
@@ -76,9 +78,6 @@ pub enum Step {
     SerializationFailure,
     Commit,
     CommitFails,
-    /// The process is asked to end while its commit waits for a synchronous standby: what is visible
-    /// to all may not survive.
-    WaitBrokenOff,
     /// `MySlot::end`.
     EndSlot,
     /// `record::cancel`.
@@ -94,8 +93,7 @@ pub enum Step {
 
 impl Step {
     pub fn is_fault(self) -> bool {
-        use Step::{CommitFails, RecordCancelFails, SerializationFailure, WaitBrokenOff};
-        matches!(self, SerializationFailure | CommitFails | WaitBrokenOff | RecordCancelFails)
+        matches!(self, Step::SerializationFailure | Step::CommitFails | Step::RecordCancelFails)
     }
 }
 

@@ -133,6 +133,7 @@ impl Ends for Queue {
         match action {
             Action::Fault(_) => true,
             Action::Worker(_, step) => step.is_fault(),
+            Action::Calls(_, step) => *step == calls::Step::WaitBrokenOff,
             Action::Provider(step) => step.is_fault(),
             _ => false,
         }

@@ -68,7 +68,7 @@ pub fn steps(state: &State) -> Vec<Step> {
 /// A request is sent within moments after it is stored or taken over, and runs into its time-out
 /// long before a day has passed.
 fn is_calm(state: &State) -> bool {
-    let sends = |call: &InFlight| matches!(call, InFlight::ToSend | InFlight::Waiting);
+    let sends = |call: &InFlight| matches!(call, InFlight::Prepared | InFlight::ToSend | InFlight::Waiting);
     state.provider.requests.is_empty()
         && !state.live().any(|worker| {
             worker.calls.iter().any(sends) || matches!(worker.hand, Hand::Committed(_, Then::Send))

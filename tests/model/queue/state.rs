@@ -77,13 +77,17 @@ pub struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum InFlight {
     None,
-    /// The request is stored and will be sent.
+    /// `Calls::prepared`: the request is stored.
+    Prepared,
+    /// The request is durable and will be sent.
     ToSend,
     /// `Calls::waiting_for`.
     Waiting,
     /// `Calls::unstored`.
     Received(Answer),
-    /// `Calls::answered`: stored.
+    /// The answer is stored.
+    Stored,
+    /// `Calls::answered`: it is durable.
     Answered,
 }
 

@@ -24,10 +24,9 @@ pub fn steps(model: &Queue, state: &State, id: WorkerId) -> Vec<Step> {
             steps
         }
         Hand::Failing(_) => vec![Step::Run(Did::FAILED)],
-        Hand::Closed(_, did) => {
+        Hand::Closed(..) => {
             let mut steps = vec![Step::Commit];
             steps.extend(may_abort.then_some(Step::CommitFails));
-            steps.extend((did == Did::Call && state.left.deaths > 0).then_some(Step::WaitBrokenOff));
             steps
         }
         Hand::Half(..) => vec![Step::Commit],
@@ -80,7 +79,6 @@ pub fn take(model: &Queue, state: &mut State, id: WorkerId, step: Step) {
             state.left.aborts -= 1;
             roll_back(state, id, at, Why::CommitFailed);
         }
-        (Step::WaitBrokenOff, Hand::Closed(at, _)) => break_off(model, state, id, at),
         (Step::Commit, Hand::Closed(at, did)) => commit(model, state, id, at, did),
         (Step::Commit, Hand::Half(at, did)) => commit_second_half(model, state, id, at, did),
         (Step::EndSlot, Hand::Committed(task, then)) => end_slot(model, state, id, task, then),
@@ -142,18 +140,16 @@ fn commit(model: &Queue, state: &mut State, id: WorkerId, at: At, did: Did) {
         state.database.commit_row(Wait::No, at.task, |row| did.end(row));
         state.workers[id].hand = Hand::Half(at, did);
     } else {
-        let stored_lazily = model.is(Broken::RequestStoredLazily);
-        let wait = if did == Did::Call && !stored_lazily { Wait::ForDisk } else { Wait::No };
-        write(state, id, at, did, wait);
+        write(state, id, at, did);
         let then = if did == Did::Call { Then::Send } else { Then::Forget };
         state.workers[id].hand = Hand::Committed(at.task, then);
     }
 }
 
 /// `finish.sql`, or `call_store.sql` and `call_begin.sql`.
-pub fn write(state: &mut State, id: WorkerId, at: At, did: Did, wait: Wait) {
+pub fn write(state: &mut State, id: WorkerId, at: At, did: Did) {
     let call = Call { owner: state.workers[id].owner, key: state.next_key, open: true, answer: None };
-    state.database.commit_row(wait, at.task, |row| {
+    state.database.commit_row(Wait::No, at.task, |row| {
         if did == Did::Call {
             row.calling = true;
             row.leased = false;
@@ -174,19 +170,6 @@ fn commit_second_half(model: &Queue, state: &mut State, id: WorkerId, at: At, di
     state.workers[id].hand = Hand::Committed(at.task, Then::Forget);
 }
 
-/// The check after the commit ends the process before it sends.
-fn break_off(model: &Queue, state: &mut State, id: WorkerId, at: At) {
-    state.left.deaths -= 1;
-    write(state, id, at, Did::Call, Wait::No);
-    let worker = &mut state.workers[id];
-    worker.hand = Hand::Free;
-    if model.is(Broken::SentAfterBrokenWait) {
-        worker.hand = Hand::Committed(at.task, Then::Send);
-    } else {
-        worker.dying = true;
-    }
-}
-
 /// `MySlot::end`; and what is known of the call in this process. A task that is given back takes its
 /// cancel along.
 fn end_slot(model: &Queue, state: &mut State, id: WorkerId, task: Task, then: Then) {
@@ -194,7 +177,8 @@ fn end_slot(model: &Queue, state: &mut State, id: WorkerId, task: Task, then: Th
     worker.slot.task = None;
     worker.hand = Hand::Free;
     match then {
-        Then::Send => worker.calls[task] = InFlight::ToSend,
+        Then::Send if model.is(Broken::SentBeforeFlush) => worker.calls[task] = InFlight::ToSend,
+        Then::Send => worker.calls[task] = InFlight::Prepared,
         Then::Forget => worker.calls[task] = InFlight::None,
         Then::Nothing => {
             let cancelled = worker.slot.cancelled && !worker.slot.closing;
@@ -230,7 +214,7 @@ fn end_without_handlers(model: &Queue, state: &mut State, id: WorkerId, task: Ta
         && !locked
     {
         let did = Did::after_answer(answer, true);
-        write(state, id, At { task, last: true }, did, Wait::No);
+        write(state, id, At { task, last: true }, did);
     }
     let later = call.is_some() && locked && !model.is(Broken::LockedCallForgotten);
     let then = if later { Then::Nothing } else { Then::Forget };

@@ -1,0 +1,362 @@
+//! The head of the queue that workers share: who reads on, from where, and what of it is handed out.
+//!
+//! The head itself: [`line`]. What else is in shared memory: [`shared`]. A worker process: [`worker`].
+//! What has to hold: [`properties`].
+
+mod cases;
+mod line;
+mod properties;
+mod shared;
+mod worker;
+
+use crate::broken::Broken;
+use crate::check::Ends;
+use line::Position;
+use shared::Shared;
+use stateright::{Model, Property};
+use worker::Hand;
+
+pub type Time = u8;
+pub type Task = usize;
+pub const WORKERS: usize = 2;
+
+/// A row of `queues.task`; its number is its `task_id`.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// `scheduled_at`.
+    pub at: Time,
+    /// Its handler never returns: no other task may wait for that.
+    pub endless: bool,
+}
+
+/// A transaction that enqueues tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Enqueued {
+    pub tasks: &'static [Task],
+    /// They are handed over one by one; otherwise, only the first of them is told.
+    pub few: bool,
+    /// False: nobody announces them.
+    pub announced: bool,
+    /// It can be committed before its tasks are due.
+    pub ahead: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Head {
+    pub tasks: &'static [Kind],
+    pub enqueued: &'static [Enqueued],
+    pub workers: usize,
+    /// The end of time.
+    pub last: Time,
+    /// Idle workers look every now and then for what was not announced.
+    pub polls: bool,
+    pub left: Left,
+    pub broken: Option<Broken>,
+}
+
+/// What may still happen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Left {
+    pub deaths: u8,
+    pub crashes: u8,
+    /// Tasks that are given back with a pause, after a serialization failure.
+    pub repeats: u8,
+    /// Errors in statements of a worker's own.
+    pub errors: u8,
+    /// Commits that fail.
+    pub aborts: u8,
+    /// Rows that another session locks for a while.
+    pub locks: u8,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct State {
+    pub now: Time,
+    pub sessions: Vec<Session>,
+    pub tasks: Vec<Row>,
+    pub shared: Shared,
+    pub hands: [Hand; WORKERS],
+    /// Another session has locked this task's row.
+    pub locked: Option<Task>,
+    /// A worker took a task before another one that was announced and comes first.
+    pub out_of_order: bool,
+    pub left: Left,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Session {
+    Open,
+    /// Its tasks are visible, and not announced.
+    Committed,
+    /// Only where that comes too early: not visible.
+    Announced,
+    Done,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Row {
+    pub committed: bool,
+    pub announced: bool,
+    pub held_until: Option<Time>,
+    pub ends: u8,
+    /// Another session has had its lock.
+    pub disturbed: bool,
+}
+
+impl Row {
+    pub fn is_open(&self) -> bool {
+        self.committed && self.ends == 0
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Action {
+    Commit(usize),
+    Announce(usize),
+    Worker(usize, worker::Step),
+    /// The launcher starts a worker.
+    Start(usize),
+    /// `Shared::wake_for_due`.
+    WakeForDue,
+    /// `pg_errand.poll_interval` is over.
+    Poll(usize),
+    TimePasses,
+    Die(usize),
+    Crash,
+    Repeat(usize),
+    Error(usize),
+    CommitFails(usize),
+    LockRow(Task),
+    UnlockRow,
+}
+
+impl Head {
+    pub fn with(self, change: impl FnOnce(&mut Left)) -> Head {
+        let mut left = self.left;
+        change(&mut left);
+        Head { left, ..self }
+    }
+
+    pub fn is(&self, broken: Broken) -> bool {
+        self.broken == Some(broken)
+    }
+
+    pub fn place(&self, task: Task) -> Position {
+        (self.tasks[task].at, task as u8 + 1)
+    }
+
+    fn session_steps(&self, state: &State, actions: &mut Vec<Action>) {
+        let early = self.is(Broken::AnnouncedTooEarly);
+        for (index, (session, what)) in state.sessions.iter().zip(self.enqueued).enumerate() {
+            let due = what.ahead || what.tasks.iter().all(|task| self.tasks[*task].at <= state.now);
+            match session {
+                Session::Open if due && early => actions.push(Action::Announce(index)),
+                Session::Open if due => actions.push(Action::Commit(index)),
+                Session::Committed if what.announced => actions.push(Action::Announce(index)),
+                Session::Announced => actions.push(Action::Commit(index)),
+                _ => {}
+            }
+        }
+    }
+
+    fn launcher_steps(&self, state: &State, actions: &mut Vec<Action>) {
+        let shared = &state.shared;
+        let due = shared.is_due(state.now);
+        let idle = shared.slots.iter().any(|slot| slot.state == shared::SlotState::Idle);
+        if due && idle {
+            actions.push(Action::WakeForDue);
+        }
+        if shared.look || shared.hungry || due && !idle {
+            let gone = (0..self.workers).filter(|id| state.hands[*id] == Hand::Gone);
+            actions.extend(gone.map(Action::Start));
+        }
+    }
+
+    fn fault_steps(&self, state: &State, actions: &mut Vec<Action>) {
+        let left = state.left;
+        for id in 0..self.workers {
+            let hand = &state.hands[id];
+            // What is announced in the middle of a commit is not cut off.
+            if left.deaths > 0 && hand.is_up() && !matches!(hand, Hand::Repeated(_)) {
+                actions.push(Action::Die(id));
+            }
+            if let Hand::Runs(task) = hand
+                && !self.tasks[*task].endless
+            {
+                actions.extend((left.repeats > 0).then_some(Action::Repeat(id)));
+                actions.extend((left.aborts > 0).then_some(Action::CommitFails(id)));
+            }
+            let fails = matches!(hand, Hand::Runs(_) | Hand::Reads { .. } | Hand::HasRead { .. });
+            actions.extend((left.errors > 0 && fails).then_some(Action::Error(id)));
+        }
+        actions.extend((left.crashes > 0).then_some(Action::Crash));
+        if left.locks > 0 {
+            let free = |task: &Task| state.tasks[*task].is_open() && !state.is_locked(*task);
+            actions.extend((0..self.tasks.len()).filter(free).map(Action::LockRow));
+        }
+        actions.extend(state.locked.map(|_| Action::UnlockRow));
+    }
+}
+
+impl Model for Head {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let row = Row { committed: false, announced: false, held_until: None, ends: 0, disturbed: false };
+        vec![State {
+            now: 0,
+            sessions: vec![Session::Open; self.enqueued.len()],
+            tasks: vec![row; self.tasks.len()],
+            shared: Shared::new(self),
+            hands: [const { Hand::Gone }; WORKERS],
+            locked: None,
+            out_of_order: false,
+            left: self.left,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        self.session_steps(state, actions);
+        self.launcher_steps(state, actions);
+        for id in 0..self.workers {
+            actions.extend(worker::step(self, state, id).map(|step| Action::Worker(id, step)));
+            let waits = matches!(state.hands[id], Hand::Waits { .. });
+            actions.extend((self.polls && waits).then_some(Action::Poll(id)));
+        }
+        self.fault_steps(state, actions);
+        actions.extend((state.now < self.last).then_some(Action::TimePasses));
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Commit(index) => state.commit(self, index),
+            Action::Announce(index) => state.announce(self, index),
+            Action::Worker(id, step) => worker::take(self, &mut state, id, step),
+            Action::Start(id) => {
+                state.shared.start(self, id, last.now);
+                state.hands[id] = Hand::Turns;
+            }
+            Action::WakeForDue => {
+                if state.shared.consume_due(self, last.now) {
+                    state.shared.wake(1);
+                }
+            }
+            Action::Poll(id) => {
+                state.shared.unsettle(self, id, last.now);
+                if let Some(line) = &mut state.shared.line {
+                    line.sweep = !self.is(Broken::PollReadsOn);
+                }
+                state.hands[id] = Hand::Turns;
+            }
+            Action::TimePasses => state.now += 1,
+            Action::Die(id) => {
+                state.left.deaths -= 1;
+                worker::die(&mut state, id);
+            }
+            Action::Crash => state.crash(self),
+            Action::Repeat(id) => {
+                state.left.repeats -= 1;
+                state.roll_back(id, Hand::Repeats);
+            }
+            Action::CommitFails(id) => {
+                state.left.aborts -= 1;
+                state.roll_back(id, Hand::CommitFailed);
+            }
+            Action::Error(id) => {
+                state.left.errors -= 1;
+                state.hands[id] = Hand::GivesBack;
+            }
+            Action::LockRow(task) => {
+                state.left.locks -= 1;
+                state.tasks[task].disturbed = true;
+                state.locked = Some(task);
+            }
+            Action::UnlockRow => state.locked = None,
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::all()
+    }
+}
+
+impl Ends for Head {
+    fn is_over(&self, state: &State) -> bool {
+        (0..self.tasks.len()).all(|task| {
+            let runs = self.tasks[task].endless && state.hands.contains(&Hand::Runs(task));
+            runs || state.tasks[task].ends > 0
+        })
+    }
+
+    fn is_fault(&self, action: &Action) -> bool {
+        use Action::{CommitFails, Crash, Die, Error, LockRow, Repeat};
+        matches!(action, Die(_) | Crash | Repeat(_) | Error(_) | CommitFails(_) | LockRow(_))
+    }
+}
+
+impl State {
+    fn commit(&mut self, model: &Head, index: usize) {
+        for task in model.enqueued[index].tasks {
+            self.tasks[*task].committed = true;
+        }
+        let done = self.sessions[index] == Session::Announced || !model.enqueued[index].announced;
+        self.sessions[index] = if done { Session::Done } else { Session::Committed };
+    }
+
+    fn announce(&mut self, model: &Head, index: usize) {
+        for task in model.enqueued[index].tasks {
+            self.tasks[*task].announced = true;
+        }
+        self.shared.announce(model, &model.enqueued[index], self.now);
+        let done = self.sessions[index] == Session::Committed;
+        self.sessions[index] = if done { Session::Done } else { Session::Announced };
+    }
+
+    fn roll_back(&mut self, id: usize, then: fn(Task) -> Hand) {
+        let Hand::Runs(task) = self.hands[id] else { unreachable!() };
+        self.hands[id] = then(task);
+    }
+
+    /// All processes end, and shared memory is new. Sessions that have not committed come again.
+    fn crash(&mut self, model: &Head) {
+        self.left.crashes -= 1;
+        self.hands = [const { Hand::Gone }; WORKERS];
+        self.shared = Shared::new(model);
+        self.locked = None;
+        for session in &mut self.sessions {
+            *session = match session {
+                Session::Open | Session::Announced => Session::Open,
+                Session::Committed | Session::Done => Session::Done,
+            };
+        }
+        for row in &mut self.tasks {
+            row.announced = row.committed;
+        }
+    }
+
+    /// True while a transaction holds the lock of the task's row.
+    pub fn is_locked(&self, task: Task) -> bool {
+        self.locked == Some(task) || self.hands.iter().any(|hand| hand.locks() == Some(task))
+    }
+
+    /// `claim::is_ready`, and the lock.
+    pub fn can_lock(&self, model: &Head, task: Task) -> bool {
+        let row = &self.tasks[task];
+        let ready = model.tasks[task].at <= self.now && row.held_until.is_none_or(|until| until <= self.now);
+        row.is_open() && ready && !self.is_locked(task)
+    }
+
+    /// True if a task that was announced as ready comes before this one, and nobody has it.
+    pub fn passes_over(&self, model: &Head, task: Task) -> bool {
+        let earlier = |other: &Task| {
+            let row = &self.tasks[*other];
+            let had = self.shared.slots.iter().any(|slot| slot.shows == Some(*other));
+            row.announced && row.is_open() && !had && model.place(*other) < model.place(task)
+        };
+        let told = model.enqueued.iter().filter(|what| !what.ahead).flat_map(|what| what.tasks);
+        told.copied().any(|other| earlier(&other))
+    }
+}

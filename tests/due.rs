@@ -4,7 +4,7 @@
 use postgres::Client;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::Cluster;
+use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{
     Gate, done, install, one, payload, run_one, runner, task, wait_asleep, wait_running,
 };
@@ -149,6 +149,26 @@ fn a_task_that_falls_due_while_all_are_busy_is_not_passed_over_by_one_enqueued_a
     for id in [long, due, last] {
         wait_status(&mut client, id, "succeeded");
     }
+}
+
+#[test]
+fn after_a_start_a_long_task_holds_up_none_that_falls_due() {
+    let cluster = Cluster::start(&[NO_POLL, IDLE]);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute("alter system set pg_errand.concurrency = 0").unwrap();
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    let long = task(&mut client, "gate", json!({"gate": 1}));
+    let due = task_after(&mut client, "5 s", "note", json!({"label": "due"}));
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    let gate = Gate::close(&cluster, "postgres", 1);
+    cluster.set(&[("pg_errand.concurrency", "2")]);
+    wait_running(&mut client, 1);
+    wait_status(&mut client, due, "succeeded");
+    assert_eq!(queue::status(&mut client, long), "running");
+    gate.open();
+    wait_status(&mut client, long, "succeeded");
 }
 
 #[test]

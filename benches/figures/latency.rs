@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::end_to_end::both;
 use super::throughput::WARM;
 use crate::pgbench::Pgbench;
 use crate::queue::{NOTHING, Queue, START};
@@ -72,10 +73,10 @@ fn scheduled(run: &mut Run, queue: &mut Queue) -> Result<()> {
 fn half_load(run: &mut Run, queue: &mut Queue) -> Result<()> {
     let tasks = run.scale.of(2000, 50_000, 50_000);
     let samples = run.scale.of(100, 2000, 2000);
-    let batch = queue.work_off(NOTHING, tasks)?;
-    let rate = queue.rate(batch)? / 2.0;
-    // Longer than the samples take; ended when they are done.
+    // What the machine can enqueue and run at the same time.
     let script = load(BATCH);
+    let rate = both(queue, &script, BATCH as i64, tasks, 2)? / 2.0;
+    // Longer than the samples take; ended when they are done.
     let beside = Pgbench::seconds(&script, 600).rate(rate / BATCH).asynchronous().start(queue.server)?;
     sleep(Duration::from_millis(500));
     let waits = pickups(queue, samples, |_| {

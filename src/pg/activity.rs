@@ -43,11 +43,11 @@ pub fn idle() {
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null()) }
 }
 
-/// Sends table statistics (autovacuum depends on them); `force` also when it was done just now.
-pub fn flush_statistics(force: bool) {
+/// Sends table statistics (autovacuum depends on them).
+pub fn flush_statistics() {
     // SAFETY: outside transactions, as PostgreSQL's main loops call it.
     unsafe {
-        pg_sys::pgstat_report_stat(force);
+        pg_sys::pgstat_report_stat(true);
     }
 }
 

@@ -38,6 +38,15 @@ pub const MAX_RECENT: usize = 64;
 /// A time that never comes.
 pub const NEVER: i64 = i64::MAX;
 
+/// What a worker that looked for it knows of the work to come.
+#[derive(Clone, Copy)]
+pub struct Rest {
+    /// When a task becomes ready by time alone.
+    pub next_due: i64,
+    /// No prepared transaction can bring tasks unannounced.
+    pub nothing_prepared: bool,
+}
+
 pub struct Shared {
     pub launcher: LatchRef,
     /// Counts what may change the list of databases or their settings.
@@ -351,27 +360,30 @@ impl Shared {
         }
     }
 
-    /// A worker found nothing to do. True: it may wait (until `next_due`); false: something was
-    /// announced since it read `announced`, so it has to look again. `nothing_prepared`: it saw no
-    /// prepared transaction either.
-    pub fn settle(&mut self, slot: usize, announced: u64, next_due: i64, nothing_prepared: bool) -> bool {
+    /// A worker found nothing to do. It may wait until the time that this returns; `None`: something was
+    /// announced since it read `announced`, so it has to look again. `rest`: what it knows of the work to come,
+    /// if it has looked.
+    pub fn settle(&mut self, slot: usize, announced: u64, rest: Option<Rest>) -> Option<i64> {
         let Slot { database: oid, full, .. } = self.slots[slot];
-        let Some(database) = self.database(oid) else { return true };
+        let Some(database) = self.database(oid) else { return Some(NEVER) };
         if database.announced != announced {
-            return false;
+            return None;
         }
-        // The launcher watches, too: this worker may be taken away by another task until then.
-        let news = next_due != NEVER && next_due != database.next_due;
-        database.next_due = next_due;
-        database.due_unknown = false;
+        let known = database.next_due;
+        if let Some(rest) = rest {
+            database.next_due = rest.next_due;
+            database.due_unknown = false;
+            database.unannounced &= !rest.nothing_prepared;
+        }
         database.hungry &= full;
-        database.unannounced &= !nothing_prepared;
         database.failures = 0;
+        let next_due = database.next_due;
         self.slots[slot].state = SlotState::Idle;
-        if news {
+        // The launcher watches, too: this worker may be taken away by another task until then.
+        if next_due != NEVER && next_due != known {
             self.launcher.set();
         }
-        true
+        Some(next_due)
     }
 
     /// The worker looks for work again. What was due is its business now.

@@ -146,6 +146,11 @@ impl Line {
         self.known != Known::All && (self.len <= enough || self.cursor < self.window[0].place)
     }
 
+    /// There may be tasks after the cursor, and nobody is reading.
+    fn is_unread(&self) -> bool {
+        self.known != Known::All && self.reader == NOBODY
+    }
+
     /// Has everything after `position` read again.
     fn rewind(&mut self, position: Position) {
         if self.known == Known::All {
@@ -259,9 +264,17 @@ impl Queue {
         }
     }
 
-    /// Whether a worker without room for calls (or with it) would find more tasks.
+    /// Whether a worker without room for calls (or with it) would find more tasks, or something to read.
     pub fn has_more(&self, with_calls: bool) -> bool {
-        self.lines[Lane::Local as usize].len > 0 || with_calls && self.lines[Lane::Call as usize].len > 0
+        let has_more = |lane: Lane| {
+            let line = &self.lines[lane as usize];
+            line.len > 0 || line.is_unread()
+        };
+        has_more(Lane::Local) || with_calls && has_more(Lane::Call)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lines.iter().all(|line| line.len == 0)
     }
 
     /// Takes in what the reader of a lane has found. `running`: true for tasks that somebody has.
@@ -318,7 +331,7 @@ impl Queue {
     }
 
     pub fn wants_sweep(&self, now: i64, interval: i64) -> bool {
-        let asked = self.sweep_by <= now || self.sweep_by != NEVER && !self.has_more(true);
+        let asked = self.sweep_by <= now || self.sweep_by != NEVER && self.is_empty();
         self.held_due || asked || self.is_swept_late(now, interval)
     }
 

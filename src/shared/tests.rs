@@ -2,6 +2,8 @@ use super::*;
 
 const DATABASE: Oid = Oid::from_u32(5);
 
+const REST: Rest = Rest { next_due: NEVER, nothing_prepared: true };
+
 fn journal() -> Box<Journal> {
     Box::new(Journal::EMPTY)
 }
@@ -46,9 +48,9 @@ fn a_worker_that_missed_an_announcement_does_not_settle() {
     let mut shared = shared_with(&[SlotState::Working]);
     let seen = shared.database(DATABASE).unwrap().announced;
     shared.announce(DATABASE, &tasks(1, 50), 10);
-    assert!(!shared.settle(0, seen, NEVER, true));
+    assert!(shared.settle(0, seen, Some(REST)).is_none());
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
-    assert!(shared.settle(0, seen + 1, 50, true));
+    assert_eq!(shared.settle(0, seen + 1, None), Some(50));
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub struct Worker {
     started: Instant,
     idle_since: Instant,
     reported_at: Instant,
+    /// Something was done since.
+    unreported: bool,
     /// Since when stored settings may have changed.
     unsure_since: Option<Instant>,
 }
@@ -173,7 +175,8 @@ impl Worker {
         }
         if busy || calls::settle(self, true)? {
             self.idle_since = Instant::now();
-            self.report_statistics(false);
+            self.unreported = true;
+            self.report_statistics();
             retention::step_aside(self)?;
             return Ok(true);
         }
@@ -184,7 +187,7 @@ impl Worker {
         if retention::step(self)? {
             return Ok(true);
         }
-        self.rest(glance.announced, glance.at)
+        self.rest(&glance)
     }
 
     /// False while stored settings have changed, or may have: the next task is not to see old ones.
@@ -377,13 +380,13 @@ impl Worker {
     }
 
     /// Waits for work, or finds that it is time to leave: then false.
-    fn rest(&mut self, announced: u64, looked_at: i64) -> Result<bool, PgError> {
+    fn rest(&mut self, glance: &Glance) -> Result<bool, PgError> {
         self.show_calls();
-        self.report_statistics(true);
-        let rest = wake::look_ahead(self, looked_at)?;
-        let repeat = self.calls.next_repeat().into_iter().chain(self.avoided.next()).min();
+        let report = self.report_statistics();
+        let rest = if glance.look_ahead { Some(wake::look_ahead(self, glance.at)?) } else { None };
+        let repeat = self.calls.next_repeat().into_iter().chain(self.avoided.next()).chain(report).min();
         let limit = repeat.unwrap_or(Duration::MAX).min(self.time_to_leave());
-        if wake::wait(self, announced, &rest, limit) {
+        if wake::wait(self, glance.announced, rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
                 inject::point("leaving");
                 return Ok(false);
@@ -411,11 +414,15 @@ impl Worker {
         limit.saturating_sub(self.idle_since.elapsed())
     }
 
-    fn report_statistics(&mut self, idle: bool) {
-        if idle || self.reported_at.elapsed() >= STATISTICS_INTERVAL {
-            activity::flush_statistics(idle);
+    /// Reports statistics once in a while; when that is due, if there is something to report.
+    fn report_statistics(&mut self) -> Option<Duration> {
+        let left = STATISTICS_INTERVAL.saturating_sub(self.reported_at.elapsed());
+        if left.is_zero() && self.unreported {
+            activity::flush_statistics();
             self.reported_at = Instant::now();
+            self.unreported = false;
         }
+        self.unreported.then_some(left)
     }
 
     /// After an error in a statement of the worker's own.

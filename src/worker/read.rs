@@ -89,6 +89,8 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
         }
     });
     if wanted == Sweep::All {
+        // What falls due may not have been announced, either.
+        worker.slot.change_database(|database| database.due_unknown = true);
         worker.slot.pause_sweeps(now.saturating_add((backend::now() - now).saturating_mul(SWEEP_SHARE)));
     }
     if swept.is_err() {

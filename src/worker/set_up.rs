@@ -60,6 +60,7 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         started: Instant::now(),
         idle_since: Instant::now(),
         reported_at: Instant::now(),
+        unreported: false,
         unsure_since: None,
     }))
 }

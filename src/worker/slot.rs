@@ -1,12 +1,11 @@
 //! This worker's own entry in shared memory: what it does, and what others want of it.
 
 use super::task::Brief;
-use super::wake::Rest;
 use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
-    Batch, Database, Interrupted, Lane, Next, Over, Position, Queue, Shared, Slot, SlotState, Sweep,
+    Batch, Database, Interrupted, Lane, Next, Over, Position, Queue, Rest, Shared, Slot, SlotState, Sweep,
 };
 use pgrx::pg_sys::Oid;
 
@@ -38,6 +37,8 @@ pub struct Glance {
     pub due: bool,
     /// What was not announced is to be looked for.
     pub sweep: bool,
+    /// Nobody knows when something falls due, or a prepared transaction may bring tasks.
+    pub look_ahead: bool,
     /// `Database::held_to_tell`.
     pub held_to_tell: bool,
     pub settings: Settings,
@@ -268,6 +269,7 @@ impl MySlot {
             orphans: database.is_some_and(|database| database.orphans),
             due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
             sweep: shared.queue_of(self.database).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
+            look_ahead: database.is_none_or(|database| database.due_unknown || database.unannounced),
             held_to_tell: database.is_some_and(|database| database.held_to_tell),
             settings: database.map_or(Settings::Same, |database| {
                 if database.settings_as_of != shared.settings_changes {
@@ -287,8 +289,8 @@ impl MySlot {
     }
 
     /// [`Shared::settle`] for this worker.
-    pub fn settle(self, announced: u64, rest: &Rest) -> bool {
-        shmem::write(|shared| shared.settle(self.index, announced, rest.next_due, rest.nothing_prepared))
+    pub fn settle(self, announced: u64, rest: Option<Rest>) -> Option<i64> {
+        shmem::write(|shared| shared.settle(self.index, announced, rest))
     }
 
     /// [`Shared::note_due`] for this worker's database.

@@ -8,7 +8,7 @@ use crate::inject;
 use crate::pg::backend::{self, Ended};
 use crate::pg::spi::Statement;
 use crate::pg::{activity, latch, session, shmem, transaction};
-use crate::shared::{Announcement, Lane, NEVER, Position};
+use crate::shared::{Announcement, Lane, NEVER, Position, Rest};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
@@ -95,15 +95,7 @@ fn tell(ended: Ended, pending: &Announcement) {
     }
 }
 
-/// What a worker that found nothing to do knows of the work to come.
-pub struct Rest {
-    /// When a task becomes ready by time alone.
-    pub next_due: i64,
-    /// No prepared transaction can bring tasks unannounced.
-    pub nothing_prepared: bool,
-}
-
-/// Looks for it, in a transaction of its own. `looked_at`: before the claim that found nothing, so
+/// Looks for the work to come, in a transaction of its own. `looked_at`: before the claim that found nothing, so
 /// that nothing falls due unseen in between.
 pub fn look_ahead(worker: &Worker, looked_at: i64) -> Result<Rest, PgError> {
     transaction::commit_after(|| rest(worker, looked_at))
@@ -135,13 +127,11 @@ pub fn report_waiting(worker: &Worker) {
 
 /// Waits until there may be work again. `announced` was read before the worker last looked.
 /// `limit`: at most so long. Returns false at once if something was announced meanwhile.
-pub fn wait(worker: &mut Worker, announced: u64, rest: &Rest, limit: Duration) -> bool {
+pub fn wait(worker: &mut Worker, announced: u64, rest: Option<Rest>, limit: Duration) -> bool {
     inject::point("looked");
-    if !worker.slot.settle(announced, rest) {
-        return false;
-    }
+    let Some(next_due) = worker.slot.settle(announced, rest) else { return false };
     report_waiting(worker);
-    let until_due = Duration::from_micros(rest.next_due.saturating_sub(backend::now()).max(0) as u64);
+    let until_due = Duration::from_micros(next_due.saturating_sub(backend::now()).max(0) as u64);
     let poll = config::POLL_INTERVAL.duration();
     latch::wait(worker.readable(), limit.min(poll).min(until_due));
     worker.calls.clear();

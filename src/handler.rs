@@ -247,12 +247,14 @@ impl Handlers {
     }
 }
 
-/// Builds a handler's argument from parts by a statement of ours.
+/// Builds a handler's argument: the task's payload, and what came of it under another name.
 ///
 /// # Errors
 /// When the result would be larger than jsonb may be.
-pub fn build(statement: &Statement, args: &[Arg]) -> Result<pg_sys::Datum, PgError> {
-    transaction::savepoint(|| {
-        statement.row(args, |row| row.keep(1)).flatten().unwrap_or_else(|| jsonb::from_text("{}"))
-    })
+pub fn build(
+    payload: pg_sys::Datum,
+    name: &str,
+    value: impl FnOnce() -> pg_sys::Datum,
+) -> Result<pg_sys::Datum, PgError> {
+    transaction::savepoint(|| jsonb::object([("original_payload", payload), (name, value())]))
 }

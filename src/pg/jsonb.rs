@@ -44,6 +44,26 @@ pub fn field(object: pg_sys::Datum, name: &str) -> Option<String> {
     }
 }
 
+/// A string as jsonb. Raises if it is larger than jsonb may be.
+pub fn string(text: &str) -> pg_sys::Datum {
+    from_text(&serde_json::Value::from(text).to_string())
+}
+
+/// An object of two fields, whose names need no escapes. Raises if it is larger than jsonb may be.
+pub fn object(fields: [(&str, pg_sys::Datum); 2]) -> pg_sys::Datum {
+    fields.into_iter().fold(from_text("{}"), |object, (name, value)| {
+        let path = vec![name].into_datum();
+        // SAFETY: jsonb_set takes jsonb, text[], jsonb and a boolean, and returns jsonb.
+        unsafe {
+            pgrx::direct_function_call_as_datum(
+                pg_sys::jsonb_set,
+                &[Some(object), path, Some(value), true.into_datum()],
+            )
+        }
+        .unwrap_or(object)
+    })
+}
+
 /// A `jsonb[]` of values.
 pub fn array(values: &[Option<pg_sys::Datum>]) -> pg_sys::Datum {
     let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();

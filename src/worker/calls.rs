@@ -81,7 +81,7 @@ impl Calls {
     /// sent as soon as one is answered; and not more are answered than can be handled.
     pub fn have_room(&self) -> bool {
         let limit = config::MAX_IN_FLIGHT.get() as usize;
-        let ahead = limit / 8;
+        let ahead = limit.saturating_sub(4) / 4;
         self.open() < limit + ahead && self.len() < 2 * limit
     }
 

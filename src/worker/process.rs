@@ -6,17 +6,11 @@ use super::dispatch;
 use super::task::Task;
 use crate::error::{Failure, PgError};
 use crate::handler::{self, Stop};
-use crate::pg::spi::Statement;
+use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
 use crate::provider::Prepared;
-use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID};
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::pg_sys;
 use serde_json::Value;
-
-static SUCCESS_PAYLOAD: Statement =
-    Statement::new(include_str!("../../sql/runtime/success_payload.sql"), &[JSONBOID, JSONBOID]);
-static ERROR_PAYLOAD: Statement =
-    Statement::new(include_str!("../../sql/runtime/error_payload.sql"), &[JSONBOID, TEXTOID]);
 
 /// Runs of a task at most, if each ends in a serialization failure or deadlock.
 pub const MAX_RUNS: i32 = 10;
@@ -84,15 +78,16 @@ pub fn conclude(worker: &mut Worker, task: &Task, result: Result<Product, Failur
     let (end, handler) = match result {
         Ok(product) => {
             let end = End { succeeded: true, outcome: product.outcome, failures: Vec::new() };
-            let argument = [Some(task.payload), Some(product.worker_payload)];
+            let argument = || handler::build(task.payload, "worker_payload", || product.worker_payload);
             let handler = task.success_handler.as_deref();
-            (end, handler.map(|name| ("success_handler", name, handler::build(&SUCCESS_PAYLOAD, &argument))))
+            (end, handler.map(|name| ("success_handler", name, argument())))
         }
         Err(failure) => {
-            let argument = [Some(task.payload), failure.error.message.as_str().into_datum()];
+            let message = failure.error.message.clone();
+            let argument = || handler::build(task.payload, "error", || jsonb::string(&message));
             let end = End { succeeded: false, outcome: None, failures: vec![failure] };
             let handler = task.error_handler.as_deref();
-            (end, handler.map(|name| ("error_handler", name, handler::build(&ERROR_PAYLOAD, &argument))))
+            (end, handler.map(|name| ("error_handler", name, argument())))
         }
     };
     match handler {

@@ -255,6 +255,10 @@ fn store_answers(worker: &mut Worker) -> bool {
 
 /// One that no jsonb can hold (a number out of range) becomes a failure.
 fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
+    // What handlers and the error table get is what is stored: without U+0000.
+    if let Err(message) = result {
+        *message = message.replace('\0', "\u{fffd}");
+    }
     transaction::savepoint(|| record::Answer::new(task_id, result)).unwrap_or_else(|error| {
         *result = Err(format!("the provider's answer cannot be stored: {}", error.message));
         record::Answer::new(task_id, result)

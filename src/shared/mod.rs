@@ -361,12 +361,12 @@ impl Shared {
     }
 
     /// A worker found nothing to do. It may wait until the time that this returns; `None`: something was
-    /// announced since it read `announced`, so it has to look again. `rest`: what it knows of the work to come,
+    /// announced since it read `announced`, or nobody knows what falls due, so it has to look again. `rest`: what it knows of the work to come,
     /// if it has looked.
     pub fn settle(&mut self, slot: usize, announced: u64, rest: Option<Rest>) -> Option<i64> {
         let Slot { database: oid, full, .. } = self.slots[slot];
         let Some(database) = self.database(oid) else { return Some(NEVER) };
-        if database.announced != announced {
+        if database.announced != announced || rest.is_none() && database.due_unknown {
             return None;
         }
         let known = database.next_due;

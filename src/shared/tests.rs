@@ -50,7 +50,19 @@ fn a_worker_that_missed_an_announcement_does_not_settle() {
     shared.announce(DATABASE, &tasks(1, 50), 10);
     assert!(shared.settle(0, seen, Some(REST)).is_none());
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
-    assert_eq!(shared.settle(0, seen + 1, None), Some(50));
+    let rest = Rest { next_due: 50, nothing_prepared: true };
+    assert_eq!(shared.settle(0, seen + 1, Some(rest)), Some(50));
+}
+
+#[test]
+fn a_worker_does_not_settle_while_nobody_knows_what_falls_due() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    assert_eq!(shared.settle(0, 0, Some(REST)), Some(NEVER));
+    shared.announce(DATABASE, &tasks(1, 50), 10);
+    shared.see_to_due(DATABASE, 60);
+    assert_eq!(shared.settle(0, 1, None), None);
+    assert_eq!(shared.settle(0, 1, Some(REST)), Some(NEVER));
+    assert_eq!(shared.settle(0, 1, None), Some(NEVER));
 }
 
 #[test]

@@ -383,7 +383,8 @@ impl Worker {
     fn rest(&mut self, glance: &Glance) -> Result<bool, PgError> {
         self.show_calls();
         let report = self.report_statistics();
-        let rest = if glance.look_ahead { Some(wake::look_ahead(self, glance.at)?) } else { None };
+        let rest =
+            if glance.look_ahead || glance.due { Some(wake::look_ahead(self, glance.at)?) } else { None };
         let repeat = self.calls.next_repeat().into_iter().chain(self.avoided.next()).chain(report).min();
         let limit = repeat.unwrap_or(Duration::MAX).min(self.time_to_leave());
         if wake::wait(self, glance.announced, rest, limit) {

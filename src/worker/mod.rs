@@ -231,6 +231,10 @@ impl Worker {
                 Claimed::NotYet => return Transaction::Commit(Ran::NotYet),
             };
             inject::point("claimed");
+            // Before it is shown as running: a cancel from then on is to find its handler.
+            if let Some(looked_at) = pass_on {
+                wake::pass_on_due(self, looked_at);
+            }
             let brief = task.brief();
             let Some(earlier) = self.slot.begin(&brief) else {
                 return Transaction::RollBack(Ran::Elsewhere);
@@ -238,9 +242,6 @@ impl Worker {
             // One that was cancelled with its worker's end, or is given up, is only ended now.
             let runs_again = !earlier.cancelled && earlier.deaths < process::MAX_DEATHS;
             task.uncounted = earlier.runs as i32 + i32::from(runs_again);
-            if let Some(looked_at) = pass_on {
-                wake::pass_on_due(self, looked_at);
-            }
             claimed = Some(Brief { attempt: task.attempt(), uncounted: task.uncounted, ..brief });
             inject::point("begun");
             match self.step(&task, earlier.deaths) {

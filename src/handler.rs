@@ -94,6 +94,16 @@ impl Kept {
         self.function.as_ref().filter(|function| function.may_be_called())
     }
 
+    /// Calls the function; what it returned, where null is `None`. `None` at all: the plan has to be used.
+    fn call(&mut self, payload: pg_sys::Datum) -> Option<Option<pg_sys::Datum>> {
+        let function = self.function()?;
+        let value = function.call(payload);
+        if function.is_large() {
+            self.forget_function();
+        }
+        Some(value)
+    }
+
     /// False if the name may mean something else by now.
     fn is_current(&self) -> bool {
         self.plan.is_valid() && self.function.as_ref().is_none_or(Function::is_on_path)
@@ -163,13 +173,9 @@ impl Handlers {
     }
 
     fn execute(&mut self, call: &Call) -> Returned {
-        let value = match self.kept.get_mut(call.name).and_then(Kept::function) {
-            Some(function) => {
-                let value = function.call(call.payload);
-                let is_large = function.is_large();
-                self.kept.get_mut(call.name).filter(|_| is_large).into_iter().for_each(Kept::forget_function);
-                value
-            }
+        let kept = self.kept.get_mut(call.name);
+        let value = match kept.and_then(|kept| kept.call(call.payload)) {
+            Some(value) => value,
             None => self.execute_plan(call),
         };
         Returned { value: value.unwrap_or_else(|| jsonb::from_text("{}")) }

@@ -71,7 +71,7 @@ impl Pool {
     }
 
     /// Starts a call, as soon as there are less than `limit` under way. Its outcome comes through
-    /// [`Pool::outcomes`].
+    /// [`Pool::outcome`].
     pub fn start(&self, job: Job, limit: usize) {
         if lock(&self.staff).takes_job(limit) {
             let _ = self.jobs.send(job);
@@ -99,9 +99,9 @@ impl Pool {
         }
     }
 
-    /// The calls that have ended since the last time.
-    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
-        self.outcomes.try_iter()
+    /// The next call that has ended, if there is one.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcomes.try_recv().ok()
     }
 
     /// To be called after a wait, before the outcomes are looked at.
@@ -260,6 +260,6 @@ mod tests {
     fn a_thread_that_cannot_be_started_is_an_outcome() {
         let pool = Pool::new(|_| Err(std::io::Error::other("none left"))).unwrap();
         pool.start(job(1), 64);
-        assert!(pool.outcomes().next().unwrap().reply.as_ref().unwrap_err().contains("none left"));
+        assert!(pool.outcome().unwrap().reply.as_ref().unwrap_err().contains("none left"));
     }
 }

@@ -20,14 +20,13 @@ pub fn run<R>(body: impl FnOnce() -> End<R>) -> Result<R, PgError> {
     let result = catch(|| {
         begin();
         match body() {
-            End::Commit(value) => (value, false),
+            End::Commit(value) => {
+                commit();
+                (value, false)
+            }
             End::RollBack(value) => (value, true),
         }
     });
-    let result = match result {
-        Ok((value, false)) => commit().map(|()| (value, false)),
-        other => other,
-    };
     match result {
         Ok((value, false)) => Ok(value),
         Ok((value, true)) => {
@@ -130,7 +129,17 @@ fn begin() {
     }
 }
 
-fn commit() -> Result<(), PgError> {
+/// Puts `synchronous_commit` back, also when the commit raises an error.
+struct Restore(i32);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // SAFETY: a plain setting; main thread.
+        unsafe { pg_sys::synchronous_commit = self.0 }
+    }
+}
+
+fn commit() {
     // A cancel for what is over must not break off the wait for a synchronous standby.
     interrupt::ignore_cancel(true);
     interrupt::forget_cancel();
@@ -138,16 +147,13 @@ fn commit() -> Result<(), PgError> {
     // machinery: what handlers have set is undone already.
     unsafe {
         pg_sys::PopActiveSnapshot();
-        let set = pg_sys::synchronous_commit;
+        let _restore = Restore(pg_sys::synchronous_commit);
         if ASYNCHRONOUS.load(Relaxed) {
             pg_sys::synchronous_commit = pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as _;
         }
-        let committed = catch(|| pg_sys::CommitTransactionCommand());
-        pg_sys::synchronous_commit = set;
-        committed?;
+        pg_sys::CommitTransactionCommand();
     }
     interrupt::ignore_cancel(false);
-    Ok(())
 }
 
 fn abort() {

@@ -110,6 +110,10 @@ impl Calls {
     /// Sends a request that has been stored, when it is durable.
     pub fn send(&mut self, task_id: i64, prepared: Prepared) {
         self.prepared.push((task_id, prepared));
+        self.note_unsettled();
+    }
+
+    fn note_unsettled(&mut self) {
         self.unsettled_since.get_or_insert_with(Instant::now);
     }
 
@@ -143,14 +147,13 @@ impl Calls {
 
     fn add_unstored(&mut self, task_id: i64, result: CallResult) {
         self.unstored.push((task_id, result));
-        self.unsettled_since.get_or_insert_with(Instant::now);
+        self.note_unsettled();
     }
 
     fn collect(&mut self) {
-        for outcome in self.pool.outcomes() {
+        while let Some(outcome) = self.pool.outcome() {
             if self.waiting_for.remove(&outcome.task_id) {
-                self.unstored.push((outcome.task_id, interpret(&outcome)));
-                self.unsettled_since.get_or_insert_with(Instant::now);
+                self.add_unstored(outcome.task_id, interpret(&outcome));
             }
         }
     }

@@ -249,17 +249,23 @@ impl Worker {
                 Err(stop) => Transaction::RollBack(Ran::Stopped(stop)),
             }
         });
-        let (ran, brief) = match (ran, claimed) {
+        if ran.is_ok() && claimed.is_some() {
+            inject::point("committed");
+        }
+        match (ran, claimed) {
             (Ok(Ran::Nothing), _) => return Ok(false),
-            (Ok(Ran::NotYet), _) => {
-                latch::wait(None, READING_PAUSE);
-                return Ok(true);
+            (Ok(Ran::NotYet), _) => latch::wait(None, READING_PAUSE),
+            (Ok(Ran::Elsewhere), _) | (Ok(_), None) => self.slot.leave_to_other(),
+            (Ok(Ran::Ended(end)), Some(brief)) => self.end(Some((brief, end))),
+            (Ok(Ran::Calling(prepared)), Some(brief)) => {
+                calls::log_start(&brief, prepared.provider.name());
+                self.slot.end(Over::Calling);
+                inject::point("call_prepared");
+                self.calls.send(brief.id, prepared);
+                self.show_calls();
             }
-            (Ok(_), None) => {
-                self.slot.leave_to_other();
-                return Ok(true);
-            }
-            (Ok(ran), Some(brief)) => (ran, brief),
+            (Ok(Ran::Stopped(Stop::Cancelled)), Some(brief)) => self.cancel(&brief)?,
+            (Ok(Ran::Stopped(Stop::Repeat)), Some(brief)) => self.repeat(&brief)?,
             (Err(error), None) => return Err(error),
             // It may do in a while, and nothing has been called yet that would be called twice.
             (Err(error), Some(brief)) if error.is_passing() => {
@@ -272,20 +278,6 @@ impl Worker {
                     error.of_task(brief.id)
                 });
             }
-        };
-        inject::point("committed");
-        match ran {
-            Ran::Nothing | Ran::NotYet | Ran::Elsewhere => {}
-            Ran::Ended(end) => self.end(Some((brief, end))),
-            Ran::Calling(prepared) => {
-                calls::log_start(&brief, prepared.provider.name());
-                self.slot.end(Over::Calling);
-                inject::point("call_prepared");
-                self.calls.send(brief.id, prepared);
-                self.show_calls();
-            }
-            Ran::Stopped(Stop::Cancelled) => self.cancel(&brief)?,
-            Ran::Stopped(Stop::Repeat) => self.repeat(&brief)?,
         }
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! HTTP, by `ureq`.
 
-use crate::provider::{Credential, HttpRequest, Reply};
+use crate::provider::{Body, Credential, HttpRequest, Placed, Reply};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use ureq::http;
@@ -81,8 +81,13 @@ impl Agent {
         let problem = |error| Problem { error, host: host(&request.url) };
         let mut answer = answer.map_err(problem)?;
         let status = answer.status().as_u16();
+        let headers = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
         let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(problem)?;
-        Ok(Reply { status, body })
+        Ok(Reply { status, headers, body })
     }
 
     /// Sends the request and reads the head of the answer.
@@ -97,11 +102,17 @@ impl Agent {
             builder = builder.header(name, value);
         }
         for credential in credentials {
-            builder = builder.header(credential.header, &credential.value);
+            if let Placed::Header { name, value } = &credential.placed {
+                builder = builder.header(name, value);
+            }
         }
+        let body = match &request.body {
+            Body::Text(text) => text.clone().into_bytes(),
+            Body::Binary { base64 } => base64.clone().into_bytes(),
+        };
         let message = self
             .0
-            .configure_request(builder.body(request.body.clone())?)
+            .configure_request(builder.body(body)?)
             .timeout_global(Some(timeout))
             .timeout_connect(Some(timeout.min(MAX_CONNECT_TIME)))
             .build();

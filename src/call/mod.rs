@@ -5,7 +5,7 @@ mod http;
 pub mod redact;
 mod wakeup;
 
-use crate::provider::{Credential, Provider, Reply, Request};
+use crate::provider::{Credential, Reply, Request, Service};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +21,7 @@ const IN_PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 /// A call to make.
 pub struct Job {
     pub task_id: i64,
-    pub provider: &'static dyn Provider,
+    pub service: Arc<Service>,
     pub request: Request,
     pub credentials: Vec<Credential>,
     /// For the whole call, from its start to the last byte.
@@ -31,7 +31,8 @@ pub struct Job {
 /// What came of a call.
 pub struct Outcome {
     pub task_id: i64,
-    pub provider: &'static dyn Provider,
+    pub service: Arc<Service>,
+    pub request: Request,
     /// The provider's reply, or why there is none.
     pub reply: Result<Reply, String>,
     pub credentials: Vec<Credential>,
@@ -77,7 +78,7 @@ impl Pool {
             let _ = self.jobs.send(job);
             return;
         }
-        let (task_id, provider) = (job.task_id, job.provider);
+        let (task_id, service, request) = (job.task_id, job.service.clone(), job.request.clone());
         let thread = Thread {
             waiting: self.waiting.clone(),
             report: self.report.clone(),
@@ -90,7 +91,8 @@ impl Pool {
             let reply = Err(format!("no thread for the call: {error}"));
             let _ = self.report.send(Outcome {
                 task_id,
-                provider,
+                service,
+                request,
                 reply,
                 credentials: Vec::new(),
                 took: Duration::ZERO,
@@ -189,7 +191,8 @@ impl Thread {
             .map_err(|reason| redact::text(&reason, &job.credentials));
         let _ = self.report.send(Outcome {
             task_id: job.task_id,
-            provider: job.provider,
+            service: job.service,
+            request: job.request,
             reply,
             credentials: job.credentials,
             took: start.elapsed(),
@@ -200,7 +203,7 @@ impl Thread {
     fn call(&self, job: &Job, start: Instant) -> Result<Reply, String> {
         let request = match &job.request {
             Request::Local { answer } => {
-                return Ok(Reply { status: 200, body: answer.to_string().into_bytes() });
+                return Ok(Reply { status: 200, body: answer.to_string().into_bytes(), ..Reply::default() });
             }
             Request::Http(request) => request,
         };
@@ -211,7 +214,7 @@ impl Thread {
                 .send(request, &job.credentials, left)
                 .map_err(|problem| problem.explain(job.timeout))?;
             let enough_time = start.elapsed() + IN_PROGRESS_PAUSE < job.timeout;
-            if !(job.provider.is_in_progress(&reply) && enough_time) {
+            if !(job.service.provider.is_in_progress(&reply) && enough_time) {
                 return Ok(reply);
             }
             std::thread::sleep(IN_PROGRESS_PAUSE);
@@ -232,7 +235,7 @@ mod tests {
     fn job(task_id: i64) -> Job {
         Job {
             task_id,
-            provider: &Simulated,
+            service: Arc::new(Service::plain(&Simulated)),
             request: Request::Local { answer: json!({ "n": task_id }) },
             credentials: Vec::new(),
             timeout: Duration::from_secs(5),

@@ -5,8 +5,11 @@ use serde_json::Value;
 
 const MASK: &str = "********";
 
-/// A reply without secrets in its raw body.
-pub fn reply(reply: Reply, credentials: &[Credential]) -> Reply {
+/// A reply without secrets in its headers and raw body.
+pub fn reply(mut reply: Reply, credentials: &[Credential]) -> Reply {
+    for (_, value) in &mut reply.headers {
+        *value = text(value, credentials);
+    }
     let echoed = secrets(credentials)
         .any(|secret| reply.body.windows(secret.len()).any(|window| window == secret.as_bytes()));
     if !echoed {
@@ -38,7 +41,8 @@ pub fn value(value: Value, credentials: &[Credential]) -> Value {
 }
 
 fn secrets(credentials: &[Credential]) -> impl Iterator<Item = &str> {
-    credentials.iter().map(|credential| credential.secret.as_str()).filter(|secret| !secret.is_empty())
+    let all = credentials.iter().flat_map(|credential| &credential.secrets).map(String::as_str);
+    all.filter(|secret| !secret.is_empty())
 }
 
 #[cfg(test)]
@@ -47,12 +51,12 @@ mod tests {
     use serde_json::json;
 
     fn credentials() -> [Credential; 1] {
-        [Credential { header: "Authorization", value: "Bearer s\"3".into(), secret: "s\"3".into() }]
+        [Credential::header("Authorization", "Bearer s\"3".into(), vec!["s\"3".into()])]
     }
 
     #[test]
     fn raw_replies() {
-        let echo = Reply { status: 401, body: b"bad key s\"3!".to_vec() };
+        let echo = Reply { status: 401, body: b"bad key s\"3!".to_vec(), ..Reply::default() };
         assert_eq!(reply(echo, &credentials()).body, b"bad key ********!");
     }
 

@@ -108,14 +108,15 @@ fn prepare(task: &Task, context: &mut Context, provider: &'static dyn Provider) 
         Ok(returned) => returned,
         Err(failure) => return Ok(Started::Done(Err(failure))),
     };
+    let service = std::sync::Arc::new(crate::provider::Service::plain(provider));
     let prepared = envelope::provider_payload(&returned.text())
-        .and_then(|payload| Prepared::new(provider, &payload))
+        .and_then(|payload| Prepared::new(service.clone(), &payload))
         .map_err(|reason| {
             let what = format!("{} before_handler {name}", task.task_type);
             Failure::new("P0001", &what, &reason).of_handler(name)
         });
     Ok(match prepared {
-        Ok(prepared) => match provider.credentials() {
+        Ok(prepared) => match service.provider.credentials(&service) {
             Ok(_) => Started::Call(prepared),
             // No call is stored that could not be made.
             Err(reason) => {

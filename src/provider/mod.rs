@@ -1,21 +1,26 @@
-//! Providers: services outside the database. A new one is a file, and a line in [`ALL`].
+//! Providers: how services outside the database are spoken to. A new one is a file, and a line in [`ALL`];
+//! which services there are is a matter of the table `queues.provider`.
 //!
 //! Pure functions: a payload becomes a request, an answer becomes a value or a reason. Sending is
 //! [`crate::call`]'s business.
 
 pub mod resend;
+pub mod service;
 pub mod simulated;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+pub use service::Service;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Every provider; a stored request names the one it is for.
+/// Every provider.
 pub static ALL: &[&dyn Provider] = &[&resend::Resend, &simulated::Simulated];
 
+/// How a service is spoken to. `queues.provider.interface` names one of them.
 pub trait Provider: Sync {
-    /// As `queues.call.provider` has it.
+    /// As `queues.provider.interface` has it.
     fn name(&self) -> &'static str;
 
     /// The request for what a `before_handler` built. It is stored and, after a crash, sent again,
@@ -23,27 +28,33 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// What is wrong with the payload or the settings.
-    fn request(&self, payload: &Value, key: &str) -> Result<Request, String>;
+    fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String>;
 
-    /// Headers that prove who we are, added when the request is sent.
+    /// What proves who we are, added when the request is sent.
     ///
     /// # Errors
-    /// Which setting is missing.
-    fn credentials(&self) -> Result<Vec<Credential>, String>;
+    /// Which setting or secret is missing.
+    fn credentials(&self, service: &Service) -> Result<Vec<Credential>, String>;
 
-    /// What the success handler is given, from the provider's reply.
+    /// What the success handler is given, from the reply to `request`.
     ///
     /// # Errors
     /// What the provider said instead.
-    fn answer(&self, reply: &Reply) -> Result<Value, String>;
+    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Value, String>;
 
     /// True if the reply says that a request with the same key is just being processed.
     fn is_in_progress(&self, _reply: &Reply) -> bool {
         false
     }
 
-    /// How long the provider recognizes an idempotency key.
-    fn remembers_keys_for(&self) -> Duration;
+    /// How long the provider recognizes an idempotency key; zero: not at all, and what was cut off is not
+    /// sent again.
+    fn remembers_keys_for(&self, service: &Service) -> Duration;
+
+    /// True if the task's payload may hold the request itself (`request`), without a `before_handler`.
+    fn takes_request_from_payload(&self) -> bool {
+        false
+    }
 }
 
 /// The provider of that name.
@@ -62,33 +73,110 @@ pub enum Request {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HttpRequest {
     pub method: String,
+    /// Absolute, query included.
     pub url: String,
     pub headers: Vec<(String, String)>,
-    pub body: String,
+    #[serde(default)]
+    pub body: Body,
+    /// Limit for the call in milliseconds, if it is shorter than the service's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// Which redirects are followed.
+    #[serde(default, skip_serializing_if = "Redirects::is_default")]
+    pub redirects: Redirects,
+    /// What counts as success, if the payload says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Value>,
 }
 
-/// A header with a secret in it.
-#[derive(Clone)]
+/// A request's body.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Body {
+    Text(String),
+    Binary { base64: String },
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body::Text(String::new())
+    }
+}
+
+/// Which redirects are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Redirects {
+    /// None: the redirect is the answer.
+    None,
+    /// Those that lead to the same scheme, host and port.
+    #[default]
+    SameHost,
+    /// All; credentials, and headers that the request names as such, stay with the first host.
+    All,
+}
+
+impl Redirects {
+    fn is_default(&self) -> bool {
+        *self == Redirects::default()
+    }
+}
+
+/// Something secret that goes out with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    pub header: &'static str,
-    pub value: String,
-    /// The part of the value that must never be seen.
-    pub secret: String,
+    pub placed: Placed,
+    /// What must never be seen: the secret itself, and forms of it that go out.
+    pub secrets: Vec<String>,
+}
+
+/// Where a secret goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    Header {
+        name: String,
+        value: String,
+    },
+    /// A parameter of the query; `value` is not encoded yet.
+    Query {
+        name: String,
+        value: String,
+    },
+    /// User and password of a protocol of its own.
+    Login {
+        user: String,
+        password: String,
+    },
+}
+
+impl Credential {
+    pub fn header(name: &str, value: String, secrets: Vec<String>) -> Self {
+        Credential { placed: Placed::Header { name: name.into(), value }, secrets }
+    }
 }
 
 /// What came back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Reply {
     pub status: u16,
+    /// In order, names in lower case.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The value of a header; `name` in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// A request that is ready to be stored.
 pub struct Prepared {
-    pub provider: &'static dyn Provider,
+    pub service: Arc<Service>,
     /// Random, so that nobody can guess or repeat it by accident.
     pub key: Uuid,
     pub request: Request,
@@ -97,10 +185,10 @@ pub struct Prepared {
 impl Prepared {
     /// # Errors
     /// As [`Provider::request`].
-    pub fn new(provider: &'static dyn Provider, payload: &Value) -> Result<Self, String> {
+    pub fn new(service: Arc<Service>, payload: &Value) -> Result<Self, String> {
         let key = Uuid::new_v4();
-        let request = provider.request(payload, &key.to_string())?;
-        Ok(Prepared { provider, key, request })
+        let request = service.provider.request(&service, payload, &key.to_string())?;
+        Ok(Prepared { service, key, request })
     }
 }
 
@@ -114,7 +202,8 @@ mod tests {
             method: "POST".into(),
             url: "https://api.example.com/x".into(),
             headers: vec![("Content-Type".into(), "application/json".into())],
-            body: "{\"a\":\"ü\"}".into(),
+            body: Body::Text("{\"a\":\"ü\"}".into()),
+            ..HttpRequest::default()
         });
         let stored = serde_json::to_string(&request).unwrap();
         assert_eq!(serde_json::from_str::<Request>(&stored).unwrap(), request);

@@ -1,6 +1,6 @@
 //! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>.
 
-use super::{Credential, HttpRequest, Provider, Reply, Request};
+use super::{Body, Credential, HttpRequest, Provider, Reply, Request, Service};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Provider for Resend {
         "resend"
     }
 
-    fn request(&self, payload: &Value, key: &str) -> Result<Request, String> {
+    fn request(&self, _service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
         let body = body(payload)?;
         Ok(Request::Http(HttpRequest {
             method: "POST".into(),
@@ -72,18 +72,19 @@ impl Provider for Resend {
                 ("Content-Type".into(), "application/json".into()),
                 ("Idempotency-Key".into(), key.into()),
             ],
-            body: Value::Object(body).to_string(),
+            body: Body::Text(Value::Object(body).to_string()),
+            ..HttpRequest::default()
         }))
     }
 
-    fn credentials(&self) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, _service: &Service) -> Result<Vec<Credential>, String> {
         let secret = RESEND_API_KEY.get().ok_or(
             "no API key for Resend: set pg_errand.resend_api_key, or RESEND_API_KEY in the server's environment",
         )?;
-        Ok(vec![Credential { header: "Authorization", value: format!("Bearer {secret}"), secret }])
+        Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
     }
 
-    fn answer(&self, reply: &Reply) -> Result<Value, String> {
+    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
         let parsed: Option<Value> = serde_json::from_slice(&reply.body).ok();
         match (reply.status, parsed) {
             (200..=299, Some(answer @ Value::Object(_))) => Ok(answer),
@@ -104,7 +105,7 @@ impl Provider for Resend {
                 .is_ok_and(|error| error["name"] == "concurrent_idempotent_requests")
     }
 
-    fn remembers_keys_for(&self) -> Duration {
+    fn remembers_keys_for(&self, _service: &Service) -> Duration {
         KEY_MEMORY
     }
 }
@@ -145,7 +146,7 @@ mod tests {
     use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.into() }
+        Reply { status, body: body.into(), ..Reply::default() }
     }
 
     #[test]
@@ -189,19 +190,17 @@ mod tests {
         assert!(body(&payload).unwrap_err().contains("to_address"));
     }
 
+    fn answer(reply: &Reply) -> Result<Value, String> {
+        Resend.answer(&Service::plain(&Resend), &Request::Local { answer: Value::Null }, reply)
+    }
+
     #[test]
     fn answers() {
-        assert_eq!(Resend.answer(&reply(200, r#"{"id":"x"}"#)).unwrap()["id"], "x");
+        assert_eq!(answer(&reply(200, r#"{"id":"x"}"#)).unwrap()["id"], "x");
         let error = r#"{"statusCode":422,"name":"validation_error","message":"Invalid `to` field."}"#;
-        assert_eq!(
-            Resend.answer(&reply(422, error)).unwrap_err(),
-            "HTTP 422 validation_error: Invalid `to` field."
-        );
-        assert_eq!(
-            Resend.answer(&reply(502, "<html>\n  Bad gateway")).unwrap_err(),
-            "HTTP 502: <html> Bad gateway"
-        );
-        assert!(Resend.answer(&reply(200, "ok")).is_err());
+        assert_eq!(answer(&reply(422, error)).unwrap_err(), "HTTP 422 validation_error: Invalid `to` field.");
+        assert_eq!(answer(&reply(502, "<html>\n  Bad gateway")).unwrap_err(), "HTTP 502: <html> Bad gateway");
+        assert!(answer(&reply(200, "ok")).is_err());
         assert!(Resend.is_in_progress(&reply(409, r#"{"name":"concurrent_idempotent_requests"}"#)));
     }
 }

@@ -1,6 +1,6 @@
 //! A provider that sends nothing: for development and tests. The template for a new one.
 
-use super::{Credential, Provider, Reply, Request};
+use super::{Credential, Provider, Reply, Request, Service};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ impl Provider for Simulated {
         "simulated"
     }
 
-    fn request(&self, payload: &Value, _key: &str) -> Result<Request, String> {
+    fn request(&self, _service: &Service, payload: &Value, _key: &str) -> Result<Request, String> {
         for field in ["to_number", "body"] {
             if !payload.get(field).is_some_and(Value::is_string) {
                 return Err(format!("the payload's {field} has to be a string"));
@@ -26,15 +26,15 @@ impl Provider for Simulated {
         Ok(Request::Local { answer })
     }
 
-    fn credentials(&self) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, _service: &Service) -> Result<Vec<Credential>, String> {
         Ok(Vec::new())
     }
 
-    fn answer(&self, reply: &Reply) -> Result<Value, String> {
+    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
         serde_json::from_slice(&reply.body).map_err(|error| error.to_string())
     }
 
-    fn remembers_keys_for(&self) -> Duration {
+    fn remembers_keys_for(&self, _service: &Service) -> Duration {
         Duration::MAX
     }
 }
@@ -46,13 +46,21 @@ mod tests {
     #[test]
     fn answers_with_the_message_id() {
         let payload = json!({ "message_id": 7, "to_number": "+491", "body": "hi" });
-        let Request::Local { answer } = Simulated.request(&payload, "k").unwrap() else { panic!() };
+        let Request::Local { answer } =
+            Simulated.request(&Service::plain(&Simulated), &payload, "k").unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(answer, json!({ "message_id": "sms_7", "status": "sent" }));
     }
 
     #[test]
     fn says_which_field_is_wrong() {
-        let error = Simulated.request(&json!({ "message_id": 7, "to_number": 1, "body": "" }), "k");
+        let error = Simulated.request(
+            &Service::plain(&Simulated),
+            &json!({ "message_id": 7, "to_number": 1, "body": "" }),
+            "k",
+        );
         assert!(error.unwrap_err().contains("to_number"));
     }
 }

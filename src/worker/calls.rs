@@ -9,10 +9,11 @@ use crate::error::{Failure, PgError};
 use crate::handler::Stop;
 use crate::inject;
 use crate::pg::{interrupt, log, session, thread, transaction};
-use crate::provider::{self, Prepared, Provider, Request};
+use crate::provider::{self, Prepared, Request, Service};
 use crate::shared::Over;
 use serde_json::Value;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// With so many calls under way more will come: what they have to make durable waits for that …
@@ -133,13 +134,13 @@ impl Calls {
             || idle && self.len() - self.unsettled() < GROUP_FROM
     }
 
-    fn send_stored(&mut self, task_id: i64, provider: &'static dyn Provider, request: Request) {
-        match provider.credentials() {
+    fn send_stored(&mut self, task_id: i64, service: Arc<Service>, request: Request) {
+        match service.provider.credentials(&service) {
             Ok(credentials) => {
                 let timeout = config::HTTP_TIMEOUT.duration();
                 self.waiting_for.insert(task_id);
                 let limit = config::MAX_IN_FLIGHT.get() as usize;
-                self.pool.start(Job { task_id, provider, request, credentials, timeout }, limit);
+                self.pool.start(Job { task_id, service, request, credentials, timeout }, limit);
             }
             Err(reason) => self.add_unstored(task_id, Err(reason)),
         }
@@ -228,7 +229,7 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
         worker.calls.unsettled_since = Some(Instant::now());
     }
     for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
-        worker.calls.send_stored(task_id, prepared.provider, prepared.request);
+        worker.calls.send_stored(task_id, prepared.service, prepared.request);
     }
     worker.show_calls();
     Ok(true)
@@ -426,18 +427,17 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
         worker.calls.add_answered(task_id, None);
         return;
     }
-    let provider = provider::find(&orphan.provider);
+    let service = provider::find(&orphan.provider).map(|provider| Arc::new(Service::plain(provider)));
     let request = serde_json::from_str(&orphan.request);
-    match (provider, request) {
-        (Some(provider), _) if orphan.age > provider.remembers_keys_for().as_secs_f64() => {
+    match (service, request) {
+        (Some(service), _) if orphan.age > service.provider.remembers_keys_for(&service).as_secs_f64() => {
             let reason = format!(
                 "outcome unknown: the call was cut off {:.0} s ago, and {} no longer recognizes its idempotency key",
-                orphan.age,
-                provider.name()
+                orphan.age, service.name
             );
             worker.calls.add_unstored(task_id, Err(reason));
         }
-        (Some(provider), Ok(request)) => worker.calls.send_stored(task_id, provider, request),
+        (Some(service), Ok(request)) => worker.calls.send_stored(task_id, service, request),
         _ => {
             let reason = format!("no provider {} here can send the stored request", orphan.provider);
             worker.calls.add_unstored(task_id, Err(reason));
@@ -447,11 +447,11 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
 
 /// What a call came to: the provider's answer, or a reason that names the provider.
 fn interpret(outcome: &Outcome) -> CallResult {
-    let named = |reason: String| format!("{}: {reason}", outcome.provider.name());
+    let named = |reason: String| format!("{}: {reason}", outcome.service.name);
     let result = outcome
         .reply
         .clone()
-        .and_then(|reply| outcome.provider.answer(&reply))
+        .and_then(|reply| outcome.service.provider.answer(&outcome.service, &outcome.request, &reply))
         .map(|answer| redact::value(answer, &outcome.credentials))
         .map_err(|reason| named(redact::text(&reason, &outcome.credentials)));
     if !log::is_wanted(LogLevel::Info) {
@@ -462,7 +462,7 @@ fn interpret(outcome: &Outcome) -> CallResult {
         format!(
             "call ended task_id={} provider={} duration_ms={} {}",
             outcome.task_id,
-            outcome.provider.name(),
+            outcome.service.name,
             outcome.took.as_millis(),
             match &result {
                 Ok(answer) => format!("answer={}", log::excerpt(&answer.to_string(), 200)),

@@ -89,7 +89,7 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
 pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
     let request = Some(storable(&request));
-    let (owner, provider) = (worker.slot.owner.into_datum(), prepared.provider.name().into_datum());
+    let (owner, provider) = (worker.slot.owner.into_datum(), prepared.service.name.as_str().into_datum());
     let inserted = worker.call_rows.insert(&[
         task.id.into_datum(),
         owner,

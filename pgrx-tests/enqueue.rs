@@ -28,8 +28,8 @@ mod tests {
         ] {
             let (sqlstate, message, hint) = error_of(sql);
             assert_eq!((sqlstate.as_str(), message.as_str()), ("22023", "unknown task type \"pigeon\""));
-            for known in crate::processor::ALL {
-                assert!(hint.contains(known.task_type()), "{hint}");
+            for known in ["db_function", "email", "sms"] {
+                assert!(hint.contains(known), "{hint}");
             }
         }
         assert_eq!(error_of("select queues.enqueue(null, '{}')").0, "22023");

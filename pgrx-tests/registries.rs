@@ -7,9 +7,9 @@ mod tests {
 
     #[pg_test]
     fn names_are_unique() {
-        let types: Vec<&str> = processor::ALL.iter().map(|processor| processor.task_type()).collect();
+        let processors: Vec<&str> = processor::ALL.iter().map(|processor| processor.name()).collect();
         let names: Vec<&str> = provider::ALL.iter().map(|provider| provider.name()).collect();
-        for list in [types, names] {
+        for list in [processors, names] {
             assert!(
                 list.iter().all(|name| list.iter().filter(|other| *other == name).count() == 1),
                 "{list:?}"
@@ -19,7 +19,7 @@ mod tests {
 
     #[pg_test]
     fn entries_are_found_by_name() {
-        assert!(processor::ALL.iter().all(|one| processor::find(one.task_type()).is_some()));
+        assert!(processor::ALL.iter().all(|one| processor::find(one.name()).is_some()));
         assert!(provider::ALL.iter().all(|one| provider::find(one.name()).is_some()));
         assert!(processor::find("pigeon").is_none());
     }

@@ -1,11 +1,15 @@
 //! Functions that SQL calls. Their declarations are in sql/, next to what they are for.
 
+use crate::enqueue;
+use crate::kind::Kinds;
 use crate::pg::home::here;
+use crate::pg::spi::Arg;
 use crate::pg::trigger::NewRow;
-use crate::pg::{backend, catalog, log, shmem};
-use crate::shared::{Position, Told};
+use crate::pg::{backend, catalog, invalidation, log, shmem};
+use crate::provider::service;
+use crate::shared::{Lane, Position, Told};
 use crate::worker::wake;
-use crate::{home, launcher, processor, worker};
+use crate::{home, launcher, worker};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -16,7 +20,14 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     // SAFETY: called by the function manager.
     let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
-    let Some(processor) = task_type.and_then(processor::find) else { refuse_task_type(task_type) };
+    let kinds = Kinds::now();
+    // The tables of 0.1.0 have no origins.
+    let is_ours = row.get::<i64>(c"origin").is_none_or(|origin| Some(origin) == home::origin());
+    let kind = task_type.and_then(|name| kinds.find(name));
+    // A task of another database may come before its type; it waits in any case.
+    if is_ours {
+        enqueue::check(&kinds, task_type, kind);
+    }
     let task_id: Option<i64> = row.get(c"task_id");
     // It stands for «none» in shared memory.
     if task_id == Some(0) {
@@ -26,13 +37,12 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
             "Leave task_id out to have the next number.".into(),
         );
     }
-    // The tables of 0.1.0 have no origins.
-    if row.get::<i64>(c"origin").is_some_and(|origin| Some(origin) != home::origin()) {
+    if !is_ours {
         wake::note_held();
     } else {
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
         wake::note_task(
-            processor::lane(processor),
+            kind.map_or(Lane::LOCAL, |kind| kinds.lane_of(kind)),
             Position { scheduled_at, task_id: task_id.unwrap_or_default() },
         );
     }
@@ -45,13 +55,49 @@ extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
     &V1
 }
 
-fn refuse_task_type(task_type: Option<&str>) -> ! {
-    let message = match task_type {
-        Some(name) => format!("unknown task type \"{name}\""),
-        None => "a task needs a task type".to_owned(),
-    };
-    let hint = format!("Known task types: {}.", processor::known_types());
-    log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
+/// Trigger of `queues.provider` and `queues.task_kind`: has every process read them anew.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn kinds_after_change(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    if let Some(table) = catalog::relation(c"queues", c"task_kind") {
+        invalidation::announce(table);
+    }
+    wake::note_kinds();
+    pg_sys::Datum::null()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_kinds_after_change() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// `queues.check_provider(jsonb)`.
+#[pg_extern(sql = false)]
+fn check_provider(row: pgrx::JsonB) {
+    let name = row.0["name"].as_str().unwrap_or_default().to_owned();
+    if let Err(reason) = service::check(row.0) {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("provider \"{name}\": {reason}"),
+            "See docs/providers.md for what the columns of queues.provider may hold.".into(),
+        );
+    }
+}
+
+/// `queues.enqueue(text, jsonb, timestamptz)`.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn enqueue_task(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: called by the function manager, with the arguments of its declaration.
+    let args: [Arg; 3] = [0, 1, 2].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) });
+    enqueue::enqueue(&args).into_datum().unwrap_or(pg_sys::Datum::null())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_enqueue_task() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
 }
 
 /// `queues.announce(timestamptz)`.

@@ -7,6 +7,7 @@ use crate::error::{Failure, PgError};
 use crate::pg::function::Function;
 use crate::pg::spi::{Arg, Plan, Statement};
 use crate::pg::{activity, ident, interrupt, jsonb, session, spi, timeout, transaction};
+use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
 use pgrx::{IntoDatum, pg_sys};
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub enum Stop {
     /// A serialization failure or deadlock: the whole task is to be run again.
     Repeat,
     Cancelled,
+    /// The provider takes no further request now.
+    Later(Admission, Terms),
 }
 
 /// What a handler returned.

@@ -175,7 +175,7 @@ fn functions_have_the_signatures_of_the_contract() {
         (
             "queues",
             "enqueue",
-            "_task_type text, _payload jsonb, _scheduled_at timestamp with time zone DEFAULT now() returns bigint true",
+            "_task_type text, _payload jsonb, _scheduled_at timestamp with time zone DEFAULT now() returns bigint false",
         ),
         ("queues", "append_error", "task_id bigint, error_message text returns jsonb true"),
         ("queues", "complete_task", "_task_id bigint returns void true"),

@@ -199,6 +199,16 @@ pub(super) unsafe fn text_of(value: *const c_char) -> String {
     unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned()
 }
 
+/// A setting's value by its name; `None` if there is no such setting.
+pub fn value(name: &str) -> Option<String> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a string that lives until the next change, copied at once.
+    unsafe {
+        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
+        (!value.is_null()).then(|| text_of(value))
+    }
+}
+
 /// Says why a value is refused (GUC_check_errmsg and its siblings).
 pub(super) fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
     let copy = |text: &str| {

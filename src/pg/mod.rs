@@ -15,6 +15,7 @@ pub mod guc;
 pub mod home;
 pub mod ident;
 pub mod interrupt;
+pub mod invalidation;
 pub mod journal;
 pub mod jsonb;
 pub mod latch;

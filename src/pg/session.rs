@@ -85,6 +85,24 @@ pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     }
 }
 
+/// Runs `body`, a statement for the current user, as a SECURITY DEFINER function with a pinned
+/// `search_path` does (fmgr.c, fmgr_security_definer).
+pub fn as_definer<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+    let mut user = pg_sys::InvalidOid;
+    let mut context = 0;
+    // SAFETY: if `body` raises, the end of the (sub)transaction puts user and settings back.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
+        let value = settings_scope(|| {
+            set_option(OWN[0].0, OWN[0].1);
+            body()
+        });
+        pg_sys::SetUserIdAndSecContext(user, context);
+        value
+    }
+}
+
 /// Whether the settings of our own are in force.
 static OWN_IN_FORCE: AtomicBool = AtomicBool::new(false);
 

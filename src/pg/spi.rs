@@ -31,6 +31,19 @@ impl Statement {
         self.with_plan(|plan| plan.execute(args, map))
     }
 
+    /// [`Statement::rows`] of a query without arguments, as everybody else sees them now: the snapshot of the
+    /// current transaction may be an old one.
+    pub fn rows_as_of_now<R>(&self, map: impl FnMut(&Row) -> R) -> Vec<R> {
+        // SAFETY: within a transaction; used at once.
+        let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
+        self.with_plan(|plan| plan.execute_with(&[], snapshot, true, map))
+    }
+
+    /// [`Statement::row`] under the settings of the session.
+    pub fn row_as_is<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
+        connected(|| self.plan().execute(args, map)).pop()
+    }
+
     fn with_plan<R>(&self, body: impl FnOnce(Plan) -> R) -> R {
         session::with_own_settings(|| connected(|| body(self.plan())))
     }
@@ -42,7 +55,7 @@ impl Statement {
 
     /// [`Statement::row`] without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
     pub fn row_leaving_triggers<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
-        self.with_plan(|plan| plan.execute_with(args, false, map)).pop()
+        self.with_plan(|plan| plan.execute_with(args, std::ptr::null_mut(), false, map)).pop()
     }
 
     /// Executes the statement for its effect; returns the number of rows affected.
@@ -92,10 +105,17 @@ impl Plan {
 
     /// Executes the plan; within [`connected`].
     pub fn execute<R>(self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
-        self.execute_with(args, true, map)
+        self.execute_with(args, std::ptr::null_mut(), true, map)
     }
 
-    fn execute_with<R>(self, args: &[Arg], fire_triggers: bool, mut map: impl FnMut(&Row) -> R) -> Vec<R> {
+    /// `snapshot`: none means a new one, and that the plan may write.
+    fn execute_with<R>(
+        self,
+        args: &[Arg],
+        snapshot: pg_sys::Snapshot,
+        fire_triggers: bool,
+        mut map: impl FnMut(&Row) -> R,
+    ) -> Vec<R> {
         let mut values: Vec<pg_sys::Datum> =
             args.iter().map(|arg| arg.unwrap_or(pg_sys::Datum::null())).collect();
         let nulls: Vec<std::os::raw::c_char> =
@@ -108,9 +128,9 @@ impl Plan {
                 self.0,
                 values.as_mut_ptr(),
                 nulls.as_ptr(),
+                snapshot,
                 own,
-                own,
-                false,
+                !snapshot.is_null(),
                 fire_triggers,
                 0,
             );

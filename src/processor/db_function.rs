@@ -9,7 +9,7 @@ use crate::worker::task::Task;
 pub struct DbFunction;
 
 impl Processor for DbFunction {
-    fn task_type(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         "db_function"
     }
 

@@ -1,9 +1,11 @@
 //! A service that tasks are sent to: a row of `queues.provider`.
 
-use super::{Provider, find};
+use super::{HttpRequest, Provider, Request, find};
+use crate::shared::Terms;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// A row of `queues.provider`, as `sql/runtime/kinds.sql` writes it: times in seconds.
@@ -42,8 +44,22 @@ pub struct Service {
     /// How long the key is recognized.
     #[serde(default, deserialize_with = "seconds")]
     pub keys_kept_for: Option<Duration>,
-    #[serde(flatten)]
+    #[serde(skip)]
     pub limits: Limits,
+}
+
+/// Whether a row makes sense.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(mut row: Value) -> Result<(), String> {
+    // Times are numbers only where they are read.
+    if let Some(fields) = row.as_object_mut() {
+        ["timeout", "keys_kept_for", "max_wait", "break_for"]
+            .iter()
+            .for_each(|time| drop(fields.remove(*time)));
+    }
+    Service::of_row(row)?.check()
 }
 
 /// What a service lets us do.
@@ -84,6 +100,87 @@ pub enum Auth {
 }
 
 impl Service {
+    /// # Errors
+    /// What no provider can have.
+    pub fn of_row(row: Value) -> Result<Service, String> {
+        // Not flattened: serde_json's numbers of any precision do not survive that.
+        let limits = serde_json::from_value(row.clone()).map_err(|error| error.to_string())?;
+        let service: Service = serde_json::from_value(row).map_err(|error| error.to_string())?;
+        Ok(Service { limits, ..service })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Limits { requests_per_second, burst, max_in_flight, break_after, .. } = &self.limits;
+        if requests_per_second.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+            return Err("requests_per_second has to be above 0".into());
+        }
+        for (name, value) in
+            [("burst", burst), ("max_in_flight", max_in_flight), ("break_after", break_after)]
+        {
+            if *value == Some(0) {
+                return Err(format!("{name} has to be above 0, or null"));
+            }
+        }
+        if self.auth != Auth::None && self.secret.is_none() {
+            return Err("auth needs the name of a secret".into());
+        }
+        if matches!(self.auth, Auth::Basic | Auth::Header | Auth::Query) && self.auth_name.is_none() {
+            return Err("auth needs auth_name: the user, header or query parameter".into());
+        }
+        Ok(())
+    }
+
+    /// The limit for a call; `usual` is that of the settings. A request can only shorten it.
+    pub fn timeout_of(&self, request: &Request, usual: Duration) -> Duration {
+        let limit = self.timeout.unwrap_or(usual);
+        match request {
+            Request::Http(HttpRequest { timeout: Some(wanted), .. }) => {
+                limit.min(Duration::from_millis(*wanted))
+            }
+            _ => limit,
+        }
+    }
+
+    /// What it lets us do, for the account that counts requests.
+    pub fn terms(&self) -> Terms {
+        let Limits { requests_per_second, burst, max_in_flight, break_after, break_for, .. } = self.limits;
+        let rate = requests_per_second.filter(|rate| *rate > 0.0);
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        Terms {
+            account: self.account(),
+            interval: rate.map_or(0, |rate| (1e6 / rate).ceil() as i64),
+            // A tenth of a second's, or a fast provider would have us wake up for each request.
+            burst: burst.map_or_else(|| rate.map_or(1, |rate| (rate / 10.0) as i64), i64::from).max(1),
+            max_in_flight: max_in_flight.unwrap_or(0),
+            break_after: break_after.unwrap_or(0),
+            break_for: break_for.map_or(0, micros),
+        }
+    }
+
+    /// Whoever is at the same address with the same secret is the same customer there, in whatever database.
+    fn account(&self) -> u64 {
+        match &self.base_url {
+            Some(base) => account(&[
+                base,
+                self.auth_name.as_deref().unwrap_or(""),
+                self.secret.as_deref().unwrap_or(""),
+            ]),
+            None => account(&[&self.name, self.provider.name()]),
+        }
+    }
+
+    /// The account that a reply to `request` concerns: without a base URL, that of its host.
+    pub fn account_of(&self, request: &Request) -> u64 {
+        match request {
+            Request::Http(http) if self.base_url.is_none() && self.provider.takes_request_from_payload() => {
+                let uri = http.url.parse::<ureq::http::Uri>().ok();
+                account(&["host", uri.as_ref().and_then(|uri| uri.host()).unwrap_or("")])
+            }
+            _ => self.account(),
+        }
+    }
+
+    #[cfg(test)]
     /// A service that speaks the interface of `provider` and has nothing set.
     pub fn plain(provider: &'static dyn Provider) -> Service {
         Service {
@@ -116,4 +213,10 @@ fn provider<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Provide
 fn seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
     let seconds: Option<f64> = Deserialize::deserialize(source)?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+}
+
+fn account(parts: &[&str]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish().max(1)
 }

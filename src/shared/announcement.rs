@@ -10,7 +10,7 @@ pub struct Announcement {
     /// Tasks that were enqueued or brought forward,
     tasks: u32,
     /// the first of them in each lane,
-    first: [Position; LANES.len()],
+    first: [Position; LANES],
     /// and all, if they are few.
     few: [(Lane, Position); FEW],
     /// The earliest time at which something becomes ready.
@@ -23,6 +23,8 @@ pub struct Announcement {
     pub held: bool,
     /// calls whose worker is gone,
     pub orphans: bool,
+    /// the types of tasks have changed,
+    pub kinds: bool,
     /// and what another session has prepared.
     pub prepared: bool,
 }
@@ -30,18 +32,19 @@ pub struct Announcement {
 impl Announcement {
     pub const NOTHING: Announcement = Announcement {
         tasks: 0,
-        first: [Position::END; LANES.len()],
-        few: [(Lane::Local, Position::END); FEW],
+        first: [Position::END; LANES],
+        few: [(Lane::LOCAL, Position::END); FEW],
         due: NEVER,
         last: i64::MIN,
         elsewhere: false,
         held: false,
         orphans: false,
+        kinds: false,
         prepared: false,
     };
 
     pub fn is_nothing(&self) -> bool {
-        self.due == NEVER && self.tasks == 0 && !(self.held || self.orphans || self.prepared)
+        self.due == NEVER && self.tasks == 0 && !(self.held || self.orphans || self.kinds || self.prepared)
     }
 
     /// How many workers could do something about it.
@@ -56,7 +59,7 @@ impl Announcement {
         }
         self.tasks = self.tasks.saturating_add(1);
         self.note_time(place.scheduled_at);
-        let first = &mut self.first[lane as usize];
+        let first = &mut self.first[lane.index()];
         *first = place.min(*first);
     }
 
@@ -82,6 +85,6 @@ impl Announcement {
     }
 
     pub fn first(&self, lane: Lane) -> Position {
-        self.first[lane as usize]
+        self.first[lane.index()]
     }
 }

@@ -9,6 +9,7 @@
 mod announcement;
 mod database;
 mod journal;
+mod limiter;
 mod phase;
 mod queue;
 mod slot;
@@ -17,12 +18,14 @@ mod text;
 pub use announcement::Announcement;
 pub use database::Database;
 pub use journal::{Interrupted, Journal};
+pub use limiter::{Admission, InFlight, Terms, Went};
 pub use phase::Phase;
-pub use queue::{Batch, LANES, Lane, Next, Position, Queue, Ready, Sweep, WINDOW};
+pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sweep};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
 use crate::pg::latch::LatchRef;
+use limiter::{Limiter, UNTIL_OPENED};
 use pgrx::pg_sys::Oid;
 
 /// Worker processes of all databases that can be known at once: the top of `pg_errand.max_workers`.
@@ -63,6 +66,8 @@ pub struct Shared {
     pub slots: [Slot; MAX_SLOTS],
     /// Of the tasks at hand of those slots.
     pub phases: [Phase; MAX_SLOTS],
+    /// What providers let us do.
+    limiter: Limiter,
     /// Slots from here on were never used.
     used_slots: usize,
     /// Of databases that have workers.
@@ -70,7 +75,7 @@ pub struct Shared {
 }
 
 /// It is built on the postmaster's stack.
-const _: () = assert!(size_of::<Shared>() < 1024 * 1024);
+const _: () = assert!(size_of::<Shared>() < 2 * 1024 * 1024);
 
 impl Shared {
     /// `now` makes identities of this run differ from those of earlier ones.
@@ -85,6 +90,7 @@ impl Shared {
             databases: [Database::FREE; MAX_DATABASES],
             slots: [Slot::FREE; MAX_SLOTS],
             phases: [const { Phase::new() }; MAX_SLOTS],
+            limiter: Limiter::NEW,
             used_slots: 0,
             queues: [Queue::FREE; MAX_SLOTS],
         }
@@ -169,18 +175,18 @@ impl Shared {
 
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
     /// more, another worker is woken.
-    pub fn take(&mut self, slot: usize, with_calls: bool, now: i64) -> Next {
+    pub fn take(&mut self, slot: usize, lanes: LaneSet, now: i64) -> Next {
         let oid = self.slots[slot].database;
         let Some(place) = self.queue_or_new(oid) else { return Next::Nothing };
         let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
         let occupied = |page| others.clone().any(|(_, other)| other.occupies(oid, page, now));
-        let next = self.queues[place].take(slot, with_calls, occupied);
+        let next = self.queues[place].take(slot, lanes, now, occupied);
         self.slots[slot].waits = next == Next::Wait;
         // What it took before and could not lock it does not have.
         self.slots[slot].taken = None;
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
-            if self.queues[place].has_more(with_calls) {
+            if self.queues[place].has_more(lanes, now) {
                 self.wake(oid, 1);
             }
         }
@@ -236,6 +242,79 @@ impl Shared {
         }
     }
 
+    /// Whether a request may go out for a worker; then it counts. A task that is refused waits: see
+    /// [`Shared::shut`].
+    pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
+        let in_flight = self.in_flight(terms.account);
+        let admission = self.limiter.admit(terms, in_flight, now);
+        if admission == Admission::Admitted {
+            self.slots[slot].calls.add(terms.account);
+        }
+        admission
+    }
+
+    /// Calls of an account, of all workers.
+    fn in_flight(&self, account: u64) -> u32 {
+        let live = self.slots[..self.used_slots].iter().filter(|slot| slot.is_live());
+        live.map(|slot| slot.calls.of(account)).sum()
+    }
+
+    /// A provider has asked us to wait.
+    pub fn pause(&mut self, account: u64, until: i64, now: i64) {
+        self.limiter.pause(account, until, now);
+    }
+
+    /// The task that the worker of `slot` took waits with all others of its lane.
+    pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms) {
+        let Slot { database: oid, taken, .. } = self.slots[slot];
+        // Calls may have ended since.
+        let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
+        if let Some((lane, _)) = taken
+            && let Some(queue) = self.queue(oid)
+        {
+            match admission {
+                Admission::Wait(until) => queue.shut(lane, until, 0),
+                Admission::Full if is_full => queue.shut(lane, UNTIL_OPENED, terms.account),
+                Admission::Full | Admission::Admitted => {}
+            }
+        }
+        self.put_back(slot);
+    }
+
+    /// The calls of the worker of `slot` are these now; of `ended`, one has ended.
+    pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &[(Terms, Went)], now: i64) {
+        self.slots[slot].calls = calls;
+        for (terms, went) in ended {
+            self.limiter.note(terms, *went, now);
+            self.open(terms.account);
+        }
+    }
+
+    /// Calls of an account have ended: where that was waited for, there may be room.
+    fn open(&mut self, account: u64) {
+        for place in 0..MAX_SLOTS {
+            if self.queues[place].open(account) {
+                self.wake(self.queues[place].database, 1);
+            }
+        }
+    }
+
+    /// What tasks there are, and where they wait, has changed: all is read anew.
+    pub fn forget_queue(&mut self, oid: Oid, now: i64) {
+        if let Some(database) = self.database(oid) {
+            database.kinds_changes += 1;
+            database.announced += 1;
+        }
+        if let Some(queue) = self.queue(oid) {
+            LaneSet::ALL.iter().for_each(|lane| {
+                queue.rewind(lane, Position::START);
+                queue.shut(lane, i64::MIN, 0);
+            });
+            queue.ask_for_sweep(now);
+        }
+        self.wake(oid, 1);
+    }
+
     /// A transaction that made tasks ready or due has become visible.
     pub fn announce(&mut self, oid: Oid, what: &Announcement, now: i64) {
         let Some(database) = self.database_or_new(oid) else {
@@ -262,7 +341,7 @@ impl Shared {
                     .iter()
                     .filter(|(_, task)| task.scheduled_at <= now)
                     .for_each(|(lane, task)| queue.hand_over(*lane, *task, all_due_known)),
-                None => LANES.into_iter().for_each(|lane| {
+                None => LaneSet::ALL.iter().for_each(|lane| {
                     if what.first(lane).scheduled_at <= now {
                         queue.rewind(lane, what.first(lane));
                     }
@@ -363,7 +442,7 @@ impl Shared {
     /// A worker found nothing to do. It may wait until the time that this returns; `None`: something was
     /// announced since it read `announced`, or nobody knows what falls due, so it has to look again. `rest`: what it knows of the work to come,
     /// if it has looked.
-    pub fn settle(&mut self, slot: usize, announced: u64, rest: Option<Rest>) -> Option<i64> {
+    pub fn settle(&mut self, slot: usize, announced: u64, rest: Option<Rest>, now: i64) -> Option<i64> {
         let Slot { database: oid, full, .. } = self.slots[slot];
         let Some(database) = self.database(oid) else { return Some(NEVER) };
         if database.announced != announced || rest.is_none() && database.due_unknown {
@@ -378,12 +457,13 @@ impl Shared {
         database.hungry &= full;
         database.failures = 0;
         let next_due = database.next_due;
+        let opens_at = self.queue(oid).map_or(NEVER, |queue| queue.opens_at(now));
         self.slots[slot].state = SlotState::Idle;
         // The launcher watches, too: this worker may be taken away by another task until then.
         if next_due != NEVER && next_due != known {
             self.launcher.set();
         }
-        Some(next_due)
+        Some(next_due.min(opens_at))
     }
 
     /// The worker looks for work again. What was due is its business now.
@@ -427,10 +507,14 @@ impl Shared {
     pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
         let gone = self.slots[slot];
         self.put_back(slot);
+        // With the last worker nobody is left who knows what is shut.
+        let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
         journal.interrupt(slot, !gone.retire, self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
+        gone.calls.accounts().for_each(|account| self.open(account));
         if let Some(database) = self.database(gone.database) {
+            database.next_due = database.next_due.min(opens_at);
             database.orphans |= gone.in_flight > 0;
             match gone.state {
                 SlotState::Leaving => {}
@@ -522,11 +606,13 @@ impl Shared {
                 *time = now.min(*time);
             }
         }
+        self.limiter.set_back();
         for queue in self.queues.iter_mut() {
+            LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.no_sweep_before = now.min(queue.no_sweep_before);
             queue.ask_for_sweep(now);
             // What is due before the clock is where it was comes after what was read.
-            LANES.into_iter().for_each(|lane| queue.rewind(lane, Position::START));
+            LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
         }
         for slot in self.slots.iter_mut() {
             for time in [&mut slot.started_at, &mut slot.retire_since, &mut slot.cancelled_at] {

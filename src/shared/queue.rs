@@ -8,23 +8,66 @@ use super::NEVER;
 use crate::pg::table::Address;
 use pgrx::pg_sys::Oid;
 
-/// Tasks known ahead of each lane.
+/// Tasks known ahead of the local lane,
 pub const WINDOW: usize = 64;
-/// With so few left, more are read while other workers take those.
-const LOW_WATER: usize = 24;
+/// and of each other one.
+const CALL_WINDOW: usize = 8;
 
 /// A sweep that was asked for waits so long for tasks that are known, in microseconds.
 const SWEEP_PATIENCE: i64 = 10_000;
 
-/// Tasks that every worker can take, and tasks that need a free place for a provider call.
+/// Where a task waits: with those that every worker can take, or with those of a provider.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
-pub enum Lane {
-    Local,
-    Call,
+pub struct Lane(u8);
+
+/// So many lanes there are.
+pub const LANES: usize = 16;
+
+impl Lane {
+    pub const LOCAL: Lane = Lane(0);
+    /// That of the providers that have none of their own.
+    pub const LAST: Lane = Lane(LANES as u8 - 1);
+
+    /// A provider's lane, from 1 on.
+    pub fn call(number: i16) -> Lane {
+        u8::try_from(number).ok().filter(|n| (1..LANES as u8).contains(n)).map_or(Lane::LAST, Lane)
+    }
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// Tasks known ahead at most.
+    pub fn window(self) -> usize {
+        if self == Lane::LOCAL { WINDOW } else { CALL_WINDOW }
+    }
 }
 
-pub const LANES: [Lane; 2] = [Lane::Local, Lane::Call];
+/// Some of the lanes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LaneSet(u16);
+
+impl LaneSet {
+    pub const NONE: LaneSet = LaneSet(0);
+    pub const LOCAL: LaneSet = LaneSet(1);
+    pub const ALL: LaneSet = LaneSet(u16::MAX);
+
+    pub fn with(self, lane: Lane) -> LaneSet {
+        LaneSet(self.0 | 1 << lane.0)
+    }
+
+    pub fn without(self, lane: Lane) -> LaneSet {
+        LaneSet(self.0 & !(1 << lane.0))
+    }
+
+    pub fn holds(self, lane: Lane) -> bool {
+        self.0 & 1 << lane.0 != 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Lane> {
+        (0..LANES as u8).map(Lane).filter(move |lane| self.holds(*lane))
+    }
+}
 
 /// A task's place in the order of the queue.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,6 +98,10 @@ pub struct Ready {
     pub place: Position,
     /// Where its row is, if it was read.
     pub address: Option<Address>,
+}
+
+impl Ready {
+    const NONE: Ready = Ready { place: Position::END, address: None };
 }
 
 /// What a worker that looks for work finds.
@@ -109,8 +156,16 @@ struct Line {
     reader: u32,
     known: Known,
     len: usize,
-    /// The tasks known ahead, the next one last.
-    window: [Ready; WINDOW],
+    /// Its provider takes no request before this time; microseconds since 2000-01-01 …
+    opens_at: i64,
+    /// … or before a call of this account has ended.
+    account: u64,
+}
+
+/// A lane, and the tasks known ahead, the next one last.
+struct Window<'a> {
+    line: &'a mut Line,
+    tasks: &'a mut [Ready],
 }
 
 impl Line {
@@ -120,31 +175,9 @@ impl Line {
         reader: NOBODY,
         known: Known::Part,
         len: 0,
-        window: [Ready { place: Position::END, address: None }; WINDOW],
+        opens_at: i64::MIN,
+        account: 0,
     };
-
-    fn next(&self) -> Option<Position> {
-        self.len.checked_sub(1).map(|last| self.window[last].place)
-    }
-
-    /// Takes the first task whose page nobody is working on; or just the first one.
-    fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Ready> {
-        let known = &self.window[..self.len];
-        let place =
-            known.iter().rposition(|task| !task.address.is_some_and(|address| occupied(address.page)));
-        let place = place.or(self.len.checked_sub(1))?;
-        let task = self.window[place];
-        self.window.copy_within(place + 1..self.len, place);
-        self.len -= 1;
-        Some(task)
-    }
-
-    /// More is to be read before the next task is taken: few are known, or one that comes before a
-    /// known one is not.
-    fn wants_reading(&self) -> bool {
-        let enough = if self.known == Known::Part { LOW_WATER } else { 0 };
-        self.known != Known::All && (self.len <= enough || self.cursor < self.window[0].place)
-    }
 
     /// There may be tasks after the cursor, and nobody is reading.
     fn is_unread(&self) -> bool {
@@ -163,44 +196,70 @@ impl Line {
         }
     }
 
+    fn stop_reading(&mut self) {
+        self.reader = NOBODY;
+        self.cursor = self.cursor.min(self.low);
+        self.low = Position::END;
+    }
+}
+
+impl Window<'_> {
+    fn next(&self) -> Option<Position> {
+        self.line.len.checked_sub(1).map(|last| self.tasks[last].place)
+    }
+
+    /// Takes the first task whose page nobody is working on; or just the first one.
+    fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Ready> {
+        let known = &self.tasks[..self.line.len];
+        let place =
+            known.iter().rposition(|task| !task.address.is_some_and(|address| occupied(address.page)));
+        let place = place.or(self.line.len.checked_sub(1))?;
+        let task = self.tasks[place];
+        self.tasks.copy_within(place + 1..self.line.len, place);
+        self.line.len -= 1;
+        Some(task)
+    }
+
+    /// More is to be read before the next task is taken: few are known, or one that comes before a
+    /// known one is not.
+    fn wants_reading(&self) -> bool {
+        // With so few left, more are read while other workers take those.
+        let enough = if self.line.known == Known::Part { self.tasks.len() * 3 / 8 } else { 0 };
+        self.line.known != Known::All && (self.line.len <= enough || self.line.cursor < self.tasks[0].place)
+    }
+
     /// Adds a task, in place of the last one if there is no room; that is read again.
     fn insert(&mut self, task: Ready) {
-        let known = &self.window[..self.len];
+        let known = &self.tasks[..self.line.len];
         let place = match known.binary_search_by(|known| task.place.cmp(&known.place)) {
             Ok(_) => return,
             Err(place) => place,
         };
-        if self.len == WINDOW {
-            let dropped = if place == 0 { task } else { self.window[0] };
-            self.rewind(dropped.place.before());
+        if self.line.len == self.tasks.len() {
+            let dropped = if place == 0 { task } else { self.tasks[0] };
+            self.line.rewind(dropped.place.before());
             if place > 0 {
-                self.window.copy_within(1..place, 0);
-                self.window[place - 1] = task;
+                self.tasks.copy_within(1..place, 0);
+                self.tasks[place - 1] = task;
             }
         } else {
-            self.window.copy_within(place..self.len, place + 1);
-            self.window[place] = task;
-            self.len += 1;
+            self.tasks.copy_within(place..self.line.len, place + 1);
+            self.tasks[place] = task;
+            self.line.len += 1;
         }
     }
 
     /// A task was enqueued that is due. If all others are known, it need not be read. `passes`: nothing that is
     /// due comes before it and is not known.
     fn hand_over(&mut self, task: Position, passes: bool) {
-        if self.known == Known::All && self.reader == NOBODY && self.len < WINDOW {
+        if self.line.known == Known::All && self.line.reader == NOBODY && self.line.len < self.tasks.len() {
             self.insert(Ready { place: task, address: None });
             if passes {
-                self.cursor = self.cursor.max(task);
+                self.line.cursor = self.line.cursor.max(task);
             }
         } else {
-            self.rewind(task.before());
+            self.line.rewind(task.before());
         }
-    }
-
-    fn stop_reading(&mut self) {
-        self.reader = NOBODY;
-        self.cursor = self.cursor.min(self.low);
-        self.low = Position::END;
     }
 }
 
@@ -209,7 +268,9 @@ impl Line {
 pub struct Queue {
     /// `InvalidOid`: it is nobody's.
     pub database: Oid,
-    lines: [Line; LANES.len()],
+    lines: [Line; LANES],
+    local: [Ready; WINDOW],
+    calls: [[Ready; CALL_WINDOW]; LANES - 1],
     /// Tasks that were held back until some time may be ready now.
     pub held_due: bool,
     /// Something may be ready that was not announced: the table is to be read from its start, by this time.
@@ -227,59 +288,96 @@ impl Queue {
 
     pub const FREE: Queue = Queue {
         database: Oid::INVALID,
-        lines: [Line::NEW; LANES.len()],
+        lines: [Line::NEW; LANES],
+        local: [Ready::NONE; WINDOW],
+        calls: [[Ready::NONE; CALL_WINDOW]; LANES - 1],
         held_due: false,
         sweep_by: NEVER,
         swept_at: i64::MIN,
         no_sweep_before: i64::MIN,
     };
 
+    fn lane(&mut self, lane: Lane) -> Window<'_> {
+        let tasks = match lane.index() {
+            0 => &mut self.local[..],
+            call => &mut self.calls[call - 1][..],
+        };
+        Window { line: &mut self.lines[lane.index()], tasks }
+    }
+
     /// The next task for the worker of `slot`, which then is out of the window; or what to do first.
-    /// `with_calls`: it has room for a provider call. `occupied`: pages on which another worker is busy, and
-    /// won't be for long: rather than wait for each other at every row, workers keep apart.
-    pub fn take(&mut self, slot: usize, with_calls: bool, occupied: impl Fn(u32) -> bool) -> Next {
-        let allowed = |lane: &Lane| with_calls || *lane == Lane::Local;
+    /// `lanes`: from where it can take one, if they are open at `now`. `occupied`: pages on which another worker
+    /// is busy, and won't be for long: rather than wait for each other at every row, workers keep apart.
+    pub fn take(&mut self, slot: usize, lanes: LaneSet, now: i64, occupied: impl Fn(u32) -> bool) -> Next {
         let mut reading = false;
         let mut first: Option<(Position, Lane)> = None;
-        for lane in LANES.into_iter().filter(allowed) {
-            let line = &mut self.lines[lane as usize];
-            if line.wants_reading() {
-                if line.reader == NOBODY {
-                    line.reader = slot as u32;
-                    return Next::Read(lane, line.cursor);
+        for lane in lanes.iter() {
+            if self.lines[lane.index()].opens_at > now {
+                continue;
+            }
+            let window = self.lane(lane);
+            if window.wants_reading() {
+                if window.line.reader == NOBODY {
+                    window.line.reader = slot as u32;
+                    return Next::Read(lane, window.line.cursor);
                 }
                 reading = true;
             }
-            if let Some(next) = line.next()
+            if let Some(next) = window.next()
                 && first.is_none_or(|(known, _)| next < known)
             {
                 first = Some((next, lane));
             }
         }
-        let first = first.map(|(_, lane)| lane);
-        match first.and_then(|lane| Some((lane, self.lines[lane as usize].take(occupied)?))) {
+        match first.and_then(|(_, lane)| Some((lane, self.lane(lane).take(occupied)?))) {
             Some((lane, task)) => Next::Task(lane, task),
             None if reading => Next::Wait,
             None => Next::Nothing,
         }
     }
 
-    /// Whether a worker without room for calls (or with it) would find more tasks, or something to read.
-    pub fn has_more(&self, with_calls: bool) -> bool {
-        let has_more = |lane: Lane| {
-            let line = &self.lines[lane as usize];
-            line.len > 0 || line.is_unread()
-        };
-        has_more(Lane::Local) || with_calls && has_more(Lane::Call)
+    /// Whether a worker that can take from `lanes` would find more tasks, or something to read.
+    pub fn has_more(&self, lanes: LaneSet, now: i64) -> bool {
+        let lines = lanes.iter().map(|lane| &self.lines[lane.index()]).filter(|line| line.opens_at <= now);
+        lines.into_iter().any(|line| line.len > 0 || line.is_unread())
     }
 
     fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.len == 0)
     }
 
+    /// No task of a lane is handed out before `opens_at`, or before a call of `account` (0: none) has ended.
+    pub fn shut(&mut self, lane: Lane, opens_at: i64, account: u64) {
+        let line = &mut self.lines[lane.index()];
+        (line.opens_at, line.account) = (opens_at, account);
+    }
+
+    /// A call of `account` has ended; true if a lane waits for that.
+    pub fn open(&mut self, account: u64) -> bool {
+        let mut any = false;
+        for line in self.lines.iter_mut().filter(|line| line.account == account) {
+            (line.opens_at, line.account) = (i64::MIN, 0);
+            any = true;
+        }
+        any
+    }
+
+    /// The lanes in which tasks are known to wait.
+    pub fn waiting(&self) -> LaneSet {
+        let waits = |lane: &Lane| self.lines[lane.index()].len > 0;
+        LaneSet::ALL.iter().filter(waits).fold(LaneSet::NONE, LaneSet::with)
+    }
+
+    /// When the next lane opens in which something may wait.
+    pub fn opens_at(&self, now: i64) -> i64 {
+        let shut = self.lines.iter().filter(|line| line.opens_at > now && (line.len > 0 || line.is_unread()));
+        shut.map(|line| line.opens_at).min().unwrap_or(NEVER)
+    }
+
     /// Takes in what the reader of a lane has found. `running`: true for tasks that somebody has.
     pub fn publish(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
-        let line = &mut self.lines[batch.lane as usize];
+        let mut window = self.lane(batch.lane);
+        let line = &mut *window.line;
         line.known = match batch.all_due_at {
             None => Known::Part,
             Some(_) if line.low == Position::END => Known::All,
@@ -291,14 +389,15 @@ impl Queue {
         };
         line.cursor = line.cursor.max(end);
         line.stop_reading();
-        batch.tasks.iter().filter(|task| !running(task.place.task_id)).for_each(|task| line.insert(*task));
+        let new = batch.tasks.iter().filter(|task| !running(task.place.task_id));
+        new.for_each(|task| window.insert(*task));
     }
 
     /// Takes in what was found from the start of the table. If that is all, and nothing was announced that is
     /// not known, what is read next comes after it.
     pub fn sweep(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
         self.add(batch, running);
-        let line = &mut self.lines[batch.lane as usize];
+        let line = &mut self.lines[batch.lane.index()];
         if let Some(time) = batch.all_due_at.filter(|_| line.known == Known::All && line.reader == NOBODY) {
             line.cursor = line.cursor.max(Position::after_all_due(time));
         }
@@ -306,12 +405,13 @@ impl Queue {
 
     /// Takes in what was found beside the order of the queue.
     pub fn add(&mut self, batch: &Batch, running: impl Fn(i64) -> bool) {
-        let line = &mut self.lines[batch.lane as usize];
-        batch.tasks.iter().filter(|task| !running(task.place.task_id)).for_each(|task| line.insert(*task));
+        let mut window = self.lane(batch.lane);
+        let new = batch.tasks.iter().filter(|task| !running(task.place.task_id));
+        new.for_each(|task| window.insert(*task));
         if batch.all_due_at.is_none()
             && let Some(last) = batch.tasks.last()
         {
-            line.rewind(last.place);
+            window.line.rewind(last.place);
         }
     }
 
@@ -351,17 +451,17 @@ impl Queue {
 
     /// A single task was enqueued. `all_due_known`: nothing has fallen due that nobody has looked for yet.
     pub fn hand_over(&mut self, lane: Lane, task: Position, all_due_known: bool) {
-        self.lines[lane as usize].hand_over(task, all_due_known);
+        self.lane(lane).hand_over(task, all_due_known);
     }
 
     /// A task is to be handed out again.
     pub fn hand_back(&mut self, lane: Lane, task: Position) {
-        self.lines[lane as usize].hand_over(task, false);
+        self.lane(lane).hand_over(task, false);
     }
 
     /// Tasks were enqueued, the first of them at this place and due now.
     pub fn rewind(&mut self, lane: Lane, first: Position) {
-        self.lines[lane as usize].rewind(first.before());
+        self.lines[lane.index()].rewind(first.before());
     }
 
     /// Something has fallen due. It is after the cursor; but a reader may have begun before that time.
@@ -374,6 +474,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAILS: Lane = Lane(1);
+
+    fn lanes(with_calls: bool) -> LaneSet {
+        if with_calls { LaneSet::LOCAL.with(MAILS) } else { LaneSet::LOCAL }
+    }
 
     fn at(task_id: i64) -> Position {
         Position { scheduled_at: task_id * 10, task_id }
@@ -388,16 +494,16 @@ mod tests {
     }
 
     fn take(queue: &mut Queue, slot: usize, with_calls: bool) -> Next {
-        queue.take(slot, with_calls, |_| false)
+        queue.take(slot, lanes(with_calls), 0, |_| false)
     }
 
     fn publish(queue: &mut Queue, ids: &[i64], all_due_at: Option<i64>) {
-        queue.publish(&Batch { lane: Lane::Local, tasks: &found(ids), all_due_at }, |_| false);
+        queue.publish(&Batch { lane: Lane::LOCAL, tasks: &found(ids), all_due_at }, |_| false);
     }
 
     fn read(queue: &mut Queue) -> Position {
         match take(queue, 1, false) {
-            Next::Read(Lane::Local, after) => after,
+            Next::Read(Lane::LOCAL, after) => after,
             other => panic!("{other:?}"),
         }
     }
@@ -426,8 +532,8 @@ mod tests {
         read(&mut queue);
         assert_eq!(take(&mut queue, 2, false), Next::Wait);
         publish(&mut queue, &(1..=WINDOW as i64).collect::<Vec<_>>(), None);
-        for id in 1..=(WINDOW - LOW_WATER) as i64 {
-            assert_eq!(take(&mut queue, 2, false), Next::Task(Lane::Local, ready(id)));
+        for id in 1..=(WINDOW - WINDOW * 3 / 8) as i64 {
+            assert_eq!(take(&mut queue, 2, false), Next::Task(Lane::LOCAL, ready(id)));
         }
         assert_eq!(read(&mut queue), at(WINDOW as i64));
         assert!(matches!(take(&mut queue, 2, false), Next::Task(..)));
@@ -437,7 +543,7 @@ mod tests {
     fn what_is_announced_during_a_read_is_read_again() {
         let mut queue = Queue::FREE;
         read(&mut queue);
-        queue.rewind(Lane::Local, at(2));
+        queue.rewind(Lane::LOCAL, at(2));
         publish(&mut queue, &[1, 3], Some(35));
         assert_eq!(read(&mut queue), at(2).before());
         publish(&mut queue, &[2, 3], Some(36));
@@ -457,11 +563,11 @@ mod tests {
     #[test]
     fn a_task_is_handed_over_without_reading_if_all_others_are_known() {
         let mut queue = Queue::FREE;
-        queue.hand_over(Lane::Local, at(5), true);
+        queue.hand_over(Lane::LOCAL, at(5), true);
         assert_eq!(read(&mut queue), Position::START);
         publish(&mut queue, &[5], Some(55));
-        queue.hand_over(Lane::Local, at(7), true);
-        queue.hand_over(Lane::Local, at(6), true);
+        queue.hand_over(Lane::LOCAL, at(7), true);
+        queue.hand_over(Lane::LOCAL, at(6), true);
         assert_eq!(all(&mut queue), [5, 6, 7]);
         assert_eq!(take(&mut queue, 1, false), Next::Nothing);
         assert_eq!(queue.lines[0].cursor, at(7));
@@ -473,7 +579,7 @@ mod tests {
         read(&mut queue);
         publish(&mut queue, &[], Some(55));
         // Task 6 has fallen due, and nobody has looked yet.
-        queue.hand_over(Lane::Local, at(7), false);
+        queue.hand_over(Lane::LOCAL, at(7), false);
         queue.note_due();
         assert_eq!(read(&mut queue), Position::after_all_due(55));
         publish(&mut queue, &[6, 7], Some(75));
@@ -486,7 +592,7 @@ mod tests {
         read(&mut queue);
         queue.note_due();
         publish(&mut queue, &[5], Some(55));
-        assert_eq!(take(&mut queue, 1, false), Next::Task(Lane::Local, ready(5)));
+        assert_eq!(take(&mut queue, 1, false), Next::Task(Lane::LOCAL, ready(5)));
         assert_eq!(read(&mut queue), Position::after_all_due(55));
         publish(&mut queue, &[6], Some(65));
         assert_eq!(all(&mut queue), [6]);
@@ -497,10 +603,10 @@ mod tests {
         let mut queue = Queue::FREE;
         read(&mut queue);
         publish(&mut queue, &(10..10 + WINDOW as i64).collect::<Vec<_>>(), None);
-        queue.rewind(Lane::Local, at(1));
+        queue.rewind(Lane::LOCAL, at(1));
         assert_eq!(read(&mut queue), at(1).before());
         publish(&mut queue, &[1, 10, 11], None);
-        assert_eq!(take(&mut queue, 1, false), Next::Read(Lane::Local, at(11)));
+        assert_eq!(take(&mut queue, 1, false), Next::Read(Lane::LOCAL, at(11)));
         let rest: Vec<i64> = (12..10 + WINDOW as i64).collect();
         publish(&mut queue, &rest, Some(100_000));
         let last = 9 + WINDOW as i64;
@@ -513,7 +619,7 @@ mod tests {
     fn tasks_that_somebody_has_are_not_handed_out_again() {
         let mut queue = Queue::FREE;
         read(&mut queue);
-        queue.publish(&Batch { lane: Lane::Local, tasks: &found(&[1, 2]), all_due_at: Some(30) }, |id| {
+        queue.publish(&Batch { lane: Lane::LOCAL, tasks: &found(&[1, 2]), all_due_at: Some(30) }, |id| {
             id == 1
         });
         assert_eq!(all(&mut queue), [2]);
@@ -524,7 +630,7 @@ mod tests {
         let mut queue = Queue::FREE;
         read(&mut queue);
         publish(&mut queue, &[8, 9, 10, 11], Some(300));
-        let mut other = |occupied: u32| match queue.take(1, false, |page| page == occupied) {
+        let mut other = |occupied: u32| match queue.take(1, LaneSet::LOCAL, 0, |page| page == occupied) {
             Next::Task(_, task) => task.place.task_id,
             next => panic!("{next:?}"),
         };
@@ -536,11 +642,11 @@ mod tests {
         let mut queue = Queue::FREE;
         read(&mut queue);
         publish(&mut queue, &[2], Some(35));
-        assert_eq!(take(&mut queue, 1, true), Next::Read(Lane::Call, Position::START));
-        queue.publish(&Batch { lane: Lane::Call, tasks: &found(&[1]), all_due_at: Some(35) }, |_| false);
-        assert_eq!(take(&mut queue, 1, false), Next::Task(Lane::Local, ready(2)));
-        assert!(!queue.has_more(false) && queue.has_more(true));
-        assert_eq!(take(&mut queue, 1, true), Next::Task(Lane::Call, ready(1)));
+        assert_eq!(take(&mut queue, 1, true), Next::Read(MAILS, Position::START));
+        queue.publish(&Batch { lane: MAILS, tasks: &found(&[1]), all_due_at: Some(35) }, |_| false);
+        assert_eq!(take(&mut queue, 1, false), Next::Task(Lane::LOCAL, ready(2)));
+        assert!(!queue.has_more(lanes(false), 0) && queue.has_more(lanes(true), 0));
+        assert_eq!(take(&mut queue, 1, true), Next::Task(MAILS, ready(1)));
     }
 
     #[test]
@@ -548,7 +654,7 @@ mod tests {
         let mut queue = Queue::FREE;
         read(&mut queue);
         publish(&mut queue, &[5], Some(55));
-        queue.add(&Batch { lane: Lane::Local, tasks: &found(&[1, 2]), all_due_at: None }, |_| false);
+        queue.add(&Batch { lane: Lane::LOCAL, tasks: &found(&[1, 2]), all_due_at: None }, |_| false);
         assert_eq!(read(&mut queue), at(2));
         publish(&mut queue, &[3, 5], Some(55));
         assert_eq!(all(&mut queue), [1, 2, 3, 5]);

@@ -1,6 +1,6 @@
 //! What is known of a worker process.
 
-use super::{Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Ready, Text};
+use super::{InFlight, Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Ready, Text};
 use crate::pg::latch::LatchRef;
 use pgrx::pg_sys::Oid;
 
@@ -80,6 +80,8 @@ pub struct Slot {
     /// What is known of earlier runs of the task at hand.
     pub earlier: Interrupted,
     pub in_flight: u32,
+    /// Those that count for a provider's limits.
+    pub calls: InFlight,
     /// It can take no further task that needs a call.
     pub full: bool,
     pub succeeded: u64,
@@ -119,6 +121,7 @@ impl Slot {
         busy_since: 0,
         earlier: Interrupted::NONE,
         in_flight: 0,
+        calls: InFlight::NONE,
         full: false,
         succeeded: 0,
         failed: 0,

@@ -22,7 +22,7 @@ fn shared_with(states: &[SlotState]) -> Box<Shared> {
 fn tasks(count: i64, due: i64) -> Announcement {
     let mut announcement = Announcement::NOTHING;
     for task_id in 1..=count {
-        announcement.task(Lane::Local, Position { scheduled_at: due, task_id });
+        announcement.task(Lane::LOCAL, Position { scheduled_at: due, task_id });
     }
     announcement
 }
@@ -48,21 +48,21 @@ fn a_worker_that_missed_an_announcement_does_not_settle() {
     let mut shared = shared_with(&[SlotState::Working]);
     let seen = shared.database(DATABASE).unwrap().announced;
     shared.announce(DATABASE, &tasks(1, 50), 10);
-    assert!(shared.settle(0, seen, Some(REST)).is_none());
+    assert!(shared.settle(0, seen, Some(REST), 0).is_none());
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
     let rest = Rest { next_due: 50, nothing_prepared: true };
-    assert_eq!(shared.settle(0, seen + 1, Some(rest)), Some(50));
+    assert_eq!(shared.settle(0, seen + 1, Some(rest), 0), Some(50));
 }
 
 #[test]
 fn a_worker_does_not_settle_while_nobody_knows_what_falls_due() {
     let mut shared = shared_with(&[SlotState::Working]);
-    assert_eq!(shared.settle(0, 0, Some(REST)), Some(NEVER));
+    assert_eq!(shared.settle(0, 0, Some(REST), 0), Some(NEVER));
     shared.announce(DATABASE, &tasks(1, 50), 10);
     shared.see_to_due(DATABASE, 60);
-    assert_eq!(shared.settle(0, 1, None), None);
-    assert_eq!(shared.settle(0, 1, Some(REST)), Some(NEVER));
-    assert_eq!(shared.settle(0, 1, None), Some(NEVER));
+    assert_eq!(shared.settle(0, 1, None, 0), None);
+    assert_eq!(shared.settle(0, 1, Some(REST), 0), Some(NEVER));
+    assert_eq!(shared.settle(0, 1, None, 0), Some(NEVER));
 }
 
 #[test]
@@ -180,11 +180,11 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
 
 /// Reads all there is at `now` for the worker of slot 0.
 fn read_all(shared: &mut Shared, ids: &[i64], now: i64) {
-    assert!(matches!(shared.take(0, false, now), Next::Read(Lane::Local, _)));
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, now), Next::Read(Lane::LOCAL, _)));
     let ready =
         |task_id: &i64| Ready { place: Position { scheduled_at: 10, task_id: *task_id }, address: None };
     let tasks: Vec<Ready> = ids.iter().map(ready).collect();
-    shared.publish(0, &Batch { lane: Lane::Local, tasks: &tasks, all_due_at: Some(now) });
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &tasks, all_due_at: Some(now) });
 }
 
 #[test]
@@ -196,30 +196,30 @@ fn a_task_that_has_fallen_due_unnoticed_is_read_though_a_later_one_is_handed_ove
     shared.announce(DATABASE, &tasks(1, 60), 60);
     shared.see_to_due(DATABASE, 70);
     let after = Position::after_all_due(10);
-    assert_eq!(shared.take(0, false, 70), Next::Read(Lane::Local, after));
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 70), Next::Read(Lane::LOCAL, after));
 }
 
 #[test]
 fn a_task_that_could_not_be_locked_is_handed_out_again() {
     let mut shared = shared_with(&[SlotState::Working]);
     read_all(&mut shared, &[1], 10);
-    assert!(matches!(shared.take(0, false, 10), Next::Task(..)));
-    assert_eq!(shared.take(0, false, 10), Next::Nothing);
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(..)));
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 10), Next::Nothing);
     let task = Ready { place: Position { scheduled_at: 10, task_id: 1 }, address: None };
-    shared.add(0, &Batch { lane: Lane::Local, tasks: &[task], all_due_at: Some(10) });
-    assert_eq!(shared.take(0, false, 10), Next::Task(Lane::Local, task));
+    shared.add(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) });
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(Lane::LOCAL, task));
 }
 
 #[test]
 fn a_task_left_to_another_worker_is_handed_out_again_if_that_has_given_it_back() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     read_all(&mut shared, &[1], 10);
-    let Next::Task(_, task) = shared.take(0, false, 10) else { panic!() };
+    let Next::Task(_, task) = shared.take(0, LaneSet::LOCAL, 10) else { panic!() };
     shared.slots[1].task_id = 1;
     shared.leave_to_other(0);
-    assert_eq!(shared.take(0, false, 10), Next::Nothing);
-    shared.slots[0].taken = Some((Lane::Local, task));
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 10), Next::Nothing);
+    shared.slots[0].taken = Some((Lane::LOCAL, task));
     shared.slots[1].task_id = 0;
     shared.leave_to_other(0);
-    assert!(matches!(shared.take(0, false, 10), Next::Task(..)));
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(..)));
 }

@@ -69,12 +69,12 @@ mod tests {
         let mut avoided = Avoided::default();
         let lengths: Vec<u64> = (0..8)
             .map(|_| {
-                avoided.add(7, LONGEST, Some((Lane::Local, PLACE)));
+                avoided.add(7, LONGEST, Some((Lane::LOCAL, PLACE)));
                 avoided.0[&7].length.as_secs()
             })
             .collect();
         assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert!(avoided.holds(Lane::Local, PLACE));
+        assert!(avoided.holds(Lane::LOCAL, PLACE));
         assert!(avoided.over().is_empty() && avoided.next() > Some(Duration::from_secs(50)));
     }
 }

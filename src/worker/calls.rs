@@ -1,6 +1,8 @@
 //! Provider calls of this worker, between the step that prepares one and the step that handles its
 //! answer. No transaction is open while a provider is asked.
 
+use super::flow::{self, Held, Pace};
+use super::slot::MySlot;
 use super::task::Brief;
 use super::{Worker, claim, process, record};
 use crate::call::{Job, Outcome, Pool, redact};
@@ -8,11 +10,12 @@ use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
 use crate::inject;
-use crate::pg::{interrupt, log, session, thread, transaction};
-use crate::provider::{self, Prepared, Request, Service};
-use crate::shared::Over;
+use crate::kind::Kinds;
+use crate::pg::{backend, interrupt, log, session, thread, transaction};
+use crate::provider::{Prepared, Request, Service};
+use crate::shared::{Admission, InFlight, LANES, Lane, LaneSet, Over, Terms, Went};
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,12 @@ const GROUP_FROM: usize = 16;
 const GROUP_TIME: Duration = Duration::from_millis(5);
 /// or until there is so much of it.
 const GROUP_SIZE: usize = 32;
+
+/// A call that waits for the end of others is tried again so often.
+const FULL_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a call waits at most for what its provider asks, if the provider's row does not say.
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// Pause after answers could not be stored.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -38,11 +47,24 @@ struct Answered {
     repeats: u32,
 }
 
+/// A call that is under way.
+struct Open {
+    lane: Lane,
+    terms: Terms,
+    /// When it was to be sent first.
+    since: Instant,
+}
+
 pub struct Calls {
     pool: Pool,
     /// Requests that are stored, but not known to be durable.
     prepared: Vec<(i64, Prepared)>,
-    waiting_for: HashSet<i64>,
+    waiting_for: HashMap<i64, Open>,
+    /// Those that wait until they may be sent, in order.
+    held: Vec<Held>,
+    pace: Pace,
+    /// How calls went that have ended since others were told of it.
+    ended: Vec<(Terms, Went)>,
     /// Results that could not be stored yet.
     unstored: Vec<(i64, CallResult)>,
     answered: Vec<Answered>,
@@ -60,7 +82,10 @@ impl Calls {
             pool,
             prepared: Vec::new(),
             unsettled_since: None,
-            waiting_for: HashSet::new(),
+            waiting_for: HashMap::new(),
+            held: Vec::new(),
+            pace: Pace::default(),
+            ended: Vec::new(),
             unstored: Vec::new(),
             answered: Vec::new(),
             to_cancel: Vec::new(),
@@ -70,7 +95,12 @@ impl Calls {
 
     /// Tasks between their two steps.
     pub fn len(&self) -> usize {
-        self.open() + self.unstored.len() + self.answered.len()
+        self.open() + self.held.len() + self.unstored.len() + self.answered.len()
+    }
+
+    /// True if all that is left are calls that wait for their provider: another worker can send them as well.
+    pub fn only_hold(&self) -> bool {
+        self.len() == self.held.len()
     }
 
     /// Tasks whose call is under way or about to be.
@@ -86,6 +116,30 @@ impl Calls {
         self.open() < limit + ahead && self.len() < 2 * limit
     }
 
+    /// The lanes of `lanes` from which another task can be taken. `waiting`: those in which some wait.
+    pub fn lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
+        if !self.have_room() {
+            return LaneSet::LOCAL;
+        }
+        let mut used = [0; LANES];
+        let kinds = Kinds::known();
+        let prepared = self.prepared.iter().map(|(_, prepared)| &prepared.service);
+        let waiting_to_go = prepared.chain(self.held.iter().map(|held| &held.service));
+        let lanes_of_services = waiting_to_go.map(|service| kinds.lane_of_service(&service.name));
+        lanes_of_services
+            .chain(self.waiting_for.values().map(|open| open.lane))
+            .for_each(|lane| used[lane.index()] += 1);
+        flow::open_lanes(lanes, waiting, &self.pace, &used)
+    }
+
+    /// What counts for the limits of providers, and how calls went since this was last asked.
+    pub fn take_counts(&mut self) -> (InFlight, Vec<(Terms, Went)>) {
+        let mut counts = InFlight::NONE;
+        self.waiting_for.values().for_each(|open| counts.add(open.terms.account));
+        self.prepared.iter().for_each(|(_, prepared)| counts.add(prepared.service.terms().account));
+        (counts, std::mem::take(&mut self.ended))
+    }
+
     /// To be called after a wait.
     pub fn clear(&self) {
         self.pool.clear();
@@ -99,7 +153,9 @@ impl Calls {
     pub fn next_repeat(&self) -> Option<Duration> {
         let settling = self.unsettled_since.map(|since| since + GROUP_TIME).max(self.store_not_before);
         let settling = settling.filter(|_| self.unsettled() > 0);
-        let next = self.answered.iter().map(|answered| answered.not_before).chain(settling).min()?;
+        let held = self.held.iter().map(|held| held.not_before);
+        let next =
+            self.answered.iter().map(|answered| answered.not_before).chain(settling).chain(held).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -134,11 +190,13 @@ impl Calls {
             || idle && self.len() - self.unsettled() < GROUP_FROM
     }
 
-    fn send_stored(&mut self, task_id: i64, service: Arc<Service>, request: Request) {
+    /// `since`: when it was to be sent first.
+    fn send_stored(&mut self, task_id: i64, service: Arc<Service>, request: Request, since: Instant) {
         match service.provider.credentials(&service) {
             Ok(credentials) => {
-                let timeout = config::HTTP_TIMEOUT.duration();
-                self.waiting_for.insert(task_id);
+                let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
+                let lane = Kinds::known().lane_of_service(&service.name);
+                self.waiting_for.insert(task_id, Open { lane, terms: service.terms(), since });
                 let limit = config::MAX_IN_FLIGHT.get() as usize;
                 self.pool.start(Job { task_id, service, request, credentials, timeout }, limit);
             }
@@ -151,16 +209,48 @@ impl Calls {
         self.note_unsettled();
     }
 
-    fn collect(&mut self) {
+    fn collect(&mut self, slot: MySlot) {
         while let Some(outcome) = self.pool.outcome() {
-            if self.waiting_for.remove(&outcome.task_id) {
-                self.add_unstored(outcome.task_id, interpret(&outcome));
+            if let Some(open) = self.waiting_for.remove(&outcome.task_id) {
+                self.note_end(&open, &outcome);
+                match pause(&outcome, open.since) {
+                    Some(pause) => self.hold(slot, outcome, open.since, pause),
+                    None => self.add_unstored(outcome.task_id, interpret(&outcome)),
+                }
             }
         }
     }
 
+    fn note_end(&mut self, open: &Open, outcome: &Outcome) {
+        let limit = config::MAX_IN_FLIGHT.get() as usize;
+        self.pace.note(open.lane, outcome.reply.is_ok(), limit);
+        let failed = outcome.reply.as_ref().map_or(true, |reply| reply.status >= 500);
+        self.ended.push((open.terms, if failed { Went::Badly } else { Went::Well }));
+    }
+
+    /// The provider has asked us to wait: all its requests do, this one in order to be sent again.
+    fn hold(&mut self, slot: MySlot, outcome: Outcome, since: Instant, pause: Duration) {
+        let Outcome { task_id, service, request, .. } = outcome;
+        slot.pause(service.account_of(&request), pause);
+        log::event(
+            LogLevel::Info,
+            format!(
+                "call postponed task_id={task_id} provider={} pause_ms={}",
+                service.name,
+                pause.as_millis()
+            ),
+        );
+        self.add_held(Held { task_id, service, request, since, not_before: Instant::now() + pause });
+    }
+
+    fn add_held(&mut self, held: Held) {
+        let place = self.held.partition_point(|other| other.task_id < held.task_id);
+        self.held.insert(place, held);
+    }
+
     fn knows(&self, task_id: i64) -> bool {
-        self.waiting_for.contains(&task_id)
+        self.waiting_for.contains_key(&task_id)
+            || self.held.iter().any(|held| held.task_id == task_id)
             || self.prepared.iter().any(|(id, _)| *id == task_id)
             || self.unstored.iter().any(|(id, _)| *id == task_id)
             || self.answered.iter().any(|answered| answered.task_id == task_id)
@@ -169,6 +259,7 @@ impl Calls {
     fn forget(&mut self, task_id: i64) {
         self.waiting_for.remove(&task_id);
         self.prepared.retain(|(id, _)| *id != task_id);
+        self.held.retain(|held| held.task_id != task_id);
         self.unstored.retain(|(id, _)| *id != task_id);
         self.answered.retain(|answered| answered.task_id != task_id);
     }
@@ -202,7 +293,7 @@ impl Calls {
 /// Stores the answers that have come, makes them and the stored requests durable, and goes on with both: one
 /// commit and one wait for the disk for all of them. `idle`: there is nothing else to do.
 pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
-    worker.calls.collect();
+    worker.calls.collect(worker.slot);
     if !worker.calls.is_time_to_settle(idle) {
         return Ok(false);
     }
@@ -229,10 +320,54 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
         worker.calls.unsettled_since = Some(Instant::now());
     }
     for (task_id, prepared) in std::mem::take(&mut worker.calls.prepared) {
-        worker.calls.send_stored(task_id, prepared.service, prepared.request);
+        worker.calls.send_stored(task_id, prepared.service, prepared.request, Instant::now());
     }
     worker.show_calls();
     Ok(true)
+}
+
+/// Sends what was held, in order, as far as the providers let it. True if anything was sent.
+pub fn send_held(worker: &mut Worker) -> bool {
+    let now = Instant::now();
+    if worker.calls.held.iter().all(|held| held.not_before > now) {
+        return false;
+    }
+    let mut refused: Vec<(u64, Instant)> = Vec::new();
+    let mut sent = false;
+    for mut held in std::mem::take(&mut worker.calls.held) {
+        let account = held.service.account_of(&held.request);
+        if let Some((_, until)) = refused.iter().find(|(known, _)| *known == account) {
+            held.not_before = *until;
+        } else if held.not_before <= now {
+            let terms = Terms { account, ..held.service.terms() };
+            match not_before(worker.slot.admit(&terms), now) {
+                None => {
+                    worker.calls.send_stored(held.task_id, held.service, held.request, held.since);
+                    sent = true;
+                    continue;
+                }
+                Some(until) => {
+                    held.not_before = until;
+                    refused.push((account, until));
+                }
+            }
+        }
+        worker.calls.held.push(held);
+    }
+    worker.show_calls();
+    sent
+}
+
+/// When to ask again; `None`: it may go.
+fn not_before(admission: Admission, now: Instant) -> Option<Instant> {
+    match admission {
+        Admission::Admitted => None,
+        Admission::Wait(until) => {
+            let wait = until.saturating_sub(backend::now()).max(0) as u64;
+            Some(now + Duration::from_micros(wait))
+        }
+        Admission::Full => Some(now + FULL_LOOK),
+    }
 }
 
 /// False if it could not be done; the answers are kept, and meanwhile other tasks can run.
@@ -292,7 +427,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
     match result {
         Ok(Ok(resumed)) => leave(worker, task_id, resumed),
         Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
-        Ok(Err(Stop::Repeat)) => repeat_later(worker, task_id)?,
+        Ok(Err(Stop::Repeat | Stop::Later(..))) => repeat_later(worker, task_id)?,
         Err(error) if error.is_passing() || worker.calls.may_repeat(task_id, &error) => {
             repeat_later(worker, task_id)?;
         }
@@ -427,22 +562,32 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
         worker.calls.add_answered(task_id, None);
         return;
     }
-    let service = provider::find(&orphan.provider).map(|provider| Arc::new(Service::plain(provider)));
+    let service = Kinds::known().service(&orphan.provider);
     let request = serde_json::from_str(&orphan.request);
     match (service, request) {
-        (Some(service), _) if orphan.age > service.provider.remembers_keys_for(&service).as_secs_f64() => {
+        (Ok(service), _) if orphan.age > service.provider.remembers_keys_for(&service).as_secs_f64() => {
             let reason = format!(
                 "outcome unknown: the call was cut off {:.0} s ago, and {} no longer recognizes its idempotency key",
                 orphan.age, service.name
             );
             worker.calls.add_unstored(task_id, Err(reason));
         }
-        (Some(service), Ok(request)) => worker.calls.send_stored(task_id, service, request),
+        (Ok(service), Ok(request)) => {
+            let now = Instant::now();
+            worker.calls.add_held(Held { task_id, service, request, since: now, not_before: now });
+        }
         _ => {
             let reason = format!("no provider {} here can send the stored request", orphan.provider);
             worker.calls.add_unstored(task_id, Err(reason));
         }
     }
+}
+
+/// How long a call is to wait before it is sent again, if it is.
+fn pause(outcome: &Outcome, since: Instant) -> Option<Duration> {
+    let wait = flow::asked_to_wait(outcome.reply.as_ref().ok()?)?;
+    let limit = outcome.service.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
+    (since.elapsed() + wait <= limit).then_some(wait)
 }
 
 /// What a call came to: the provider's answer, or a reason that names the provider.

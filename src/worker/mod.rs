@@ -6,6 +6,7 @@ pub mod claim;
 mod copied;
 pub mod dispatch;
 mod faults;
+mod flow;
 pub mod process;
 mod read;
 pub mod record;
@@ -20,10 +21,11 @@ use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
 use crate::inject;
+use crate::kind::Kinds;
 use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
-use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, timeout};
-use crate::shared::Over;
+use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
+use crate::shared::{Admission, LaneSet, Over, Terms};
 use claim::Claimed;
 use pgrx::pg_sys;
 use process::Step;
@@ -66,6 +68,10 @@ pub struct Worker {
     faults: faults::Faults,
     retention: retention::Pass,
     looked_for_orphans: bool,
+    /// `Database::kinds_changes` when the task types were last read.
+    kinds_changes: u64,
+    /// The lanes in which tasks were known to wait when this worker last looked.
+    waiting: LaneSet,
     /// What others wanted as the last task ended.
     glance: Option<Glance>,
     started: Instant,
@@ -156,14 +162,17 @@ impl Worker {
             interrupt::reload();
         }
         let retiring = glance.retire;
-        if retiring && self.calls.len() == 0 {
+        if retiring && self.calls.only_hold() {
             return Ok(false);
         }
+        self.waiting = glance.waiting;
+        self.refresh_kinds(&glance)?;
         let may_claim = !retiring && self.has_current_settings(glance.settings);
         if glance.held_to_tell {
             copied::tell_of_held(self)?;
         }
         let mut busy = calls::cancel_calls(self, glance.cancels)?;
+        busy |= calls::send_held(self);
         busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;
         if may_claim {
@@ -207,6 +216,15 @@ impl Worker {
                 since.elapsed() > MAX_UNSURE
             }
         }
+    }
+
+    /// Reads again what task types there are, if that may have changed.
+    fn refresh_kinds(&mut self, glance: &Glance) -> Result<(), PgError> {
+        if self.kinds_changes != glance.kinds_changes || invalidation::is_stale() {
+            Kinds::refresh()?;
+            self.kinds_changes = glance.kinds_changes;
+        }
+        Ok(())
     }
 
     /// Looks for tasks that are ready and that no announcement led to.
@@ -266,6 +284,9 @@ impl Worker {
             }
             (Ok(Ran::Stopped(Stop::Cancelled)), Some(brief)) => self.cancel(&brief)?,
             (Ok(Ran::Stopped(Stop::Repeat)), Some(brief)) => self.repeat(&brief)?,
+            (Ok(Ran::Stopped(Stop::Later(admission, terms))), Some(brief)) => {
+                self.put_off(&brief, admission, &terms)?;
+            }
             (Err(error), None) => return Err(error),
             // It may do in a while, and nothing has been called yet that would be called twice.
             (Err(error), Some(brief)) if error.is_passing() => {
@@ -322,7 +343,7 @@ impl Worker {
             Ok(Ok(ended)) => self.end(ended),
             Ok(Err(Stop::Cancelled)) => self.cancel(brief)?,
             // The error handler cannot be called either: end the task without it.
-            Ok(Err(Stop::Repeat)) | Err(_) => {
+            Ok(Err(Stop::Repeat | Stop::Later(..))) | Err(_) => {
                 if !self.slot.close() {
                     self.cancel(brief)?;
                     return Ok(true);
@@ -345,6 +366,16 @@ impl Worker {
         transaction::commit_after(|| record::cancel(self, brief))?;
         log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
         self.slot.end(Over::Cancelled);
+        Ok(())
+    }
+
+    /// The task's provider takes no request now: it waits at its place, and all others of its lane behind it.
+    fn put_off(&mut self, brief: &Brief, admission: Admission, terms: &Terms) -> Result<(), PgError> {
+        if !self.slot.close() {
+            return self.cancel(brief);
+        }
+        self.slot.shut(admission, terms);
+        self.slot.end(Over::GivenBack);
         Ok(())
     }
 
@@ -432,16 +463,19 @@ impl Worker {
     }
 
     /// Shows the calls in flight to others.
-    fn show_calls(&self) {
-        self.slot.set_in_flight(self.calls.len(), !self.has_room_for_calls());
+    fn show_calls(&mut self) {
+        self.slot.set_in_flight(self.calls.len(), !self.calls.have_room());
+        let (counts, ended) = self.calls.take_counts();
+        self.slot.set_calls(counts, &ended);
     }
 
     pub fn in_flight(&self) -> usize {
         self.calls.len()
     }
 
-    pub fn has_room_for_calls(&self) -> bool {
-        self.calls.have_room()
+    /// The lanes from which it can take a task.
+    pub fn lanes(&self) -> LaneSet {
+        self.calls.lanes(Kinds::known().lanes(), self.waiting)
     }
 
     fn readable(&self) -> Option<std::os::fd::RawFd> {

@@ -5,10 +5,10 @@ use super::Worker;
 use crate::config;
 use crate::error::PgError;
 use crate::inject;
+use crate::kind::Kinds;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, session, transaction};
-use crate::processor;
-use crate::shared::{Batch, LANES, Lane, Position, Ready, Sweep, WINDOW};
+use crate::shared::{Batch, Lane, Position, Ready, Sweep};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
@@ -39,24 +39,24 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64
     let now = backend::now();
     let args: [Arg; 7] = [
         worker.origin.into_datum(),
-        processor::types_with_calls().into_datum(),
-        (lane == Lane::Call).into_datum(),
+        Kinds::known().types_for(lane).into_datum(),
+        (lane != Lane::LOCAL).into_datum(),
         Some(pg_sys::Datum::from(after.scheduled_at)),
         after.task_id.into_datum(),
-        (WINDOW as i32).into_datum(),
+        (lane.window() as i32).into_datum(),
         Some(pg_sys::Datum::from(now)),
     ];
     let tasks = session::as_owner(worker.owner, || READ.rows(&args, ready));
-    let is_all = tasks.len() < WINDOW;
+    let is_all = tasks.len() < lane.window();
     (tasks, is_all.then_some(now))
 }
 
 fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
     let args: [Arg; 4] = [
         worker.origin.into_datum(),
-        processor::types_with_calls().into_datum(),
-        (lane == Lane::Call).into_datum(),
-        (WINDOW as i32).into_datum(),
+        Kinds::known().types_for(lane).into_datum(),
+        (lane != Lane::LOCAL).into_datum(),
+        (lane.window() as i32).into_datum(),
     ];
     session::as_owner(worker.owner, || READ_HELD.rows(&args, ready))
 }
@@ -76,9 +76,9 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let Some(wanted) = worker.slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
     activity::running(format_args!("looking for tasks"));
     let swept = transaction::commit_after(|| {
-        for lane in LANES {
+        for lane in Kinds::known().lanes().iter() {
             let held = read_held(worker, lane);
-            if held.len() == WINDOW && wanted == Sweep::Held {
+            if held.len() == lane.window() && wanted == Sweep::Held {
                 worker.slot.ask_for_sweep();
             }
             worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) });

@@ -86,11 +86,14 @@ pub fn step(worker: &mut Worker) -> Result<bool, PgError> {
     let before = now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
     let pass = worker.retention;
     let owner = worker.owner;
-    worker.retention = transaction::commit_after(|| Pass {
-        errors: pass.errors.and_then(|after| batch(owner, &ERRORS, after, before)),
-        tasks: pass.tasks.and_then(|after| batch(owner, &TASKS, after, before)),
-        at: pass.at,
-    })?;
+    // A transaction for each: whoever drops both tables waits for one of them at a time.
+    let next = |walk, after: Option<i64>| match after {
+        Some(after) => transaction::commit_after(|| batch(owner, walk, after, before)),
+        None => Ok(None),
+    };
+    let errors = next(&ERRORS, pass.errors)?;
+    let tasks = next(&TASKS, pass.tasks)?;
+    worker.retention = Pass { errors, tasks, at: pass.at };
     Ok(!worker.retention.is_over())
 }
 

@@ -7,7 +7,7 @@ use crate::error::PgError;
 use crate::handler::Handlers;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{backend, ident, log, transaction};
-use crate::shared::Database;
+use crate::shared::{Database, LaneSet};
 use pgrx::pg_sys;
 use std::time::Instant;
 
@@ -56,6 +56,8 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         faults: faults::Faults::default(),
         retention: retention::Pass::default(),
         looked_for_orphans: false,
+        kinds_changes: 0,
+        waiting: LaneSet::NONE,
         glance: None,
         started: Instant::now(),
         idle_since: Instant::now(),

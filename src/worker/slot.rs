@@ -5,9 +5,11 @@ use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
-    Batch, Database, Interrupted, Lane, Next, Over, Position, Queue, Rest, Shared, Slot, SlotState, Sweep,
+    Admission, Batch, Database, InFlight, Interrupted, Lane, LaneSet, Next, Over, Position, Queue, Rest,
+    Shared, Slot, SlotState, Sweep, Terms, Went,
 };
 use pgrx::pg_sys::Oid;
+use std::time::Duration;
 
 /// Settings stored for databases and roles, from the view of a worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Glance {
     pub cancels: bool,
     /// `Database::announced`.
     pub announced: u64,
+    /// `Database::kinds_changes`.
+    pub kinds_changes: u64,
     /// Calls are to be taken over.
     pub orphans: bool,
     /// Something may have fallen due.
@@ -39,6 +43,8 @@ pub struct Glance {
     pub sweep: bool,
     /// Nobody knows when something falls due, or a prepared transaction may bring tasks.
     pub look_ahead: bool,
+    /// The lanes in which tasks are known to wait.
+    pub waiting: LaneSet,
     /// `Database::held_to_tell`.
     pub held_to_tell: bool,
     pub settings: Settings,
@@ -102,9 +108,9 @@ impl MySlot {
     }
 
     /// [`Shared::take`] for this worker.
-    pub fn take(self, with_calls: bool) -> Next {
+    pub fn take(self, lanes: LaneSet) -> Next {
         let now = backend::now();
-        shmem::write(|shared| shared.take(self.index, with_calls, now))
+        shmem::write(|shared| shared.take(self.index, lanes, now))
     }
 
     /// [`Shared::publish`] for this worker.
@@ -221,6 +227,30 @@ impl MySlot {
         });
     }
 
+    /// [`Shared::set_calls`] for this worker.
+    pub fn set_calls(self, calls: InFlight, ended: &[(Terms, Went)]) {
+        let now = backend::now();
+        shmem::write(|shared| shared.set_calls(self.index, calls, ended, now));
+    }
+
+    /// [`Shared::admit`] for this worker.
+    pub fn admit(self, terms: &Terms) -> Admission {
+        let now = backend::now();
+        shmem::write(|shared| shared.admit(self.index, terms, now))
+    }
+
+    /// [`Shared::shut`] for this worker.
+    pub fn shut(self, admission: Admission, terms: &Terms) {
+        shmem::write(|shared| shared.shut(self.index, admission, terms));
+    }
+
+    /// No request of an account goes out for so long.
+    pub fn pause(self, account: u64, length: Duration) {
+        let now = backend::now();
+        let until = now.saturating_add(i64::try_from(length.as_micros()).unwrap_or(i64::MAX));
+        shmem::write(|shared| shared.pause(account, until, now));
+    }
+
     /// The task at hand can be cancelled again.
     pub fn reopen(self) {
         shmem::phase().reopen();
@@ -266,10 +296,12 @@ impl MySlot {
             reload: slot.reload,
             cancels: slot.has_cancels,
             announced: database.map_or(0, |database| database.announced),
+            kinds_changes: database.map_or(0, |database| database.kinds_changes),
             orphans: database.is_some_and(|database| database.orphans),
             due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
             sweep: shared.queue_of(self.database).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
             look_ahead: database.is_none_or(|database| database.due_unknown || database.unannounced),
+            waiting: shared.queue_of(self.database).map_or(LaneSet::NONE, Queue::waiting),
             held_to_tell: database.is_some_and(|database| database.held_to_tell),
             settings: database.map_or(Settings::Same, |database| {
                 if database.settings_as_of != shared.settings_changes {
@@ -290,7 +322,8 @@ impl MySlot {
 
     /// [`Shared::settle`] for this worker.
     pub fn settle(self, announced: u64, rest: Option<Rest>) -> Option<i64> {
-        shmem::write(|shared| shared.settle(self.index, announced, rest))
+        let now = backend::now();
+        shmem::write(|shared| shared.settle(self.index, announced, rest, now))
     }
 
     /// [`Shared::note_due`] for this worker's database.

@@ -48,6 +48,11 @@ pub fn note_orphans() {
     PENDING.with_borrow_mut(|pending| pending.orphans = true);
 }
 
+/// The current transaction has changed what types of tasks there are, or where they go.
+pub fn note_kinds() {
+    PENDING.with_borrow_mut(|pending| pending.kinds = true);
+}
+
 /// The current command commits what another session has prepared, before its own transaction ends.
 pub fn note_prepared() {
     PENDING.with_borrow_mut(|pending| pending.prepared = true);
@@ -76,6 +81,9 @@ fn tell(ended: Ended, pending: &Announcement) {
             let now = backend::now();
             shmem::write(|shared| {
                 shared.announce_copied(database, pending.held, pending.orphans);
+                if pending.kinds {
+                    shared.forget_queue(database, now);
+                }
                 if pending.prepared {
                     shared.announce_prepared(database, now);
                 }

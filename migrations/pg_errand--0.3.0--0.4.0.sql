@@ -1,0 +1,343 @@
+-- 0.4.0: task types and providers are data.
+
+set local search_path = pg_catalog, pg_temp;
+
+-- Services that tasks are sent to, and the types of tasks. Both are data: a new row counts from its
+-- commit on, in every session and worker.
+create table queues.provider (
+    name text primary key,
+    -- how it is spoken to: http, resend, smtp, twilio, simulated
+    interface text not null default 'http',
+    -- what the path of a request is appended to; null: the interface's setting, or none
+    base_url text,
+    -- none, bearer, basic, header, query, webhook
+    auth text not null default 'none',
+    -- the header, query parameter or user that the secret belongs to
+    auth_name text,
+    -- name of the secret, see pg_errand.secrets_dir
+    secret text,
+    -- name of the secret with the certificate and key that prove who we are
+    client_certificate text,
+    headers jsonb not null default '{}',
+    -- limit for a call; null: pg_errand.http_timeout
+    timeout interval,
+    -- templates and conditions, see docs/providers.md
+    request jsonb,
+    expect jsonb,
+    answer jsonb,
+    failure jsonb,
+    -- header for the idempotency key; null: Idempotency-Key, '': none
+    idempotency_header text,
+    -- how long the provider recognizes a key; 0: what was cut off is not sent again
+    keys_kept_for interval,
+    -- limits, of all databases and workers together
+    requests_per_second double precision,
+    burst integer,
+    max_in_flight integer,
+    -- how long a request waits for what the provider asks us to wait, in all
+    max_wait interval not null default '1 hour',
+    -- so many failures in a row are followed by a pause; null: never
+    break_after integer,
+    break_for interval not null default '1 minute',
+    -- where its tasks wait: providers up to 14 have a lane of their own, others share the last one
+    lane smallint not null default 0,
+    -- a superuser has set base_url: it may be in a private network
+    trusted boolean not null default true,
+    -- comes with the extension
+    built_in boolean not null default false
+);
+
+comment on table queues.provider is 'Services that tasks are sent to';
+
+create table queues.task_kind (
+    -- the task type
+    name text primary key,
+    -- call: a provider is called; db_function: the payload names the function to run
+    processor text not null default 'call',
+    provider text,
+    -- a setting that names the provider, if provider is null
+    provider_setting text,
+    -- roles that may enqueue such tasks; public: whoever may call queues.enqueue
+    granted_to text[] not null default '{}',
+    built_in boolean not null default false
+);
+
+comment on table queues.task_kind is 'Types of tasks';
+
+-- Raises if a provider's row makes no sense.
+create function queues.check_provider(_row jsonb)
+returns void
+strict
+language c
+as 'MODULE_PATHNAME', 'check_provider_wrapper';
+
+-- With the rights of whoever writes: only a superuser's word makes a provider trusted or built in.
+create function queues.provider_before_write()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _super boolean := (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user);
+begin
+    if not _super then
+        new.built_in := tg_op = 'UPDATE' and old.built_in;
+        if tg_op = 'INSERT' or new.base_url is distinct from old.base_url then
+            new.trusted := false;
+        else
+            new.trusted := old.trusted;
+        end if;
+    elsif tg_op = 'UPDATE' and new.base_url is distinct from old.base_url then
+        new.trusted := true;
+    end if;
+    return new;
+end;
+$$;
+
+create function queues.provider_before_write_checked()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform queues.check_provider(to_jsonb(new));
+    if tg_op = 'INSERT' and new.built_in then
+        -- As a dump has it.
+        delete from queues.provider p
+        where p.name = new.name
+            and p.built_in;
+    end if;
+    if new.lane = 0 then
+        new.lane := coalesce(
+            (
+                select min(free.lane)
+                from generate_series(1, 14) as free (lane)
+                where not exists (select 1 from queues.provider p where p.lane = free.lane)
+            ),
+            15
+        );
+    end if;
+    return new;
+end;
+$$;
+
+create trigger provider_before_write
+    before insert or update on queues.provider
+    for each row
+    execute function queues.provider_before_write();
+
+create trigger provider_before_write_checked
+    before insert or update on queues.provider
+    for each row
+    execute function queues.provider_before_write_checked();
+
+create function queues.task_kind_before_write()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if new.name !~ '^[a-z][a-z0-9_.-]{0,62}$' then
+        raise exception 'task type "%" is no proper name', new.name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use up to 63 lower case letters, digits, "_", "." and "-", beginning with a letter.';
+    end if;
+    if new.processor not in ('call', 'db_function') then
+        raise exception 'there is no processor "%"', new.processor
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use call or db_function.';
+    end if;
+    if new.processor = 'call' and new.provider is null and new.provider_setting is null then
+        raise exception 'task type "%" needs a provider', new.name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Name one of queues.provider, or use the processor db_function.';
+    end if;
+    if new.provider_setting not in ('pg_errand.email_provider', 'pg_errand.sms_provider') then
+        raise exception 'the setting "%" names no provider', new.provider_setting
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
+    end if;
+    if tg_op = 'INSERT' and new.built_in then
+        delete from queues.task_kind k
+        where k.name = new.name
+            and k.built_in;
+    end if;
+    -- While a dump is restored the provider may come later.
+    if new.provider is not null and not exists (select 1 from queues.provider p where p.name = new.provider) then
+        raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
+            using hint = 'Insert it into queues.provider; until then such tasks are refused.';
+    end if;
+    return new;
+end;
+$$;
+
+create trigger task_kind_before_write
+    before insert or update on queues.task_kind
+    for each row
+    execute function queues.task_kind_before_write();
+
+-- Has every session and worker read both tables anew.
+create function queues.kinds_after_change()
+returns trigger
+language c
+as 'MODULE_PATHNAME', 'kinds_after_change';
+
+create trigger provider_after_change
+    after insert or update or delete or truncate on queues.provider
+    for each statement
+    execute function queues.kinds_after_change();
+
+create trigger task_kind_after_change
+    after insert or update or delete or truncate on queues.task_kind
+    for each statement
+    execute function queues.kinds_after_change();
+
+-- Replicated rows count, too.
+alter table queues.provider enable always trigger provider_before_write_checked;
+alter table queues.provider enable always trigger provider_after_change;
+alter table queues.task_kind enable always trigger task_kind_after_change;
+
+insert into queues.provider (name, interface, built_in)
+values
+    ('resend', 'resend', true),
+    ('simulated', 'simulated', true);
+
+-- Any URL that pg_errand.http_allowed_hosts allows.
+update queues.provider
+set trusted = false
+where name = 'http';
+
+insert into queues.task_kind (name, processor, provider, provider_setting, granted_to, built_in)
+values
+    ('db_function', 'db_function', null, null, '{public}', true),
+    ('email', 'call', 'resend', null, '{public}', true),
+    ('sms', 'call', null, 'pg_errand.sms_provider', '{public}', true);
+
+-- Lets a role enqueue tasks of a type.
+create function queues.allow(_task_type text, _role regrole)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
+begin
+    update queues.task_kind k
+    set granted_to = array_append(array_remove(k.granted_to, _name::text), _name::text)
+    where k.name = _task_type;
+    if not found then
+        raise exception 'unknown task type "%"', _task_type
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Known task types are the rows of queues.task_kind.';
+    end if;
+end;
+$$;
+
+-- Takes that back.
+create function queues.disallow(_task_type text, _role regrole)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    update queues.task_kind k
+    set granted_to = array_remove(k.granted_to, r.rolname::text)
+    from pg_catalog.pg_roles r
+    where k.name = _task_type
+        and r.oid = _role;
+$$;
+
+select pg_catalog.pg_extension_config_dump('queues.provider', '');
+select pg_catalog.pg_extension_config_dump('queues.task_kind', '');
+
+-- Enqueues a task and returns its id. A worker starts it as this transaction commits, or when
+-- _scheduled_at has come. Unknown task types are refused at once, and
+-- those that the caller may not enqueue (queues.allow); the row is written with the rights of the
+-- extension's owner.
+create or replace function queues.enqueue(
+    _task_type text,
+    _payload jsonb,
+    _scheduled_at timestamptz default now()
+)
+returns bigint
+language c
+as 'MODULE_PATHNAME', 'enqueue_task';
+
+-- HTTP in one line, and what came of a call.
+
+-- Enqueues a request POST _url with a JSON body.
+create function queues.http_post(
+    _url text,
+    _body jsonb default '{}',
+    _headers jsonb default '{}',
+    _scheduled_at timestamptz default now()
+)
+returns bigint
+language sql
+as $$
+    select queues.enqueue(
+        'http',
+        pg_catalog.jsonb_build_object(
+            'task_type', 'http',
+            'request', pg_catalog.jsonb_build_object(
+                'method', 'POST',
+                'url', _url,
+                'headers', _headers,
+                'body', pg_catalog.jsonb_build_object('json', _body)
+            )
+        ),
+        _scheduled_at
+    );
+$$;
+
+-- Enqueues a request GET _url.
+create function queues.http_get(
+    _url text,
+    _headers jsonb default '{}',
+    _scheduled_at timestamptz default now()
+)
+returns bigint
+language sql
+as $$
+    select queues.enqueue(
+        'http',
+        pg_catalog.jsonb_build_object(
+            'task_type', 'http',
+            'request', pg_catalog.jsonb_build_object('method', 'GET', 'url', _url, 'headers', _headers)
+        ),
+        _scheduled_at
+    );
+$$;
+
+-- What a provider answered, as the success handler is given it; for a call that failed
+-- {"error": …} and, if there was one, the answer. Null while there is nothing, or never was a call.
+create function queues.result(task_id bigint)
+returns jsonb
+stable
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(
+        c.answer,
+        jsonb_build_object('error', c.failure -> 'message') || coalesce(c.failure -> 'answer', '{}')
+    )
+    from queues.call c
+    where c.task_id = result.task_id
+        and c.answered_at is not null;
+$$;
+
+-- As with all other functions.
+revoke all on function
+    queues.check_provider(jsonb),
+    queues.provider_before_write(),
+    queues.provider_before_write_checked(),
+    queues.task_kind_before_write(),
+    queues.kinds_after_change(),
+    queues.allow(text, regrole),
+    queues.disallow(text, regrole),
+    queues.http_post(text, jsonb, jsonb, timestamptz),
+    queues.http_get(text, jsonb, timestamptz),
+    queues.result(bigint)
+from public;

@@ -1,0 +1,63 @@
+-- HTTP in one line, and what came of a call.
+
+-- Enqueues a request POST _url with a JSON body.
+create function queues.http_post(
+    _url text,
+    _body jsonb default '{}',
+    _headers jsonb default '{}',
+    _scheduled_at timestamptz default now()
+)
+returns bigint
+language sql
+as $$
+    select queues.enqueue(
+        'http',
+        pg_catalog.jsonb_build_object(
+            'task_type', 'http',
+            'request', pg_catalog.jsonb_build_object(
+                'method', 'POST',
+                'url', _url,
+                'headers', _headers,
+                'body', pg_catalog.jsonb_build_object('json', _body)
+            )
+        ),
+        _scheduled_at
+    );
+$$;
+
+-- Enqueues a request GET _url.
+create function queues.http_get(
+    _url text,
+    _headers jsonb default '{}',
+    _scheduled_at timestamptz default now()
+)
+returns bigint
+language sql
+as $$
+    select queues.enqueue(
+        'http',
+        pg_catalog.jsonb_build_object(
+            'task_type', 'http',
+            'request', pg_catalog.jsonb_build_object('method', 'GET', 'url', _url, 'headers', _headers)
+        ),
+        _scheduled_at
+    );
+$$;
+
+-- What a provider answered, as the success handler is given it; for a call that failed
+-- {"error": …} and, if there was one, the answer. Null while there is nothing, or never was a call.
+create function queues.result(task_id bigint)
+returns jsonb
+stable
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(
+        c.answer,
+        jsonb_build_object('error', c.failure -> 'message') || coalesce(c.failure -> 'answer', '{}')
+    )
+    from queues.call c
+    where c.task_id = result.task_id
+        and c.answered_at is not null;
+$$;

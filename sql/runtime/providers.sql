@@ -1,0 +1,10 @@
+-- All providers: the lane in which their tasks wait, and the row, with times in seconds.
+select
+    p.lane,
+    to_jsonb(p) || jsonb_build_object(
+        'timeout', extract(epoch from p.timeout)::float8,
+        'keys_kept_for', extract(epoch from p.keys_kept_for)::float8,
+        'max_wait', extract(epoch from p.max_wait)::float8,
+        'break_for', extract(epoch from p.break_for)::float8
+    )
+from queues.provider p;

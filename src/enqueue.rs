@@ -1,0 +1,49 @@
+//! Enqueueing: who may enqueue what.
+
+use crate::kind::{Kind, Kinds};
+use crate::pg::spi::{self, Arg, Statement};
+use crate::pg::{backend, catalog, ident, log, session};
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
+use std::rc::Rc;
+
+static ENQUEUE: Statement =
+    Statement::new(include_str!("../sql/runtime/enqueue.sql"), &[TEXTOID, JSONBOID, TIMESTAMPTZOID]);
+
+/// Enqueues a task for the current user: type, payload, due time. Returns its number.
+pub fn enqueue(args: &[Arg; 3]) -> i64 {
+    let task_type = args[0].and_then(spi::text);
+    let kinds = Kinds::now();
+    check(&kinds, task_type.as_deref(), task_type.as_deref().and_then(|name| kinds.find(name)));
+    let Some(owner) = catalog::owner_of(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
+    session::as_definer(owner, || ENQUEUE.row_as_is(args, |row| row.get(1))).flatten().unwrap_or_default()
+}
+
+/// Raises unless the current user may enqueue tasks of this type.
+pub fn check(kinds: &Kinds, task_type: Option<&str>, kind: Option<&Rc<Kind>>) {
+    let Some(kind) = kind else { refuse_type(kinds, task_type) };
+    if !kind.may_be_enqueued() {
+        let user = ident::quote(&backend::user_name());
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied to enqueue tasks of type \"{}\"", kind.name),
+            format!("To allow it, run: SELECT queues.allow('{}', '{user}');", kind.name),
+        );
+    }
+    if let Err(reason) = kinds.check_service_of(kind) {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("task type \"{}\" cannot be enqueued: {reason}", kind.name),
+            "Mend its row in queues.task_kind, or the one in queues.provider.".into(),
+        );
+    }
+}
+
+fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
+    let message = match task_type {
+        Some(name) => format!("unknown task type \"{name}\""),
+        None => "a task needs a task type".to_owned(),
+    };
+    let hint = format!("Known task types: {}.", kinds.names());
+    log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
+}

@@ -1,0 +1,232 @@
+//! Types of tasks, and the providers that they go to: what `queues.task_kind` and `queues.provider` say,
+//! cached in each process until one of them changes.
+
+use crate::error::PgError;
+use crate::pg::spi::{Row, Statement};
+use crate::pg::{catalog, guc, invalidation, jsonb, session, transaction};
+use crate::processor::{self, Processor};
+use crate::provider::Service;
+use crate::shared::{Lane, LaneSet};
+use pgrx::pg_sys;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+static KINDS: Statement = Statement::new(include_str!("../sql/runtime/kinds.sql"), &[]);
+static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[]);
+
+/// What stands for every role.
+const EVERYBODY: &str = "public";
+
+thread_local! {
+    static CACHE: RefCell<Option<Rc<Kinds>>> = const { RefCell::new(None) };
+}
+
+/// All types of tasks.
+pub struct Kinds {
+    kinds: HashMap<String, Rc<Kind>>,
+    services: HashMap<String, Result<Arc<Service>, String>>,
+    lanes: HashMap<String, Lane>,
+}
+
+/// A type of tasks.
+pub struct Kind {
+    pub name: String,
+    /// `None`: a later version of the extension knows it.
+    pub processor: Option<&'static dyn Processor>,
+    provider: Option<String>,
+    provider_setting: Option<String>,
+    granted_to: Vec<String>,
+}
+
+impl Kind {
+    /// The name of the provider that its tasks go to, if they go to one.
+    pub fn provider(&self) -> Option<String> {
+        self.provider.clone().or_else(|| guc::value(self.provider_setting.as_deref()?))
+    }
+
+    /// True if the current user may enqueue such tasks: `owner` of the queue may, and who it was granted to.
+    pub fn may_be_enqueued(&self) -> bool {
+        self.granted_to.iter().any(|role| role == EVERYBODY)
+            || catalog::owner_of(c"queues", c"task").is_some_and(catalog::has_rights_of)
+            || self
+                .granted_to
+                .iter()
+                .filter_map(|role| catalog::role(role))
+                .any(|r| catalog::has_rights_of(r.oid))
+    }
+}
+
+impl Kinds {
+    /// What is known now.
+    pub fn now() -> Rc<Kinds> {
+        if invalidation::is_stale() {
+            Kinds::keep(Kinds::load());
+        }
+        Kinds::known()
+    }
+
+    /// What was known when it was last asked for. For workers, who hold locks and must not wait for others: what
+    /// drops these tables would wait for them.
+    pub fn known() -> Rc<Kinds> {
+        CACHE.with_borrow(|cache| cache.clone()).unwrap_or_else(|| Rc::new(Kinds::of_old_tables()))
+    }
+
+    /// Reads again what has changed, outside of a transaction.
+    ///
+    /// # Errors
+    /// When the tables cannot be read.
+    pub fn refresh() -> Result<(), PgError> {
+        // Messages of changes come as a transaction starts.
+        let Some((owner, kinds)) = transaction::commit_after(|| {
+            let owner = invalidation::is_stale().then(begin_reading).flatten();
+            owner.map(|owner| (owner, read_kinds(owner)))
+        })?
+        else {
+            return Ok(());
+        };
+        let services = transaction::commit_after(|| read_services(owner))?;
+        Kinds::keep(Kinds::of(kinds, services));
+        Ok(())
+    }
+
+    fn load() -> Kinds {
+        match begin_reading() {
+            Some(owner) => Kinds::of(read_kinds(owner), read_services(owner)),
+            None => Kinds::of_old_tables(),
+        }
+    }
+
+    fn keep(kinds: Kinds) {
+        invalidation::end_reading();
+        CACHE.set(Some(Rc::new(kinds)));
+    }
+
+    fn of(kinds: Vec<Kind>, services: Vec<Found>) -> Kinds {
+        let lanes = services.iter().map(|(name, lane, _)| (name.clone(), *lane)).collect();
+        Kinds {
+            kinds: kinds.into_iter().map(|kind| (kind.name.clone(), Rc::new(kind))).collect(),
+            services: services.into_iter().map(|(name, _, service)| (name, service)).collect(),
+            lanes,
+        }
+    }
+
+    /// The tables are those of a version that had no such rows: its tasks are enqueued, and wait for the
+    /// update.
+    fn of_old_tables() -> Kinds {
+        let kind = |name: &str| {
+            let kind = Kind {
+                name: name.into(),
+                processor: processor::find("db_function"),
+                provider: None,
+                provider_setting: None,
+                granted_to: vec![EVERYBODY.into()],
+            };
+            (name.to_owned(), Rc::new(kind))
+        };
+        let kinds = ["db_function", "email", "sms"].into_iter().map(kind).collect();
+        Kinds { kinds, services: HashMap::new(), lanes: HashMap::new() }
+    }
+
+    pub fn find(&self, task_type: &str) -> Option<&Rc<Kind>> {
+        self.kinds.get(task_type)
+    }
+
+    /// The service that the tasks of a kind go to.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn service_of(&self, kind: &Kind) -> Result<Arc<Service>, String> {
+        self.service(&kind.provider().ok_or_else(|| format!("task type {} has no provider", kind.name))?)
+    }
+
+    /// # Errors
+    /// Why the tasks of a kind cannot be sent anywhere.
+    pub fn check_service_of(&self, kind: &Kind) -> Result<(), String> {
+        match kind.processor {
+            Some(processor) if processor.calls() => self.service_of(kind).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// The service of that name.
+    ///
+    /// # Errors
+    /// That there is none, or what is wrong with its row.
+    pub fn service(&self, name: &str) -> Result<Arc<Service>, String> {
+        self.services.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
+    }
+
+    /// Where the tasks of a kind wait.
+    pub fn lane_of(&self, kind: &Kind) -> Lane {
+        match kind.processor {
+            Some(processor) if processor.calls() => {
+                kind.provider().map_or(Lane::LAST, |name| self.lane_of_service(&name))
+            }
+            _ => Lane::LOCAL,
+        }
+    }
+
+    pub fn lane_of_service(&self, name: &str) -> Lane {
+        self.lanes.get(name).copied().unwrap_or(Lane::LAST)
+    }
+
+    /// The lanes in which tasks may wait.
+    pub fn lanes(&self) -> LaneSet {
+        self.kinds.values().fold(LaneSet::LOCAL, |set, kind| set.with(self.lane_of(kind)))
+    }
+
+    /// The types whose tasks wait in a lane; for the local one: in any other.
+    pub fn types_for(&self, lane: Lane) -> Vec<&str> {
+        let wanted = |kind: &&Rc<Kind>| match lane {
+            Lane::LOCAL => self.lane_of(kind) != Lane::LOCAL,
+            lane => self.lane_of(kind) == lane,
+        };
+        self.kinds.values().filter(wanted).map(|kind| kind.name.as_str()).collect()
+    }
+
+    /// The names of all, for messages.
+    pub fn names(&self) -> String {
+        let mut names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names.join(", ")
+    }
+}
+
+/// Name, lane, and the service, or what is wrong with its row.
+type Found = (String, Lane, Result<Arc<Service>, String>);
+
+/// The owner of the tables, if there are any.
+fn begin_reading() -> Option<pg_sys::Oid> {
+    invalidation::begin_reading(catalog::relation(c"queues", c"task_kind")?);
+    catalog::owner_of(c"queues", c"task_kind")
+}
+
+fn read_kinds(owner: pg_sys::Oid) -> Vec<Kind> {
+    session::as_owner(owner, || KINDS.rows_as_of_now(kind))
+}
+
+fn read_services(owner: pg_sys::Oid) -> Vec<Found> {
+    session::as_owner(owner, || PROVIDERS.rows_as_of_now(service))
+}
+
+fn kind(row: &Row) -> Kind {
+    Kind {
+        name: row.get(1).unwrap_or_default(),
+        processor: row.get::<String>(2).and_then(|name| processor::find(&name)),
+        provider: row.get(3),
+        provider_setting: row.get(4),
+        granted_to: row.get(5).unwrap_or_default(),
+    }
+}
+
+fn service(row: &Row) -> Found {
+    let text = row.keep(2).map(jsonb::to_text).unwrap_or_default();
+    let fields: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let name = fields["name"].as_str().unwrap_or_default().to_owned();
+    let service = Service::of_row(fields)
+        .map(Arc::new)
+        .map_err(|error| format!("provider \"{name}\" cannot be used: {error}"));
+    (name, Lane::call(row.get::<i16>(1).unwrap_or(0)), service)
+}

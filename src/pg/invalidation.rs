@@ -1,0 +1,49 @@
+//! A cache of what two tables hold, and how changes of them get known: by the invalidation messages
+//! that PostgreSQL sends of relations, also to the session that makes the change.
+
+use pgrx::pg_sys;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+/// The relation that stands for the cached tables; 0: not known.
+static WATCHED: AtomicU32 = AtomicU32::new(0);
+/// What is being read is not known yet.
+static READING: AtomicBool = AtomicBool::new(false);
+static STALE: AtomicBool = AtomicBool::new(true);
+static REGISTERED: AtomicBool = AtomicBool::new(false);
+
+/// True if the tables may have changed since they were read.
+pub fn is_stale() -> bool {
+    STALE.load(Relaxed) || READING.load(Relaxed)
+}
+
+/// To be called before the tables are read: what changes from then on makes the cache stale.
+pub fn begin_reading(relation: pg_sys::Oid) {
+    if !REGISTERED.swap(true, Relaxed) {
+        // SAFETY: once per process; the callback lives as long as the library.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(on_change), pg_sys::Datum::null());
+        }
+    }
+    WATCHED.store(relation.to_u32(), Relaxed);
+    READING.store(true, Relaxed);
+    STALE.store(false, Relaxed);
+}
+
+/// What was read since [`begin_reading`] is known; if an error came between, it is not.
+pub fn end_reading() {
+    READING.store(false, Relaxed);
+}
+
+/// Neither allocates nor fails.
+unsafe extern "C-unwind" fn on_change(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    if relation == pg_sys::InvalidOid || relation.to_u32() == WATCHED.load(Relaxed) {
+        STALE.store(true, Relaxed);
+    }
+}
+
+/// Tells every session, when the current transaction commits, that what is cached under `relation` has
+/// changed; this one at its next command.
+pub fn announce(relation: pg_sys::Oid) {
+    // SAFETY: within a transaction that holds a lock on the relation, or on one that goes with it.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
+}

@@ -1,0 +1,110 @@
+//! Flow: from which lanes a worker takes tasks, and calls that wait because their provider asked for it.
+
+use crate::config;
+use crate::provider::{Reply, Request, Service};
+use crate::shared::{LANES, Lane, LaneSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// So many calls a provider that has not answered yet may have under way beside others; as TCP starts slowly.
+const FIRST: usize = 8;
+/// A provider that does not answer keeps at least so many.
+const LEAST: usize = 4;
+/// No provider is asked again sooner, whatever it says.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A call that is to be sent (again) when its provider lets it.
+pub struct Held {
+    pub task_id: i64,
+    pub service: Arc<Service>,
+    pub request: Request,
+    /// When it was to be sent first.
+    pub since: Instant,
+    pub not_before: Instant,
+}
+
+/// How many calls each lane may have under way in this worker, while others want some, too: more with each
+/// answer, half as many after a call without one.
+#[derive(Default)]
+pub struct Pace([Option<usize>; LANES]);
+
+impl Pace {
+    /// `limit`: calls of this worker in all.
+    pub fn of(&self, lane: Lane, limit: usize) -> usize {
+        let pace = self.0[lane.index()].unwrap_or(FIRST.max(limit / 4));
+        pace.min(limit / 2).max(1)
+    }
+
+    /// A call has ended, with an answer or without.
+    pub fn note(&mut self, lane: Lane, answered: bool, limit: usize) {
+        let pace = self.of(lane, limit);
+        let next = if answered { pace + 1 } else { (pace / 2).max(LEAST) };
+        self.0[lane.index()] = Some(next.min(limit));
+    }
+}
+
+/// The lanes of `lanes` from which another task can be taken. `used`: calls that a lane has already;
+/// `waiting`: lanes in which tasks are known to wait.
+pub fn open_lanes(lanes: LaneSet, waiting: LaneSet, pace: &Pace, used: &[usize; LANES]) -> LaneSet {
+    let limit = config::MAX_IN_FLIGHT.get() as usize;
+    lanes.iter().filter(|lane| *lane != Lane::LOCAL).fold(lanes, |open, lane| {
+        let wanted = |other: &Lane| {
+            *other != lane && *other != Lane::LOCAL && (waiting.holds(*other) || used[other.index()] > 0)
+        };
+        let is_shared = lanes.iter().any(|other| wanted(&other));
+        let is_full = is_shared && used[lane.index()] >= pace.of(lane, limit);
+        if is_full { open.without(lane) } else { open }
+    })
+}
+
+/// How long the provider asks us to wait, if it does: 429 or 503 with Retry-After (RFC 9110, section
+/// 10.2.3), in seconds or as a date.
+pub fn asked_to_wait(reply: &Reply) -> Option<Duration> {
+    if !matches!(reply.status, 429 | 503) {
+        return None;
+    }
+    let text = reply.header("retry-after")?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = httpdate::parse_http_date(text).ok()?;
+            until.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.max(SHORTEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, retry_after: &str) -> Reply {
+        let headers = vec![("retry-after".to_owned(), retry_after.to_owned())];
+        Reply { status, headers, body: Vec::new() }
+    }
+
+    #[test]
+    fn waits_in_seconds_and_until_dates() {
+        assert_eq!(asked_to_wait(&reply(429, " 30 ")), Some(Duration::from_secs(30)));
+        assert_eq!(asked_to_wait(&reply(503, "0")), Some(SHORTEST_PAUSE));
+        assert_eq!(asked_to_wait(&reply(500, "30")), None);
+        assert_eq!(asked_to_wait(&reply(429, "soon")), None);
+        assert_eq!(asked_to_wait(&reply(429, "-1")), None);
+        let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
+        let wait = asked_to_wait(&reply(429, &date)).unwrap();
+        assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100));
+        assert_eq!(asked_to_wait(&reply(429, "Sun, 06 Nov 1994 08:49:37 GMT")), Some(SHORTEST_PAUSE));
+    }
+
+    #[test]
+    fn a_lane_that_does_not_answer_leaves_room_for_others() {
+        let mut pace = Pace::default();
+        let lane = Lane::call(1);
+        assert_eq!(pace.of(lane, 64), 16);
+        (0..100).for_each(|_| pace.note(lane, true, 64));
+        assert_eq!(pace.of(lane, 64), 32);
+        (0..10).for_each(|_| pace.note(lane, false, 64));
+        assert_eq!(pace.of(lane, 64), LEAST);
+        assert_eq!(pace.of(lane, 1), 1);
+    }
+}

@@ -1,6 +1,7 @@
 //! All settings. An entry here is all it takes (a secret also needs a place in `pg::secret`);
 //! `docs/configuration.md` is made from them.
 
+use crate::call::{AllowList, Network};
 use crate::pg::guc::{About, Check, Choice, Context, Int, Setting, Text, Unit, check_hook};
 use crate::pg::guc::{reserve_prefix, split_list};
 use crate::pg::secret::Secret;
@@ -18,6 +19,11 @@ static ALL: &[&'static dyn Setting] = &[
     &LEASE_DURATION,
     &HANDLER_TIMEOUT,
     &HTTP_TIMEOUT,
+    &HTTP_ALLOWED_HOSTS,
+    &HTTP_PROXY,
+    &HTTP_CA_FILE,
+    &HTTP_MAX_ANSWER_SIZE,
+    &HTTP_MAX_REQUEST_SIZE,
     &RETENTION,
     &LOG_LEVEL,
     &RESEND_API_KEY,
@@ -171,6 +177,71 @@ pub static HTTP_TIMEOUT: Int = Int {
     unit: Unit::Milliseconds,
 };
 
+pub static HTTP_ALLOWED_HOSTS: Text = Text {
+    about: About {
+        name: c"pg_errand.http_allowed_hosts",
+        short: c"Hosts that requests may go to.",
+        long: c"Comma-separated: public (every public address), * (all), addresses, networks (10.0.0.0/8), host names, \
+            *.example.com; each with :port or without. A listed name may have any address. The base URL of a service \
+            that a superuser has set need not be listed.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"public")),
+    check: Some(check_hook::<Hosts>),
+};
+
+pub static HTTP_PROXY: Text = Text {
+    about: About {
+        name: c"pg_errand.http_proxy",
+        short: c"Proxy that requests go through.",
+        long: c"http://host:port or https://host:port; it has to allow CONNECT, and it resolves names. Empty: none. The \
+            server's environment (HTTP_PROXY and the like) is never looked at.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<ProxyUrl>),
+};
+
+pub static HTTP_CA_FILE: Text = Text {
+    about: About {
+        name: c"pg_errand.http_ca_file",
+        short: c"Certificates of authorities that are trusted besides those of the system.",
+        long: c"Absolute path of a PEM file; a change of the file takes effect with the next request. Empty: none.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<AbsolutePath>),
+};
+
+pub static HTTP_MAX_ANSWER_SIZE: Int = Int {
+    about: About {
+        name: c"pg_errand.http_max_answer_size",
+        short: c"Largest body of an answer.",
+        long: c"A call whose answer is larger fails.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(1024 * 1024),
+    min: 1024,
+    max: MAX_HTTP_SIZE,
+    unit: Unit::Bytes,
+};
+
+pub static HTTP_MAX_REQUEST_SIZE: Int = Int {
+    about: About {
+        name: c"pg_errand.http_max_request_size",
+        short: c"Largest request, headers included.",
+        long: c"A larger one fails without being sent.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(10 * 1024 * 1024),
+    min: 1024,
+    max: MAX_HTTP_SIZE,
+    unit: Unit::Bytes,
+};
+
+/// Texts in jsonb cannot be larger.
+const MAX_HTTP_SIZE: i32 = 256 * 1024 * 1024 - 1;
+
 pub static RETENTION: Int = Int {
     about: About {
         name: c"pg_errand.retention",
@@ -283,6 +354,58 @@ impl Check for BaseUrl {
     }
 }
 
+pub struct Hosts;
+
+impl Check for Hosts {
+    fn check(value: &str) -> Result<(), String> {
+        AllowList::parse(value).map(|_| ())
+    }
+}
+
+pub struct ProxyUrl;
+
+impl Check for ProxyUrl {
+    fn check(value: &str) -> Result<(), String> {
+        let is_plain = |url: url::Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        if value.is_empty() || url::Url::parse(value).is_ok_and(is_plain) {
+            return Ok(());
+        }
+        Err("A URL such as http://proxy.example.com:3128 is allowed, without user, path or query.".into())
+    }
+}
+
+pub struct AbsolutePath;
+
+impl Check for AbsolutePath {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || value.starts_with('/') {
+            return Ok(());
+        }
+        Err("An absolute path is allowed.".into())
+    }
+}
+
+/// How calls may use the network now.
+pub fn network() -> Network {
+    let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
+    Network {
+        // The check has let only valid lists pass; an empty one allows nothing.
+        allowed: AllowList::parse(&HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
+        proxy: given(&HTTP_PROXY),
+        ca_file: given(&HTTP_CA_FILE),
+        max_answer: HTTP_MAX_ANSWER_SIZE.get() as u64,
+        max_request: HTTP_MAX_REQUEST_SIZE.get() as u64,
+    }
+}
+
 /// `pg_errand.poll_interval` in microseconds.
 pub fn poll_interval() -> i64 {
     i64::from(POLL_INTERVAL.get()).saturating_mul(1000)
@@ -300,6 +423,34 @@ mod tests {
         for bad in ["", "api.resend.com", "ftp://x", "https://u:p@x", "https://x/?a=b", "https://"] {
             assert!(BaseUrl::check(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn allowed_hosts() {
+        for good in ["", "public", "*", "public, 10.0.0.0/8, [::1]:8080,*.example.com , db:5000"] {
+            assert_eq!(Hosts::check(good), Ok(()), "{good}");
+        }
+        for bad in ["http://x", "10.0.0.0/99", "a b", "x:port"] {
+            assert!(Hosts::check(bad).unwrap_err().contains("public"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn proxies() {
+        for good in ["", "http://proxy:3128", "https://[::1]:3128/", "http://127.0.0.1:8080"] {
+            assert_eq!(ProxyUrl::check(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["proxy:3128", "socks5://x:1", "http://u:p@x:1", "http://x:1/path", "http://x:1?a", "http://"]
+        {
+            assert!(ProxyUrl::check(bad).unwrap_err().contains("http://"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ca_files() {
+        assert_eq!((AbsolutePath::check(""), AbsolutePath::check("/etc/ca.pem")), (Ok(()), Ok(())));
+        assert!(AbsolutePath::check("ca.pem").is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod wakeup;
 
 use crate::provider::{Credential, Reply, Request, Service};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+pub use http::{AllowList, ClientCert, Network};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,10 @@ pub struct Job {
     pub credentials: Vec<Credential>,
     /// For the whole call, from its start to the last byte.
     pub timeout: Duration,
+    pub network: Arc<Network>,
+    /// URL of a host that a superuser has chosen: requests to it may go to a private network.
+    pub trusted_base: Option<String>,
+    pub client_certificate: Option<ClientCert>,
 }
 
 /// What came of a call.
@@ -46,9 +51,9 @@ pub struct Pool {
     outcomes: Receiver<Outcome>,
     report: Sender<Outcome>,
     staff: Arc<Mutex<Staff>>,
-    agent: http::Agent,
+    client: Arc<http::Client>,
     wakeup: Arc<Wakeup>,
-    spawn: fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>,
+    spawn: http::Spawn,
 }
 
 impl Pool {
@@ -56,7 +61,7 @@ impl Pool {
     ///
     /// # Errors
     /// When the system has no descriptors left.
-    pub fn new(spawn: fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>) -> std::io::Result<Self> {
+    pub fn new(spawn: http::Spawn) -> std::io::Result<Self> {
         let (jobs, waiting) = unbounded();
         let (report, outcomes) = unbounded();
         Ok(Pool {
@@ -65,7 +70,7 @@ impl Pool {
             outcomes,
             report,
             staff: Arc::default(),
-            agent: http::Agent::new(),
+            client: Arc::new(http::Client::new(spawn)),
             wakeup: Arc::new(Wakeup::new()?),
             spawn,
         })
@@ -83,7 +88,7 @@ impl Pool {
             waiting: self.waiting.clone(),
             report: self.report.clone(),
             staff: self.staff.clone(),
-            agent: self.agent.clone(),
+            client: self.client.clone(),
             wakeup: self.wakeup.clone(),
         };
         if let Err(error) = (self.spawn)(Box::new(move || thread.run(job))) {
@@ -121,7 +126,7 @@ struct Thread {
     waiting: Receiver<Job>,
     report: Sender<Outcome>,
     staff: Arc<Mutex<Staff>>,
-    agent: http::Agent,
+    client: Arc<http::Client>,
     wakeup: Arc<Wakeup>,
 }
 
@@ -209,10 +214,8 @@ impl Thread {
         };
         loop {
             let left = job.timeout.saturating_sub(start.elapsed());
-            let reply = self
-                .agent
-                .send(request, &job.credentials, left)
-                .map_err(|problem| problem.explain(job.timeout))?;
+            let reply =
+                self.client.send(request, job, left).map_err(|problem| problem.explain(job.timeout))?;
             let enough_time = start.elapsed() + IN_PROGRESS_PAUSE < job.timeout;
             if !(job.service.provider.is_in_progress(&reply) && enough_time) {
                 return Ok(reply);
@@ -223,22 +226,25 @@ impl Thread {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::provider::simulated::Simulated;
     use serde_json::json;
 
-    fn spawn(body: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
+    pub fn spawn(body: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
         std::thread::Builder::new().spawn(body).map(|_| ())
     }
 
-    fn job(task_id: i64) -> Job {
+    pub fn job(task_id: i64) -> Job {
         Job {
             task_id,
             service: Arc::new(Service::plain(&Simulated)),
             request: Request::Local { answer: json!({ "n": task_id }) },
             credentials: Vec::new(),
             timeout: Duration::from_secs(5),
+            network: Arc::default(),
+            trusted_base: None,
+            client_certificate: None,
         }
     }
 

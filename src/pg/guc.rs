@@ -60,9 +60,10 @@ pub enum Unit {
     None,
     Milliseconds,
     Seconds,
+    Bytes,
 }
 
-/// An integer, or a span of time.
+/// An integer, a span of time, or a size.
 pub struct Int {
     pub about: About,
     pub value: GucSetting<i32>,
@@ -92,6 +93,7 @@ impl Int {
             Unit::None => GucFlags::empty(),
             Unit::Milliseconds => GucFlags::UNIT_MS,
             Unit::Seconds => GucFlags::UNIT_S,
+            Unit::Bytes => GucFlags::UNIT_BYTE,
         }
     }
 
@@ -100,7 +102,7 @@ impl Int {
         let value = self.get().max(0) as u64;
         match self.unit {
             Unit::Seconds => Duration::from_secs(value),
-            Unit::None | Unit::Milliseconds => Duration::from_millis(value),
+            Unit::None | Unit::Milliseconds | Unit::Bytes => Duration::from_millis(value),
         }
     }
 }

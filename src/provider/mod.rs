@@ -4,6 +4,7 @@
 //! Pure functions: a payload becomes a request, an answer becomes a value or a reason. Sending is
 //! [`crate::call`]'s business.
 
+pub mod header;
 pub mod resend;
 pub mod service;
 pub mod simulated;
@@ -50,6 +51,11 @@ pub trait Provider: Sync {
     /// How long the provider recognizes an idempotency key; zero: not at all, and what was cut off is not
     /// sent again.
     fn remembers_keys_for(&self, service: &Service) -> Duration;
+
+    /// Base URL from a setting that only a superuser can change: it may be in a private network.
+    fn base_url_of_superuser(&self) -> Option<String> {
+        None
+    }
 
     /// True if the task's payload may hold the request itself (`request`), without a `before_handler`.
     fn takes_request_from_payload(&self) -> bool {

@@ -105,6 +105,10 @@ impl Provider for Resend {
                 .is_ok_and(|error| error["name"] == "concurrent_idempotent_requests")
     }
 
+    fn base_url_of_superuser(&self) -> Option<String> {
+        Some(RESEND_BASE_URL.get())
+    }
+
     fn remembers_keys_for(&self, _service: &Service) -> Duration {
         KEY_MEMORY
     }

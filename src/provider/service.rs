@@ -203,6 +203,14 @@ impl Service {
             limits: Limits::default(),
         }
     }
+
+    /// The base URL, if a superuser has chosen it.
+    pub fn trusted_base_url(&self) -> Option<String> {
+        match &self.base_url {
+            Some(url) => self.trusted.then(|| url.clone()),
+            None => self.provider.base_url_of_superuser(),
+        }
+    }
 }
 
 fn provider<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Provider, D::Error> {

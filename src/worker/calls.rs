@@ -5,7 +5,7 @@ use super::flow::{self, Held, Pace};
 use super::slot::MySlot;
 use super::task::Brief;
 use super::{Worker, claim, process, record};
-use crate::call::{Job, Outcome, Pool, redact};
+use crate::call::{Job, Network, Outcome, Pool, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
@@ -57,6 +57,8 @@ struct Open {
 
 pub struct Calls {
     pool: Pool,
+    /// As the settings were when the last call was sent.
+    network: Arc<Network>,
     /// Requests that are stored, but not known to be durable.
     prepared: Vec<(i64, Prepared)>,
     waiting_for: HashMap<i64, Open>,
@@ -80,6 +82,7 @@ impl Calls {
         let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
         Ok(Calls {
             pool,
+            network: Arc::default(),
             prepared: Vec::new(),
             unsettled_since: None,
             waiting_for: HashMap::new(),
@@ -198,10 +201,29 @@ impl Calls {
                 let lane = Kinds::known().lane_of_service(&service.name);
                 self.waiting_for.insert(task_id, Open { lane, terms: service.terms(), since });
                 let limit = config::MAX_IN_FLIGHT.get() as usize;
-                self.pool.start(Job { task_id, service, request, credentials, timeout }, limit);
+                let job = Job {
+                    task_id,
+                    trusted_base: service.trusted_base_url(),
+                    service,
+                    request,
+                    credentials,
+                    timeout,
+                    network: self.network(),
+                    client_certificate: None,
+                };
+                self.pool.start(job, limit);
             }
             Err(reason) => self.add_unstored(task_id, Err(reason)),
         }
+    }
+
+    /// The same as for the call before, unless the settings have changed.
+    fn network(&mut self) -> Arc<Network> {
+        let network = config::network();
+        if *self.network != network {
+            self.network = Arc::new(network);
+        }
+        self.network.clone()
     }
 
     fn add_unstored(&mut self, task_id: i64, result: CallResult) {

@@ -1,123 +1,152 @@
-//! HTTP, by `ureq`.
+//! HTTP, by `ureq`: guarded, so that nobody who may write a URL reaches what only this machine can.
 
-use crate::provider::{Body, Credential, HttpRequest, Placed, Reply};
-use std::cell::Cell;
+mod address;
+mod agents;
+mod allow;
+mod hop;
+mod network;
+mod problem;
+mod resolve;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use super::Job;
+use crate::provider::{HttpRequest, Reply};
+use agents::{Agents, forget_connecting, has_connected};
+pub use allow::AllowList;
+use hop::Hop;
+pub use network::Network;
+pub use problem::Problem;
+pub use resolve::Spawn;
+use resolve::{LookUp, Names};
 use std::time::{Duration, Instant};
-use ureq::http;
-use ureq::tls::{RootCerts, TlsConfig};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector};
+use target::Target;
+use ureq::http::{self, Method};
+use ureq::{AsSendBody, Body};
 
-/// Answers larger than this (in bytes) are refused.
-const MAX_ANSWER: u64 = 1024 * 1024;
-/// Answer headers larger than this (in bytes) are refused.
-const MAX_ANSWER_HEADERS: usize = 64 * 1024;
 /// No connection takes longer, however much time the call has.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Connections kept for the next call, as many as calls can be in flight.
-const MAX_IDLE_CONNECTIONS: usize = 1024;
+/// More redirects than these are not followed.
+const MAX_REDIRECTS: usize = 5;
 
-thread_local! {
-    /// Whether this thread has connected anew since it last looked.
-    static CONNECTED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Notes in [`CONNECTED`] when no kept-alive connection could be used.
-#[derive(Debug)]
-struct NotingConnector(DefaultConnector);
-
-impl Connector for NotingConnector {
-    type Out = <DefaultConnector as Connector>::Out;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<()>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        CONNECTED.set(true);
-        self.0.connect(details, chained)
-    }
+/// A certificate with its chain and key, with which we prove who we are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCert {
+    /// All of it.
+    pub pem: String,
 }
 
 /// Sends requests; keeps connections alive between them.
-#[derive(Clone)]
-pub struct Agent(ureq::Agent);
+pub struct Client {
+    agents: Agents,
+}
 
-impl Agent {
-    pub fn new() -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            // Never silently from the environment of the server.
-            .proxy(None)
-            .user_agent(concat!("pg_errand/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
-            .max_response_header_size(MAX_ANSWER_HEADERS)
-            .max_idle_connections(MAX_IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
-            .build();
-        let connector = NotingConnector(DefaultConnector::default());
-        Agent(ureq::Agent::with_parts(config, connector, DefaultResolver::default()))
+impl Client {
+    /// `spawn` starts a thread in the way this process allows.
+    pub fn new(spawn: Spawn) -> Self {
+        Client::with_look_up(resolve::system, spawn)
     }
 
-    /// Sends `request` and reads the whole answer. A kept-alive connection that turns out to be dead
-    /// is replaced; a new one is not.
+    fn with_look_up(look_up: LookUp, spawn: Spawn) -> Self {
+        Client { agents: Agents::new(Names::new(look_up, spawn)) }
+    }
+
+    /// Sends `request` and reads the whole answer, that of the last redirect that is followed.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub fn send(
-        &self,
-        request: &HttpRequest,
-        credentials: &[Credential],
-        timeout: Duration,
-    ) -> Result<Reply, Problem> {
-        let start = Instant::now();
-        CONNECTED.set(false);
-        let mut answer = self.open(request, credentials, timeout);
-        // Each dead connection is out of the pool by that: in the end there is a new one.
-        while matches!(&answer, Err(error) if is_broken(error)) && !CONNECTED.get() {
-            answer = self.open(request, credentials, timeout.saturating_sub(start.elapsed()));
-        }
-        let problem = |error| Problem { error, host: host(&request.url) };
-        let mut answer = answer.map_err(problem)?;
-        let status = answer.status().as_u16();
-        let headers = answer
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-            .collect();
-        let body = answer.body_mut().with_config().limit(MAX_ANSWER).read_to_vec().map_err(problem)?;
-        Ok(Reply { status, headers, body })
-    }
-
-    /// Sends the request and reads the head of the answer.
-    fn open(
-        &self,
-        request: &HttpRequest,
-        credentials: &[Credential],
-        timeout: Duration,
-    ) -> Result<http::Response<ureq::Body>, ureq::Error> {
-        let mut builder = http::Request::builder().method(request.method.as_str()).uri(&request.url);
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value);
-        }
-        for credential in credentials {
-            if let Placed::Header { name, value } = &credential.placed {
-                builder = builder.header(name, value);
+    pub fn send(&self, request: &HttpRequest, job: &Job, limit: Duration) -> Result<Reply, Problem> {
+        let end = Instant::now() + limit;
+        let mut hop = Hop::first(request, &job.credentials, job.network.max_request)?;
+        for _ in 0..MAX_REDIRECTS {
+            let reply = self.exchange(&hop, job, end)?;
+            match hop.next(&reply, request.redirects) {
+                Some(next) => hop = next,
+                None => return Ok(reply),
             }
         }
-        let body = match &request.body {
-            Body::Text(text) => text.clone().into_bytes(),
-            Body::Binary { base64 } => base64.clone().into_bytes(),
-        };
-        let message = self
-            .0
-            .configure_request(builder.body(body)?)
-            .timeout_global(Some(timeout))
-            .timeout_connect(Some(timeout.min(MAX_CONNECT_TIME)))
-            .build();
-        self.0.run(message)
+        self.exchange(&hop, job, end)
     }
+
+    fn exchange(&self, hop: &Hop, job: &Job, end: Instant) -> Result<Reply, Problem> {
+        let exempt = hop.is_home && is_trusted(job, &hop.target);
+        let problem = |error| Problem::Call { host: hop.target.to_string(), error };
+        if let Some(refusal) = job.network.refusal(&hop.target).filter(|_| !exempt) {
+            return Err(problem(refusal.into()));
+        }
+        let client = job.client_certificate.as_ref().filter(|_| hop.is_home);
+        let agent = self.agents.get(&job.network, exempt, client)?;
+        let answer = open(&agent, hop, job, end).map_err(problem)?;
+        read(answer, job.network.max_answer).map_err(problem)
+    }
+}
+
+/// True if a superuser has chosen this host for the service.
+fn is_trusted(job: &Job, target: &Target) -> bool {
+    let base = job.trusted_base.as_deref().and_then(|base| Target::parse(base).ok());
+    base.is_some_and(|base| target.has_origin_of(&base))
+}
+
+/// Sends the request and reads the head of the answer. A kept-alive connection that turns out to be dead is
+/// replaced; a new one is not.
+fn open(
+    agent: &ureq::Agent,
+    hop: &Hop,
+    job: &Job,
+    end: Instant,
+) -> Result<http::Response<Body>, ureq::Error> {
+    forget_connecting();
+    let mut answer = open_once(agent, hop, job, end);
+    // Each dead connection is out of the pool by that: in the end there is a new one.
+    while matches!(&answer, Err(error) if is_broken(error)) && !has_connected() {
+        answer = open_once(agent, hop, job, end);
+    }
+    answer
+}
+
+fn open_once(
+    agent: &ureq::Agent,
+    hop: &Hop,
+    job: &Job,
+    end: Instant,
+) -> Result<http::Response<Body>, ureq::Error> {
+    let (target, headers) = hop.with_credentials(&job.credentials);
+    let mut builder = http::Request::builder().method(&hop.method).uri(target.url());
+    for (name, value) in &headers {
+        builder = builder.header(name, value);
+    }
+    let has_body = !hop.body.is_empty() || matches!(hop.method, Method::POST | Method::PUT | Method::PATCH);
+    match has_body {
+        true => run(agent, builder.body(hop.body.as_slice())?, end),
+        false => run(agent, builder.body(())?, end),
+    }
+}
+
+fn run<B: AsSendBody>(
+    agent: &ureq::Agent,
+    message: http::Request<B>,
+    end: Instant,
+) -> Result<http::Response<Body>, ureq::Error> {
+    let left = end.saturating_duration_since(Instant::now());
+    let message = agent
+        .configure_request(message)
+        .timeout_global(Some(left))
+        .timeout_connect(Some(left.min(MAX_CONNECT_TIME)))
+        .build();
+    agent.run(message)
+}
+
+fn read(mut answer: http::Response<Body>, max_size: u64) -> Result<Reply, ureq::Error> {
+    let status = answer.status().as_u16();
+    let headers = answer
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let body = answer.body_mut().with_config().limit(max_size).read_to_vec()?;
+    Ok(Reply { status, headers, body })
 }
 
 /// True if the connection ended before an answer began.
@@ -125,32 +154,4 @@ fn is_broken(error: &ureq::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error, ureq::Error::Io(error)
         if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
-}
-
-fn host(url: &str) -> String {
-    let host = url.parse::<http::Uri>().ok();
-    host.as_ref().and_then(|uri| uri.authority()).map_or("the provider".into(), |name| name.to_string())
-}
-
-/// Why there is no answer.
-pub struct Problem {
-    error: ureq::Error,
-    host: String,
-}
-
-impl Problem {
-    /// The reason as a person wants to read it; credentials may occur in it. `timeout` is that of
-    /// the whole call.
-    pub fn explain(&self, timeout: Duration) -> String {
-        let host = &self.host;
-        match &self.error {
-            ureq::Error::Timeout(_) => format!("no answer from {host} within {} ms", timeout.as_millis()),
-            ureq::Error::HostNotFound => format!("no such host: {host}"),
-            ureq::Error::ConnectionFailed => format!("could not connect to {host}"),
-            ureq::Error::BodyExceedsLimit(limit) => {
-                format!("the answer of {host} is larger than {limit} bytes")
-            }
-            other => format!("the call to {host} failed: {other}"),
-        }
-    }
 }

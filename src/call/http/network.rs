@@ -1,0 +1,36 @@
+//! How the network may be used.
+
+use super::allow::AllowList;
+use super::problem::Reason;
+use super::target::{Host, Target};
+
+/// From the settings; read on the main thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    pub allowed: AllowList,
+    /// URL of the proxy for all calls.
+    pub proxy: Option<String>,
+    /// Certificates of authorities that are trusted besides the system's (PEM).
+    pub ca_file: Option<String>,
+    /// Bytes of an answer's body.
+    pub max_answer: u64,
+    /// Bytes of a request, headers included.
+    pub max_request: u64,
+}
+
+impl Network {
+    /// Judges what a proxy is to connect to: names are not resolved here then. Without a proxy the addresses
+    /// are judged when they are known.
+    pub(super) fn refusal(&self, target: &Target) -> Option<Reason> {
+        self.proxy.as_ref()?;
+        match &target.host {
+            Host::Address(address) => {
+                let allowed = self.allowed.has_address(*address, target.port);
+                (!allowed).then_some(Reason::Refused(Some(*address)))
+            }
+            Host::Name(name) => {
+                (!self.allowed.trusts_name(name, target.port)).then_some(Reason::Refused(None))
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Why there is no answer.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+use ureq::Timeout;
+
+/// What our own parts say through `ureq`.
+#[derive(Debug)]
+pub enum Reason {
+    /// Not allowed; the address, unless the name was judged.
+    Refused(Option<IpAddr>),
+    /// The name could not be looked up.
+    Unknown(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+impl std::error::Error for Reason {}
+
+impl From<Reason> for ureq::Error {
+    fn from(reason: Reason) -> Self {
+        ureq::Error::Other(Box::new(reason))
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Problem {
+    /// Nothing was sent: what is wrong with the request or the settings.
+    Request(String),
+    /// What went wrong with a host.
+    Call { host: String, error: ureq::Error },
+}
+
+impl From<String> for Problem {
+    fn from(reason: String) -> Self {
+        Problem::Request(reason)
+    }
+}
+
+impl Problem {
+    /// The reason as a person wants to read it, without anything of the URL but its host; credentials may
+    /// occur in it all the same. `timeout` is that of the whole call.
+    pub fn explain(&self, timeout: Duration) -> String {
+        let (host, error) = match self {
+            Problem::Request(reason) => return reason.clone(),
+            Problem::Call { host, error } => (host, error),
+        };
+        match error {
+            ureq::Error::Timeout(Timeout::Connect) => format!("could not connect to {host} in time"),
+            ureq::Error::Timeout(Timeout::Resolve) => format!("{host} could not be looked up in time"),
+            ureq::Error::Timeout(_) => format!("no answer from {host} within {} ms", timeout.as_millis()),
+            ureq::Error::HostNotFound => format!("no such host: {host}"),
+            ureq::Error::ConnectionFailed => format!("could not connect to {host}"),
+            ureq::Error::BodyExceedsLimit(limit) => {
+                format!("the answer of {host} is larger than {limit} bytes")
+            }
+            ureq::Error::LargeResponseHeader(_, limit) => {
+                format!("the headers of {host}'s answer are larger than {limit} bytes")
+            }
+            // They may hold the URL.
+            ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => {
+                format!("the call to {host} failed: the URL is not valid")
+            }
+            ureq::Error::Other(other) => match other.downcast_ref() {
+                Some(Reason::Refused(address)) => refusal(host, *address),
+                Some(Reason::Unknown(reason)) => format!("no such host: {host} ({reason})"),
+                None => format!("the call to {host} failed: {other}"),
+            },
+            other => format!("the call to {host} failed: {other}"),
+        }
+    }
+}
+
+fn refusal(host: &str, address: Option<IpAddr>) -> String {
+    let found = address.map(|address| format!(" (address {address})")).unwrap_or_default();
+    format!("calls to {host}{found} are not allowed: see the setting pg_errand.http_allowed_hosts")
+}

@@ -1,0 +1,127 @@
+//! Time and size.
+
+use super::*;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+/// Sends `first`, then `next` again and again.
+fn endless(first: &'static str, next: &'static str, pause: Duration) -> Server {
+    Server::start(move |_, stream| {
+        stream.write_all(first.as_bytes())?;
+        loop {
+            stream.write_all(next.as_bytes())?;
+            std::thread::sleep(pause);
+        }
+    })
+}
+
+fn fails(server: &Server, reason: &str) {
+    let start = Instant::now();
+    let job = Job { timeout: Duration::from_millis(600), ..allowing("127.0.0.1") };
+    let problem = send(&client(), &get(&server.url("/")), &job).unwrap_err();
+    assert!(problem.contains(reason), "{problem}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn slow_drip() {
+    let pause = Duration::from_millis(50);
+    fails(&endless("HTTP/1.1 200 OK\r\nX: ", "x", pause), "within 600 ms");
+    fails(&endless("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", "x", pause), "within 600 ms");
+    fails(
+        &endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", pause),
+        "within 600 ms",
+    );
+    fails(&endless("", "HTTP/1.1 100 Continue\r\n\r\n", pause), "within 600 ms");
+    fails(&Server::always(""), "within 600 ms");
+}
+
+#[test]
+fn a_look_up_that_hangs() {
+    let slow = |_: &str| {
+        std::thread::sleep(Duration::from_secs(2));
+        local_names("inside.test")
+    };
+    let start = Instant::now();
+    let job = Job { timeout: Duration::from_millis(200), ..allowing("*") };
+    let problem = send(&Client::with_look_up(slow, spawn), &get("http://inside.test"), &job).unwrap_err();
+    assert!(problem.contains("looked up"), "{problem}");
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn answers_that_are_too_large() {
+    let too_large = "larger than 10000 bytes";
+    fails(&Server::always(reply(200, "", &"x".repeat(10_001))), too_large);
+    fails(&endless("HTTP/1.1 200 OK\r\n\r\n", "xxxxxxxxxx", Duration::ZERO), too_large);
+    fails(
+        &endless(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "A\r\nxxxxxxxxxx\r\n",
+            Duration::ZERO,
+        ),
+        too_large,
+    );
+    fails(
+        &endless(
+            "HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n",
+            "xxxxxxxxxx",
+            Duration::ZERO,
+        ),
+        too_large,
+    );
+    let job = allowing("127.0.0.1");
+    let whole = Server::always(reply(200, "", &"x".repeat(10_000)));
+    assert_eq!(send(&client(), &get(&whole.url("/")), &job).unwrap().body.len(), 10_000);
+}
+
+#[test]
+fn floods_of_headers() {
+    fails(&endless("HTTP/1.1 200 OK\r\n", "X-Y: z\r\n", Duration::ZERO), "failed");
+    fails(&endless("HTTP/1.1 200 OK\r\nX: ", "xxxxxxxxxxxxxxxx", Duration::ZERO), "headers");
+}
+
+#[test]
+fn broken_answers() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nabc",
+        "HTTP/9.9 abc\r\n\r\n",
+        "garbage\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n: x\r\n\r\n",
+    ] {
+        fails(&Server::always(broken), "");
+    }
+    fails(
+        &Server::start(|_, stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc")?;
+            Err(std::io::Error::other("closed early"))
+        }),
+        "failed",
+    );
+}
+
+#[test]
+fn nothing_is_unpacked() {
+    let server = Server::always(reply(200, "Content-Encoding: gzip\r\n", "\x1f packed"));
+    let answer = send(&client(), &get(&server.url("/")), &allowing("127.0.0.1")).unwrap();
+    assert_eq!(answer.body, b"\x1f packed");
+    assert!(!server.seen()[0].to_ascii_lowercase().contains("gzip"));
+}
+
+#[test]
+fn a_dead_connection_is_replaced() {
+    static ALIVE: AtomicBool = AtomicBool::new(true);
+    let server = Server::start(|request, stream| {
+        if request.starts_with("POST /second") && ALIVE.swap(false, SeqCst) {
+            return Err(std::io::Error::other("no answer"));
+        }
+        stream.write_all(reply(200, "", "").as_bytes())
+    });
+    let (client, job) = (client(), allowing("127.0.0.1"));
+    assert!(send(&client, &get(&server.url("/first")), &job).is_ok());
+    let second = HttpRequest { method: "POST".into(), ..get(&server.url("/second")) };
+    assert!(send(&client, &second, &job).is_ok());
+    assert_eq!(server.seen().len(), 3);
+}

@@ -1,0 +1,53 @@
+//! Through a proxy.
+
+use super::*;
+use std::io::Write;
+
+/// Answers in the place of every host.
+fn proxy() -> Server {
+    Server::start(|request, stream| {
+        let answer =
+            if request.starts_with("CONNECT ") { "HTTP/1.1 200 OK\r\n\r\n" } else { &reply(200, "", "") };
+        stream.write_all(answer.as_bytes())
+    })
+}
+
+fn through(proxy: &Server, allowed: &str) -> Job {
+    let job = allowing(allowed);
+    let network = Network { proxy: Some(proxy.url("")), ..(*job.network).clone() };
+    Job { network: Arc::new(network), ..job }
+}
+
+#[test]
+fn names_are_not_resolved_here() {
+    let proxy = proxy();
+    let job = through(&proxy, "public");
+    for host in ["unknown.test", "1.1.1.1"] {
+        assert_eq!(send(&client(), &get(&format!("http://{host}/")), &job).unwrap().status, 200);
+        assert!(proxy.seen().iter().any(|request| request.starts_with(&format!("CONNECT {host}:80 "))));
+    }
+}
+
+#[test]
+fn names_that_are_not_public_are_refused() {
+    let proxy = proxy();
+    for host in [
+        "localhost",
+        "a.localhost.",
+        "db",
+        "x.local",
+        "x.internal",
+        "127.0.0.1",
+        "0x7f.1",
+        "[::1]",
+        "10.0.0.1",
+    ] {
+        let refused =
+            send(&client(), &get(&format!("http://{host}/")), &through(&proxy, "public")).unwrap_err();
+        assert!(refused.contains("pg_errand.http_allowed_hosts"), "{refused}");
+    }
+    assert!(proxy.seen().is_empty());
+    assert!(send(&client(), &get("http://db/"), &through(&proxy, "db")).is_ok());
+    let trusted = Job { trusted_base: Some("http://localhost/".into()), ..through(&proxy, "public") };
+    assert!(send(&client(), &get("http://localhost/x"), &trusted).is_ok());
+}

@@ -67,17 +67,21 @@ impl Names {
             match known.get(name) {
                 Some(Known::Until(until, found)) if *until > Instant::now() => return Some(found.clone()),
                 Some(Known::UnderWay) => {}
-                _ => self.start(&mut known, name),
+                _ => {
+                    if self.start(&mut known, name) {
+                        continue;
+                    }
+                }
             }
             let left = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
             known = self.changed.wait_timeout(known, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Starts a look-up, unless there are too many: then the end of one wakes those that wait.
-    fn start(self: &Arc<Self>, known: &mut HashMap<String, Known>, name: &str) {
+    /// Starts a look-up. False if there are too many: the end of one wakes those that wait.
+    fn start(self: &Arc<Self>, known: &mut HashMap<String, Known>, name: &str) -> bool {
         if known.values().filter(|known| matches!(known, Known::UnderWay)).count() >= MAX_LOOK_UPS {
-            return;
+            return false;
         }
         if known.len() >= MANY_NAMES {
             known.retain(|_, known| !known.is_old());
@@ -92,7 +96,7 @@ impl Names {
             Err(error) => failed(format!("no thread for the look-up: {error}")),
         };
         known.insert(name.to_owned(), state);
-        self.changed.notify_all();
+        true
     }
 
     fn note(&self, name: String, found: std::io::Result<Vec<IpAddr>>) {
@@ -259,6 +263,14 @@ mod tests {
             }
         });
         assert!(MOST.load(SeqCst) <= MAX_LOOK_UPS);
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_started_is_no_reason_to_wait() {
+        let names = Names::new(|_| Ok(Vec::new()), |_| Err(std::io::Error::other("none left")));
+        let start = Instant::now();
+        assert!(names.find("a", 5 * SECOND).unwrap().unwrap_err().contains("none left"));
+        assert!(start.elapsed() < SECOND);
     }
 
     #[test]

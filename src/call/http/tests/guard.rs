@@ -34,7 +34,9 @@ fn no_spelling_leads_inside() {
         "inside%2Etest",
     ] {
         let url = format!("http://{host}:{}/", server.port);
-        assert!(send(&client, &get(&url), &allowing("public")).is_err(), "{host}");
+        let refused = send(&client, &get(&url), &allowing("public")).unwrap_err();
+        let reason = if host.contains('@') { "with a user" } else { "pg_errand.http_allowed_hosts" };
+        assert!(refused.contains(reason), "{host}: {refused}");
     }
     assert!(server.seen().is_empty());
 }

@@ -36,6 +36,42 @@ fn slow_drip() {
     fails(&Server::always(""), "within 600 ms");
 }
 
+/// Ends in time, whatever the server does from the first byte on.
+fn ends_in_time(scheme: &str, server: fn(std::net::TcpStream) -> std::io::Result<()>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.accept().and_then(|(stream, _)| server(stream)));
+    let start = Instant::now();
+    let job = allowing("127.0.0.1");
+    let network = Network { max_request: u64::MAX, ..(*job.network).clone() };
+    let job = Job { timeout: Duration::from_millis(600), network: Arc::new(network), ..job };
+    let large = HttpRequest { body: crate::provider::Body::Text("x".repeat(30_000_000)), ..get(&url) };
+    let problem = send(&client(), &large, &job).unwrap_err();
+    assert!(problem.contains("in time") || problem.contains("within"), "{problem}");
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn a_handshake_that_drips() {
+    ends_in_time("https", |mut stream| {
+        stream.write_all(b"\x16\x03\x03\x40\x00\x02")?;
+        loop {
+            std::thread::sleep(Duration::from_millis(50));
+            stream.write_all(b"\0")?;
+        }
+    });
+}
+
+#[test]
+fn a_server_that_reads_slowly() {
+    ends_in_time("http", |mut stream| {
+        loop {
+            std::io::Read::read_exact(&mut stream, &mut [0; 1000])?;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    });
+}
+
 #[test]
 fn a_look_up_that_hangs() {
     let slow = |_: &str| {

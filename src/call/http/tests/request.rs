@@ -26,6 +26,21 @@ fn requests() {
 }
 
 #[test]
+fn unusual_urls_and_headers() {
+    let server = Server::always(reply(200, "", ""));
+    let request = HttpRequest {
+        headers: vec![("X-Name".into(), "Jürgen".into())],
+        ..get(&server.url("/ü|^[]{}`'~/..;a=b?x=|^[]{}`'\"<ü>"))
+    };
+    assert_eq!(send(&client(), &request, &allowing("127.0.0.1")).unwrap().status, 200);
+    assert!(
+        server.seen()[0].contains("Jürgen") && server.seen()[0].contains("%C3%BC"),
+        "{:?}",
+        server.seen()
+    );
+}
+
+#[test]
 fn requests_that_are_not_sent() {
     let server = Server::always(reply(200, "", ""));
     let get = || get(&server.url("/"));

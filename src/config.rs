@@ -5,7 +5,9 @@ use crate::call::{AllowList, Network};
 use crate::pg::guc::{About, Check, Choice, Context, Int, Setting, Text, Unit, check_hook};
 use crate::pg::guc::{reserve_prefix, split_list};
 use crate::pg::secret::Secret;
+use crate::secret;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
+use std::marker::PhantomData;
 
 static ALL: &[&'static dyn Setting] = &[
     &DATABASES,
@@ -29,6 +31,12 @@ static ALL: &[&'static dyn Setting] = &[
     &RESEND_API_KEY,
     &RESEND_BASE_URL,
     &SMS_PROVIDER,
+    &TWILIO_ACCOUNT_SID,
+    &TWILIO_AUTH_TOKEN,
+    &TWILIO_FROM,
+    &TWILIO_BASE_URL,
+    &SECRETS,
+    &SECRETS_DIR,
 ];
 
 pub fn init() {
@@ -274,6 +282,7 @@ pub static RESEND_API_KEY: Secret<0> = Secret {
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
     environment: "RESEND_API_KEY",
+    rule: PhantomData,
 };
 
 pub static RESEND_BASE_URL: Text = Text {
@@ -291,10 +300,78 @@ pub static SMS_PROVIDER: Choice<SmsProvider> = Choice {
     about: About {
         name: c"pg_errand.sms_provider",
         short: c"Who sends text messages.",
-        long: c"simulated: nobody; the message is logged and counts as sent.",
+        long: c"simulated: nobody; the message is logged and counts as sent. twilio: Twilio.",
         context: Context::Superuser,
     },
     value: GucSetting::<SmsProvider>::new(SmsProvider::Simulated),
+};
+
+pub static TWILIO_ACCOUNT_SID: Text = Text {
+    about: About {
+        name: c"pg_errand.twilio_account_sid",
+        short: c"Account at Twilio.",
+        long: c"AC and 32 hexadecimal digits.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<AccountSid>),
+};
+
+pub static TWILIO_AUTH_TOKEN: Secret<2> = Secret {
+    about: About {
+        name: c"pg_errand.twilio_auth_token",
+        short: c"Token for Twilio.",
+        long: c"Never shown. Empty: the server's environment variable TWILIO_AUTH_TOKEN.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    environment: "TWILIO_AUTH_TOKEN",
+    rule: PhantomData,
+};
+
+pub static TWILIO_FROM: Text = Text {
+    about: About {
+        name: c"pg_errand.twilio_from",
+        short: c"Number, sender or messaging service (MG...) that text messages come from.",
+        long: c"A payload may name another one as from_number.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: None,
+};
+
+pub static TWILIO_BASE_URL: Text = Text {
+    about: About {
+        name: c"pg_errand.twilio_base_url",
+        short: c"Where Twilio's interface is.",
+        long: c"http or https, without a path or query behind the base.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"https://api.twilio.com")),
+    check: Some(check_hook::<BaseUrl>),
+};
+
+pub static SECRETS: Secret<3, SecretList> = Secret {
+    about: About {
+        name: c"pg_errand.secrets",
+        short: c"Secrets of providers, by name.",
+        long: c"A JSON object of texts. Never shown. What is not in it is looked for in pg_errand.secrets_dir, then in the server's environment.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    environment: "PG_ERRAND_SECRETS",
+    rule: PhantomData,
+};
+
+pub static SECRETS_DIR: Text = Text {
+    about: About {
+        name: c"pg_errand.secrets_dir",
+        short: c"Directory with a file for each secret.",
+        long: c"As Docker, Kubernetes and systemd mount them. Read for each call, so that a new one counts at once.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<Directory>),
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, PostgresGucEnum)]
@@ -313,6 +390,8 @@ pub enum LogLevel {
 pub enum SmsProvider {
     #[name = c"simulated"]
     Simulated,
+    #[name = c"twilio"]
+    Twilio,
 }
 
 pub struct NameList;
@@ -336,6 +415,44 @@ impl Check for RoleName {
             "none" | "public" => Err(format!("\"{value}\" is no role.")),
             name if name.len() > 63 => Err("A role's name has 63 bytes at most.".into()),
             _ => Ok(()),
+        }
+    }
+}
+
+pub struct SecretList;
+
+impl Check for SecretList {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || secret::is_setting(value) {
+            return Ok(());
+        }
+        Err("A JSON object of texts is allowed: {\"name\": \"secret\"}.".into())
+    }
+}
+
+pub struct AccountSid;
+
+impl Check for AccountSid {
+    fn check(value: &str) -> Result<(), String> {
+        let fits = value
+            .strip_prefix("AC")
+            .is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
+        if fits || value.is_empty() {
+            Ok(())
+        } else {
+            Err("AC and 32 hexadecimal digits are allowed.".into())
+        }
+    }
+}
+
+pub struct Directory;
+
+impl Check for Directory {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || value.starts_with('/') {
+            Ok(())
+        } else {
+            Err("An absolute path is allowed.".into())
         }
     }
 }

@@ -19,6 +19,7 @@ mod launcher;
 mod pg;
 mod processor;
 mod provider;
+mod secret;
 mod shared;
 mod upgrade;
 mod worker;

@@ -1,25 +1,41 @@
 //! Settings that nobody gets to see.
 
-use super::guc::{About, Setting, refuse, text_of};
+use super::guc::{About, Check, Setting, refuse, text_of};
 use pgrx::guc::{GucFlags, GucSetting};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
 use std::os::raw::{c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
 /// A secret. Its value is kept beside the setting, whose visible value is always empty: no SHOW,
 /// view or log line of a reload can hold it. `N` tells the secrets apart.
-pub struct Secret<const N: usize> {
+pub struct Secret<const N: usize, C = OneLine> {
     pub about: About,
     pub value: GucSetting<Option<CString>>,
     /// The server's environment variable that is used when the setting is empty.
     pub environment: &'static str,
+    /// What it may be.
+    pub rule: PhantomData<fn() -> C>,
+}
+
+/// A secret goes into a header: it holds no line break.
+pub struct OneLine;
+
+impl Check for OneLine {
+    fn check(value: &str) -> Result<(), String> {
+        if value.chars().any(char::is_control) {
+            Err("A secret holds no control characters.".into())
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Where assign hooks leave the secrets; owned by the GUC machinery.
-static SECRETS: [AtomicPtr<c_char>; 1] = [AtomicPtr::new(std::ptr::null_mut())];
+static SECRETS: [AtomicPtr<c_char>; 4] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 4];
 
-impl<const N: usize> Secret<N> {
+impl<const N: usize, C> Secret<N, C> {
     /// The secret; `None` if it is not set anywhere.
     pub fn get(&self) -> Option<String> {
         // SAFETY: null or a string that lives until the next assignment; copied at once.
@@ -30,14 +46,14 @@ impl<const N: usize> Secret<N> {
     }
 }
 
-impl<const N: usize> Setting for Secret<N> {
+impl<const N: usize, C: Check> Setting for Secret<N, C> {
     fn define(&'static self) {
         // SAFETY: the hooks are guarded.
         unsafe {
             self.about.define_string(
                 &self.value,
                 GucFlags::SUPERUSER_ONLY,
-                Some(check_secret),
+                Some(check_secret::<C>),
                 Some(assign_secret::<N>),
                 Some(show_secret::<N>),
             );
@@ -47,7 +63,7 @@ impl<const N: usize> Setting for Secret<N> {
 
 /// Moves the value into `extra` and leaves an empty string behind.
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn check_secret(
+unsafe extern "C-unwind" fn check_secret<C: Check>(
     value: *mut *mut c_char,
     extra: *mut *mut c_void,
     source: pg_sys::GucSource::Type,
@@ -65,8 +81,9 @@ unsafe extern "C-unwind" fn check_secret(
     // SAFETY: a private copy of the value, null or terminated; `extra` becomes PostgreSQL's.
     unsafe {
         let text = text_of(*value);
-        if text.chars().any(char::is_control) {
-            refuse(Some("a secret holds no control characters"), "It was not accepted.", None);
+        if let Err(reason) = C::check(&text) {
+            // The usual message shows the value.
+            refuse(Some("this is no value for a secret"), &reason, None);
             return false;
         }
         if !(*value).is_null() {

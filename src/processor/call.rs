@@ -56,7 +56,7 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
     };
     let prepared = payload.and_then(|payload| Prepared::new(service.clone(), &payload));
     Ok(match prepared {
-        Ok(prepared) => match service.provider.credentials(&service) {
+        Ok(prepared) => match service.provider.credentials(&service, &prepared.request) {
             Ok(_) => Started::Call(prepared),
             // No call is stored that could not be made.
             Err(reason) => refused("F0000", reason),

@@ -4,11 +4,20 @@
 //! Pure functions: a payload becomes a request, an answer becomes a value or a reason. Sending is
 //! [`crate::call`]'s business.
 
+mod auth;
+mod expect;
 pub mod header;
+mod http;
+mod reply;
 pub mod resend;
 pub mod service;
 pub mod simulated;
+mod target;
+mod template;
+mod twilio;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use service::Service;
@@ -17,7 +26,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 /// Every provider.
-pub static ALL: &[&dyn Provider] = &[&resend::Resend, &simulated::Simulated];
+pub static ALL: &[&dyn Provider] = &[&http::Http, &resend::Resend, &simulated::Simulated, &twilio::Twilio];
 
 /// How a service is spoken to. `queues.provider.interface` names one of them.
 pub trait Provider: Sync {
@@ -31,11 +40,11 @@ pub trait Provider: Sync {
     /// What is wrong with the payload or the settings.
     fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String>;
 
-    /// What proves who we are, added when the request is sent.
+    /// What proves who we are, added when `request` is sent.
     ///
     /// # Errors
     /// Which setting or secret is missing.
-    fn credentials(&self, service: &Service) -> Result<Vec<Credential>, String>;
+    fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String>;
 
     /// What the success handler is given, from the reply to `request`.
     ///
@@ -106,6 +115,17 @@ pub enum Body {
     Binary { base64: String },
 }
 
+impl Body {
+    /// # Errors
+    /// That it cannot be decoded.
+    pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Body::Text(text) => Ok(text.clone().into_bytes()),
+            Body::Binary { base64 } => STANDARD.decode(base64).map_err(|_| "the body is no base64".into()),
+        }
+    }
+}
+
 impl Default for Body {
     fn default() -> Self {
         Body::Text(String::new())
@@ -150,11 +170,6 @@ pub enum Placed {
     Query {
         name: String,
         value: String,
-    },
-    /// User and password of a protocol of its own.
-    Login {
-        user: String,
-        password: String,
     },
 }
 

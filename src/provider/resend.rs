@@ -1,5 +1,6 @@
 //! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>.
 
+use super::reply;
 use super::{Body, Credential, HttpRequest, Provider, Reply, Request, Service};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use serde_json::{Map, Value};
@@ -77,7 +78,7 @@ impl Provider for Resend {
         }))
     }
 
-    fn credentials(&self, _service: &Service) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, _service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
         let secret = RESEND_API_KEY.get().ok_or(
             "no API key for Resend: set pg_errand.resend_api_key, or RESEND_API_KEY in the server's environment",
         )?;
@@ -88,14 +89,16 @@ impl Provider for Resend {
         let parsed: Option<Value> = serde_json::from_slice(&reply.body).ok();
         match (reply.status, parsed) {
             (200..=299, Some(answer @ Value::Object(_))) => Ok(answer),
-            (200..=299, _) => {
-                Err(format!("HTTP {}, but the answer is no JSON object: {}", reply.status, excerpt(reply)))
-            }
+            (200..=299, _) => Err(format!(
+                "HTTP {}, but the answer is no JSON object: {}",
+                reply.status,
+                reply::excerpt(reply)
+            )),
             (status, Some(error)) if error.get("message").is_some() => {
                 let field = |name| error.get(name).and_then(Value::as_str).unwrap_or("error").to_owned();
                 Err(format!("HTTP {status} {}: {}", field("name"), field("message")))
             }
-            (status, _) => Err(format!("HTTP {status}: {}", excerpt(reply))),
+            (status, _) => Err(format!("HTTP {status}: {}", reply::excerpt(reply))),
         }
     }
 
@@ -131,17 +134,6 @@ fn body(payload: &Value) -> Result<Map<String, Value>, String> {
         body.insert((*theirs).to_owned(), value.clone());
     }
     Ok(body)
-}
-
-/// The beginning of a reply that is not what was expected.
-fn excerpt(reply: &Reply) -> String {
-    let text = String::from_utf8_lossy(&reply.body);
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(200) {
-        Some((end, _)) => format!("{} …", &line[..end]),
-        None if line.is_empty() => "(empty)".into(),
-        None => line,
-    }
 }
 
 #[cfg(test)]

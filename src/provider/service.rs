@@ -1,6 +1,9 @@
 //! A service that tasks are sent to: a row of `queues.provider`.
 
-use super::{HttpRequest, Provider, Request, find};
+use super::{HttpRequest, Provider, Request, find, http};
+use crate::config::BaseUrl;
+use crate::pg::guc::Check;
+use crate::secret;
 use crate::shared::Terms;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
@@ -127,7 +130,15 @@ impl Service {
         if matches!(self.auth, Auth::Basic | Auth::Header | Auth::Query) && self.auth_name.is_none() {
             return Err("auth needs auth_name: the user, header or query parameter".into());
         }
-        Ok(())
+        if let Some(secret) =
+            [&self.secret, &self.client_certificate].into_iter().flatten().find(|name| !secret::is_name(name))
+        {
+            return Err(format!("\"{secret}\" is no name of a secret"));
+        }
+        if let Some(base) = &self.base_url {
+            BaseUrl::check(base)?;
+        }
+        http::check(self)
     }
 
     /// The limit for a call; `usual` is that of the settings. A request can only shorten it.

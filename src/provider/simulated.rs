@@ -26,7 +26,7 @@ impl Provider for Simulated {
         Ok(Request::Local { answer })
     }
 
-    fn credentials(&self, _service: &Service) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, _service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
         Ok(Vec::new())
     }
 

@@ -5,7 +5,7 @@ use super::flow::{self, Held, Pace};
 use super::slot::MySlot;
 use super::task::Brief;
 use super::{Worker, claim, process, record};
-use crate::call::{Job, Network, Outcome, Pool, redact};
+use crate::call::{ClientCert, Job, Network, Outcome, Pool, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
@@ -13,6 +13,7 @@ use crate::inject;
 use crate::kind::Kinds;
 use crate::pg::{backend, interrupt, log, session, thread, transaction};
 use crate::provider::{Prepared, Request, Service};
+use crate::secret;
 use crate::shared::{Admission, InFlight, LANES, Lane, LaneSet, Over, Terms, Went};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -195,8 +196,9 @@ impl Calls {
 
     /// `since`: when it was to be sent first.
     fn send_stored(&mut self, task_id: i64, service: Arc<Service>, request: Request, since: Instant) {
-        match service.provider.credentials(&service) {
-            Ok(credentials) => {
+        let proofs = service.provider.credentials(&service, &request);
+        match proofs.and_then(|proofs| Ok((proofs, certificate(&service)?))) {
+            Ok((credentials, client_certificate)) => {
                 let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
                 let lane = Kinds::known().lane_of_service(&service.name);
                 self.waiting_for.insert(task_id, Open { lane, terms: service.terms(), since });
@@ -209,7 +211,7 @@ impl Calls {
                     credentials,
                     timeout,
                     network: self.network(),
-                    client_certificate: None,
+                    client_certificate,
                 };
                 self.pool.start(job, limit);
             }
@@ -603,6 +605,12 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
             worker.calls.add_unstored(task_id, Err(reason));
         }
     }
+}
+
+/// The certificate that a service wants to see.
+fn certificate(service: &Service) -> Result<Option<ClientCert>, String> {
+    let pem = service.client_certificate.as_deref().map(secret::find).transpose()?;
+    Ok(pem.map(|pem| ClientCert { pem }))
 }
 
 /// How long a call is to wait before it is sent again, if it is.

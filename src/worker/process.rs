@@ -131,6 +131,7 @@ fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
 fn stored_failure(task: &Task, text: &str) -> Failure {
     let stored: Value = serde_json::from_str(text).unwrap_or_default();
     let reason = stored.get("message").and_then(Value::as_str).unwrap_or("the call was not answered");
-    let message = format!("{} {}: {reason}", task.task_type, task.main_handler());
+    let what = format!("{} {}", task.task_type, task.main_handler());
+    let message = format!("{}: {reason}", what.trim_end());
     Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) }
 }

@@ -1,0 +1,113 @@
+//! How requests to a service prove who we are, as its row says.
+
+use super::service::Auth;
+use super::{Credential, HttpRequest, Placed, Request, Service};
+use crate::secret;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Headers of signed webhooks: <https://github.com/standard-webhooks/standard-webhooks>.
+const WEBHOOK_ID: &str = "webhook-id";
+const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
+/// What is added to a request when it is sent.
+///
+/// # Errors
+/// Which secret is missing, or what is wrong with it.
+pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
+    let Some(name) = service.secret.as_deref().filter(|_| service.auth != Auth::None) else {
+        return Ok(vec![]);
+    };
+    let secret = secret::find(name)?;
+    let place = service.auth_name.clone().unwrap_or_default();
+    let one = |placed, secrets| Ok(vec![Credential { placed, secrets }]);
+    match service.auth {
+        Auth::None => Ok(vec![]),
+        Auth::Bearer => {
+            Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
+        }
+        Auth::Basic => Ok(vec![basic(&place, secret)]),
+        Auth::Header => one(Placed::Header { name: place, value: secret.clone() }, vec![secret]),
+        Auth::Query => one(Placed::Query { name: place, value: secret.clone() }, vec![secret]),
+        Auth::Webhook => match request {
+            Request::Http(request) => signed(request, &secret, name),
+            Request::Local { .. } => Ok(vec![]),
+        },
+    }
+}
+
+/// User and password (RFC 7617).
+pub fn basic(user: &str, password: String) -> Credential {
+    let both = STANDARD.encode(format!("{user}:{password}"));
+    Credential::header("Authorization", format!("Basic {both}"), vec![password, both])
+}
+
+/// Headers that are stored with the request, because they stay the same when it is sent again.
+pub fn stored_headers(service: &Service, key: &str) -> Option<(String, String)> {
+    (service.auth == Auth::Webhook).then(|| (WEBHOOK_ID.into(), format!("msg_{key}")))
+}
+
+/// True if a payload cannot set this header, because it says who we are.
+pub fn owns_header(service: &Service, name: &str) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    match service.auth {
+        Auth::None => false,
+        Auth::Bearer | Auth::Basic => is("Authorization"),
+        Auth::Header | Auth::Query => is("Authorization") || service.auth_name.as_deref().is_some_and(is),
+        Auth::Webhook => is(WEBHOOK_ID) || is(WEBHOOK_TIMESTAMP) || is(WEBHOOK_SIGNATURE),
+    }
+}
+
+/// Several secrets, separated by blanks, make several signatures: while one is being replaced.
+fn signed(request: &HttpRequest, secret: &str, name: &str) -> Result<Vec<Credential>, String> {
+    let id = request.headers.iter().find(|(known, _)| known == WEBHOOK_ID).map_or("", |(_, id)| id);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let body = request.body.bytes()?;
+    let signatures: Option<Vec<String>> =
+        secret.split_whitespace().map(|secret| signature(secret, id, now, &body)).collect();
+    let signatures = signatures.filter(|all| !all.is_empty()).ok_or_else(|| {
+        format!("the secret \"{name}\" cannot sign webhooks: it has to be whsec_ and base64")
+    })?;
+    let secrets = secret.split_whitespace().map(str::to_owned).collect();
+    Ok(vec![
+        Credential::header(WEBHOOK_TIMESTAMP, now.to_string(), vec![]),
+        Credential::header(WEBHOOK_SIGNATURE, signatures.join(" "), secrets),
+    ])
+}
+
+fn signature(secret: &str, id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
+    let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok()?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
+    mac.update(format!("{id}.{timestamp}.").as_bytes());
+    mac.update(body);
+    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn webhooks_are_signed_as_the_specification_s_libraries_do() {
+        // The test vector of the reference libraries.
+        let signature = signature(
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1_614_265_330,
+            br#"{"test": 2432232314}"#,
+        );
+        assert_eq!(signature.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    }
+
+    #[test]
+    fn user_and_password() {
+        let Credential { placed, secrets } = basic("Aladdin", "open sesame".into());
+        let value = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned();
+        assert_eq!(placed, Placed::Header { name: "Authorization".into(), value });
+        assert_eq!(secrets, ["open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
+    }
+}

@@ -1,0 +1,225 @@
+//! Any interface by HTTP, as the payload or the row of `queues.provider` describes it.
+
+use super::reply::{self, json_of};
+use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
+use super::{auth, expect, target, template};
+use crate::provider::header::header_problem;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+pub struct Http;
+
+const FIELDS: &[&str] =
+    &["method", "url", "path", "headers", "query", "body", "timeout", "expect", "redirects"];
+const BODIES: &[&str] = &["json", "text", "base64", "form"];
+/// How long an idempotency key is taken to be recognized, if the provider's row does not say.
+const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
+
+impl Provider for Http {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
+        let fields = described(service, payload)?;
+        if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+            return Err(format!("the request has no field {unknown}; it may have {}", FIELDS.join(", ")));
+        }
+        let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
+        let (body, content_type) = given("body").map_or(Ok((Body::default(), None)), body)?;
+        let has_body = given("body").is_some();
+        let method = method(given("method"), has_body)?;
+        let mut headers = headers(service, given("headers"))?;
+        if let Some(content_type) = content_type {
+            add_header(&mut headers, "Content-Type", content_type);
+        }
+        let key_header = service.idempotency_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
+        if !key_header.is_empty() && !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") {
+            add_header(&mut headers, key_header, key);
+        }
+        headers.extend(auth::stored_headers(service, key));
+        given("expect").map_or(Ok(()), expect::check)?;
+        Ok(Request::Http(HttpRequest {
+            method,
+            url: target::url(service, given("url"), given("path"), given("query"))?,
+            headers,
+            body,
+            timeout: given("timeout").map(timeout).transpose()?,
+            redirects: given("redirects").map_or(Ok(Redirects::default()), redirects)?,
+            expect: given("expect").cloned(),
+        }))
+    }
+
+    fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
+        auth::credentials(service, request)
+    }
+
+    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Value, String> {
+        let wanted = match request {
+            Request::Http(HttpRequest { expect: Some(expect), .. }) => Some(expect),
+            _ => service.expect.as_ref(),
+        };
+        let answer = json_of(reply);
+        if expect::is_met(wanted, reply.status, &answer["body"]) {
+            return service
+                .answer
+                .as_ref()
+                .map_or(Ok(answer.clone()), |answer_as| template::fill(answer_as, &answer));
+        }
+        let said = service.failure.as_ref().and_then(|failure| template::fill(failure, &answer).ok());
+        Err(match said {
+            None | Some(Value::Null) => format!("HTTP {}: {}", reply.status, reply::excerpt(reply)),
+            Some(Value::String(said)) => format!("HTTP {}: {said}", reply.status),
+            Some(said) => format!("HTTP {}: {said}", reply.status),
+        })
+    }
+
+    fn remembers_keys_for(&self, service: &Service) -> Duration {
+        service.keys_kept_for.unwrap_or(KEY_MEMORY)
+    }
+
+    fn takes_request_from_payload(&self) -> bool {
+        true
+    }
+}
+
+/// The fields of the request: what the payload holds, or the service's template makes of it.
+fn described(service: &Service, payload: &Value) -> Result<Map<String, Value>, String> {
+    let described = match &service.request {
+        None => payload.clone(),
+        Some(Value::Object(fields)) => {
+            let mut rest = fields.clone();
+            // A value that is inserted into a path is one segment of it.
+            let path = rest.shift_remove("path");
+            let mut filled = template::fill(&Value::Object(rest), payload)?;
+            if let Some(Value::String(path)) = path {
+                filled["path"] =
+                    template::insert(&path, payload, &mut |value| target::segment(&value))?.into();
+            }
+            filled
+        }
+        Some(_) => return Err("the provider's request has to be an object".into()),
+    };
+    match described {
+        Value::Object(fields) => Ok(fields),
+        _ => Err("the request has to be an object with method, url, headers, query, body …".into()),
+    }
+}
+
+fn method(given: Option<&Value>, has_body: bool) -> Result<String, String> {
+    let Some(given) = given else { return Ok(if has_body { "POST" } else { "GET" }.into()) };
+    let method = given.as_str().unwrap_or_default().to_ascii_uppercase();
+    let allowed = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    if !allowed.contains(&method.as_str()) {
+        return Err(format!("the method has to be one of {}", allowed.join(", ")));
+    }
+    if has_body && method == "HEAD" {
+        return Err("a HEAD request has no body".into());
+    }
+    Ok(method)
+}
+
+/// The body, and its type.
+fn body(given: &Value) -> Result<(Body, Option<&'static str>), String> {
+    let only = given.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
+    let (kind, content) = match (only, given) {
+        (Some((kind, content)), _) if BODIES.contains(&kind.as_str()) => (kind.as_str(), content),
+        (_, Value::String(_)) => ("text", given),
+        _ => ("json", given),
+    };
+    let text = || content.as_str().ok_or_else(|| format!("the body's {kind} has to be a string"));
+    Ok(match kind {
+        "text" => (Body::Text(text()?.into()), Some("text/plain; charset=utf-8")),
+        "base64" => {
+            let content: String = text()?.split_ascii_whitespace().collect();
+            STANDARD.decode(&content).map_err(|_| "the body's base64 cannot be decoded")?;
+            (Body::Binary { base64: content }, Some("application/octet-stream"))
+        }
+        "form" => (Body::Text(target::form(content, "form")?), Some("application/x-www-form-urlencoded")),
+        _ => (Body::Text(content.to_string()), Some("application/json")),
+    })
+}
+
+/// The payload's headers, and the service's where the payload has none.
+fn headers(service: &Service, given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
+    let mut headers = Vec::new();
+    if let Some(given) = given {
+        let fields = given.as_object().ok_or("headers has to be an object")?;
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            let value =
+                target::text_of(value).ok_or_else(|| format!("the header {name} has to be a string"))?;
+            if let Some(problem) = header_problem(name, &value) {
+                return Err(problem);
+            }
+            if auth::owns_header(service, name) {
+                return Err(format!("the header {name} is the provider's own"));
+            }
+            add_header(&mut headers, name, &value);
+        }
+    }
+    service.headers.iter().for_each(|(name, value)| add_header(&mut headers, name, value));
+    Ok(headers)
+}
+
+/// Adds a header, unless it is there.
+fn add_header(headers: &mut Vec<(String, String)>, name: &str, value: &str) {
+    if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        headers.push((name.into(), value.into()));
+    }
+}
+
+/// Milliseconds: seconds as a number, or a text with a unit.
+fn timeout(given: &Value) -> Result<u64, String> {
+    let wrong =
+        || "timeout has to be seconds as a number, or a text such as '500ms', '10s' or '2min'".to_owned();
+    let millis = match given {
+        Value::Number(seconds) => seconds.as_f64().map(|seconds| seconds * 1000.0),
+        Value::String(text) => {
+            let digits =
+                text.trim().find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.trim().len());
+            let (number, unit) = text.trim().split_at(digits);
+            let unit = match unit.trim() {
+                "ms" => 1.0,
+                "" | "s" => 1000.0,
+                "min" => 60_000.0,
+                _ => return Err(wrong()),
+            };
+            number.parse::<f64>().ok().map(|number| number * unit)
+        }
+        _ => None,
+    };
+    millis.filter(|millis| *millis >= 1.0 && *millis < 1e9).map(|millis| millis as u64).ok_or_else(wrong)
+}
+
+fn redirects(given: &Value) -> Result<Redirects, String> {
+    match given {
+        Value::Bool(false) => Ok(Redirects::None),
+        Value::Bool(true) => Ok(Redirects::All),
+        other => serde_json::from_value(other.clone())
+            .map_err(|_| "redirects has to be \"none\", \"same_host\" or \"all\"".into()),
+    }
+}
+
+/// The check of a row's templates.
+pub fn check(service: &Service) -> Result<(), String> {
+    service.expect.as_ref().map_or(Ok(()), expect::check)?;
+    for (name, value) in &service.headers {
+        if let Some(problem) = header_problem(name, value) {
+            return Err(problem);
+        }
+    }
+    let fields = service
+        .request
+        .as_ref()
+        .unwrap_or(&json!({}))
+        .as_object()
+        .map(|fields| fields.keys().cloned().collect());
+    let fields: Vec<String> = fields.ok_or("request has to be an object")?;
+    match fields.iter().find(|name| !FIELDS.contains(&name.as_str())) {
+        Some(unknown) => Err(format!("request has no field {unknown}; it may have {}", FIELDS.join(", "))),
+        None => Ok(()),
+    }
+}

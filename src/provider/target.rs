@@ -1,0 +1,99 @@
+//! Where an HTTP request goes: URL, path and query.
+
+use super::Service;
+use serde_json::Value;
+use url::Url;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+/// The URL of a request: the payload's, or its path below that of the service.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn url(
+    service: &Service,
+    url: Option<&Value>,
+    path: Option<&Value>,
+    query: Option<&Value>,
+) -> Result<String, String> {
+    let text = |value: Option<&Value>, name: &str| match value {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} has to be a string")),
+    };
+    let full = match (&service.base_url, text(url, "url")?, text(path, "path")?) {
+        (Some(_), Some(_), _) => return Err("the provider has a base URL: give a path, not a url".into()),
+        (Some(base), None, path) => below(base, &path.unwrap_or_default())?,
+        (None, Some(url), None) => url,
+        (None, _, Some(_)) => return Err("the provider has no base URL: give a url, not a path".into()),
+        (None, None, None) => return Err("the request has no url".into()),
+    };
+    let mut parsed = Url::parse(&full).map_err(|error| format!("the url cannot be used: {error}"))?;
+    if !matches!(parsed.scheme(), "http" | "https") {
+        return Err("the url has to begin with http:// or https://".into());
+    }
+    if !parsed.username().is_empty() || parsed.password().is_some() {
+        return Err("the url cannot hold a user or password; use a provider with auth".into());
+    }
+    parsed.set_fragment(None);
+    if let Some(query) = query {
+        let encoded = form(query, "query")?;
+        let all = [parsed.query().unwrap_or(""), &encoded]
+            .iter()
+            .filter(|part| !part.is_empty())
+            .copied()
+            .collect::<Vec<_>>()
+            .join("&");
+        parsed.set_query((!all.is_empty()).then_some(&all));
+    }
+    Ok(parsed.into())
+}
+
+/// `path` below a base URL, out of which it cannot lead.
+fn below(base: &str, path: &str) -> Result<String, String> {
+    let plain = path.split(['?', '#']).next().unwrap_or_default();
+    let lower = plain.to_ascii_lowercase().replace("%2e", ".");
+    let leads_out = lower.split('/').any(|segment| matches!(segment, "." | ".."));
+    let odd = path.chars().any(|c| c.is_control() || c == '\\' || c == '#');
+    if !(path.is_empty() || path.starts_with('/') || path.starts_with('?')) || leads_out || odd {
+        return Err(
+            "the path has to begin with \"/\", without \"..\", \"\\\", \"#\" and control characters".into()
+        );
+    }
+    Ok(format!("{}{path}", base.trim_end_matches('/')))
+}
+
+/// A value as one segment of a path.
+pub fn segment(value: &str) -> String {
+    // Dots alone would be steps of the path.
+    if !value.is_empty() && value.chars().all(|c| c == '.') {
+        return "%2E".repeat(value.len()).replace("%2E", "%252E");
+    }
+    byte_serialize(value.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+/// An object as `name=value&…`; an array is several values of a name, null none.
+///
+/// # Errors
+/// Which value is no text.
+pub fn form(fields: &Value, what: &str) -> Result<String, String> {
+    let fields = fields.as_object().ok_or_else(|| format!("{what} has to be an object"))?;
+    let mut encoded = Serializer::new(String::new());
+    for (name, value) in fields {
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        for value in values.iter().filter(|value| !value.is_null()) {
+            let text = text_of(value)
+                .ok_or_else(|| format!("{what}'s {name} has to be a text, a number or an array of them"))?;
+            encoded.append_pair(name, &text);
+        }
+    }
+    Ok(encoded.finish())
+}
+
+/// A text, number or boolean as text.
+pub fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}

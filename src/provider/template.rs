@@ -1,0 +1,100 @@
+//! Templates in JSON: `{{path.to.field}}` in a string stands for a value of the input, `{{}}` for all of it.
+
+use serde_json::{Map, Value};
+
+/// Fills in a template. A string that is one placeholder becomes the value itself, and its field is left out
+/// if there is no such value; within a longer string values are inserted as text.
+///
+/// # Errors
+/// Which value is missing in a longer string, or is no text.
+pub fn fill(template: &Value, input: &Value) -> Result<Value, String> {
+    Ok(filled(template, input)?.unwrap_or(Value::Null))
+}
+
+fn filled(template: &Value, input: &Value) -> Result<Option<Value>, String> {
+    Ok(match template {
+        Value::String(text) => match only_placeholder(text) {
+            Some(path) => find(input, path).cloned(),
+            None => Some(Value::String(insert(text, input, &mut |value| value)?)),
+        },
+        Value::Array(items) => {
+            let items: Result<Vec<_>, _> = items.iter().map(|item| filled(item, input)).collect();
+            Some(items?.into_iter().flatten().collect())
+        }
+        Value::Object(fields) => {
+            let mut object = Map::new();
+            for (name, field) in fields {
+                if let Some(value) = filled(field, input)? {
+                    object.insert(name.clone(), value);
+                }
+            }
+            Some(Value::Object(object))
+        }
+        other => Some(other.clone()),
+    })
+}
+
+/// Inserts values into a text, each changed by `escape`.
+///
+/// # Errors
+/// Which value is missing, or is no text.
+pub fn insert(text: &str, input: &Value, escape: &mut dyn FnMut(String) -> String) -> Result<String, String> {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((path, after)) = after.split_once("}}") else { return Err("\"{{\" without \"}}\"".into()) };
+        let value = match find(input, path.trim()) {
+            Some(Value::String(value)) => value.clone(),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+            _ => return Err(format!("the payload's {} has to be a text or a number", path.trim())),
+        };
+        result.push_str(before);
+        result.push_str(&escape(value));
+        rest = after;
+    }
+    result.push_str(rest);
+    Ok(result)
+}
+
+/// The path of a text that is one placeholder.
+fn only_placeholder(text: &str) -> Option<&str> {
+    let path = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    (!path.contains("{{")).then(|| path.trim())
+}
+
+fn find<'a>(input: &'a Value, path: &str) -> Option<&'a Value> {
+    if matches!(path, "" | ".") {
+        return Some(input);
+    }
+    path.split('.').try_fold(input, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_keep_their_type_and_missing_ones_leave_no_field() {
+        let input = json!({ "a": { "b": [1, "x"] }, "n": null });
+        let template = json!({ "one": "{{a.b.0}}", "all": "{{ a }}", "no": "{{a.c}}", "null": "{{n}}", "list": ["{{a.b.1}}", "{{q}}"], "fixed": 7 });
+        let expected = json!({ "one": 1, "all": { "b": [1, "x"] }, "null": null, "list": ["x"], "fixed": 7 });
+        assert_eq!(fill(&template, &input).unwrap(), expected);
+        assert_eq!(fill(&json!("{{}}"), &input).unwrap(), input);
+    }
+
+    #[test]
+    fn within_a_text_values_are_texts() {
+        let input = json!({ "name": "Ann", "n": 3, "o": {} });
+        assert_eq!(fill(&json!("Hi {{name}}, {{n}}!"), &input).unwrap(), json!("Hi Ann, 3!"));
+        for bad in ["x {{who}}", "x {{o}}", "x {{name"] {
+            assert!(fill(&json!(bad), &input).is_err(), "{bad}");
+        }
+        // What was inserted is no template.
+        assert_eq!(fill(&json!("a {{v}}"), &json!({ "v": "{{name}}" })).unwrap(), json!("a {{name}}"));
+    }
+}

@@ -1,0 +1,117 @@
+//! Secrets by name: from the hidden setting `pg_errand.secrets`, a file in `pg_errand.secrets_dir`, or the
+//! server's environment. Read each time, so that a new one counts at once.
+
+use crate::config;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// No secret is larger, in bytes.
+const MAX_SIZE: u64 = 64 * 1024;
+
+/// The secret of that name.
+///
+/// # Errors
+/// That there is none, or what is wrong with its file.
+pub fn find(name: &str) -> Result<String, String> {
+    if !is_name(name) {
+        return Err(format!(
+            "\"{name}\" is no name of a secret: letters, digits, \"_\", \"-\" and \".\" are allowed"
+        ));
+    }
+    let set = config::SECRETS.get().and_then(|all| of_setting(&all, name));
+    let found = match set {
+        Some(secret) => Some(secret),
+        None => of_directory(&config::SECRETS_DIR.get(), name)?,
+    };
+    found.or_else(|| std::env::var(variable(name)).ok()).filter(|secret| !secret.is_empty()).ok_or_else(|| {
+        format!(
+            "there is no secret \"{name}\": put it into a file of that name in pg_errand.secrets_dir, into \
+             pg_errand.secrets, or into the server's environment variable {}",
+            variable(name)
+        )
+    })
+}
+
+/// True for what can name a secret, and a file.
+pub fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    (1..=100).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+/// Checks the text of `pg_errand.secrets`.
+pub fn is_setting(text: &str) -> bool {
+    serde_json::from_str::<std::collections::HashMap<String, String>>(text)
+        .is_ok_and(|all| all.keys().all(|name| is_name(name)))
+}
+
+fn of_setting(text: &str, name: &str) -> Option<String> {
+    let mut all: std::collections::HashMap<String, String> = serde_json::from_str(text).ok()?;
+    all.remove(name)
+}
+
+fn of_directory(directory: &str, name: &str) -> Result<Option<String>, String> {
+    if directory.is_empty() {
+        return Ok(None);
+    }
+    let problem =
+        |what: &str| format!("the secret \"{name}\" cannot be read from pg_errand.secrets_dir: {what}");
+    let path = Path::new(directory).join(name);
+    let kind = match std::fs::metadata(&path) {
+        Ok(kind) => kind,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(problem(&error.to_string())),
+    };
+    // What is no regular file could keep us waiting.
+    if !kind.is_file() {
+        return Err(problem("it is no regular file"));
+    }
+    let mut text = String::new();
+    let read = File::open(&path).and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text));
+    read.map_err(|error| problem(&error.to_string()))?;
+    if text.len() as u64 > MAX_SIZE {
+        return Err(problem("it is larger than 64 kB"));
+    }
+    let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text);
+    Ok(Some(line.to_owned()))
+}
+
+fn variable(name: &str) -> String {
+    let upper = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
+    format!("PG_ERRAND_SECRET_{}", upper.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(["slack", "a.b-c_D9"].iter().all(|name| is_name(name)));
+        assert!(["", ".", "..", ".a", "a/b", "a b", "ü", "a\0"].iter().all(|name| !is_name(name)));
+        assert!(!is_name(&"x".repeat(101)));
+        assert_eq!(variable("slack.token-1"), "PG_ERRAND_SECRET_SLACK_TOKEN_1");
+    }
+
+    #[test]
+    fn files_are_read_without_their_line_end() {
+        let directory = std::env::temp_dir().join(format!("pg_errand-secret-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let place = directory.to_str().unwrap();
+        std::fs::write(directory.join("a"), "one\r\n").unwrap();
+        std::fs::write(directory.join("big"), vec![b'x'; MAX_SIZE as usize + 1]).unwrap();
+        std::fs::create_dir_all(directory.join("dir")).unwrap();
+        assert_eq!(of_directory(place, "a"), Ok(Some("one".into())));
+        assert_eq!(of_directory(place, "none"), Ok(None));
+        assert!(of_directory(place, "big").unwrap_err().contains("big"));
+        assert!(of_directory(place, "dir").unwrap_err().contains("no regular file"));
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn settings() {
+        assert!(is_setting(r#"{"a": "x", "b": "y"}"#) && is_setting("{}"));
+        assert!(!is_setting("a=b") && !is_setting(r#"{"a": 1}"#) && !is_setting(r#"{"../a": "x"}"#));
+        assert_eq!(of_setting(r#"{"a": "x"}"#, "a").as_deref(), Some("x"));
+    }
+}

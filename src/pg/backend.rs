@@ -38,9 +38,20 @@ pub fn database() -> pg_sys::Oid {
 
 /// The role this process is connected as.
 pub fn user_name() -> String {
-    // SAFETY: copied; the session user exists while its session does, or the name is a fallback.
+    // SAFETY: set at process start.
+    name_of(unsafe { pg_sys::GetSessionUserId() })
+}
+
+/// The role whose rights count now.
+pub fn current_user_name() -> String {
+    // SAFETY: within a transaction.
+    name_of(unsafe { pg_sys::GetUserId() })
+}
+
+fn name_of(role: pg_sys::Oid) -> String {
+    // SAFETY: copied; no name if the role was dropped.
     unsafe {
-        let name = pg_sys::GetUserNameFromId(pg_sys::GetSessionUserId(), true);
+        let name = pg_sys::GetUserNameFromId(role, true);
         if name.is_null() {
             return String::new();
         }

@@ -223,3 +223,125 @@ pub fn check(service: &Service) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::service::Auth;
+    use crate::provider::simulated::Simulated;
+
+    fn service() -> Service {
+        Service { base_url: Some("https://api.test".into()), ..Service::plain(&Simulated) }
+    }
+
+    fn request(service: &Service, payload: Value) -> Result<HttpRequest, String> {
+        match Http.request(service, &payload, "key")? {
+            Request::Http(request) => Ok(request),
+            Request::Local { .. } => unreachable!(),
+        }
+    }
+
+    fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+        request.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn bodies() {
+        for (body, text, kind) in [
+            (json!({ "json": { "a": 1 } }), r#"{"a":1}"#, "application/json"),
+            (json!({ "a": 1 }), r#"{"a":1}"#, "application/json"),
+            (json!({ "text": "ü" }), "ü", "text/plain; charset=utf-8"),
+            (json!("t"), "t", "text/plain; charset=utf-8"),
+            (
+                json!({ "form": { "a": ["x", 1], "b": "ü&" } }),
+                "a=x&a=1&b=%C3%BC%26",
+                "application/x-www-form-urlencoded",
+            ),
+        ] {
+            let request = request(&service(), json!({ "body": body })).unwrap();
+            assert_eq!((request.body, request.method.as_str()), (Body::Text(text.into()), "POST"));
+            assert_eq!(header_of(&request.headers, "Content-Type"), Some(kind));
+        }
+        let binary = request(&service(), json!({ "body": { "base64": "/w ==" } })).unwrap();
+        assert_eq!(binary.body.bytes().unwrap(), [0xff]);
+        assert!(request(&service(), json!({ "body": { "base64": "?" } })).is_err());
+        assert!(request(&service(), json!({ "body": { "form": 1 } })).is_err());
+    }
+
+    fn header_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn what_is_unknown_or_not_allowed_is_named() {
+        for (payload, named) in [
+            (json!({ "uri": "/x" }), "uri"),
+            (json!({ "method": "CONNECT" }), "method"),
+            (json!({ "headers": { "Host": "x" } }), "Host"),
+            (json!({ "headers": { "X": "a\r\nY: b" } }), "X"),
+            (json!({ "headers": { "X": {} } }), "X"),
+            (json!({ "timeout": "soon" }), "timeout"),
+            (json!({ "timeout": -1 }), "timeout"),
+            (json!({ "expect": "ok" }), "expect"),
+            (json!({ "redirects": "some" }), "redirects"),
+        ] {
+            let error = request(&service(), payload.clone()).unwrap_err();
+            assert!(error.contains(named), "{payload}: {error}");
+        }
+        let with_auth = Service { auth: Auth::Bearer, ..service() };
+        assert!(request(&with_auth, json!({ "headers": { "authorization": "x" } })).is_err());
+    }
+
+    #[test]
+    fn keys_go_with_what_changes_something() {
+        let with = |service: &Service, payload| {
+            let request = request(service, payload).unwrap();
+            header(&request, "Idempotency-Key").map(str::to_owned)
+        };
+        assert_eq!(with(&service(), json!({ "method": "GET" })), None);
+        assert_eq!(with(&service(), json!({ "method": "put" })).as_deref(), Some("key"));
+        let none = Service { idempotency_header: Some(String::new()), ..service() };
+        assert_eq!(with(&none, json!({ "body": 1 })), None);
+    }
+
+    #[test]
+    fn a_template_makes_the_request() {
+        let template = json!({
+            "method": "POST", "path": "/channels/{{channel}}/messages", "query": { "thread": "{{thread}}" },
+            "headers": { "X-Who": "{{who}}" }, "body": { "json": { "text": "Hi {{who}}", "tags": "{{tags}}" } },
+        });
+        let service = Service { request: Some(template), ..service() };
+        let payload = json!({ "channel": "a/../b", "who": "Ann", "tags": [1] });
+        let made = request(&service, payload).unwrap();
+        assert_eq!(made.url, "https://api.test/channels/a%2F..%2Fb/messages");
+        assert_eq!(made.body, Body::Text(r#"{"text":"Hi Ann","tags":[1]}"#.into()));
+        let injected = json!({ "channel": "c", "who": "x\r\nEvil: 1", "tags": [] });
+        assert!(request(&service, injected).unwrap_err().contains("X-Who"));
+    }
+
+    #[test]
+    fn answers_and_failures() {
+        let service = Service {
+            expect: Some(json!({ "body": { "ok": true } })),
+            answer: Some(json!({ "ts": "{{body.ts}}" })),
+            failure: Some(json!("{{body.error}}")),
+            ..service()
+        };
+        let answer = |status, body: &str| {
+            let reply = Reply { status, body: body.into(), ..Reply::default() };
+            Http.answer(&service, &Request::Http(HttpRequest::default()), &reply)
+        };
+        assert_eq!(answer(200, r#"{"ok":true,"ts":"1"}"#), Ok(json!({ "ts": "1" })));
+        assert_eq!(answer(200, r#"{"ok":false,"error":"no_channel"}"#), Err("HTTP 200: no_channel".into()));
+        assert_eq!(answer(502, "<html> Bad"), Err("HTTP 502: <html> Bad".into()));
+    }
+
+    #[test]
+    fn timeouts() {
+        for (given, millis) in
+            [(json!(2), 2000), (json!(0.5), 500), (json!("250ms"), 250), (json!("2 min"), 120_000)]
+        {
+            assert_eq!(timeout(&given), Ok(millis));
+        }
+    }
+}

@@ -139,6 +139,7 @@ fn body(payload: &Value) -> Result<Map<String, Value>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::simulated::Simulated;
     use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
@@ -187,7 +188,7 @@ mod tests {
     }
 
     fn answer(reply: &Reply) -> Result<Value, String> {
-        Resend.answer(&Service::plain(&Resend), &Request::Local { answer: Value::Null }, reply)
+        Resend.answer(&Service::plain(&Simulated), &Request::Local { answer: Value::Null }, reply)
     }
 
     #[test]

@@ -97,3 +97,52 @@ pub fn text_of(value: &Value) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::simulated::Simulated;
+    use serde_json::json;
+
+    fn url_of(base: Option<&str>, request: &Value) -> Result<String, String> {
+        let service = Service { base_url: base.map(str::to_owned), ..Service::plain(&Simulated) };
+        url(&service, request.get("url"), request.get("path"), request.get("query"))
+    }
+
+    #[test]
+    fn urls_and_queries() {
+        let query = json!({ "q": "a b&c", "n": [1, 2], "none": null });
+        assert_eq!(
+            url_of(None, &json!({ "url": "https://Example.com/x?y=1#f", "query": query })).unwrap(),
+            "https://example.com/x?y=1&q=a+b%26c&n=1&n=2"
+        );
+        for bad in ["ftp://x/", "/x", "https://u@x/", "https://u:p@x/", "file:///etc/passwd", "https://", "x"]
+        {
+            assert!(url_of(None, &json!({ "url": bad })).is_err(), "{bad}");
+        }
+        assert!(url_of(None, &json!({})).is_err() && url_of(None, &json!({ "path": "/x" })).is_err());
+    }
+
+    #[test]
+    fn a_path_does_not_lead_out_of_the_base_url() {
+        let below = |path: &str| url_of(Some("https://api.test/v1/"), &json!({ "path": path }));
+        assert_eq!(below("/x?y=../z").unwrap(), "https://api.test/v1/x?y=../z");
+        assert_eq!(below("").unwrap(), "https://api.test/v1");
+        for bad in
+            ["@evil.test", "x", "//..", "/a/../b", "/%2e%2E/b", "/.", "/a\\b", "/a#b", "/a\r\nb", "/.%2e"]
+        {
+            assert!(below(bad).is_err(), "{bad}");
+        }
+        assert!(below("//evil.test/x").unwrap().starts_with("https://api.test/v1/"));
+        assert!(url_of(Some("https://api.test"), &json!({ "url": "https://evil.test" })).is_err());
+    }
+
+    #[test]
+    fn an_inserted_segment_is_one() {
+        assert_eq!(segment("a/b?c d"), "a%2Fb%3Fc%20d");
+        for odd in ["..", ".", "../x"] {
+            let url = url_of(Some("https://api.test/v1"), &json!({ "path": format!("/x/{}", segment(odd)) }));
+            assert!(url.unwrap().starts_with("https://api.test/v1/x/"), "{odd}");
+        }
+    }
+}

@@ -107,6 +107,7 @@ fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::simulated::Simulated;
 
     #[test]
     fn fields_go_under_their_names() {
@@ -139,7 +140,8 @@ mod tests {
         let body =
             br#"{"code": 21211, "message": "Invalid 'To'", "more_info": "https://x/21211", "status": 400}"#;
         let reply = Reply { status: 400, body: body.to_vec(), ..Reply::default() };
-        let error = Twilio.answer(&Service::plain(&Twilio), &Request::Local { answer: Value::Null }, &reply);
+        let error =
+            Twilio.answer(&Service::plain(&Simulated), &Request::Local { answer: Value::Null }, &reply);
         assert_eq!(error.unwrap_err(), "HTTP 400 21211: Invalid 'To' (https://x/21211)");
     }
 }

@@ -6,6 +6,10 @@ use super::{LANES, NEVER};
 /// Accounts that are known at once.
 const ACCOUNTS: usize = 64;
 
+/// After a pause the next request follows the first one when that has gone well, or after this time; in
+/// microseconds.
+const PROBE: i64 = 250_000;
+
 /// What a provider lets us do, as its row in some database says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -38,6 +42,8 @@ pub enum Went {
     Well,
     /// The provider failed, not the request.
     Badly,
+    /// The provider has asked us to wait.
+    Refused,
 }
 
 #[derive(Clone, Copy)]
@@ -48,13 +54,21 @@ struct Account {
     /// algorithm (ITU-T I.371), which is a token bucket in one number.
     full_at: i64,
     paused_until: i64,
+    /// After a pause one request has gone out; others wait for what comes of it.
+    probing: bool,
     failures: u32,
     used_at: i64,
 }
 
 impl Account {
-    const FREE: Account =
-        Account { id: 0, full_at: i64::MIN, paused_until: i64::MIN, failures: 0, used_at: i64::MIN };
+    const FREE: Account = Account {
+        id: 0,
+        full_at: i64::MIN,
+        paused_until: i64::MIN,
+        probing: false,
+        failures: 0,
+        used_at: i64::MIN,
+    };
 }
 
 /// All accounts.
@@ -99,29 +113,40 @@ impl Limiter {
             }
             account.full_at = full_at + terms.interval;
         }
+        if account.paused_until > i64::MIN {
+            account.probing = true;
+            account.paused_until = now + PROBE;
+        }
         Admission::Admitted
     }
 
     /// No request goes out before `until`.
     pub fn pause(&mut self, account: u64, until: i64, now: i64) {
         let account = self.account(account, now);
+        account.probing = false;
         account.paused_until = account.paused_until.max(until);
     }
 
-    /// A call has ended.
-    pub fn note(&mut self, terms: &Terms, went: Went, now: i64) {
-        if terms.break_after == 0 {
-            return;
-        }
+    /// A call has ended; true if others waited for that.
+    pub fn note(&mut self, terms: &Terms, went: Went, now: i64) -> bool {
         let account = self.account(terms.account, now);
         match went {
-            Went::Well => account.failures = 0,
+            Went::Refused => return false,
             Went::Badly => account.failures = account.failures.saturating_add(1),
+            Went::Well => {
+                account.failures = 0;
+                if std::mem::take(&mut account.probing) {
+                    account.paused_until = i64::MIN;
+                    return true;
+                }
+            }
         }
-        if account.failures >= terms.break_after {
+        if terms.break_after > 0 && account.failures >= terms.break_after {
             account.failures = 0;
+            account.probing = false;
             account.paused_until = account.paused_until.max(now.saturating_add(terms.break_for));
         }
+        false
     }
 
     /// The clock was set back: no pause ends later than it would have.
@@ -217,6 +242,21 @@ mod tests {
         limiter.pause(7, 2_000, 0);
         assert_eq!(limiter.admit(&TERMS, 0, 2_000), Admission::Wait(5_000));
         assert_eq!(limiter.admit(&TERMS, 0, 5_000), Admission::Admitted);
+    }
+
+    #[test]
+    fn after_a_pause_one_request_goes_first() {
+        let mut limiter = Limiter::NEW;
+        let terms = Terms { interval: 0, ..TERMS };
+        limiter.pause(7, 5_000, 0);
+        assert_eq!(limiter.admit(&terms, 0, 5_000), Admission::Admitted);
+        assert_eq!(limiter.admit(&terms, 0, 5_001), Admission::Wait(5_000 + PROBE));
+        limiter.pause(7, 9_000, 5_002);
+        assert!(!limiter.note(&terms, Went::Refused, 5_002));
+        assert_eq!(limiter.admit(&terms, 0, 9_000 + PROBE), Admission::Admitted);
+        assert!(limiter.note(&terms, Went::Well, 10_000));
+        assert_eq!(limiter.admit(&terms, 0, 10_000), Admission::Admitted);
+        assert_eq!(limiter.admit(&terms, 0, 10_000), Admission::Admitted);
     }
 
     #[test]

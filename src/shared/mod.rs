@@ -273,7 +273,7 @@ impl Shared {
             && let Some(queue) = self.queue(oid)
         {
             match admission {
-                Admission::Wait(until) => queue.shut(lane, until, 0),
+                Admission::Wait(until) => queue.shut(lane, until, terms.account),
                 Admission::Full if is_full => queue.shut(lane, UNTIL_OPENED, terms.account),
                 Admission::Full | Admission::Admitted => {}
             }
@@ -285,15 +285,16 @@ impl Shared {
     pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &[(Terms, Went)], now: i64) {
         self.slots[slot].calls = calls;
         for (terms, went) in ended {
-            self.limiter.note(terms, *went, now);
-            self.open(terms.account);
+            let resumed = self.limiter.note(terms, *went, now);
+            self.open(terms.account, resumed);
         }
     }
 
     /// Calls of an account have ended: where that was waited for, there may be room.
-    fn open(&mut self, account: u64) {
+    /// `resumed`: where a pause was waited for, too.
+    fn open(&mut self, account: u64, resumed: bool) {
         for place in 0..MAX_SLOTS {
-            if self.queues[place].open(account) {
+            if self.queues[place].open(account, resumed) {
                 self.wake(self.queues[place].database, 1);
             }
         }
@@ -512,7 +513,7 @@ impl Shared {
         journal.interrupt(slot, !gone.retire, self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
-        gone.calls.accounts().for_each(|account| self.open(account));
+        gone.calls.accounts().for_each(|account| self.open(account, false));
         if let Some(database) = self.database(gone.database) {
             database.next_due = database.next_due.min(opens_at);
             database.orphans |= gone.in_flight > 0;

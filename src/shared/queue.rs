@@ -156,9 +156,9 @@ struct Line {
     reader: u32,
     known: Known,
     len: usize,
-    /// Its provider takes no request before this time; microseconds since 2000-01-01 …
+    /// Its provider takes no request before this time; microseconds since 2000-01-01.
     opens_at: i64,
-    /// … or before a call of this account has ended.
+    /// `NEVER`: before a call of this account has ended. 0: none.
     account: u64,
 }
 
@@ -346,16 +346,18 @@ impl Queue {
         self.lines.iter().all(|line| line.len == 0)
     }
 
-    /// No task of a lane is handed out before `opens_at`, or before a call of `account` (0: none) has ended.
+    /// No task of a lane is handed out before `opens_at`, or before `account` (0: none) can take one again.
     pub fn shut(&mut self, lane: Lane, opens_at: i64, account: u64) {
         let line = &mut self.lines[lane.index()];
         (line.opens_at, line.account) = (opens_at, account);
     }
 
     /// A call of `account` has ended; true if a lane waits for that.
-    pub fn open(&mut self, account: u64) -> bool {
+    /// `resumed`: the provider takes requests again.
+    pub fn open(&mut self, account: u64, resumed: bool) -> bool {
         let mut any = false;
-        for line in self.lines.iter_mut().filter(|line| line.account == account) {
+        let is_it = |line: &&mut Line| line.account == account && (resumed || line.opens_at == NEVER);
+        for line in self.lines.iter_mut().filter(is_it) {
             (line.opens_at, line.account) = (i64::MIN, 0);
             any = true;
         }

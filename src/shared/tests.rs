@@ -4,12 +4,18 @@ const DATABASE: Oid = Oid::from_u32(5);
 
 const REST: Rest = Rest { next_due: NEVER, nothing_prepared: true };
 
+/// Built on a larger stack than a test has.
+fn new_shared() -> Box<Shared> {
+    let thread = std::thread::Builder::new().stack_size(32 * 1024 * 1024);
+    thread.spawn(|| Box::new(Shared::new(1))).unwrap().join().unwrap()
+}
+
 fn journal() -> Box<Journal> {
     Box::new(Journal::EMPTY)
 }
 
 fn shared_with(states: &[SlotState]) -> Box<Shared> {
-    let mut shared = Box::new(Shared::new(1));
+    let mut shared = new_shared();
     shared.database_or_new(DATABASE).unwrap().look = false;
     for state in states {
         let slot = shared.allocate(DATABASE, 0, 0).unwrap();
@@ -222,4 +228,57 @@ fn a_task_left_to_another_worker_is_handed_out_again_if_that_has_given_it_back()
     shared.slots[1].task_id = 0;
     shared.leave_to_other(0);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(..)));
+}
+
+#[test]
+fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+    let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
+    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
+    shared.take(0, LaneSet::LOCAL, 10);
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) });
+    assert!(matches!(shared.take(0, lanes, 10), Next::Read(read, _) if read == lane));
+    let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
+    shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) });
+    assert_eq!(shared.take(0, lanes, 10), Next::Task(lane, task(1)));
+    assert_eq!(shared.admit(0, &terms, 10), Admission::Admitted);
+    shared.slots[0].taken = None;
+
+    assert_eq!(shared.take(1, lanes, 10), Next::Task(lane, task(2)));
+    assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
+    shared.shut(1, Admission::Full, &terms);
+    assert_eq!(shared.take(1, lanes, i64::MAX - 1), Next::Nothing);
+    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 20);
+    assert_eq!(shared.take(1, lanes, 20), Next::Task(lane, task(2)));
+
+    // A pause.
+    shared.pause(7, 500, 20);
+    let refused = shared.admit(1, &terms, 20);
+    assert_eq!(refused, Admission::Wait(500));
+    shared.shut(1, refused, &terms);
+    assert_eq!(shared.take(1, lanes, 499), Next::Nothing);
+    assert_eq!(shared.settle(1, 0, Some(REST), 20), Some(500));
+    assert_eq!(shared.take(1, lanes, 500), Next::Task(lane, task(2)));
+
+    // With the last worker it is the database's business.
+    shared.shut(1, Admission::Wait(900), &terms);
+    shared.detach(&mut journal(), 0, 600);
+    shared.detach(&mut journal(), 1, 600);
+    assert_eq!(shared.database(DATABASE).unwrap().next_due, 900);
+}
+
+#[test]
+fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+    let lane = Lane::call(1);
+    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
+    shared.admit(0, &terms, 10);
+    assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
+    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 10);
+    shared.take(1, LaneSet::NONE.with(lane), 10);
+    let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) });
+    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 10), Next::Task(lane, task));
+    shared.shut(1, Admission::Full, &terms);
+    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 10), Next::Task(lane, task));
 }

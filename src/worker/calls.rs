@@ -248,8 +248,12 @@ impl Calls {
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
         let limit = config::MAX_IN_FLIGHT.get() as usize;
         self.pace.note(open.lane, outcome.reply.is_ok(), limit);
-        let failed = outcome.reply.as_ref().map_or(true, |reply| reply.status >= 500);
-        self.ended.push((open.terms, if failed { Went::Badly } else { Went::Well }));
+        let went = match &outcome.reply {
+            Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
+            Ok(reply) if reply.status < 500 => Went::Well,
+            _ => Went::Badly,
+        };
+        self.ended.push((open.terms, went));
     }
 
     /// The provider has asked us to wait: all its requests do, this one in order to be sent again.

@@ -4,18 +4,12 @@ const DATABASE: Oid = Oid::from_u32(5);
 
 const REST: Rest = Rest { next_due: NEVER, nothing_prepared: true };
 
-/// Built on a larger stack than a test has.
-fn new_shared() -> Box<Shared> {
-    let thread = std::thread::Builder::new().stack_size(32 * 1024 * 1024);
-    thread.spawn(|| Box::new(Shared::new(1))).unwrap().join().unwrap()
-}
-
 fn journal() -> Box<Journal> {
     Box::new(Journal::EMPTY)
 }
 
 fn shared_with(states: &[SlotState]) -> Box<Shared> {
-    let mut shared = new_shared();
+    let mut shared = Box::new(Shared::new(1));
     shared.database_or_new(DATABASE).unwrap().look = false;
     for state in states {
         let slot = shared.allocate(DATABASE, 0, 0).unwrap();

@@ -594,7 +594,7 @@ fn a_payload_of_a_megabyte_passes_through_all_handlers() {
 #[test]
 fn unknown_task_types_are_refused_at_once() {
     let mut app = App::start(&[]);
-    for task_type in ["'nonsense'", "'http'", "''", "'DB_FUNCTION'", "null"] {
+    for task_type in ["'nonsense'", "'pigeon'", "''", "'DB_FUNCTION'", "null"] {
         for sql in [
             format!("select queues.enqueue({task_type}, '{{}}')"),
             format!("insert into queues.task (task_type, payload) values ({task_type}, '{{}}')"),

@@ -70,7 +70,9 @@ pub struct Worker {
     looked_for_orphans: bool,
     /// `Database::kinds_changes` when the task types were last read.
     kinds_changes: u64,
-    /// The lanes in which tasks were known to wait when this worker last looked.
+    /// The lanes that there are,
+    lanes: LaneSet,
+    /// and those in which tasks were known to wait when this worker last looked.
     waiting: LaneSet,
     /// What others wanted as the last task ended.
     glance: Option<Glance>,
@@ -155,18 +157,19 @@ impl Worker {
     /// One turn of the loop; false if the worker should end.
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();
-        interrupt::reload_if_asked();
+        let mut reloaded = interrupt::reload_if_asked();
         let glance = self.glance.take().unwrap_or_else(|| self.slot.glance());
         if glance.reload {
             self.slot.note_reload();
             interrupt::reload();
+            reloaded = true;
         }
         let retiring = glance.retire;
         if retiring && self.calls.only_hold() {
             return Ok(false);
         }
         self.waiting = glance.waiting;
-        self.refresh_kinds(&glance)?;
+        self.refresh_kinds(&glance, reloaded)?;
         let may_claim = !retiring && self.has_current_settings(glance.settings);
         if glance.held_to_tell {
             copied::tell_of_held(self)?;
@@ -219,10 +222,15 @@ impl Worker {
     }
 
     /// Reads again what task types there are, if that may have changed.
-    fn refresh_kinds(&mut self, glance: &Glance) -> Result<(), PgError> {
+    fn refresh_kinds(&mut self, glance: &Glance, reloaded: bool) -> Result<(), PgError> {
+        // Settings name providers.
+        if reloaded {
+            self.lanes = Kinds::known().lanes();
+        }
         if self.kinds_changes != glance.kinds_changes || invalidation::is_stale() {
             Kinds::refresh()?;
             self.kinds_changes = glance.kinds_changes;
+            self.lanes = Kinds::known().lanes();
         }
         Ok(())
     }
@@ -475,7 +483,7 @@ impl Worker {
 
     /// The lanes from which it can take a task.
     pub fn lanes(&self) -> LaneSet {
-        self.calls.lanes(Kinds::known().lanes(), self.waiting)
+        self.calls.lanes(self.lanes, self.waiting)
     }
 
     fn readable(&self) -> Option<std::os::fd::RawFd> {

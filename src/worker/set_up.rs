@@ -57,6 +57,7 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         retention: retention::Pass::default(),
         looked_for_orphans: false,
         kinds_changes: 0,
+        lanes: LaneSet::LOCAL,
         waiting: LaneSet::NONE,
         glance: None,
         started: Instant::now(),

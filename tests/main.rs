@@ -31,6 +31,7 @@ mod moments;
 mod outside;
 mod peers;
 mod probe;
+mod providers;
 mod retention;
 mod roles;
 mod secrets;

@@ -12,6 +12,7 @@
 //! `perform` carries the behaviour out.
 
 mod answer;
+mod anything;
 mod behaviour;
 mod connection;
 mod gate;
@@ -27,6 +28,7 @@ mod standin;
 mod tests;
 
 pub use answer::Answer;
+pub use anything::{Anything, Said, Seen};
 pub use behaviour::{Behaviour, End};
 pub use options::Options;
 pub use raw::RawServer;

@@ -241,7 +241,7 @@ pub static HTTP_MAX_REQUEST_SIZE: Int = Int {
         long: c"A larger one fails without being sent.",
         context: Context::Superuser,
     },
-    value: GucSetting::<i32>::new(10 * 1024 * 1024),
+    value: GucSetting::<i32>::new(40 * 1024 * 1024),
     min: 1024,
     max: MAX_HTTP_SIZE,
     unit: Unit::Bytes,

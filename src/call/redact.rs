@@ -14,58 +14,75 @@ const MIN_BASE64: usize = 6;
 
 /// A reply without secrets in its headers and raw body.
 pub fn reply(mut reply: Reply, credentials: &[Credential]) -> Reply {
+    let secrets = Secrets::new(credentials);
     for (_, value) in &mut reply.headers {
-        *value = text(value, credentials);
+        *value = secrets.mask_text(value);
     }
-    let body = bytes(reply.body, credentials);
+    let body = secrets.mask(reply.body);
     Reply { body, ..reply }
 }
 
 /// A text without secrets.
 pub fn text(text: &str, credentials: &[Credential]) -> String {
-    // Only whole characters are taken out.
-    String::from_utf8_lossy(&bytes(text.into(), credentials)).into_owned()
+    Secrets::new(credentials).mask_text(text)
 }
 
 /// A parsed answer without secrets: JSON can write the same text in many ways.
 pub fn value(value: Value, credentials: &[Credential]) -> Value {
-    if secrets(credentials).is_empty() {
-        return value;
-    }
-    match value {
-        Value::String(found) => Value::String(text(&found, credentials)),
-        Value::Array(items) => items.into_iter().map(|item| self::value(item, credentials)).collect(),
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(key, field)| (text(&key, credentials), self::value(field, credentials)))
-            .collect(),
-        Value::Number(number) => {
-            let (plain, masked) = (number.to_string(), text(&number.to_string(), credentials));
-            if plain == masked { Value::Number(number) } else { Value::String(masked) }
-        }
-        other => other,
-    }
-}
-
-fn bytes(mut bytes: Vec<u8>, credentials: &[Credential]) -> Vec<u8> {
-    for secret in secrets(credentials) {
-        let anywhere = secret.len() >= MIN_ANYWHERE;
-        bytes = masked(bytes, anywhere, |rest| literal(rest, secret.as_bytes()));
-        for form in base64_forms(secret) {
-            bytes = masked(bytes, form.len() >= MIN_BASE64, |rest| literal(rest, form.as_bytes()));
-        }
-        bytes = masked(bytes, anywhere, |rest| escaped(rest, secret));
-    }
-    bytes
+    let secrets = Secrets::new(credentials);
+    if secrets.0.is_empty() { value } else { secrets.mask_value(value) }
 }
 
 /// The longest first, since a shorter one may be part of it.
-fn secrets(credentials: &[Credential]) -> Vec<&str> {
-    let all = credentials.iter().flat_map(|credential| &credential.secrets).map(String::as_str);
-    let mut all: Vec<_> = all.filter(|secret| !secret.is_empty()).collect();
-    all.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    all.dedup();
-    all
+struct Secrets<'a>(Vec<Secret<'a>>);
+
+struct Secret<'a> {
+    plain: &'a str,
+    /// What is the same of it in any base64 text that holds it.
+    base64: Vec<String>,
+}
+
+impl<'a> Secrets<'a> {
+    fn new(credentials: &'a [Credential]) -> Self {
+        let all = credentials.iter().flat_map(|credential| &credential.secrets).map(String::as_str);
+        let mut all: Vec<_> = all.filter(|secret| !secret.is_empty()).collect();
+        all.sort_unstable_by_key(|secret| (std::cmp::Reverse(secret.len()), *secret));
+        all.dedup();
+        Secrets(all.into_iter().map(|plain| Secret { plain, base64: base64_forms(plain) }).collect())
+    }
+
+    fn mask(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.0.iter().fold(bytes, |bytes, secret| {
+            let anywhere = secret.plain.len() >= MIN_ANYWHERE;
+            let bytes = masked(bytes, anywhere, |rest| literal(rest, secret.plain));
+            let bytes = secret.base64.iter().fold(bytes, |bytes, form| {
+                masked(bytes, form.len() >= MIN_BASE64, |rest| literal(rest, form))
+            });
+            masked(bytes, anywhere, |rest| escaped(rest, secret.plain))
+        })
+    }
+
+    /// Only whole characters are taken out.
+    fn mask_text(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.mask(text.into())).into_owned()
+    }
+
+    fn mask_value(&self, value: Value) -> Value {
+        match value {
+            Value::String(found) => Value::String(self.mask_text(&found)),
+            Value::Array(items) => items.into_iter().map(|item| self.mask_value(item)).collect(),
+            Value::Object(fields) => fields
+                .into_iter()
+                .map(|(key, field)| (self.mask_text(&key), self.mask_value(field)))
+                .collect(),
+            Value::Number(number) => {
+                let plain = number.to_string();
+                let masked = self.mask_text(&plain);
+                if plain == masked { Value::Number(number) } else { Value::String(masked) }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Masks each place where `matches` says how many bytes are to go.
@@ -92,23 +109,25 @@ fn stands_alone(before: &[u8], after: &[u8]) -> bool {
     !is_part(before.last()) && !is_part(after.first())
 }
 
-fn literal(rest: &[u8], form: &[u8]) -> Option<usize> {
-    rest.starts_with(form).then_some(form.len())
+fn literal(rest: &[u8], form: &str) -> Option<usize> {
+    rest.starts_with(form.as_bytes()).then_some(form.len())
 }
 
-/// What is the same of a secret in any base64 text that holds it, wherever it begins there.
-fn base64_forms(secret: &str) -> impl Iterator<Item = String> {
-    let engines = [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD];
-    engines
-        .into_iter()
-        .flat_map(move |engine| {
-            (0..3).map(move |before| {
-                let whole = [&[0; 2][..before], secret.as_bytes()].concat();
-                let (from, to) = ((before * 8).div_ceil(6), whole.len() * 8 / 6);
-                engine.encode(whole)[from..to].to_owned()
-            })
-        })
-        .filter(|form| !form.is_empty())
+/// In both alphabets, for every place in a group of three bytes where it may begin.
+fn base64_forms(secret: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
+        for before in 0..3 {
+            let whole = [&[0; 2][..before], secret.as_bytes()].concat();
+            let (from, to) = ((before * 8).div_ceil(6), whole.len() * 8 / 6);
+            forms.push(engine.encode(whole)[from..to].to_owned());
+        }
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    // Less is part of everything.
+    forms.retain(|form| form.len() > MIN_ANYWHERE);
+    forms
 }
 
 /// The length of the secret at the start of `bytes`, if some of its characters are written as URLs or JSON do it.
@@ -230,7 +249,10 @@ mod tests {
 
     #[test]
     fn short_secrets() {
-        assert_eq!(masks("a", "a banana: \"a\", =a;"), "******** banana: \"********\", =********;");
+        assert_eq!(
+            masks("a", "a banana: \"a\", =a; E Q h"),
+            "******** banana: \"********\", =********; E Q h"
+        );
         assert_eq!(masks("abc", "xabcx YWJj"), "x********x ********");
     }
 

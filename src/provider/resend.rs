@@ -1,7 +1,7 @@
 //! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>.
 
 use super::reply;
-use super::{Body, Credential, HttpRequest, Provider, Reply, Request, Service};
+use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -74,6 +74,8 @@ impl Provider for Resend {
                 ("Idempotency-Key".into(), key.into()),
             ],
             body: Body::Text(Value::Object(body).to_string()),
+            // Its interface has none: what another page answers says nothing of the mail.
+            redirects: Redirects::None,
             ..HttpRequest::default()
         }))
     }

@@ -1,5 +1,6 @@
 //! Why there is no answer.
 
+use super::MAX_CONNECT_TIME;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -52,7 +53,10 @@ impl Problem {
             Problem::Call { host, error } => (host, error),
         };
         match error {
-            ureq::Error::Timeout(Timeout::Connect) => format!("could not connect to {host} in time"),
+            ureq::Error::Timeout(Timeout::Connect) => {
+                let limit = timeout.min(MAX_CONNECT_TIME).as_millis();
+                format!("no answer from {host} within {limit} ms: it could not be connected to")
+            }
             ureq::Error::Timeout(Timeout::Resolve) => format!("{host} could not be looked up in time"),
             ureq::Error::Timeout(_) => format!("no answer from {host} within {} ms", timeout.as_millis()),
             ureq::Error::HostNotFound => format!("no such host: {host}"),

@@ -25,11 +25,16 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [Setting; 27] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
     ("flush_interval", "0", "integer", "ms", "sighup", "-1", ""),
     ("handler_timeout", "0", "integer", "ms", "superuser", "0", ""),
+    ("http_allowed_hosts", "public", "string", "", "superuser", "", ""),
+    ("http_ca_file", "", "string", "", "superuser", "", ""),
+    ("http_max_answer_size", "1MB", "integer", "B", "superuser", "1024", ""),
+    ("http_max_request_size", "40MB", "integer", "B", "superuser", "1024", ""),
+    ("http_proxy", "", "string", "", "superuser", "", ""),
     ("http_timeout", "30s", "integer", "ms", "superuser", "1", ""),
     ("lease_duration", "5min", "integer", "ms", "superuser", "0", ""),
     ("log_level", "info", "enum", "", "superuser", "", "debug,info,warning,error"),
@@ -41,7 +46,13 @@ const SETTINGS: [Setting; 16] = [
     ("resend_base_url", "https://api.resend.com", "string", "", "superuser", "", ""),
     ("retention", "7d", "integer", "s", "superuser", "0", ""),
     ("role", "pg_errand_worker", "string", "", "superuser", "", ""),
-    ("sms_provider", "simulated", "enum", "", "superuser", "", "simulated"),
+    ("secrets", "", "string", "", "superuser", "", ""),
+    ("secrets_dir", "", "string", "", "superuser", "", ""),
+    ("sms_provider", "simulated", "enum", "", "superuser", "", "simulated,twilio"),
+    ("twilio_account_sid", "", "string", "", "superuser", "", ""),
+    ("twilio_auth_token", "", "string", "", "superuser", "", ""),
+    ("twilio_base_url", "https://api.twilio.com", "string", "", "superuser", "", ""),
+    ("twilio_from", "", "string", "", "superuser", "", ""),
 ];
 
 #[test]
@@ -97,7 +108,10 @@ fn a_bad_value_is_refused_with_what_is_allowed() {
         ("lease_duration", "-1", "(0 .. "),
         ("retention", "-1", "(0 .. "),
         ("log_level", "loud", "debug, info, warning, error"),
-        ("sms_provider", "twilio", "simulated"),
+        ("http_allowed_hosts", "a b", "public"),
+        ("http_proxy", "socks5://x", "http"),
+        ("secrets_dir", "relative", "absolute"),
+        ("twilio_account_sid", "AC12", "32 hexadecimal"),
         ("sms_provider", "pigeon", "simulated"),
         ("role", "", "role is needed"),
         ("databases", "a,,b", "comma-separated"),

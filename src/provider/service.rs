@@ -65,6 +65,12 @@ pub fn check(mut row: Value) -> Result<(), String> {
     Service::of_row(row)?.check()
 }
 
+/// No call may take longer, as the top of `pg_errand.http_timeout`.
+const LONGEST_CALL: Duration = Duration::from_secs(3600);
+/// Time between two requests at most, in microseconds: a day.
+const SLOWEST: f64 = 86_400e6;
+const LARGEST_BURST: i64 = 1_000_000;
+
 /// What a service lets us do.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
@@ -143,7 +149,7 @@ impl Service {
 
     /// The limit for a call; `usual` is that of the settings. A request can only shorten it.
     pub fn timeout_of(&self, request: &Request, usual: Duration) -> Duration {
-        let limit = self.timeout.unwrap_or(usual);
+        let limit = self.timeout.unwrap_or(usual).clamp(Duration::from_millis(1), LONGEST_CALL);
         match request {
             Request::Http(HttpRequest { timeout: Some(wanted), .. }) => {
                 limit.min(Duration::from_millis(*wanted))
@@ -159,9 +165,11 @@ impl Service {
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         Terms {
             account: self.account(),
-            interval: rate.map_or(0, |rate| (1e6 / rate).ceil() as i64),
+            interval: rate.map_or(0, |rate| (1e6 / rate).ceil().min(SLOWEST) as i64),
             // A tenth of a second's, or a fast provider would have us wake up for each request.
-            burst: burst.map_or_else(|| rate.map_or(1, |rate| (rate / 10.0) as i64), i64::from).max(1),
+            burst: burst
+                .map_or_else(|| rate.map_or(1, |rate| (rate / 10.0) as i64), i64::from)
+                .clamp(1, LARGEST_BURST),
             max_in_flight: max_in_flight.unwrap_or(0),
             break_after: break_after.unwrap_or(0),
             break_for: break_for.map_or(0, micros),
@@ -238,4 +246,46 @@ fn account(parts: &[&str]) -> u64 {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
     hasher.finish().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::simulated::Simulated;
+
+    fn terms(limits: Limits) -> Terms {
+        Service { limits, ..Service::plain(&Simulated) }.terms()
+    }
+
+    #[test]
+    fn odd_rates_stay_within_what_can_be_counted() {
+        let rate = |rate| Limits { requests_per_second: Some(rate), ..Limits::default() };
+        assert_eq!((terms(rate(2.0)).interval, terms(rate(2.0)).burst), (500_000, 1));
+        assert_eq!((terms(rate(100.0)).interval, terms(rate(100.0)).burst), (10_000, 10));
+        assert_eq!(terms(rate(1e-300)).interval, 86_400_000_000);
+        assert_eq!((terms(rate(1e300)).interval, terms(rate(1e300)).burst), (1, LARGEST_BURST));
+    }
+
+    #[test]
+    fn a_request_shortens_the_time_limit_only() {
+        let service = Service { timeout: Some(Duration::MAX), ..Service::plain(&Simulated) };
+        let of = |timeout| Request::Http(HttpRequest { timeout, ..HttpRequest::default() });
+        assert_eq!(service.timeout_of(&of(None), Duration::from_secs(1)), LONGEST_CALL);
+        assert_eq!(service.timeout_of(&of(Some(50)), Duration::from_secs(1)), Duration::from_millis(50));
+        assert_eq!(service.timeout_of(&of(Some(u64::MAX)), Duration::from_secs(1)), LONGEST_CALL);
+    }
+
+    #[test]
+    fn who_has_the_same_secret_at_the_same_address_has_the_same_account() {
+        let at = |base: &str, secret: &str| {
+            let service = Service {
+                base_url: Some(base.into()),
+                secret: Some(secret.into()),
+                ..Service::plain(&Simulated)
+            };
+            service.terms().account
+        };
+        assert_eq!(at("https://a", "s"), at("https://a", "s"));
+        assert!(at("https://a", "s") != at("https://a", "t") && at("https://a", "s") != at("https://b", "s"));
+    }
 }

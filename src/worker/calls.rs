@@ -621,7 +621,7 @@ fn certificate(service: &Service) -> Result<Option<ClientCert>, String> {
 fn pause(outcome: &Outcome, since: Instant) -> Option<Duration> {
     let wait = flow::asked_to_wait(outcome.reply.as_ref().ok()?)?;
     let limit = outcome.service.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
-    (since.elapsed() + wait <= limit).then_some(wait)
+    (since.elapsed().saturating_add(wait) <= limit).then_some(wait)
 }
 
 /// What a call came to: the provider's answer, or a reason that names the provider.

@@ -12,6 +12,8 @@ const FIRST: usize = 8;
 const LEAST: usize = 4;
 /// No provider is asked again sooner, whatever it says.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// And none is left alone for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A call that is to be sent (again) when its provider lets it.
 pub struct Held {
@@ -71,7 +73,7 @@ pub fn asked_to_wait(reply: &Reply) -> Option<Duration> {
             until.duration_since(SystemTime::now()).unwrap_or_default()
         }
     };
-    Some(wait.max(SHORTEST_PAUSE))
+    Some(wait.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
 #[cfg(test)]
@@ -87,6 +89,7 @@ mod tests {
     fn waits_in_seconds_and_until_dates() {
         assert_eq!(asked_to_wait(&reply(429, " 30 ")), Some(Duration::from_secs(30)));
         assert_eq!(asked_to_wait(&reply(503, "0")), Some(SHORTEST_PAUSE));
+        assert_eq!(asked_to_wait(&reply(429, &u64::MAX.to_string())), Some(LONGEST_PAUSE));
         assert_eq!(asked_to_wait(&reply(500, "30")), None);
         assert_eq!(asked_to_wait(&reply(429, "soon")), None);
         assert_eq!(asked_to_wait(&reply(429, "-1")), None);

@@ -351,6 +351,7 @@ fn rows_that_make_no_sense_are_refused_and_the_reason_is_named() {
         ("auth", "'magic'", "magic"),
         ("secret", "'../x'", "../x"),
         ("base_url", "'ftp://x'", "URL"),
+        ("auth, secret", "'bearer', 'token'", "base_url"),
         ("request", "'{\"uri\": 1}'", "uri"),
         ("expect", "'{\"status\": 1}'", "expect"),
         ("headers", "'{\"Host\": \"x\"}'", "Host"),
@@ -504,4 +505,83 @@ fn a_call_that_waits_for_its_provider_goes_on_after_its_worker_dies() {
     queue::wait_status(&mut place.client, id, "succeeded");
     let seen = web.seen();
     assert!(seen.iter().all(|one| one.header("idempotency-key") == seen[0].header("idempotency-key")));
+}
+
+#[test]
+fn twilio_gets_a_form_with_basic_auth_and_its_errors_are_passed_on() {
+    const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
+    let web = Anything::start(|seen| match seen.body.contains("To=%2B4915") {
+        true => (201, vec![], r#"{"sid": "SM1", "status": "queued"}"#.into()),
+        false => {
+            (400, vec![], r#"{"code": 21211, "message": "Invalid 'To' Phone Number", "status": 400}"#.into())
+        }
+    });
+    let mut place = place(
+        false,
+        &[
+            ("pg_errand.sms_provider", "twilio"),
+            ("pg_errand.twilio_account_sid", ACCOUNT),
+            ("pg_errand.twilio_auth_token", TOKEN),
+            ("pg_errand.twilio_from", "+4930"),
+            ("pg_errand.twilio_base_url", &web.url()),
+        ],
+    );
+    place
+        .client
+        .batch_execute(
+            "create function app.sms(p jsonb) returns jsonb language sql as
+             $$ select jsonb_build_object('success', true, 'payload', p -> 'sms') $$",
+        )
+        .unwrap();
+    for (number, status) in [("+4915", "succeeded"), ("+1", "failed")] {
+        let sms = json!({ "message_id": 1, "to_number": number, "body": "Grüße & mehr" });
+        let id = queue::enqueue(&mut place.client, "sms", json!({ "before_handler": "app.sms", "sms": sms }));
+        queue::wait_status(&mut place.client, id, status);
+    }
+    assert_eq!(place.result(1)["sid"], "SM1");
+    let error = queue::errors(&mut place.client, 2)[0].error_message.clone();
+    assert!(error.contains("HTTP 400 21211: Invalid 'To' Phone Number"), "{error}");
+    let seen = &web.seen()[0];
+    assert_eq!(seen.target, format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json"));
+    assert_eq!(seen.body, "To=%2B4915&Body=Gr%C3%BC%C3%9Fe+%26+mehr&From=%2B4930");
+    assert_eq!(seen.header("content-type"), Some("application/x-www-form-urlencoded"));
+    assert!(seen.header("authorization").is_some_and(|value| value.starts_with("Basic QUMwMTIz")));
+    // The token of the setting goes nowhere else.
+    let elsewhere = Anything::start(|_| (201, vec![], "{}".into()));
+    place.register("theirs", &elsewhere.url(), "interface = 'twilio'");
+    let sms = json!({ "message_id": 1, "to_number": "+4915", "body": "x" });
+    let id = queue::enqueue(&mut place.client, "theirs", json!({ "before_handler": "app.sms", "sms": sms }));
+    queue::wait_status(&mut place.client, id, "failed");
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[test]
+fn a_text_message_that_a_death_cut_off_is_not_sent_twice() {
+    let web = Anything::start(|_| (0, vec![], String::new()));
+    let mut place = place(
+        false,
+        &[
+            ("pg_errand.sms_provider", "twilio"),
+            ("pg_errand.concurrency", "1"),
+            ("pg_errand.twilio_account_sid", "AC0123456789abcdef0123456789abcdef"),
+            ("pg_errand.twilio_auth_token", TOKEN),
+            ("pg_errand.twilio_from", "+4930"),
+            ("pg_errand.twilio_base_url", &web.url()),
+        ],
+    );
+    place
+        .client
+        .batch_execute(
+            r#"create function app.sms(p jsonb) returns jsonb language sql as
+             $$ select '{"success": true, "payload": {"message_id": 1, "to_number": "+4915", "body": "x"}}'::jsonb $$"#,
+        )
+        .unwrap();
+    let id = queue::enqueue(&mut place.client, "sms", json!({ "before_handler": "app.sms" }));
+    crate::harness::wait::eventually("the request", || !web.seen().is_empty());
+    let pid = queue::workers(&mut place.client)[0].pid;
+    place.cluster.kill(pid, libc::SIGTERM);
+    queue::wait_status(&mut place.client, id, "failed");
+    let error = queue::errors(&mut place.client, id)[0].error_message.clone();
+    assert!(error.contains("outcome unknown"), "{error}");
+    assert_eq!(web.seen().len(), 1);
 }

@@ -40,6 +40,23 @@ pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credentia
     }
 }
 
+/// The secret of an interface that has a setting for it: the row's, or the setting's. That one is sent only to
+/// where the interface's own setting says.
+///
+/// # Errors
+/// Which secret is missing; `missing` says that the setting is.
+pub fn secret_or(
+    service: &Service,
+    setting: impl FnOnce() -> Option<String>,
+    missing: &str,
+) -> Result<String, String> {
+    match (&service.secret, &service.base_url) {
+        (Some(name), _) => secret::find(name),
+        (None, None) => setting().ok_or_else(|| missing.to_owned()),
+        (None, Some(_)) => Err("a provider with a base URL of its own needs a secret of its own".to_owned()),
+    }
+}
+
 /// User and password (RFC 7617).
 pub fn basic(user: &str, password: String) -> Credential {
     let both = STANDARD.encode(format!("{user}:{password}"));

@@ -1,6 +1,7 @@
 //! Any interface by HTTP, as the payload or the row of `queues.provider` describes it.
 
 use super::reply::{self, json_of};
+use super::service::Auth;
 use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
 use super::{auth, expect, target, template};
 use crate::provider::header::header_problem;
@@ -206,6 +207,10 @@ fn redirects(given: &Value) -> Result<Redirects, String> {
 /// The check of a row's templates.
 pub fn check(service: &Service) -> Result<(), String> {
     service.expect.as_ref().map_or(Ok(()), expect::check)?;
+    let proves = service.auth != Auth::None || service.client_certificate.is_some();
+    if proves && service.base_url.is_none() && service.provider.takes_request_from_payload() {
+        return Err("auth needs a base_url: otherwise each payload says where the secret goes".into());
+    }
     for (name, value) in &service.headers {
         if let Some(problem) = header_problem(name, value) {
             return Err(problem);
@@ -227,7 +232,6 @@ pub fn check(service: &Service) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::service::Auth;
     use crate::provider::simulated::Simulated;
 
     fn service() -> Service {

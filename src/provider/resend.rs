@@ -1,7 +1,7 @@
 //! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>.
 
-use super::reply;
 use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
+use super::{auth, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -64,11 +64,12 @@ impl Provider for Resend {
         "resend"
     }
 
-    fn request(&self, _service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
+    fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
         let body = body(payload)?;
+        let base = service.base_url.clone().unwrap_or_else(|| RESEND_BASE_URL.get());
         Ok(Request::Http(HttpRequest {
             method: "POST".into(),
-            url: format!("{}/emails", RESEND_BASE_URL.get().trim_end_matches('/')),
+            url: format!("{}/emails", base.trim_end_matches('/')),
             headers: vec![
                 ("Content-Type".into(), "application/json".into()),
                 ("Idempotency-Key".into(), key.into()),
@@ -80,8 +81,10 @@ impl Provider for Resend {
         }))
     }
 
-    fn credentials(&self, _service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
-        let secret = RESEND_API_KEY.get().ok_or(
+    fn credentials(&self, service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
+        let secret = auth::secret_or(
+            service,
+            || RESEND_API_KEY.get(),
             "no API key for Resend: set pg_errand.resend_api_key, or RESEND_API_KEY in the server's environment",
         )?;
         Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])

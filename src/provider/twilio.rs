@@ -2,7 +2,6 @@
 
 use super::{Body, Credential, HttpRequest, Provider, Reply, Request, Service, auth, reply, target};
 use crate::config::{TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM};
-use crate::secret;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -35,12 +34,11 @@ impl Provider for Twilio {
     }
 
     fn credentials(&self, service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
-        let token = match &service.secret {
-            Some(name) => secret::find(name)?,
-            None => TWILIO_AUTH_TOKEN.get().ok_or(
-                "no token for Twilio: set pg_errand.twilio_auth_token, or TWILIO_AUTH_TOKEN in the server's environment",
-            )?,
-        };
+        let token = auth::secret_or(
+            service,
+            || TWILIO_AUTH_TOKEN.get(),
+            "no token for Twilio: set pg_errand.twilio_auth_token, or TWILIO_AUTH_TOKEN in the server's environment",
+        )?;
         Ok(vec![auth::basic(&account(service)?, token)])
     }
 

@@ -8,6 +8,7 @@ mod auth;
 mod expect;
 pub mod header;
 mod http;
+mod mail;
 mod reply;
 pub mod resend;
 pub mod service;

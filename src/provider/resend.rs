@@ -1,63 +1,16 @@
 //! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>.
 
 use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
-use super::{auth, reply};
+use super::{auth, mail, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::time::Duration;
 
 pub struct Resend;
 
-/// Our field, Resend's field, and what it may be.
-const FIELDS: &[(&str, &str, Shape)] = &[
-    ("from_address", "from", Shape::Text),
-    ("to_address", "to", Shape::TextOrList),
-    ("subject", "subject", Shape::Text),
-    ("html", "html", Shape::Text),
-    ("text", "text", Shape::Text),
-    ("cc", "cc", Shape::TextOrList),
-    ("bcc", "bcc", Shape::TextOrList),
-    ("reply_to", "reply_to", Shape::TextOrList),
-    ("headers", "headers", Shape::Object),
-    ("tags", "tags", Shape::List),
-    ("attachments", "attachments", Shape::List),
-];
-
-const REQUIRED: &[&str] = &["from_address", "to_address", "subject"];
-
 /// How long Resend keeps idempotency keys:
 /// <https://resend.com/docs/dashboard/emails/idempotency-keys>.
 const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
-
-#[derive(Clone, Copy)]
-enum Shape {
-    Text,
-    TextOrList,
-    List,
-    Object,
-}
-
-impl Shape {
-    fn fits(self, value: &Value) -> bool {
-        match self {
-            Shape::Text => value.is_string(),
-            Shape::TextOrList => {
-                value.is_string() || value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
-            }
-            Shape::List => value.is_array(),
-            Shape::Object => value.is_object(),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Shape::Text => "a string",
-            Shape::TextOrList => "a string or an array of strings",
-            Shape::List => "an array",
-            Shape::Object => "an object",
-        }
-    }
-}
 
 impl Provider for Resend {
     fn name(&self) -> &'static str {
@@ -65,7 +18,7 @@ impl Provider for Resend {
     }
 
     fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
-        let body = body(payload)?;
+        let body = mail::fields(payload)?;
         let base = service.base_url.clone().unwrap_or_else(|| RESEND_BASE_URL.get());
         Ok(Request::Http(HttpRequest {
             method: "POST".into(),
@@ -122,74 +75,13 @@ impl Provider for Resend {
     }
 }
 
-fn body(payload: &Value) -> Result<Map<String, Value>, String> {
-    let given = |field: &str| payload.get(field).filter(|value| !value.is_null());
-    if let Some(missing) = REQUIRED.iter().find(|field| given(field).is_none()) {
-        return Err(format!("the payload has no {missing}"));
-    }
-    if given("html").is_none() && given("text").is_none() {
-        return Err("the payload has neither html nor text".into());
-    }
-    let mut body = Map::new();
-    for (ours, theirs, shape) in FIELDS {
-        let Some(value) = given(ours) else { continue };
-        if !shape.fits(value) {
-            return Err(format!("the payload's {ours} has to be {}", shape.name()));
-        }
-        body.insert((*theirs).to_owned(), value.clone());
-    }
-    Ok(body)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::provider::simulated::Simulated;
-    use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
         Reply { status, body: body.into(), ..Reply::default() }
-    }
-
-    #[test]
-    fn all_fields_are_passed_on_under_their_names() {
-        let payload = json!({
-            "message_id": 1, "from_address": "a@x", "to_address": ["b@x"], "subject": "s", "html": "<p>",
-            "text": "t", "cc": "c@x", "bcc": ["d@x"], "reply_to": "e@x", "headers": {"X-A": "1"},
-            "tags": [{"name": "n", "value": "v"}], "attachments": [{"filename": "f", "content": "Zg=="}],
-            "something_else": true,
-        });
-        let body = body(&payload).unwrap();
-        let names: Vec<&str> = body.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            [
-                "from",
-                "to",
-                "subject",
-                "html",
-                "text",
-                "cc",
-                "bcc",
-                "reply_to",
-                "headers",
-                "tags",
-                "attachments"
-            ]
-        );
-    }
-
-    #[test]
-    fn missing_and_wrong_fields_are_named() {
-        let mut payload = json!({ "from_address": "a@x", "to_address": "b@x", "subject": "s", "html": "h" });
-        assert!(body(&payload).is_ok());
-        payload["cc"] = json!(7);
-        assert!(body(&payload).unwrap_err().contains("cc"));
-        payload["cc"] = Value::Null;
-        payload["html"] = Value::Null;
-        assert!(body(&payload).unwrap_err().contains("html"));
-        payload["to_address"] = Value::Null;
-        assert!(body(&payload).unwrap_err().contains("to_address"));
     }
 
     fn answer(reply: &Reply) -> Result<Value, String> {

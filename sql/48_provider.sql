@@ -2,7 +2,7 @@
 -- commit on, in every session and worker.
 create table queues.provider (
     name text primary key,
-    -- how it is spoken to: http, resend, twilio, simulated
+    -- how it is spoken to: http, resend, smtp, twilio, simulated
     interface text not null default 'http',
     -- what the path of a request is appended to; null: the interface's setting, or none
     base_url text,
@@ -150,10 +150,10 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Name one of queues.provider, or use the processor db_function.';
     end if;
-    if new.provider_setting <> 'pg_errand.sms_provider' then
+    if new.provider_setting not in ('pg_errand.email_provider', 'pg_errand.sms_provider') then
         raise exception 'the setting "%" names no provider', new.provider_setting
             using errcode = 'invalid_parameter_value',
-                  hint = 'Use pg_errand.sms_provider.';
+                  hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
     if tg_op = 'INSERT' and new.built_in then
         delete from queues.task_kind k
@@ -199,6 +199,7 @@ insert into queues.provider (name, interface, built_in)
 values
     ('resend', 'resend', true),
     ('simulated', 'simulated', true),
+    ('smtp', 'smtp', true),
     ('twilio', 'twilio', true),
     ('http', 'http', true);
 
@@ -210,7 +211,7 @@ where name = 'http';
 insert into queues.task_kind (name, processor, provider, provider_setting, granted_to, built_in)
 values
     ('db_function', 'db_function', null, null, '{public}', true),
-    ('email', 'call', 'resend', null, '{public}', true),
+    ('email', 'call', null, 'pg_errand.email_provider', '{public}', true),
     ('sms', 'call', null, 'pg_errand.sms_provider', '{public}', true),
     ('http', 'call', 'http', null, '{}', true);
 

@@ -7,6 +7,7 @@ use crate::pg::guc::{reserve_prefix, split_list};
 use crate::pg::secret::Secret;
 use crate::secret;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
+use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
 
 static ALL: &[&'static dyn Setting] = &[
@@ -30,6 +31,12 @@ static ALL: &[&'static dyn Setting] = &[
     &LOG_LEVEL,
     &RESEND_API_KEY,
     &RESEND_BASE_URL,
+    &EMAIL_PROVIDER,
+    &SMTP_HOST,
+    &SMTP_PORT,
+    &SMTP_TLS,
+    &SMTP_USER,
+    &SMTP_PASSWORD,
     &SMS_PROVIDER,
     &TWILIO_ACCOUNT_SID,
     &TWILIO_AUTH_TOKEN,
@@ -296,6 +303,74 @@ pub static RESEND_BASE_URL: Text = Text {
     check: Some(check_hook::<BaseUrl>),
 };
 
+pub static EMAIL_PROVIDER: Choice<EmailProvider> = Choice {
+    about: About {
+        name: c"pg_errand.email_provider",
+        short: c"Who sends e-mail.",
+        long: c"resend: Resend. smtp: the mail server pg_errand.smtp_host.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<EmailProvider>::new(EmailProvider::Resend),
+};
+
+pub static SMTP_HOST: Text = Text {
+    about: About {
+        name: c"pg_errand.smtp_host",
+        short: c"Mail server.",
+        long: c"A name or an address; any network will do.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<HostName>),
+};
+
+pub static SMTP_PORT: Int = Int {
+    about: About {
+        name: c"pg_errand.smtp_port",
+        short: c"Port of the mail server.",
+        long: c"0: as pg_errand.smtp_tls has it, 587 for starttls, 465 for tls, 25 for none.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(0),
+    min: 0,
+    max: 65_535,
+    unit: Unit::None,
+};
+
+pub static SMTP_TLS: Choice<SmtpTls> = Choice {
+    about: About {
+        name: c"pg_errand.smtp_tls",
+        short: c"How the connection to the mail server is encrypted.",
+        long: c"starttls: after a greeting; a server that cannot do it gets no mail. tls: from the start. none: not at all, \
+            the password included.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<SmtpTls>::new(SmtpTls::Starttls),
+};
+
+pub static SMTP_USER: Text = Text {
+    about: About {
+        name: c"pg_errand.smtp_user",
+        short: c"User at the mail server.",
+        long: c"Empty: nobody logs in.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: None,
+};
+
+pub static SMTP_PASSWORD: Secret<1> = Secret {
+    about: About {
+        name: c"pg_errand.smtp_password",
+        short: c"Password for the mail server.",
+        long: c"Never shown. Empty: the server's environment variable SMTP_PASSWORD.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    environment: "SMTP_PASSWORD",
+    rule: PhantomData,
+};
+
 pub static SMS_PROVIDER: Choice<SmsProvider> = Choice {
     about: About {
         name: c"pg_errand.sms_provider",
@@ -387,6 +462,25 @@ pub enum LogLevel {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
+pub enum EmailProvider {
+    #[name = c"resend"]
+    Resend,
+    #[name = c"smtp"]
+    Smtp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpTls {
+    #[name = c"starttls"]
+    Starttls,
+    #[name = c"tls"]
+    Tls,
+    #[name = c"none"]
+    None,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
 pub enum SmsProvider {
     #[name = c"simulated"]
     Simulated,
@@ -427,6 +521,18 @@ impl Check for SecretList {
             return Ok(());
         }
         Err("A JSON object of texts is allowed: {\"name\": \"secret\"}.".into())
+    }
+}
+
+pub struct HostName;
+
+impl Check for HostName {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || rustls::pki_types::ServerName::try_from(value).is_ok() {
+            Ok(())
+        } else {
+            Err("The name or address of a host is allowed, without a port.".into())
+        }
     }
 }
 
@@ -561,6 +667,16 @@ mod tests {
             ["proxy:3128", "socks5://x:1", "http://u:p@x:1", "http://x:1/path", "http://x:1?a", "http://"]
         {
             assert!(ProxyUrl::check(bad).unwrap_err().contains("http://"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_names() {
+        for good in ["", "smtp.example.com", "localhost", "10.0.0.1", "::1"] {
+            assert_eq!(HostName::check(good), Ok(()), "{good}");
+        }
+        for bad in ["smtp.example.com:25", "smtp://x", "a b", "x\r\n"] {
+            assert!(HostName::check(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod http;
 pub mod redact;
+mod smtp;
 mod wakeup;
 
 use crate::provider::{Credential, Reply, Request, Service};
@@ -52,6 +53,7 @@ pub struct Pool {
     report: Sender<Outcome>,
     staff: Arc<Mutex<Staff>>,
     client: Arc<http::Client>,
+    mail: Arc<smtp::Client>,
     wakeup: Arc<Wakeup>,
     spawn: http::Spawn,
 }
@@ -71,6 +73,7 @@ impl Pool {
             report,
             staff: Arc::default(),
             client: Arc::new(http::Client::new(spawn)),
+            mail: Arc::new(smtp::Client::new(spawn)),
             wakeup: Arc::new(Wakeup::new()?),
             spawn,
         })
@@ -89,6 +92,7 @@ impl Pool {
             report: self.report.clone(),
             staff: self.staff.clone(),
             client: self.client.clone(),
+            mail: self.mail.clone(),
             wakeup: self.wakeup.clone(),
         };
         if let Err(error) = (self.spawn)(Box::new(move || thread.run(job))) {
@@ -127,6 +131,7 @@ struct Thread {
     report: Sender<Outcome>,
     staff: Arc<Mutex<Staff>>,
     client: Arc<http::Client>,
+    mail: Arc<smtp::Client>,
     wakeup: Arc<Wakeup>,
 }
 
@@ -175,6 +180,7 @@ impl Thread {
                 Ok(job) => self.perform(job),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
+                    self.mail.tidy();
                     if lock(&self.staff).dismiss() {
                         return;
                     }
@@ -206,21 +212,26 @@ impl Thread {
     }
 
     fn call(&self, job: &Job, start: Instant) -> Result<Reply, String> {
-        let request = match &job.request {
-            Request::Local { answer } => {
-                return Ok(Reply { status: 200, body: answer.to_string().into_bytes(), ..Reply::default() });
-            }
-            Request::Http(request) => request,
-        };
         loop {
             let left = job.timeout.saturating_sub(start.elapsed());
-            let reply =
-                self.client.send(request, job, left).map_err(|problem| problem.explain(job.timeout))?;
+            let reply = self.send(job, left)?;
             let enough_time = start.elapsed() + IN_PROGRESS_PAUSE < job.timeout;
             if !(job.service.provider.is_in_progress(&reply) && enough_time) {
                 return Ok(reply);
             }
             std::thread::sleep(IN_PROGRESS_PAUSE);
+        }
+    }
+
+    fn send(&self, job: &Job, limit: Duration) -> Result<Reply, String> {
+        match &job.request {
+            Request::Http(request) => {
+                self.client.send(request, job, limit).map_err(|problem| problem.explain(job.timeout))
+            }
+            Request::Smtp(request) => self.mail.send(request, job, limit),
+            Request::Local { answer } => {
+                Ok(Reply { status: 200, body: answer.to_string().into_bytes(), ..Reply::default() })
+            }
         }
     }
 }

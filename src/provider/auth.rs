@@ -35,7 +35,7 @@ pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credentia
         Auth::Query => one(Placed::Query { name: place, value: secret.clone() }, vec![secret]),
         Auth::Webhook => match request {
             Request::Http(request) => signed(request, &secret, name),
-            Request::Local { .. } => Ok(vec![]),
+            Request::Smtp(_) | Request::Local { .. } => Ok(vec![]),
         },
     }
 }
@@ -61,6 +61,13 @@ pub fn secret_or(
 pub fn basic(user: &str, password: String) -> Credential {
     let both = STANDARD.encode(format!("{user}:{password}"));
     Credential::header("Authorization", format!("Basic {both}"), vec![password, both])
+}
+
+/// User and password for a mail server, with what they look like on the way (RFC 4616).
+pub fn login(user: String, password: String) -> Credential {
+    let secrets =
+        vec![password.clone(), STANDARD.encode(&password), STANDARD.encode(format!("\0{user}\0{password}"))];
+    Credential { placed: Placed::Login { user, password }, secrets }
 }
 
 /// Headers that are stored with the request, because they stay the same when it is sent again.

@@ -241,7 +241,7 @@ mod tests {
     fn request(service: &Service, payload: Value) -> Result<HttpRequest, String> {
         match Http.request(service, &payload, "key")? {
             Request::Http(request) => Ok(request),
-            Request::Local { .. } => unreachable!(),
+            _ => unreachable!(),
         }
     }
 

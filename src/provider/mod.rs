@@ -9,10 +9,12 @@ mod expect;
 pub mod header;
 mod http;
 mod mail;
+mod message;
 mod reply;
 pub mod resend;
 pub mod service;
 pub mod simulated;
+mod smtp;
 mod target;
 mod template;
 mod twilio;
@@ -22,12 +24,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use service::Service;
+pub use smtp::{MailServer, SmtpRequest};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
 /// Every provider.
-pub static ALL: &[&dyn Provider] = &[&http::Http, &resend::Resend, &simulated::Simulated, &twilio::Twilio];
+pub static ALL: &[&dyn Provider] =
+    &[&http::Http, &resend::Resend, &simulated::Simulated, &smtp::Smtp, &twilio::Twilio];
 
 /// How a service is spoken to. `queues.provider.interface` names one of them.
 pub trait Provider: Sync {
@@ -83,6 +87,7 @@ pub fn find(name: &str) -> Option<&'static dyn Provider> {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     Http(HttpRequest),
+    Smtp(SmtpRequest),
     /// Nobody is asked: the answer is known.
     Local {
         answer: Value,
@@ -171,6 +176,11 @@ pub enum Placed {
     Query {
         name: String,
         value: String,
+    },
+    /// For a mail server.
+    Login {
+        user: String,
+        password: String,
     },
 }
 

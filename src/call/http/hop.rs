@@ -103,7 +103,7 @@ impl Hop {
 fn placed_headers(credentials: &[Credential]) -> impl Iterator<Item = (&str, &str)> {
     credentials.iter().filter_map(|credential| match &credential.placed {
         Placed::Header { name, value } => Some((name.as_str(), value.as_str())),
-        Placed::Query { .. } => None,
+        Placed::Query { .. } | Placed::Login { .. } => None,
     })
 }
 

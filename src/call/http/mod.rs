@@ -6,11 +6,11 @@ mod allow;
 mod hop;
 mod network;
 mod problem;
-mod resolve;
+pub(super) mod resolve;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
+pub(super) mod tls;
 
 use super::Job;
 use crate::provider::{HttpRequest, Reply};

@@ -60,7 +60,7 @@ impl Names {
     }
 
     /// The addresses of a host, or why there are none; `None` if they are not known in time.
-    fn find(self: &Arc<Self>, name: &str, limit: Duration) -> Option<Found> {
+    pub fn find(self: &Arc<Self>, name: &str, limit: Duration) -> Option<Found> {
         let end = Instant::now() + limit;
         let mut known = self.lock();
         loop {

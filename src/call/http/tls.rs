@@ -37,7 +37,11 @@ fn roots(ca_file: &str) -> Result<RootCerts, String> {
     Ok(RootCerts::from(system.iter().chain(&own).map(|der| Certificate::from_der(der).to_owned())))
 }
 
-fn authorities(ca_file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates in the file.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn authorities(ca_file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(ca_file).map_err(|error| unreadable(ca_file, &error))?;
     let wrong = |reason: String| format!("pg_errand.http_ca_file ({ca_file}): {reason}");
     let own: Vec<_> = CertificateDer::pem_slice_iter(&pem)

@@ -174,9 +174,13 @@ impl Shared {
     }
 
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
-    /// more, another worker is woken.
-    pub fn take(&mut self, slot: usize, lanes: LaneSet, now: i64) -> Next {
+    /// more, another worker is woken. `kinds_changes`: as of when the worker knows the task types.
+    pub fn take(&mut self, slot: usize, lanes: LaneSet, kinds_changes: u64, now: i64) -> Next {
         let oid = self.slots[slot].database;
+        if self.database(oid).is_some_and(|database| database.kinds_changes != kinds_changes) {
+            // The next task may be of a type that it does not know yet.
+            return Next::Wait;
+        }
         let Some(place) = self.queue_or_new(oid) else { return Next::Nothing };
         let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
         let occupied = |page| others.clone().any(|(_, other)| other.occupies(oid, page, now));

@@ -180,7 +180,7 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
 
 /// Reads all there is at `now` for the worker of slot 0.
 fn read_all(shared: &mut Shared, ids: &[i64], now: i64) {
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, now), Next::Read(Lane::LOCAL, _)));
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, now), Next::Read(Lane::LOCAL, _)));
     let ready =
         |task_id: &i64| Ready { place: Position { scheduled_at: 10, task_id: *task_id }, address: None };
     let tasks: Vec<Ready> = ids.iter().map(ready).collect();
@@ -196,32 +196,32 @@ fn a_task_that_has_fallen_due_unnoticed_is_read_though_a_later_one_is_handed_ove
     shared.announce(DATABASE, &tasks(1, 60), 60);
     shared.see_to_due(DATABASE, 70);
     let after = Position::after_all_due(10);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 70), Next::Read(Lane::LOCAL, after));
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 70), Next::Read(Lane::LOCAL, after));
 }
 
 #[test]
 fn a_task_that_could_not_be_locked_is_handed_out_again() {
     let mut shared = shared_with(&[SlotState::Working]);
     read_all(&mut shared, &[1], 10);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(..)));
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 10), Next::Nothing);
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Nothing);
     let task = Ready { place: Position { scheduled_at: 10, task_id: 1 }, address: None };
     shared.add(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) });
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(Lane::LOCAL, task));
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task));
 }
 
 #[test]
 fn a_task_left_to_another_worker_is_handed_out_again_if_that_has_given_it_back() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     read_all(&mut shared, &[1], 10);
-    let Next::Task(_, task) = shared.take(0, LaneSet::LOCAL, 10) else { panic!() };
+    let Next::Task(_, task) = shared.take(0, LaneSet::LOCAL, 0, 10) else { panic!() };
     shared.slots[1].task_id = 1;
     shared.leave_to_other(0);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 10), Next::Nothing);
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Nothing);
     shared.slots[0].taken = Some((Lane::LOCAL, task));
     shared.slots[1].task_id = 0;
     shared.leave_to_other(0);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 10), Next::Task(..)));
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
 }
 
 #[test]
@@ -229,30 +229,30 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
     let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
-    shared.take(0, LaneSet::LOCAL, 10);
+    shared.take(0, LaneSet::LOCAL, 0, 10);
     shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) });
-    assert!(matches!(shared.take(0, lanes, 10), Next::Read(read, _) if read == lane));
+    assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
     let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
     shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) });
-    assert_eq!(shared.take(0, lanes, 10), Next::Task(lane, task(1)));
+    assert_eq!(shared.take(0, lanes, 0, 10), Next::Task(lane, task(1)));
     assert_eq!(shared.admit(0, &terms, 10), Admission::Admitted);
     shared.slots[0].taken = None;
 
-    assert_eq!(shared.take(1, lanes, 10), Next::Task(lane, task(2)));
+    assert_eq!(shared.take(1, lanes, 0, 10), Next::Task(lane, task(2)));
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.shut(1, Admission::Full, &terms);
-    assert_eq!(shared.take(1, lanes, i64::MAX - 1), Next::Nothing);
+    assert_eq!(shared.take(1, lanes, 0, i64::MAX - 1), Next::Nothing);
     shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 20);
-    assert_eq!(shared.take(1, lanes, 20), Next::Task(lane, task(2)));
+    assert_eq!(shared.take(1, lanes, 0, 20), Next::Task(lane, task(2)));
 
     // A pause.
     shared.pause(7, 500, 20);
     let refused = shared.admit(1, &terms, 20);
     assert_eq!(refused, Admission::Wait(500));
     shared.shut(1, refused, &terms);
-    assert_eq!(shared.take(1, lanes, 499), Next::Nothing);
+    assert_eq!(shared.take(1, lanes, 0, 499), Next::Nothing);
     assert_eq!(shared.settle(1, 0, Some(REST), 20), Some(500));
-    assert_eq!(shared.take(1, lanes, 500), Next::Task(lane, task(2)));
+    assert_eq!(shared.take(1, lanes, 0, 500), Next::Task(lane, task(2)));
 
     // With the last worker it is the database's business.
     shared.shut(1, Admission::Wait(900), &terms);
@@ -269,10 +269,18 @@ fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     shared.admit(0, &terms, 10);
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 10);
-    shared.take(1, LaneSet::NONE.with(lane), 10);
+    shared.take(1, LaneSet::NONE.with(lane), 0, 10);
     let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
     shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) });
-    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 10), Next::Task(lane, task));
+    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
     shared.shut(1, Admission::Full, &terms);
-    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 10), Next::Task(lane, task));
+    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
+}
+
+#[test]
+fn a_worker_takes_nothing_before_it_knows_the_task_types_of_now() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    shared.forget_queue(DATABASE, 10);
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Wait);
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, _)));
 }

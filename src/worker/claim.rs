@@ -38,7 +38,7 @@ pub enum Claimed {
 pub fn next(worker: &mut Worker) -> Claimed {
     inject::point("looking");
     loop {
-        match worker.slot.take(worker.lanes()) {
+        match worker.slot.take(worker.lanes(), worker.kinds_changes) {
             Next::Read(lane, after) => read::fill(worker, lane, after),
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,

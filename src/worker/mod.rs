@@ -69,7 +69,7 @@ pub struct Worker {
     retention: retention::Pass,
     looked_for_orphans: bool,
     /// `Database::kinds_changes` when the task types were last read.
-    kinds_changes: u64,
+    pub kinds_changes: u64,
     /// The lanes that there are,
     lanes: LaneSet,
     /// and those in which tasks were known to wait when this worker last looked.

@@ -108,9 +108,9 @@ impl MySlot {
     }
 
     /// [`Shared::take`] for this worker.
-    pub fn take(self, lanes: LaneSet) -> Next {
+    pub fn take(self, lanes: LaneSet, kinds_changes: u64) -> Next {
         let now = backend::now();
-        shmem::write(|shared| shared.take(self.index, lanes, now))
+        shmem::write(|shared| shared.take(self.index, lanes, kinds_changes, now))
     }
 
     /// [`Shared::publish`] for this worker.

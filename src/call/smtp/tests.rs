@@ -1,1 +1,237 @@
+use super::*;
+use crate::call::tests::{job, spawn};
+use crate::config::SmtpTls;
+use crate::provider::Credential;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::sleep;
 
+const LONG: Duration = Duration::from_secs(5);
+
+/// What the server does differently.
+#[derive(Clone, Copy, PartialEq)]
+enum Quirk {
+    None,
+    /// Answers the command that begins so with this.
+    Says(&'static str, &'static str),
+    /// Does not answer it.
+    Hangs(&'static str),
+    /// Ends the connection instead of an answer to it.
+    Drops(&'static str),
+    /// Ends the connection after a mail.
+    OneMail,
+}
+
+/// A mail server that reports each line it reads; `#` is a new connection.
+struct Server {
+    port: u16,
+    lines: Receiver<String>,
+}
+
+impl Server {
+    fn start(quirk: Quirk) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (report, lines) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let report = report.clone();
+                std::thread::spawn(move || drop(serve(stream.unwrap(), quirk, &report)));
+            }
+        });
+        Server { port, lines }
+    }
+
+    fn send(&self, client: &Client, limit: Duration, credentials: Vec<Credential>) -> Result<Reply, String> {
+        let server = MailServer { host: "127.0.0.1".into(), port: self.port, tls: SmtpTls::None };
+        self.send_to(client, server, limit, credentials)
+    }
+
+    fn send_to(
+        &self,
+        client: &Client,
+        server: MailServer,
+        limit: Duration,
+        credentials: Vec<Credential>,
+    ) -> Result<Reply, String> {
+        let request = SmtpRequest {
+            server,
+            from: "a@x.test".into(),
+            to: vec!["b@x.test".into(), "c@x.test".into()],
+            message: BASE64_STANDARD.encode("Subject: s\r\n\r\n.dot\r\nend\r\n"),
+            message_id: "<key@x.test>".into(),
+        };
+        let mut job = job(1);
+        job.timeout = limit;
+        job.credentials = credentials;
+        let network = crate::call::Network { max_request: 1000, ..Default::default() };
+        job.network = network.into();
+        client.send(&request, &job, limit)
+    }
+
+    fn read(&self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+}
+
+fn serve(stream: TcpStream, quirk: Quirk, report: &Sender<String>) -> std::io::Result<()> {
+    let _ = report.send("#".into());
+    let mut out = stream.try_clone()?;
+    out.write_all(b"220 x.test\r\n")?;
+    let mut in_mail = false;
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        let _ = report.send(line.clone());
+        if in_mail && line != "." {
+            continue;
+        }
+        let answer = match (quirk, line.split(' ').next().unwrap_or_default()) {
+            (Quirk::Says(start, answer), _) if line.starts_with(start) => answer,
+            (Quirk::Hangs(start), _) if line.starts_with(start) => {
+                sleep(LONG);
+                return Ok(());
+            }
+            (Quirk::Drops(start), _) if line.starts_with(start) => return Ok(()),
+            (_, "EHLO") => "250-x.test\r\n250 AUTH PLAIN LOGIN",
+            (_, "AUTH") => "235 welcome",
+            (_, "DATA") => "354 go on",
+            (_, ".") => "250 2.0.0 queued",
+            _ => "250 ok",
+        };
+        in_mail = answer.starts_with("354");
+        out.write_all(format!("{answer}\r\n").as_bytes())?;
+        if line == "." && quirk == Quirk::OneMail {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn client() -> Client {
+    Client::new(spawn)
+}
+
+fn said(reply: Result<Reply, String>) -> (u16, String) {
+    let reply = reply.unwrap();
+    (reply.status, String::from_utf8(reply.body).unwrap())
+}
+
+#[test]
+fn a_mail_arrives_as_it_is() {
+    let (server, client) = (Server::start(Quirk::None), client());
+    assert_eq!(said(server.send(&client, LONG, vec![])), (250, "2.0.0 queued".into()));
+    assert_eq!(
+        server.read()[2..],
+        [
+            "MAIL FROM:<a@x.test>",
+            "RCPT TO:<b@x.test>",
+            "RCPT TO:<c@x.test>",
+            "DATA",
+            "Subject: s",
+            "",
+            "..dot",
+            "end",
+            "",
+            "."
+        ]
+    );
+}
+
+#[test]
+fn a_connection_is_kept_for_the_same_user() {
+    let (server, client) = (Server::start(Quirk::None), client());
+    said(server.send(&client, LONG, vec![]));
+    server.read();
+    said(server.send(&client, LONG, vec![]));
+    assert_eq!(server.read()[0], "MAIL FROM:<a@x.test>");
+    said(server.send(&client, LONG, vec![login()]));
+    assert_eq!(server.read()[0], "#");
+    client.kept().iter_mut().for_each(|kept| kept.since -= MAX_IDLE);
+    client.tidy();
+    assert!(client.kept().is_empty());
+}
+
+#[test]
+fn a_dead_kept_connection_is_replaced() {
+    let (server, client) = (Server::start(Quirk::OneMail), client());
+    for _ in 0..3 {
+        assert_eq!(said(server.send(&client, LONG, vec![])).0, 250);
+        sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.read().iter().filter(|line| *line == "#").count(), 3);
+}
+
+fn login() -> Credential {
+    Credential {
+        placed: Placed::Login { user: "u".into(), password: "secret".into() },
+        secrets: vec!["secret".into()],
+    }
+}
+
+#[test]
+fn the_user_logs_in() {
+    let (server, client) = (Server::start(Quirk::None), client());
+    said(server.send(&client, LONG, vec![login()]));
+    assert!(server.read().contains(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode("\0u\0secret"))));
+    let refused = Server::start(Quirk::Says("AUTH", "535 5.7.8 who are you?"));
+    assert_eq!(said(refused.send(&client, LONG, vec![login()])), (535, "5.7.8 who are you?".into()));
+    assert!(!refused.read().iter().any(|line| line.starts_with("MAIL")));
+}
+
+#[test]
+fn nothing_goes_to_a_server_that_cannot_encrypt() {
+    let (server, client) = (Server::start(Quirk::None), client());
+    let of = |tls| MailServer { host: "127.0.0.1".into(), port: server.port, tls };
+    let reply = server.send_to(&client, of(SmtpTls::Starttls), LONG, vec![login()]);
+    assert!(reply.unwrap_err().contains("STARTTLS"));
+    assert!(!server.read().iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL")));
+    assert!(server.send_to(&client, of(SmtpTls::Tls), LONG, vec![login()]).is_err());
+}
+
+#[test]
+fn refusals_are_replies() {
+    for (command, answer, expected) in [
+        ("RCPT TO:<c", "550 5.1.1 no such user", (550, "5.1.1 no such user".to_owned())),
+        ("MAIL", "451 later", (451, "later".to_owned())),
+        (".", "554 spam", (554, "spam".to_owned())),
+    ] {
+        let (server, client) = (Server::start(Quirk::Says(command, answer)), client());
+        assert_eq!(said(server.send(&client, LONG, vec![])), expected);
+        assert!(client.kept().is_empty());
+    }
+}
+
+#[test]
+fn a_server_that_hangs_costs_no_more_than_the_limit() {
+    for command in ["EHLO", "MAIL", "DATA", "."] {
+        let (server, client) = (Server::start(Quirk::Hangs(command)), client());
+        let start = Instant::now();
+        let error = server.send(&client, Duration::from_millis(400), vec![]).unwrap_err();
+        assert!(start.elapsed() < Duration::from_secs(2), "{command}");
+        let expected = if command == "." { "outcome unknown" } else { "within 400 ms" };
+        assert!(error.contains(expected), "{command}: {error}");
+    }
+}
+
+#[test]
+fn the_outcome_is_unknown_only_once_the_mail_has_begun() {
+    for (command, is_unknown) in [("MAIL", false), ("DATA", false), (".", true)] {
+        let (server, client) = (Server::start(Quirk::Drops(command)), client());
+        let error = server.send(&client, LONG, vec![]).unwrap_err();
+        assert_eq!(error.contains("outcome unknown"), is_unknown, "{command}: {error}");
+    }
+}
+
+#[test]
+fn large_mails_are_not_sent() {
+    let request = SmtpRequest {
+        server: MailServer { host: "127.0.0.1".into(), port: 1, tls: SmtpTls::None },
+        from: "a@x.test".into(),
+        to: vec!["b@x.test".into()],
+        message: BASE64_STANDARD.encode("12345"),
+        message_id: String::new(),
+    };
+    assert!(Parcel::of(&request, 4).is_err_and(|error| error.contains("pg_errand.http_max_request_size")));
+    assert!(Parcel::of(&request, 5).is_ok());
+}

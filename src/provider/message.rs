@@ -271,11 +271,6 @@ mod tests {
     fn names_with_line_breaks_add_no_headers() {
         let mut payload = payload();
         payload["to_address"] = json!("\"B\r\nX-Evil: 1\" <b@x.test>");
-        assert!(
-            built(&payload).is_err_and(|error| error.contains("to_address")) || {
-                let (_, text) = built(&payload).unwrap();
-                !text.contains("\r\nX-Evil")
-            }
-        );
+        assert!(built(&payload).map_or(true, |(_, text)| !text.contains("\r\nX-Evil")));
     }
 }

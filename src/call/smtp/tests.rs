@@ -2,8 +2,12 @@ use super::*;
 use crate::call::tests::{job, spawn};
 use crate::config::SmtpTls;
 use crate::provider::Credential;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::sleep;
 
@@ -37,15 +41,44 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let report = report.clone();
-                std::thread::spawn(move || drop(serve(stream.unwrap(), quirk, &report)));
+                std::thread::spawn(move || {
+                    let mut stream = BufReader::new(stream.unwrap());
+                    let _ = report.send("#".into());
+                    let _ = stream.get_mut().write_all(b"220 x.test\r\n");
+                    serve(&mut stream, quirk, &report)
+                });
             }
+        });
+        Server { port, lines }
+    }
+
+    /// Encrypts with this certificate, from the start or when it is asked to.
+    fn start_encrypted(certificate: &CertifiedKey<rcgen::KeyPair>, tls: SmtpTls) -> Server {
+        let config = config(certificate);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (report, lines) = channel();
+        std::thread::spawn(move || {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            if tls == SmtpTls::Starttls {
+                let _ = stream.get_mut().write_all(b"220 x.test\r\n");
+                let offers = Quirk::Says("EHLO", "250-x.test\r\n250 STARTTLS");
+                let _ = serve(&mut stream, offers, &report);
+            }
+            let connection = ServerConnection::new(config).unwrap();
+            let mut stream = BufReader::new(StreamOwned::new(connection, stream.into_inner()));
+            let _ = report.send("encrypted".into());
+            if tls == SmtpTls::Tls {
+                let _ = stream.get_mut().write_all(b"220 x.test\r\n");
+            }
+            serve(&mut stream, Quirk::None, &report)
         });
         Server { port, lines }
     }
 
     fn send(&self, client: &Client, limit: Duration, credentials: Vec<Credential>) -> Result<Reply, String> {
         let server = MailServer { host: "127.0.0.1".into(), port: self.port, tls: SmtpTls::None };
-        self.send_to(client, server, limit, credentials)
+        self.send_to(client, server, limit, credentials, None)
     }
 
     fn send_to(
@@ -54,6 +87,7 @@ impl Server {
         server: MailServer,
         limit: Duration,
         credentials: Vec<Credential>,
+        ca_file: Option<String>,
     ) -> Result<Reply, String> {
         let request = SmtpRequest {
             server,
@@ -65,7 +99,7 @@ impl Server {
         let mut job = job(1);
         job.timeout = limit;
         job.credentials = credentials;
-        let network = crate::call::Network { max_request: 1000, ..Default::default() };
+        let network = crate::call::Network { max_request: 1000, ca_file, ..Default::default() };
         job.network = network.into();
         client.send(&request, &job, limit)
     }
@@ -75,14 +109,30 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, quirk: Quirk, report: &Sender<String>) -> std::io::Result<()> {
-    let _ = report.send("#".into());
-    let mut out = stream.try_clone()?;
-    out.write_all(b"220 x.test\r\n")?;
+fn config(certificate: &CertifiedKey<rcgen::KeyPair>) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key);
+    Arc::new(config.unwrap())
+}
+
+/// Answers lines until the client is gone or wants to encrypt.
+fn serve<S: Read + Write>(
+    stream: &mut BufReader<S>,
+    quirk: Quirk,
+    report: &Sender<String>,
+) -> std::io::Result<()> {
     let mut in_mail = false;
-    for line in BufReader::new(stream).lines() {
-        let line = line?;
-        let _ = report.send(line.clone());
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let line = line.trim_end();
+        let _ = report.send(line.into());
         if in_mail && line != "." {
             continue;
         }
@@ -100,12 +150,12 @@ fn serve(stream: TcpStream, quirk: Quirk, report: &Sender<String>) -> std::io::R
             _ => "250 ok",
         };
         in_mail = answer.starts_with("354");
-        out.write_all(format!("{answer}\r\n").as_bytes())?;
-        if line == "." && quirk == Quirk::OneMail {
+        stream.get_mut().write_all(format!("{answer}\r\n").as_bytes())?;
+        stream.get_mut().flush()?;
+        if line == "." && quirk == Quirk::OneMail || line == "STARTTLS" {
             return Ok(());
         }
     }
-    Ok(())
 }
 
 fn client() -> Client {
@@ -183,10 +233,31 @@ fn the_user_logs_in() {
 fn nothing_goes_to_a_server_that_cannot_encrypt() {
     let (server, client) = (Server::start(Quirk::None), client());
     let of = |tls| MailServer { host: "127.0.0.1".into(), port: server.port, tls };
-    let reply = server.send_to(&client, of(SmtpTls::Starttls), LONG, vec![login()]);
+    let reply = server.send_to(&client, of(SmtpTls::Starttls), LONG, vec![login()], None);
     assert!(reply.unwrap_err().contains("STARTTLS"));
     assert!(!server.read().iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL")));
-    assert!(server.send_to(&client, of(SmtpTls::Tls), LONG, vec![login()]).is_err());
+    assert!(server.send_to(&client, of(SmtpTls::Tls), LONG, vec![login()], None).is_err());
+}
+
+#[test]
+fn mail_and_password_go_encrypted_to_whom_is_trusted() {
+    let certificate = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = std::env::temp_dir().join(format!("pg_errand-{}.pem", uuid::Uuid::new_v4()));
+    std::fs::write(&file, certificate.cert.pem()).unwrap();
+    for tls in [SmtpTls::Starttls, SmtpTls::Tls] {
+        for ca_file in [Some(file.to_str().unwrap().to_owned()), None] {
+            let (server, client) = (Server::start_encrypted(&certificate, tls), client());
+            let of = MailServer { host: "127.0.0.1".into(), port: server.port, tls };
+            let is_trusted = ca_file.is_some();
+            let reply = server.send_to(&client, of, LONG, vec![login()], ca_file);
+            assert_eq!(reply.is_ok_and(|reply| reply.status == 250), is_trusted, "{tls:?}");
+            let lines = server.read();
+            let place = |start: &str| lines.iter().position(|line| line.starts_with(start));
+            assert_eq!(place("AUTH").is_some(), is_trusted);
+            assert!(place("AUTH").is_none_or(|auth| place("encrypted").is_some_and(|tls| tls < auth)));
+        }
+    }
+    std::fs::remove_file(file).unwrap();
 }
 
 #[test]

@@ -25,9 +25,10 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 27] = [
+const SETTINGS: [Setting; 33] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
+    ("email_provider", "resend", "enum", "", "superuser", "", "resend,smtp"),
     ("flush_interval", "0", "integer", "ms", "sighup", "-1", ""),
     ("handler_timeout", "0", "integer", "ms", "superuser", "0", ""),
     ("http_allowed_hosts", "public", "string", "", "superuser", "", ""),
@@ -49,6 +50,11 @@ const SETTINGS: [Setting; 27] = [
     ("secrets", "", "string", "", "superuser", "", ""),
     ("secrets_dir", "", "string", "", "superuser", "", ""),
     ("sms_provider", "simulated", "enum", "", "superuser", "", "simulated,twilio"),
+    ("smtp_host", "", "string", "", "superuser", "", ""),
+    ("smtp_password", "", "string", "", "superuser", "", ""),
+    ("smtp_port", "0", "integer", "", "superuser", "0", ""),
+    ("smtp_tls", "starttls", "enum", "", "superuser", "", "starttls,tls,none"),
+    ("smtp_user", "", "string", "", "superuser", "", ""),
     ("twilio_account_sid", "", "string", "", "superuser", "", ""),
     ("twilio_auth_token", "", "string", "", "superuser", "", ""),
     ("twilio_base_url", "https://api.twilio.com", "string", "", "superuser", "", ""),

@@ -32,6 +32,8 @@ pub struct Job {
     /// URL of a host that a superuser has chosen: requests to it may go to a private network.
     pub trusted_base: Option<String>,
     pub client_certificate: Option<ClientCert>,
+    /// The provider would recognize the request if it had it already.
+    pub repeatable: bool,
 }
 
 /// What came of a call.
@@ -256,6 +258,7 @@ pub(crate) mod tests {
             network: Arc::default(),
             trusted_base: None,
             client_certificate: None,
+            repeatable: true,
         }
     }
 

@@ -200,6 +200,7 @@ impl Calls {
         match proofs.and_then(|proofs| Ok((proofs, certificate(&service)?))) {
             Ok((credentials, client_certificate)) => {
                 let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
+                let repeatable = !service.provider.remembers_keys_for(&service).is_zero();
                 let lane = Kinds::known().lane_of_service(&service.name);
                 self.waiting_for.insert(task_id, Open { lane, terms: service.terms(), since });
                 let limit = config::MAX_IN_FLIGHT.get() as usize;
@@ -212,6 +213,7 @@ impl Calls {
                     timeout,
                     network: self.network(),
                     client_certificate,
+                    repeatable,
                 };
                 self.pool.start(job, limit);
             }
@@ -250,7 +252,7 @@ impl Calls {
         self.pace.note(open.lane, outcome.reply.is_ok(), limit);
         let went = match &outcome.reply {
             Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
-            Ok(reply) if reply.status < 500 => Went::Well,
+            Ok(reply) if reply.status < 500 || matches!(outcome.request, Request::Smtp(_)) => Went::Well,
             _ => Went::Badly,
         };
         self.ended.push((open.terms, went));
@@ -593,9 +595,9 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
     let service = Kinds::known().service(&orphan.provider);
     let request = serde_json::from_str(&orphan.request);
     match (service, request) {
-        (Ok(service), _) if orphan.age > service.provider.remembers_keys_for(&service).as_secs_f64() => {
+        (Ok(service), _) if !is_recognized(&service, orphan.age) => {
             let reason = format!(
-                "outcome unknown: the call was cut off {:.0} s ago, and {} no longer recognizes its idempotency key",
+                "outcome unknown: the call was cut off {:.0} s ago, and {} does not (or no longer) recognize its idempotency key",
                 orphan.age, service.name
             );
             worker.calls.add_unstored(task_id, Err(reason));
@@ -609,6 +611,13 @@ fn adopt(worker: &mut Worker, orphan: &claim::Orphan) {
             worker.calls.add_unstored(task_id, Err(reason));
         }
     }
+}
+
+/// True if the service still knows the key of a request of this age in seconds. It may be negative, if the clock was
+/// set back.
+fn is_recognized(service: &Service, age: f64) -> bool {
+    let memory = service.provider.remembers_keys_for(service);
+    !memory.is_zero() && age <= memory.as_secs_f64()
 }
 
 /// The certificate that a service wants to see.

@@ -90,7 +90,7 @@ fn is_trusted(job: &Job, target: &Target) -> bool {
 }
 
 /// Sends the request and reads the head of the answer. A kept-alive connection that turns out to be dead is
-/// replaced; a new one is not.
+/// replaced; a new one is not, and none for what the provider could do twice: that has a connection of its own.
 fn open(
     agent: &ureq::Agent,
     hop: &Hop,
@@ -100,7 +100,7 @@ fn open(
     forget_connecting();
     let mut answer = open_once(agent, hop, job, end);
     // Each dead connection is out of the pool by that: in the end there is a new one.
-    while matches!(&answer, Err(error) if is_broken(error)) && !has_connected() {
+    while job.repeatable && matches!(&answer, Err(error) if is_broken(error)) && !has_connected() {
         answer = open_once(agent, hop, job, end);
     }
     answer
@@ -116,6 +116,9 @@ fn open_once(
     let mut builder = http::Request::builder().method(&hop.method).uri(target.url());
     for (name, value) in &headers {
         builder = builder.header(name, value);
+    }
+    if !job.repeatable {
+        builder = builder.header(http::header::CONNECTION, "close");
     }
     let has_body = !hop.body.is_empty() || matches!(hop.method, Method::POST | Method::PUT | Method::PATCH);
     match has_body {

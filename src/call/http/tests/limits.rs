@@ -161,3 +161,19 @@ fn a_dead_connection_is_replaced() {
     assert!(send(&client, &second, &job).is_ok());
     assert_eq!(server.seen().len(), 3);
 }
+
+#[test]
+fn what_could_be_done_twice_is_sent_once_on_a_connection_of_its_own() {
+    let server = Server::start(|request, stream| match request.starts_with("POST /lost") {
+        true => Err(std::io::Error::other("no answer")),
+        false => stream.write_all(reply(200, "", "").as_bytes()),
+    });
+    let (client, job) = (client(), Job { repeatable: false, ..allowing("127.0.0.1") });
+    assert!(send(&client, &get(&server.url("/first")), &job).is_ok());
+    let lost = HttpRequest { method: "POST".into(), ..get(&server.url("/lost")) };
+    assert!(send(&client, &lost, &job).is_err());
+    assert!(send(&client, &get(&server.url("/third")), &job).is_ok());
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|request| request.to_ascii_lowercase().contains("connection: close")));
+}

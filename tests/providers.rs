@@ -585,3 +585,81 @@ fn a_text_message_that_a_death_cut_off_is_not_sent_twice() {
     assert!(error.contains("outcome unknown"), "{error}");
     assert_eq!(web.seen().len(), 1);
 }
+
+/// A mail server for one connection after the other: what it was told, line by line.
+fn mail_server() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = told.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut writer = stream.try_clone().unwrap();
+            let _ = writer.write_all(b"220 mail.test\r\n");
+            let mut in_data = false;
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                let answer = match line.as_str() {
+                    "." if in_data => "250 2.0.0 queued as 42",
+                    _ if in_data => "",
+                    "DATA" => "354 go on",
+                    "QUIT" => "221 bye",
+                    _ if line.starts_with("EHLO") => "250-mail.test\r\n250 AUTH PLAIN",
+                    _ if line.starts_with("AUTH") => "235 welcome",
+                    _ if line.contains("nobody@") => "550 5.1.1 no such mailbox",
+                    _ => "250 fine",
+                };
+                in_data = (in_data || line == "DATA") && line != ".";
+                kept.lock().unwrap().push(line);
+                if !answer.is_empty() && writer.write_all(format!("{answer}\r\n").as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn mail_goes_by_smtp_if_the_setting_says_so() {
+    let (port, told) = mail_server();
+    let port = port.to_string();
+    let mut place = place(
+        false,
+        &[
+            ("pg_errand.email_provider", "smtp"),
+            ("pg_errand.smtp_host", "127.0.0.1"),
+            ("pg_errand.smtp_port", &port),
+            ("pg_errand.smtp_tls", "none"),
+            ("pg_errand.smtp_user", "me"),
+            ("pg_errand.smtp_password", TOKEN),
+        ],
+    );
+    place
+        .client
+        .batch_execute(
+            "create function app.mail(p jsonb) returns jsonb language sql as
+             $$ select jsonb_build_object('success', true, 'payload', p -> 'mail') $$",
+        )
+        .unwrap();
+    for (to, status) in [("you@mail.test", "succeeded"), ("nobody@mail.test", "failed")] {
+        let mail = json!({
+            "message_id": 1, "from_address": "Me <me@mail.test>", "to_address": to, "bcc": "hidden@mail.test",
+            "subject": "Grüße", "html": "<p>Hi</p>", "text": "Hi",
+            "attachments": [{ "filename": "a.txt", "content": "aGVsbG8=" }],
+        });
+        let id =
+            queue::enqueue(&mut place.client, "email", json!({ "before_handler": "app.mail", "mail": mail }));
+        queue::wait_status(&mut place.client, id, status);
+    }
+    assert_eq!(place.result(1)["response"], "2.0.0 queued as 42");
+    let error = queue::errors(&mut place.client, 2)[0].error_message.clone();
+    assert!(error.contains("permanent: 550 5.1.1 no such mailbox"), "{error}");
+    let told = told.lock().unwrap().join("\n");
+    assert!(told.contains("RCPT TO:<hidden@mail.test>") && !told.contains("Bcc:"), "{told}");
+    assert!(told.contains("multipart/alternative") && told.contains("a.txt"), "{told}");
+    assert!(told.contains("AUTH PLAIN"), "{told}");
+    let all =
+        place.cluster.log() + &place.text("select coalesce(string_agg(c::text, ' '), '') from queues.call c");
+    assert!(!all.contains(TOKEN));
+}

@@ -98,6 +98,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform queues.check_provider(to_jsonb(new));
+    if least(new.timeout, new.keys_kept_for, new.max_wait, new.break_for) < '0' or new.timeout = '0' then
+        raise exception 'provider "%": a time cannot be negative, and timeout has to be above 0', new.name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use null for the default.';
+    end if;
     if tg_op = 'INSERT' and new.built_in then
         -- As a dump has it.
         delete from queues.provider p

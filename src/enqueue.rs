@@ -23,7 +23,8 @@ pub fn enqueue(args: &[Arg; 3]) -> i64 {
 pub fn check(kinds: &Kinds, task_type: Option<&str>, kind: Option<&Rc<Kind>>) {
     let Some(kind) = kind else { refuse_type(kinds, task_type) };
     if !kind.may_be_enqueued() {
-        let user = ident::quote(&backend::current_user_name());
+        // A name within a text: both are quoted.
+        let user = ident::quote(&backend::current_user_name()).replace('\'', "''");
         log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             format!("permission denied to enqueue tasks of type \"{}\"", kind.name),

@@ -68,36 +68,31 @@ fn set_option(name: &CStr, value: &CStr) {
     }
 }
 
-/// Runs `body` with the rights of `owner` and under settings of our own; only for the worker's own
-/// statements.
+/// Runs `body` with the rights of `owner` and under settings of our own; only for our own statements.
 ///
 /// If `body` raises, the end of the (sub)transaction puts user and settings back.
 pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+    with_rights_of(owner, || with_own_settings(body))
+}
+
+/// Runs `body`, a statement for the current user, as a SECURITY DEFINER function with a pinned `search_path` does.
+pub fn as_definer<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+    with_rights_of(owner, || {
+        settings_scope(|| {
+            set_option(OWN[0].0, OWN[0].1);
+            body()
+        })
+    })
+}
+
+fn with_rights_of<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     let mut user = pg_sys::InvalidOid;
     let mut context = 0;
     // SAFETY: as SECURITY DEFINER functions do it (fmgr.c, fmgr_security_definer).
     unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
-        let value = with_own_settings(body);
-        pg_sys::SetUserIdAndSecContext(user, context);
-        value
-    }
-}
-
-/// Runs `body`, a statement for the current user, as a SECURITY DEFINER function with a pinned
-/// `search_path` does (fmgr.c, fmgr_security_definer).
-pub fn as_definer<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
-    let mut user = pg_sys::InvalidOid;
-    let mut context = 0;
-    // SAFETY: if `body` raises, the end of the (sub)transaction puts user and settings back.
-    unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(owner, context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32);
-        let value = settings_scope(|| {
-            set_option(OWN[0].0, OWN[0].1);
-            body()
-        });
+        let value = body();
         pg_sys::SetUserIdAndSecContext(user, context);
         value
     }

@@ -1,5 +1,6 @@
 //! A service that tasks are sent to: a row of `queues.provider`.
 
+use super::header::header_problem;
 use super::{HttpRequest, Provider, Request, find, http};
 use crate::config::BaseUrl;
 use crate::pg::guc::Check;
@@ -143,6 +144,11 @@ impl Service {
         }
         if let Some(base) = &self.base_url {
             BaseUrl::check(base)?;
+        }
+        let own_header = self.auth_name.as_deref().filter(|_| self.auth == Auth::Header);
+        let key_header = self.idempotency_header.as_deref().filter(|name| !name.is_empty());
+        for name in own_header.into_iter().chain(key_header) {
+            header_problem(name, "").map_or(Ok(()), Err)?;
         }
         http::check(self)
     }

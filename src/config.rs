@@ -316,7 +316,7 @@ pub static EMAIL_PROVIDER: Choice<EmailProvider> = Choice {
 pub static SMTP_HOST: Text = Text {
     about: About {
         name: c"pg_errand.smtp_host",
-        short: c"Mail server.",
+        short: c"Mail server that takes e-mails, if the provider is smtp.",
         long: c"A name or an address; any network will do.",
         context: Context::Superuser,
     },

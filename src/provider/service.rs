@@ -63,6 +63,13 @@ pub fn check(mut row: Value) -> Result<(), String> {
             .iter()
             .for_each(|time| drop(fields.remove(*time)));
     }
+    for name in ["requests_per_second", "burst", "max_in_flight", "break_after"] {
+        let value = row.get(name).filter(|value| !value.is_null());
+        let fits = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite());
+        if value.is_some_and(|value| !fits(value)) {
+            return Err(format!("{name} has to be above 0, or null"));
+        }
+    }
     Service::of_row(row)?.check()
 }
 
@@ -120,17 +127,6 @@ impl Service {
     }
 
     fn check(&self) -> Result<(), String> {
-        let Limits { requests_per_second, burst, max_in_flight, break_after, .. } = &self.limits;
-        if requests_per_second.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
-            return Err("requests_per_second has to be above 0".into());
-        }
-        for (name, value) in
-            [("burst", burst), ("max_in_flight", max_in_flight), ("break_after", break_after)]
-        {
-            if *value == Some(0) {
-                return Err(format!("{name} has to be above 0, or null"));
-            }
-        }
         if self.auth != Auth::None && self.secret.is_none() {
             return Err("auth needs the name of a secret".into());
         }

@@ -30,6 +30,12 @@ impl Answer {
         Self::json(status, &json!({"statusCode": status, "name": name, "message": message}))
     }
 
+    /// The same with another header.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The bytes that go over the wire; says `Connection: close` unless `keep_alive`.
     pub(crate) fn to_bytes(&self, keep_alive: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));

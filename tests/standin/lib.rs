@@ -6,7 +6,8 @@
 //! - [`Behaviour`] says how one request is answered: late, never, with garbage, by a reset. Rules choose it per mail
 //!   ([`Standin::behave`]); mails to `…@behave.test` choose it themselves (module `resend::patterns`).
 //! - [`Standin::hold`] and [`Standin::release`] keep answers back until a test has looked, so that no test sleeps for luck.
-//! - [`RawServer`] is the same server without Resend behind it, for any other HTTP interface.
+//! - [`RawServer`] is the same server without Resend behind it, for any other HTTP interface; [`Web`] one that only
+//!   answers, as a closure says.
 //!
 //! From the socket inwards: `server` accepts, `connection` reads a [`Request`], a `Service` judges it (`resend` is one),
 //! `perform` carries the behaviour out.
@@ -26,6 +27,7 @@ mod service;
 mod standin;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub use answer::Answer;
 pub use anything::{Anything, Said, Seen};
@@ -36,3 +38,4 @@ pub use request::Request;
 pub use resend::{Mail, Submission};
 pub use server::Exchange;
 pub use standin::Standin;
+pub use web::Web;

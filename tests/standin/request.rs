@@ -48,6 +48,11 @@ impl Request {
         named.map(|(_, value)| value.as_str())
     }
 
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
     /// The body as JSON, if it is JSON.
     pub fn json(&self) -> Option<&Value> {
         self.json.get_or_init(|| serde_json::from_slice(&self.body).ok()).as_ref()

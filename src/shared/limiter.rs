@@ -1,7 +1,7 @@
 //! How much providers let us do: one account for each, which all workers of the server share. Who is at the
 //! same address with the same secret has the same account.
 
-use super::{LANES, NEVER};
+use super::LANES;
 
 /// Accounts that are known at once.
 const ACCOUNTS: usize = 64;
@@ -185,9 +185,6 @@ impl InFlight {
         }
     }
 }
-
-/// The time until which a lane is shut if only the end of a call opens it.
-pub const UNTIL_OPENED: i64 = NEVER;
 
 #[cfg(test)]
 mod tests {

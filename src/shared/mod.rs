@@ -25,7 +25,7 @@ pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
 use crate::pg::latch::LatchRef;
-use limiter::{Limiter, UNTIL_OPENED};
+use limiter::Limiter;
 use pgrx::pg_sys::Oid;
 
 /// Worker processes of all databases that can be known at once: the top of `pg_errand.max_workers`.
@@ -70,6 +70,8 @@ pub struct Shared {
     limiter: Limiter,
     /// Slots from here on were never used.
     used_slots: usize,
+    /// Queues from here on were never used.
+    used_queues: usize,
     /// Of databases that have workers.
     queues: [Queue; MAX_SLOTS],
 }
@@ -92,6 +94,7 @@ impl Shared {
             phases: [const { Phase::new() }; MAX_SLOTS],
             limiter: Limiter::NEW,
             used_slots: 0,
+            used_queues: 0,
             queues: [Queue::FREE; MAX_SLOTS],
         }
     }
@@ -169,6 +172,7 @@ impl Shared {
             };
             let free = self.queues.iter().position(is_free)?;
             self.queues[free] = Queue::new(oid);
+            self.used_queues = self.used_queues.max(free + 1);
             Some(free)
         })
     }
@@ -278,7 +282,7 @@ impl Shared {
         {
             match admission {
                 Admission::Wait(until) => queue.shut(lane, until, terms.account),
-                Admission::Full if is_full => queue.shut(lane, UNTIL_OPENED, terms.account),
+                Admission::Full if is_full => queue.shut(lane, NEVER, terms.account),
                 Admission::Full | Admission::Admitted => {}
             }
         }
@@ -297,7 +301,7 @@ impl Shared {
     /// Calls of an account have ended: where that was waited for, there may be room.
     /// `resumed`: where a pause was waited for, too.
     fn open(&mut self, account: u64, resumed: bool) {
-        for place in 0..MAX_SLOTS {
+        for place in 0..self.used_queues {
             if self.queues[place].open(account, resumed) {
                 self.wake(self.queues[place].database, 1);
             }

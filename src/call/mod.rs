@@ -47,6 +47,15 @@ pub struct Outcome {
     pub took: Duration,
 }
 
+/// How many calls may be under way for another one to start at once.
+#[derive(Clone, Copy)]
+pub struct Room {
+    /// Threads that go on with what waits.
+    pub limit: usize,
+    /// Threads for one call beside those.
+    pub extra: usize,
+}
+
 /// The threads, and the channels to and from them.
 pub struct Pool {
     jobs: Sender<Job>,
@@ -81,10 +90,10 @@ impl Pool {
         })
     }
 
-    /// Starts a call, as soon as there are less than `limit` under way. Its outcome comes through
-    /// [`Pool::outcome`].
-    pub fn start(&self, job: Job, limit: usize) {
-        if lock(&self.staff).takes_job(limit) {
+    /// Starts a call, as soon as there is `room` for it. Its outcome comes through [`Pool::outcome`].
+    pub fn start(&self, job: Job, room: Room) {
+        let place = lock(&self.staff).place(room);
+        if place == Place::Waiting {
             let _ = self.jobs.send(job);
             return;
         }
@@ -97,8 +106,8 @@ impl Pool {
             mail: self.mail.clone(),
             wakeup: self.wakeup.clone(),
         };
-        if let Err(error) = (self.spawn)(Box::new(move || thread.run(job))) {
-            lock(&self.staff).threads -= 1;
+        if let Err(error) = (self.spawn)(Box::new(move || thread.run(job, place))) {
+            lock(&self.staff).leave(place);
             let reply = Err(format!("no thread for the call: {error}"));
             let _ = self.report.send(Outcome {
                 task_id,
@@ -137,24 +146,49 @@ struct Thread {
     wakeup: Arc<Wakeup>,
 }
 
+/// Who makes a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A thread that there is, as soon as one is free.
+    Waiting,
+    /// A new thread, which goes on with what waits.
+    Thread,
+    /// A new thread, only for this call.
+    Extra,
+}
+
 /// The threads there are.
 #[derive(Default)]
 struct Staff {
     threads: usize,
+    /// Those for one call, beside `threads`.
+    extra: usize,
     /// Those that wait for a job, less the jobs that wait for a thread.
     idle: isize,
 }
 
 impl Staff {
-    /// True if a thread that there is gets the next job; otherwise one is to be started for it.
-    fn takes_job(&mut self, limit: usize) -> bool {
-        let takes = self.idle > 0 || self.threads >= limit.max(1);
-        if takes {
-            self.idle -= 1;
-        } else {
+    /// Who gets the next job.
+    fn place(&mut self, room: Room) -> Place {
+        if self.idle <= 0 && self.threads < room.limit.max(1) {
             self.threads += 1;
+            Place::Thread
+        } else if self.idle <= 0 && self.extra < room.extra {
+            self.extra += 1;
+            Place::Extra
+        } else {
+            self.idle -= 1;
+            Place::Waiting
         }
-        takes
+    }
+
+    /// A thread that was started for a job has ended.
+    fn leave(&mut self, place: Place) {
+        match place {
+            Place::Thread => self.threads -= 1,
+            Place::Extra => self.extra -= 1,
+            Place::Waiting => {}
+        }
     }
 
     /// A thread without work may end, unless a job was promised to it.
@@ -162,7 +196,7 @@ impl Staff {
         let may = self.idle > 0;
         if may {
             self.idle -= 1;
-            self.threads -= 1;
+            self.leave(Place::Thread);
         }
         may
     }
@@ -174,8 +208,17 @@ fn lock(staff: &Mutex<Staff>) -> MutexGuard<'_, Staff> {
 }
 
 impl Thread {
-    fn run(self, first: Job) {
+    fn run(self, first: Job, place: Place) {
         self.perform(first);
+        if place == Place::Thread {
+            self.go_on();
+        } else {
+            lock(&self.staff).leave(place);
+        }
+    }
+
+    /// Makes the calls that wait, until there is nothing to do.
+    fn go_on(self) {
         loop {
             lock(&self.staff).idle += 1;
             match self.waiting.recv_timeout(MAX_IDLE) {
@@ -241,6 +284,7 @@ impl Thread {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::provider::HttpRequest;
     use crate::provider::simulated::Simulated;
     use serde_json::json;
 
@@ -262,10 +306,25 @@ pub(crate) mod tests {
         }
     }
 
+    /// One that is connected to, but never answered.
+    fn hanging(task_id: i64, server: &std::net::TcpListener) -> Job {
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        let request = HttpRequest { method: "GET".into(), url, ..HttpRequest::default() };
+        let network = Network {
+            allowed: AllowList::parse("127.0.0.1").unwrap(),
+            max_answer: 1_000,
+            max_request: 1_000,
+            ..Network::default()
+        };
+        Job { request: Request::Http(request), network: Arc::new(network), ..job(task_id) }
+    }
+
+    const SOME: Room = Room { limit: 64, extra: 0 };
+
     #[test]
     fn every_job_has_an_outcome() {
         let pool = Pool::new(spawn).unwrap();
-        (0..500).for_each(|id| pool.start(job(id), 64));
+        (0..500).for_each(|id| pool.start(job(id), SOME));
         let mut ids: Vec<i64> = (0..500).map(|_| pool.outcomes.recv().unwrap().task_id).collect();
         ids.sort_unstable();
         assert_eq!(ids, (0..500).collect::<Vec<_>>());
@@ -274,15 +333,31 @@ pub(crate) mod tests {
     #[test]
     fn no_more_threads_than_calls_may_be_under_way() {
         let pool = Pool::new(spawn).unwrap();
-        (0..100).for_each(|id| pool.start(job(id), 3));
+        (0..100).for_each(|id| pool.start(job(id), Room { limit: 3, extra: 0 }));
         assert!(lock(&pool.staff).threads <= 3);
         (0..100).for_each(|_| drop(pool.outcomes.recv().unwrap()));
     }
 
     #[test]
+    fn a_call_that_has_not_to_wait_overtakes_those_that_do() {
+        let pool = Pool::new(spawn).unwrap();
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let room = Room { limit: 2, extra: 0 };
+        (0..5).for_each(|id| pool.start(hanging(id, &silent), room));
+        (5..8).for_each(|id| {
+            pool.start(job(id), Room { extra: 1, ..room });
+            assert_eq!(pool.outcomes.recv().unwrap().task_id, id);
+            while lock(&pool.staff).extra > 0 {
+                std::thread::yield_now();
+            }
+        });
+        assert_eq!(lock(&pool.staff).threads, 2);
+    }
+
+    #[test]
     fn a_thread_that_cannot_be_started_is_an_outcome() {
         let pool = Pool::new(|_| Err(std::io::Error::other("none left"))).unwrap();
-        pool.start(job(1), 64);
+        pool.start(job(1), SOME);
         assert!(pool.outcome().unwrap().reply.as_ref().unwrap_err().contains("none left"));
     }
 }

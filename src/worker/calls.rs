@@ -5,7 +5,7 @@ use super::flow::{self, Held, Pace};
 use super::slot::MySlot;
 use super::task::Brief;
 use super::{Worker, claim, process, record};
-use crate::call::{ClientCert, Job, Network, Outcome, Pool, redact};
+use crate::call::{ClientCert, Job, Network, Outcome, Pool, Room, redact};
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
@@ -112,17 +112,22 @@ impl Calls {
         self.waiting_for.len() + self.prepared.len()
     }
 
-    /// True if another call can be prepared. A few more than may be under way are, so that the next one is
-    /// sent as soon as one is answered; and not more are answered than can be handled.
+    /// True if another call of any lane can be prepared. A few more than may be under way are, so that the next
+    /// one is sent as soon as one is answered; and not more are answered than can be handled.
     pub fn have_room(&self) -> bool {
-        let limit = config::MAX_IN_FLIGHT.get() as usize;
+        self.have_room_beyond(0)
+    }
+
+    fn have_room_beyond(&self, extra: usize) -> bool {
+        let limit = limit();
         let ahead = limit.saturating_sub(4) / 4;
-        self.open() < limit + ahead && self.len() < 2 * limit
+        self.open() < limit + ahead + extra && self.len() < 2 * limit + extra
     }
 
     /// The lanes of `lanes` from which another task can be taken. `waiting`: those in which some wait.
     pub fn lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
-        if !self.have_room() {
+        let limit = limit();
+        if !self.have_room_beyond(flow::extra(limit)) {
             return LaneSet::LOCAL;
         }
         let mut used = [0; LANES];
@@ -133,7 +138,11 @@ impl Calls {
         lanes_of_services
             .chain(self.waiting_for.values().map(|open| open.lane))
             .for_each(|lane| used[lane.index()] += 1);
-        flow::open_lanes(lanes, waiting, &self.pace, &used)
+        if self.have_room() {
+            flow::open_lanes(lanes, waiting, &self.pace, &used, limit)
+        } else {
+            flow::lanes_with_few(lanes, &used, limit)
+        }
     }
 
     /// What counts for the limits of providers, and how calls went since this was last asked.
@@ -202,8 +211,8 @@ impl Calls {
                 let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
                 let repeatable = !service.provider.remembers_keys_for(&service).is_zero();
                 let lane = Kinds::known().lane_of_service(&service.name);
+                let room = self.room_for(lane);
                 self.waiting_for.insert(task_id, Open { lane, terms: service.terms(), since });
-                let limit = config::MAX_IN_FLIGHT.get() as usize;
                 let job = Job {
                     task_id,
                     trusted_base: service.trusted_base_url(),
@@ -215,10 +224,20 @@ impl Calls {
                     client_certificate,
                     repeatable,
                 };
-                self.pool.start(job, limit);
+                self.pool.start(job, room);
             }
             Err(reason) => self.add_unstored(task_id, Err(reason)),
         }
+    }
+
+    /// How many calls may be under way for another one of this lane to start at once.
+    fn room_for(&self, lane: Lane) -> Room {
+        let limit = limit();
+        // Otherwise there is room anyway.
+        let is_full = self.waiting_for.len() >= limit;
+        let used = || self.waiting_for.values().filter(|open| open.lane == lane).count();
+        let extra = if is_full && used() < flow::own(limit) { flow::extra(limit) } else { 0 };
+        Room { limit, extra }
     }
 
     /// The same as for the call before, unless the settings have changed.
@@ -248,8 +267,7 @@ impl Calls {
     }
 
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
-        let limit = config::MAX_IN_FLIGHT.get() as usize;
-        self.pace.note(open.lane, outcome.reply.is_ok(), limit);
+        self.pace.note(open.lane, outcome.reply.is_ok(), limit());
         let went = match &outcome.reply {
             Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
             Ok(reply) if reply.status < 500 || matches!(outcome.request, Request::Smtp(_)) => Went::Well,
@@ -318,6 +336,11 @@ impl Calls {
         let now = Instant::now();
         self.answered.iter().find(|answered| answered.not_before <= now).map(|a| a.task_id)
     }
+}
+
+/// Provider calls of this worker that may be under way.
+fn limit() -> usize {
+    config::MAX_IN_FLIGHT.get() as usize
 }
 
 /// Stores the answers that have come, makes them and the stored requests durable, and goes on with both: one
@@ -557,7 +580,7 @@ fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
 /// Takes over the calls of workers that are gone, at first and when it is `wanted`: what was answered goes on to its handler, what
 /// was not is sent again, the same request with the same key.
 pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
-    let room = (config::MAX_IN_FLIGHT.get() as usize).saturating_sub(worker.calls.len());
+    let room = limit().saturating_sub(worker.calls.len());
     if room == 0 {
         return Ok(false);
     }

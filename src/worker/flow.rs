@@ -1,6 +1,5 @@
 //! Flow: from which lanes a worker takes tasks, and calls that wait because their provider asked for it.
 
-use crate::config;
 use crate::provider::{Reply, Request, Service};
 use crate::shared::{LANES, Lane, LaneSet};
 use std::sync::Arc;
@@ -45,10 +44,31 @@ impl Pace {
     }
 }
 
-/// The lanes of `lanes` from which another task can be taken. `used`: calls that a lane has already;
-/// `waiting`: lanes in which tasks are known to wait.
-pub fn open_lanes(lanes: LaneSet, waiting: LaneSet, pace: &Pace, used: &[usize; LANES]) -> LaneSet {
-    let limit = config::MAX_IN_FLIGHT.get() as usize;
+/// So many calls a lane may have under way although others have taken all places: what does not answer holds up
+/// nobody else. `limit`: places of this worker.
+pub fn own(limit: usize) -> usize {
+    (limit / 8).max(1)
+}
+
+/// So many more calls than there are places may be under way for that, of all lanes.
+pub fn extra(limit: usize) -> usize {
+    limit / 2
+}
+
+/// The lanes of `lanes` from which another task can be taken when all places are.
+pub fn lanes_with_few(lanes: LaneSet, used: &[usize; LANES], limit: usize) -> LaneSet {
+    lanes.iter().filter(|lane| used[lane.index()] >= own(limit)).fold(lanes, LaneSet::without)
+}
+
+/// The lanes of `lanes` from which another task can be taken while there are places. `used`: calls that a lane has
+/// already; `waiting`: lanes in which tasks are known to wait.
+pub fn open_lanes(
+    lanes: LaneSet,
+    waiting: LaneSet,
+    pace: &Pace,
+    used: &[usize; LANES],
+    limit: usize,
+) -> LaneSet {
     lanes.iter().filter(|lane| *lane != Lane::LOCAL).fold(lanes, |open, lane| {
         let wanted = |other: &Lane| {
             *other != lane && *other != Lane::LOCAL && (waiting.holds(*other) || used[other.index()] > 0)
@@ -97,6 +117,19 @@ mod tests {
         let wait = asked_to_wait(&reply(429, &date)).unwrap();
         assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100));
         assert_eq!(asked_to_wait(&reply(429, "Sun, 06 Nov 1994 08:49:37 GMT")), Some(SHORTEST_PAUSE));
+    }
+
+    #[test]
+    fn when_all_places_are_taken_lanes_with_few_calls_are_open() {
+        let mut used = [0; LANES];
+        used[Lane::call(1).index()] = 64;
+        used[Lane::call(2).index()] = 7;
+        used[Lane::call(3).index()] = 8;
+        let open = lanes_with_few(LaneSet::ALL, &used, 64);
+        assert!(open.holds(Lane::LOCAL) && open.holds(Lane::call(2)) && open.holds(Lane::call(4)));
+        assert!(!open.holds(Lane::call(1)) && !open.holds(Lane::call(3)));
+        // One place is one place.
+        assert_eq!(extra(1), 0);
     }
 
     #[test]

@@ -2,6 +2,11 @@
 
 set local search_path = pg_catalog, pg_temp;
 
+-- What went out in one request: its first task, and how many there were.
+alter table queues.call
+    add column batch bigint,
+    add column batch_size integer;
+
 -- Services that tasks are sent to, and the types of tasks. Both are data: a new row counts from its
 -- commit on, in every session and worker.
 create table queues.provider (
@@ -34,6 +39,8 @@ create table queues.provider (
     requests_per_second double precision,
     burst integer,
     max_in_flight integer,
+    -- tasks that may go out in one request, where the interface has such requests (resend: up to 100); null: one
+    batch_size integer,
     -- how long a request waits for what the provider asks us to wait, in all
     max_wait interval not null default '1 hour',
     -- so many failures in a row are followed by a pause; null: never

@@ -14,7 +14,10 @@ create table queues.call (
     -- what the success handler is given as worker_payload
     answer jsonb,
     -- or why there is no answer: {"message": …}
-    failure jsonb
+    failure jsonb,
+    -- what went out in one request: its first task, and how many there were
+    batch bigint,
+    batch_size integer
 );
 
 comment on table queues.call is 'Calls to providers: the request before it is sent, the answer before it is handled';

@@ -30,6 +30,8 @@ create table queues.provider (
     requests_per_second double precision,
     burst integer,
     max_in_flight integer,
+    -- tasks that may go out in one request, where the interface has such requests (resend: up to 100); null: one
+    batch_size integer,
     -- how long a request waits for what the provider asks us to wait, in all
     max_wait interval not null default '1 hour',
     -- so many failures in a row are followed by a pause; null: never

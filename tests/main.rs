@@ -5,6 +5,7 @@
 mod activity;
 mod application;
 mod attacks;
+mod batches;
 mod calling;
 mod calls;
 mod cancel;

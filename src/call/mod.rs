@@ -22,9 +22,10 @@ const IN_PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// A call to make.
 pub struct Job {
-    pub task_id: i64,
+    /// By which its outcome is known.
+    pub id: i64,
     pub service: Arc<Service>,
-    pub request: Request,
+    pub request: Arc<Request>,
     pub credentials: Vec<Credential>,
     /// For the whole call, from its start to the last byte.
     pub timeout: Duration,
@@ -38,9 +39,7 @@ pub struct Job {
 
 /// What came of a call.
 pub struct Outcome {
-    pub task_id: i64,
-    pub service: Arc<Service>,
-    pub request: Request,
+    pub id: i64,
     /// The provider's reply, or why there is none.
     pub reply: Result<Reply, String>,
     pub credentials: Vec<Credential>,
@@ -97,7 +96,7 @@ impl Pool {
             let _ = self.jobs.send(job);
             return;
         }
-        let (task_id, service, request) = (job.task_id, job.service.clone(), job.request.clone());
+        let id = job.id;
         let thread = Thread {
             waiting: self.waiting.clone(),
             report: self.report.clone(),
@@ -109,14 +108,8 @@ impl Pool {
         if let Err(error) = (self.spawn)(Box::new(move || thread.run(job, place))) {
             lock(&self.staff).leave(place);
             let reply = Err(format!("no thread for the call: {error}"));
-            let _ = self.report.send(Outcome {
-                task_id,
-                service,
-                request,
-                reply,
-                credentials: Vec::new(),
-                took: Duration::ZERO,
-            });
+            let credentials = Vec::new();
+            let _ = self.report.send(Outcome { id, reply, credentials, took: Duration::ZERO });
             self.wakeup.signal();
         }
     }
@@ -246,9 +239,7 @@ impl Thread {
             .map(|reply| redact::reply(reply, &job.credentials))
             .map_err(|reason| redact::text(&reason, &job.credentials));
         let _ = self.report.send(Outcome {
-            task_id: job.task_id,
-            service: job.service,
-            request: job.request,
+            id: job.id,
             reply,
             credentials: job.credentials,
             took: start.elapsed(),
@@ -269,7 +260,7 @@ impl Thread {
     }
 
     fn send(&self, job: &Job, limit: Duration) -> Result<Reply, String> {
-        match &job.request {
+        match job.request.as_ref() {
             Request::Http(request) => {
                 self.client.send(request, job, limit).map_err(|problem| problem.explain(job.timeout))
             }
@@ -292,11 +283,11 @@ pub(crate) mod tests {
         std::thread::Builder::new().spawn(body).map(|_| ())
     }
 
-    pub fn job(task_id: i64) -> Job {
+    pub fn job(id: i64) -> Job {
         Job {
-            task_id,
+            id,
             service: Arc::new(Service::plain(&Simulated)),
-            request: Request::Local { answer: json!({ "n": task_id }) },
+            request: Arc::new(Request::Local { answer: json!({ "n": id }) }),
             credentials: Vec::new(),
             timeout: Duration::from_secs(5),
             network: Arc::default(),
@@ -307,7 +298,7 @@ pub(crate) mod tests {
     }
 
     /// One that is connected to, but never answered.
-    fn hanging(task_id: i64, server: &std::net::TcpListener) -> Job {
+    fn hanging(id: i64, server: &std::net::TcpListener) -> Job {
         let url = format!("http://{}/", server.local_addr().unwrap());
         let request = HttpRequest { method: "GET".into(), url, ..HttpRequest::default() };
         let network = Network {
@@ -316,7 +307,7 @@ pub(crate) mod tests {
             max_request: 1_000,
             ..Network::default()
         };
-        Job { request: Request::Http(request), network: Arc::new(network), ..job(task_id) }
+        Job { request: Arc::new(Request::Http(request)), network: Arc::new(network), ..job(id) }
     }
 
     const SOME: Room = Room { limit: 64, extra: 0 };
@@ -325,7 +316,7 @@ pub(crate) mod tests {
     fn every_job_has_an_outcome() {
         let pool = Pool::new(spawn).unwrap();
         (0..500).for_each(|id| pool.start(job(id), SOME));
-        let mut ids: Vec<i64> = (0..500).map(|_| pool.outcomes.recv().unwrap().task_id).collect();
+        let mut ids: Vec<i64> = (0..500).map(|_| pool.outcomes.recv().unwrap().id).collect();
         ids.sort_unstable();
         assert_eq!(ids, (0..500).collect::<Vec<_>>());
     }
@@ -346,7 +337,7 @@ pub(crate) mod tests {
         (0..5).for_each(|id| pool.start(hanging(id, &silent), room));
         (5..8).for_each(|id| {
             pool.start(job(id), Room { extra: 1, ..room });
-            assert_eq!(pool.outcomes.recv().unwrap().task_id, id);
+            assert_eq!(pool.outcomes.recv().unwrap().id, id);
             while lock(&pool.staff).extra > 0 {
                 std::thread::yield_now();
             }

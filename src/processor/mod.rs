@@ -8,9 +8,11 @@ use crate::error::Failure;
 use crate::handler::{self, Handlers, Stop};
 use crate::provider::{Prepared, Service};
 use crate::shared::Admission;
+use crate::worker::calls::Calls;
 use crate::worker::slot::MySlot;
 use crate::worker::task::Task;
 use pgrx::pg_sys;
+use std::sync::Arc;
 
 /// Every processor.
 pub static ALL: &[&dyn Processor] = &[&db_function::DbFunction, &call::Call];
@@ -34,6 +36,7 @@ pub trait Processor: Sync {
 pub struct Context<'a> {
     pub handlers: &'a mut Handlers,
     pub slot: MySlot,
+    pub calls: &'a Calls,
     /// Whether the task may be run again after a serialization failure.
     pub may_repeat: bool,
 }
@@ -62,7 +65,10 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`Stop::Later`] if it is not to be sent now.
-    pub fn admit(&self, service: &Service) -> Result<(), Stop> {
+    pub fn admit(&self, service: &Arc<Service>) -> Result<(), Stop> {
+        if self.calls.has_room_beside(service) {
+            return Ok(());
+        }
         let terms = service.terms();
         match self.slot.admit(&terms) {
             Admission::Admitted => Ok(()),

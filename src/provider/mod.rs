@@ -71,10 +71,39 @@ pub trait Provider: Sync {
         None
     }
 
+    /// How requests of several tasks go out as one, if there is such a request.
+    fn batching(&self) -> Option<&'static dyn Batching> {
+        None
+    }
+
     /// True if the task's payload may hold the request itself (`request`), without a `before_handler`.
     fn takes_request_from_payload(&self) -> bool {
         false
     }
+}
+
+/// One request for several tasks.
+pub trait Batching: Sync {
+    /// Tasks in one request at most.
+    fn most(&self) -> u32;
+
+    /// True if this request can be part of one for several.
+    fn takes(&self, request: &Request) -> bool;
+
+    /// The request for all of `requests`, the same whenever they are. `key` is its idempotency key.
+    fn request(&self, requests: &[&Request], key: &str) -> Request;
+
+    /// The reply, told apart: one for each of the `requests`, in their order.
+    fn parts(&self, reply: &Reply, requests: usize) -> Parts;
+}
+
+/// What the reply to a request for several tasks says.
+#[derive(Debug)]
+pub enum Parts {
+    /// The reply to each, or why there is none.
+    Replies(Vec<Result<Reply, String>>),
+    /// Nothing was done: on its own, each request may fare better.
+    Refused,
 }
 
 /// The provider of that name.
@@ -92,6 +121,18 @@ pub enum Request {
     Local {
         answer: Value,
     },
+}
+
+impl Request {
+    /// Bytes of its body, as it is stored.
+    pub fn size(&self) -> usize {
+        match self {
+            Request::Http(HttpRequest { body: Body::Text(text) | Body::Binary { base64: text }, .. }) => {
+                text.len()
+            }
+            Request::Smtp(_) | Request::Local { .. } => 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
-//! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>.
+//! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>, for several mails
+//! <https://resend.com/docs/api-reference/emails/send-batch-emails>.
 
-use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
+use super::{Batching, Body, Credential, HttpRequest, Parts, Provider, Redirects, Reply, Request, Service};
 use super::{auth, mail, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use serde_json::Value;
@@ -20,18 +21,7 @@ impl Provider for Resend {
     fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
         let body = mail::fields(payload)?;
         let base = service.base_url.clone().unwrap_or_else(|| RESEND_BASE_URL.get());
-        Ok(Request::Http(HttpRequest {
-            method: "POST".into(),
-            url: format!("{}/emails", base.trim_end_matches('/')),
-            headers: vec![
-                ("Content-Type".into(), "application/json".into()),
-                ("Idempotency-Key".into(), key.into()),
-            ],
-            body: Body::Text(Value::Object(body).to_string()),
-            // Its interface has none: what another page answers says nothing of the mail.
-            redirects: Redirects::None,
-            ..HttpRequest::default()
-        }))
+        Ok(post(format!("{}/emails", base.trim_end_matches('/')), Value::Object(body).to_string(), key))
     }
 
     fn credentials(&self, service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
@@ -66,12 +56,84 @@ impl Provider for Resend {
                 .is_ok_and(|error| error["name"] == "concurrent_idempotent_requests")
     }
 
+    fn batching(&self) -> Option<&'static dyn Batching> {
+        Some(&Resend)
+    }
+
     fn base_url_of_superuser(&self) -> Option<String> {
         Some(RESEND_BASE_URL.get())
     }
 
     fn remembers_keys_for(&self, _service: &Service) -> Duration {
         KEY_MEMORY
+    }
+}
+
+fn post(url: String, body: String, key: &str) -> Request {
+    Request::Http(HttpRequest {
+        method: "POST".into(),
+        url,
+        headers: vec![
+            ("Content-Type".into(), "application/json".into()),
+            ("Idempotency-Key".into(), key.into()),
+        ],
+        body: Body::Text(body),
+        // Its interface has none: what another page answers says nothing of the mail.
+        redirects: Redirects::None,
+        ..HttpRequest::default()
+    })
+}
+
+/// Fields that a mail in a batch cannot have.
+const ONLY_ALONE: [&str; 2] = ["attachments", "scheduled_at"];
+
+impl Batching for Resend {
+    fn most(&self) -> u32 {
+        100
+    }
+
+    fn takes(&self, request: &Request) -> bool {
+        let Request::Http(HttpRequest { body: Body::Text(body), .. }) = request else { return false };
+        let fields: Option<Value> = serde_json::from_str(body).ok();
+        fields.is_some_and(|fields| ONLY_ALONE.iter().all(|name| fields.get(name).is_none()))
+    }
+
+    fn request(&self, requests: &[&Request], key: &str) -> Request {
+        let mails = requests.iter().filter_map(|request| match request {
+            Request::Http(HttpRequest { url, body: Body::Text(body), .. }) => Some((url, body.as_str())),
+            _ => None,
+        });
+        let (urls, bodies): (Vec<&String>, Vec<&str>) = mails.unzip();
+        let url = urls.first().map_or("", |url| url.as_str());
+        post(format!("{url}/batch"), format!("[{}]", bodies.join(",")), key)
+    }
+
+    fn parts(&self, reply: &Reply, requests: usize) -> Parts {
+        match reply.status {
+            200..=299 => Parts::Replies(each_answer(reply, requests)),
+            // One mail that is refused has all refused, and nothing is sent.
+            400 | 404 | 405 | 413 | 415 | 422 => Parts::Refused,
+            _ => Parts::Replies(vec![Ok(reply.clone()); requests]),
+        }
+    }
+}
+
+/// `{"data": [{"id": …}, …]}`, one for each mail.
+fn each_answer(reply: &Reply, requests: usize) -> Vec<Result<Reply, String>> {
+    let parsed: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    match parsed.get("data").and_then(Value::as_array).filter(|data| data.len() == requests) {
+        Some(data) => {
+            let alone = |answer: &Value| Reply { body: answer.to_string().into_bytes(), ..reply.clone() };
+            data.iter().map(|answer| Ok(alone(answer))).collect()
+        }
+        None => {
+            let excerpt = reply::excerpt(reply);
+            let reason = format!(
+                "HTTP {}, but the answer does not tell what became of {requests} mails: {excerpt}",
+                reply.status
+            );
+            vec![Err(reason); requests]
+        }
     }
 }
 
@@ -96,5 +158,33 @@ mod tests {
         assert_eq!(answer(&reply(502, "<html>\n  Bad gateway")).unwrap_err(), "HTTP 502: <html> Bad gateway");
         assert!(answer(&reply(200, "ok")).is_err());
         assert!(Resend.is_in_progress(&reply(409, r#"{"name":"concurrent_idempotent_requests"}"#)));
+    }
+
+    #[test]
+    fn several_mails_in_one_request() {
+        let mail = |body: &str| post("https://api.test/emails".into(), body.into(), "k");
+        let (a, b) = (mail(r#"{"to":"a"}"#), mail(r#"{"to":"b"}"#));
+        let both = post("https://api.test/emails/batch".into(), r#"[{"to":"a"},{"to":"b"}]"#.into(), "key");
+        assert_eq!(Batching::request(&Resend, &[&a, &b], "key"), both);
+        assert!(Resend.takes(&a));
+        assert!(!Resend.takes(&mail(r#"{"to":"a","attachments":[]}"#)));
+        assert!(!Resend.takes(&mail(r#"{"to":"a","scheduled_at":"2030-01-01"}"#)));
+    }
+
+    #[test]
+    fn the_reply_to_several_mails() {
+        let parts = |status, body| match Resend.parts(&reply(status, body), 2) {
+            Parts::Refused => None,
+            Parts::Replies(replies) => Some(
+                replies.into_iter().map(|reply| reply.and_then(|reply| answer(&reply))).collect::<Vec<_>>(),
+            ),
+        };
+        let ids = parts(200, r#"{"data":[{"id":"x"},{"id":"y"}]}"#).unwrap();
+        assert_eq!(ids[0].as_ref().unwrap()["id"], "x");
+        assert_eq!(ids[1].as_ref().unwrap()["id"], "y");
+        assert!(parts(200, r#"{"data":[{"id":"x"}]}"#).unwrap().iter().all(Result::is_err));
+        assert!(parts(422, r#"{"name":"validation_error"}"#).is_none());
+        let unavailable = parts(503, "try later").unwrap();
+        assert_eq!(unavailable, vec![Err("HTTP 503: try later".to_owned()); 2]);
     }
 }

@@ -1,7 +1,7 @@
 //! A service that tasks are sent to: a row of `queues.provider`.
 
 use super::header::header_problem;
-use super::{HttpRequest, Provider, Request, find, http};
+use super::{Batching, HttpRequest, Provider, Request, find, http};
 use crate::config::BaseUrl;
 use crate::pg::guc::Check;
 use crate::secret;
@@ -48,6 +48,8 @@ pub struct Service {
     /// How long the key is recognized.
     #[serde(default, deserialize_with = "seconds")]
     pub keys_kept_for: Option<Duration>,
+    /// Tasks that may go out in one request, where the interface has such requests.
+    pub batch_size: Option<u32>,
     #[serde(skip)]
     pub limits: Limits,
 }
@@ -63,7 +65,7 @@ pub fn check(mut row: Value) -> Result<(), String> {
             .iter()
             .for_each(|time| drop(fields.remove(*time)));
     }
-    for name in ["requests_per_second", "burst", "max_in_flight", "break_after"] {
+    for name in ["requests_per_second", "burst", "max_in_flight", "break_after", "batch_size"] {
         let value = row.get(name).filter(|value| !value.is_null());
         let fits = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite());
         if value.is_some_and(|value| !fits(value)) {
@@ -141,6 +143,13 @@ impl Service {
         if let Some(base) = &self.base_url {
             BaseUrl::check(base)?;
         }
+        let most = self.provider.batching().map_or(1, Batching::most);
+        if self.batch_size() > most as usize {
+            let interface = self.provider.name();
+            return Err(format!(
+                "batch_size can be {most} at most: the interface {interface} sends no more in one request"
+            ));
+        }
         let own_header = self.auth_name.as_deref().filter(|_| self.auth == Auth::Header);
         let key_header = self.idempotency_header.as_deref().filter(|name| !name.is_empty());
         for name in own_header.into_iter().chain(key_header) {
@@ -158,6 +167,16 @@ impl Service {
             }
             _ => limit,
         }
+    }
+
+    /// Tasks that may go out in one request.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size.map_or(1, |size| size as usize)
+    }
+
+    /// How several tasks go out in one request, if they are to.
+    pub fn batching(&self) -> Option<&'static dyn Batching> {
+        self.provider.batching().filter(|_| self.batch_size() > 1)
     }
 
     /// What it lets us do, for the account that counts requests.
@@ -221,6 +240,7 @@ impl Service {
             failure: None,
             idempotency_header: None,
             keys_kept_for: None,
+            batch_size: None,
             limits: Limits::default(),
         }
     }

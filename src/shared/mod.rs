@@ -20,7 +20,7 @@ pub use database::Database;
 pub use journal::{Interrupted, Journal};
 pub use limiter::{Admission, InFlight, Terms, Went};
 pub use phase::Phase;
-pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sweep};
+pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
@@ -179,7 +179,8 @@ impl Shared {
 
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
     /// more, another worker is woken. `kinds_changes`: as of when the worker knows the task types.
-    pub fn take(&mut self, slot: usize, lanes: LaneSet, kinds_changes: u64, now: i64) -> Next {
+    pub fn take(&mut self, slot: usize, sources: impl Into<Sources>, kinds_changes: u64, now: i64) -> Next {
+        let sources = sources.into();
         let oid = self.slots[slot].database;
         if self.database(oid).is_some_and(|database| database.kinds_changes != kinds_changes) {
             // The next task may be of a type that it does not know yet.
@@ -188,13 +189,13 @@ impl Shared {
         let Some(place) = self.queue_or_new(oid) else { return Next::Nothing };
         let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
         let occupied = |page| others.clone().any(|(_, other)| other.occupies(oid, page, now));
-        let next = self.queues[place].take(slot, lanes, now, occupied);
+        let next = self.queues[place].take(slot, sources, now, occupied);
         self.slots[slot].waits = next == Next::Wait;
         // What it took before and could not lock it does not have.
         self.slots[slot].taken = None;
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
-            if self.queues[place].has_more(lanes, now) {
+            if self.queues[place].has_more(sources.lanes, now) {
                 self.wake(oid, 1);
             }
         }

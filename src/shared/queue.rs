@@ -56,6 +56,10 @@ impl LaneSet {
         LaneSet(self.0 | 1 << lane.0)
     }
 
+    pub fn and(self, others: LaneSet) -> LaneSet {
+        LaneSet(self.0 | others.0)
+    }
+
     pub fn without(self, lane: Lane) -> LaneSet {
         LaneSet(self.0 & !(1 << lane.0))
     }
@@ -66,6 +70,20 @@ impl LaneSet {
 
     pub fn iter(self) -> impl Iterator<Item = Lane> {
         (0..LANES as u8).map(Lane).filter(move |lane| self.holds(*lane))
+    }
+}
+
+/// From where a worker takes tasks.
+#[derive(Clone, Copy)]
+pub struct Sources {
+    pub lanes: LaneSet,
+    /// Also while they are shut: what is taken goes out with what has been let pass.
+    pub shut_too: LaneSet,
+}
+
+impl From<LaneSet> for Sources {
+    fn from(lanes: LaneSet) -> Sources {
+        Sources { lanes, shut_too: LaneSet::NONE }
     }
 }
 
@@ -306,13 +324,13 @@ impl Queue {
     }
 
     /// The next task for the worker of `slot`, which then is out of the window; or what to do first.
-    /// `lanes`: from where it can take one, if they are open at `now`. `occupied`: pages on which another worker
+    /// `sources`: from where it can take one, if they are open at `now`. `occupied`: pages on which another worker
     /// is busy, and won't be for long: rather than wait for each other at every row, workers keep apart.
-    pub fn take(&mut self, slot: usize, lanes: LaneSet, now: i64, occupied: impl Fn(u32) -> bool) -> Next {
+    pub fn take(&mut self, slot: usize, sources: Sources, now: i64, occupied: impl Fn(u32) -> bool) -> Next {
         let mut reading = false;
         let mut first: Option<(Position, Lane)> = None;
-        for lane in lanes.iter() {
-            if self.lines[lane.index()].opens_at > now {
+        for lane in sources.lanes.iter() {
+            if self.lines[lane.index()].opens_at > now && !sources.shut_too.holds(lane) {
                 continue;
             }
             let window = self.lane(lane);
@@ -496,7 +514,7 @@ mod tests {
     }
 
     fn take(queue: &mut Queue, slot: usize, with_calls: bool) -> Next {
-        queue.take(slot, lanes(with_calls), 0, |_| false)
+        queue.take(slot, lanes(with_calls).into(), 0, |_| false)
     }
 
     fn publish(queue: &mut Queue, ids: &[i64], all_due_at: Option<i64>) {
@@ -632,7 +650,8 @@ mod tests {
         let mut queue = Queue::FREE;
         read(&mut queue);
         publish(&mut queue, &[8, 9, 10, 11], Some(300));
-        let mut other = |occupied: u32| match queue.take(1, LaneSet::LOCAL, 0, |page| page == occupied) {
+        let mut other = |occupied: u32| match queue.take(1, LaneSet::LOCAL.into(), 0, |page| page == occupied)
+        {
             Next::Task(_, task) => task.place.task_id,
             next => panic!("{next:?}"),
         };

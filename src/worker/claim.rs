@@ -38,7 +38,7 @@ pub enum Claimed {
 pub fn next(worker: &mut Worker) -> Claimed {
     inject::point("looking");
     loop {
-        match worker.slot.take(worker.lanes(), worker.kinds_changes) {
+        match worker.slot.take(worker.sources(), worker.kinds_changes) {
             Next::Read(lane, after) => read::fill(worker, lane, after),
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,
@@ -136,11 +136,15 @@ pub fn is_open(worker: &Worker, task_id: i64) -> bool {
 pub struct Orphan {
     pub task_id: i64,
     pub provider: String,
+    pub key: String,
     /// JSON text of the stored request.
     pub request: String,
     pub answered: bool,
     /// Seconds since it was stored.
     pub age: f64,
+    /// If it went out together with others: the first of those tasks, and how many they were.
+    pub batch: Option<i64>,
+    pub batch_size: usize,
 }
 
 /// The latest owner of an open call.
@@ -162,9 +166,12 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
         CALL_RECLAIM.rows(&args, |row| Orphan {
             task_id: row.get(1).unwrap_or_default(),
             provider: row.get(2).unwrap_or_default(),
+            key: row.get(3).unwrap_or_default(),
             request: row.keep(4).map(jsonb::to_text).unwrap_or_default(),
             answered: row.get(5).unwrap_or_default(),
             age: row.get(6).unwrap_or_default(),
+            batch: row.get(7),
+            batch_size: row.get::<i32>(8).unwrap_or(1) as usize,
         })
     })
 }

@@ -1,9 +1,8 @@
 //! Flow: from which lanes a worker takes tasks, and calls that wait because their provider asked for it.
 
-use crate::provider::{Reply, Request, Service};
+use crate::provider::Reply;
 use crate::shared::{LANES, Lane, LaneSet};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// So many calls a provider that has not answered yet may have under way beside others; as TCP starts slowly.
 const FIRST: usize = 8;
@@ -13,16 +12,6 @@ const LEAST: usize = 4;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// And none is left alone for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// A call that is to be sent (again) when its provider lets it.
-pub struct Held {
-    pub task_id: i64,
-    pub service: Arc<Service>,
-    pub request: Request,
-    /// When it was to be sent first.
-    pub since: Instant,
-    pub not_before: Instant,
-}
 
 /// How many calls each lane may have under way in this worker, while others want some, too: more with each
 /// answer, half as many after a call without one.

@@ -1,7 +1,7 @@
 //! A worker process: one database, one task at a time, many provider calls in flight.
 
 mod avoid;
-mod calls;
+pub mod calls;
 pub mod claim;
 mod copied;
 pub mod dispatch;
@@ -25,7 +25,7 @@ use crate::kind::Kinds;
 use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
-use crate::shared::{Admission, LaneSet, Over, Terms};
+use crate::shared::{Admission, LaneSet, Over, Sources, Terms};
 use claim::Claimed;
 use pgrx::pg_sys;
 use process::Step;
@@ -481,9 +481,9 @@ impl Worker {
         self.calls.len()
     }
 
-    /// The lanes from which it can take a task.
-    pub fn lanes(&self) -> LaneSet {
-        self.calls.lanes(self.lanes, self.waiting)
+    /// From where it can take a task.
+    pub fn sources(&self) -> Sources {
+        self.calls.sources(self.lanes, self.waiting)
     }
 
     fn readable(&self) -> Option<std::os::fd::RawFd> {

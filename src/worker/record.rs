@@ -12,7 +12,7 @@ use crate::pg::{backend, jsonb, log, session, transaction};
 use crate::provider::Prepared;
 use pgrx::datum::Uuid;
 use pgrx::pg_sys::BuiltinOid::{
-    INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
+    BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
 };
 use pgrx::{IntoDatum, pg_sys};
 use serde_json::{Value, json};
@@ -39,6 +39,8 @@ static CALL_ANSWER: Statement = Statement::new(
     include_str!("../../sql/runtime/call_answer.sql"),
     &[INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBARRAYOID],
 );
+static CALL_JOIN: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_join.sql"), &[INT8ARRAYOID, INT8OID, BOOLOID]);
 static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
 /// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
@@ -100,6 +102,8 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
         None,
         None,
         None,
+        None,
+        None,
     ]);
     let marked = task.row.as_ref().is_some_and(|row| {
         row.update(&[
@@ -121,6 +125,26 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     });
     session::discard_leftovers();
     transaction::commit_asynchronously();
+}
+
+/// A stored call, and with which others it goes out.
+pub struct JoinedCall {
+    pub task_id: i64,
+    /// The first task of those.
+    pub batch: Option<i64>,
+    pub key: String,
+}
+
+/// Stores that these calls go out in one request, or each on its own; those that are still there.
+pub fn join_calls(worker: &Worker, tasks: &[i64], together: bool) -> Vec<JoinedCall> {
+    let args: [Arg; 3] = [tasks.to_vec().into_datum(), worker.slot.owner.into_datum(), together.into_datum()];
+    session::as_owner(worker.owner, || {
+        CALL_JOIN.rows(&args, |row| JoinedCall {
+            task_id: row.get(1).unwrap_or_default(),
+            batch: row.get(2),
+            key: row.get(3).unwrap_or_default(),
+        })
+    })
 }
 
 /// What came of a call, as its row takes it.

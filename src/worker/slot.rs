@@ -6,7 +6,7 @@ use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
     Admission, Batch, Database, InFlight, Interrupted, Lane, LaneSet, Next, Over, Position, Queue, Rest,
-    Shared, Slot, SlotState, Sweep, Terms, Went,
+    Shared, Slot, SlotState, Sources, Sweep, Terms, Went,
 };
 use pgrx::pg_sys::Oid;
 use std::time::Duration;
@@ -108,9 +108,9 @@ impl MySlot {
     }
 
     /// [`Shared::take`] for this worker.
-    pub fn take(self, lanes: LaneSet, kinds_changes: u64) -> Next {
+    pub fn take(self, sources: Sources, kinds_changes: u64) -> Next {
         let now = backend::now();
-        shmem::write(|shared| shared.take(self.index, lanes, kinds_changes, now))
+        shmem::write(|shared| shared.take(self.index, sources, kinds_changes, now))
     }
 
     /// [`Shared::publish`] for this worker.

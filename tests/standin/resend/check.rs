@@ -8,6 +8,8 @@ use crate::{Answer, Options, Request};
 /// Longest idempotency key, in characters.
 const MAX_KEY: usize = 256;
 
+const BATCH: &str = "/emails/batch";
+
 /// What requests are checked against.
 pub(crate) struct Checks {
     keys: Vec<String>,
@@ -19,7 +21,7 @@ impl Checks {
         Self { keys: options.keys.clone(), refuse_example_domains: options.refuse_example_domains }
     }
 
-    /// The mail in an acceptable request.
+    /// The mail, or the array of mails, in an acceptable request.
     ///
     /// # Errors
     /// The answer that refuses the request.
@@ -30,11 +32,19 @@ impl Checks {
         idempotency_key(request)?;
         content_type(request)?;
         let body = request.json().ok_or_else(|| invalid(400, "The request body is not valid JSON."))?;
-        fields::check(body)?;
-        if self.refuse_example_domains {
-            fields::check_domains(body)?;
+        match request.target.as_str() {
+            BATCH => fields::mails(body)?.iter().try_for_each(|mail| {
+                fields::check_batched(mail)?;
+                self.mail(mail)
+            })?,
+            _ => self.mail(body)?,
         }
         Ok(body)
+    }
+
+    fn mail(&self, mail: &Value) -> Result<(), Answer> {
+        fields::check(mail)?;
+        if self.refuse_example_domains { fields::check_domains(mail) } else { Ok(()) }
     }
 
     fn api_key(&self, request: &Request) -> Result<(), Answer> {
@@ -61,7 +71,7 @@ fn user_agent(request: &Request) -> Result<(), Answer> {
 }
 
 fn path_and_method(request: &Request) -> Result<(), Answer> {
-    if request.target != "/emails" {
+    if !["/emails", BATCH].contains(&request.target.as_str()) {
         return Err(Answer::error(404, "not_found", "There is no such endpoint."));
     }
     if request.method != "POST" {

@@ -60,6 +60,32 @@ pub(crate) fn check(body: &Value) -> Result<(), Answer> {
     }
 }
 
+/// Most mails in one request.
+const MAX_BATCH: usize = 100;
+
+/// The mails of a request for several.
+///
+/// # Errors
+/// The answer that refuses it.
+pub(crate) fn mails(body: &Value) -> Result<&Vec<Value>, Answer> {
+    let mails = array("body", body)?;
+    match mails.len() {
+        1..=MAX_BATCH => Ok(mails),
+        _ => Err(wrong("body", "takes 1 to 100 mails")),
+    }
+}
+
+/// Checks what a mail may only have on its own.
+///
+/// # Errors
+/// The answer that refuses it.
+pub(crate) fn check_batched(body: &Value) -> Result<(), Answer> {
+    match ["attachments", "scheduled_at"].into_iter().find(|field| body.get(field).is_some()) {
+        Some(field) => Err(wrong(field, "is not supported in a batch")),
+        None => Ok(()),
+    }
+}
+
 /// Refuses recipients that no mail can reach.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Resend's `POST /emails`.
+//! Resend's `POST /emails` and `POST /emails/batch`.
 
 mod address;
 mod check;
@@ -27,7 +27,7 @@ pub(crate) type Rule = Box<dyn FnMut(&Submission) -> Option<Behaviour> + Send>;
 pub struct Submission<'a> {
     /// The request that carries it.
     pub request: &'a Request,
-    /// The mail: the request's JSON body.
+    /// The request's JSON body: the mail, or an array of mails.
     pub body: &'a Value,
     /// How many earlier requests carried the same idempotency key.
     pub earlier_with_key: usize,
@@ -124,12 +124,18 @@ impl Resend {
             Standing::InProgress => Verdict::plain(in_progress()),
             Standing::Answered(usual) => Verdict { usual, behaviour, key: None },
             Standing::New => {
-                let mail = Mail::new(request, body);
-                let usual = Answer::json(200, &json!({"id": mail.id}));
+                let bodies = body.as_array().map_or(std::slice::from_ref(body), Vec::as_slice);
+                let mails: Vec<Mail> = bodies.iter().map(|body| Mail::new(request, body)).collect();
+                let ids: Vec<Value> = mails.iter().map(|mail| json!({"id": mail.id})).collect();
+                let usual = if body.is_array() {
+                    Answer::json(200, &json!({"data": ids}))
+                } else {
+                    Answer::json(200, &ids[0])
+                };
                 ledger.begin(key, &request.body);
                 if behaviour.accepts {
-                    self.deliver(&mail);
-                    ledger.mails.push(mail);
+                    mails.iter().for_each(|mail| self.deliver(mail));
+                    ledger.mails.extend(mails);
                 }
                 Verdict { usual, behaviour, key: key.map(str::to_owned) }
             }

@@ -1,0 +1,443 @@
+//! Provider calls of this worker, between the step that prepares one and the step that handles its
+//! answer. No transaction is open while a provider is asked.
+
+mod cancel;
+mod finish;
+mod held;
+mod parcel;
+mod settle;
+mod take_over;
+
+use super::flow::{self, Pace};
+use super::slot::MySlot;
+use super::task::Brief;
+use super::{process, record};
+use crate::call::{ClientCert, Job, Network, Outcome, Pool, Room};
+use crate::config::{self, LogLevel};
+use crate::error::PgError;
+use crate::kind::Kinds;
+use crate::pg::{log, thread};
+use crate::provider::{Prepared, Request, Service};
+use crate::secret;
+use crate::shared::{InFlight, LANES, Lane, LaneSet, Sources, Terms, Went};
+pub use cancel::cancel_calls;
+pub use finish::finish_answered;
+use held::Held;
+pub use held::send_held;
+use parcel::{Member, Opened, Parcel};
+use serde_json::Value;
+pub use settle::settle;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+pub use take_over::take_over;
+
+/// With so many calls under way more will come: what they have to make durable waits for that …
+const GROUP_FROM: usize = 16;
+/// … at most so long,
+const GROUP_TIME: Duration = Duration::from_millis(5);
+/// or until there is so much of it.
+const GROUP_SIZE: usize = 32;
+/// Unless further requests can go out together with it; then so long.
+const BATCH_TIME: Duration = Duration::from_millis(50);
+
+/// How long a call waits at most for what its provider asks, if the provider's row does not say.
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// A provider's answer, or a reason that names the provider.
+pub type CallResult = Result<Value, String>;
+
+/// A call that has been answered: the answer is stored, its handler has still to run.
+struct Answered {
+    task_id: i64,
+    /// The answer, unless it was stored by another worker.
+    result: Option<CallResult>,
+    not_before: Instant,
+    repeats: u32,
+}
+
+/// A call that is under way.
+struct Open {
+    lane: Lane,
+    terms: Terms,
+    parcel: Parcel,
+}
+
+pub struct Calls {
+    pool: Pool,
+    /// As the settings were when the last call was sent.
+    network: Arc<Network>,
+    /// Requests that are stored, but not known to be durable.
+    ready: Vec<Parcel>,
+    /// By [`Parcel::id`].
+    waiting_for: HashMap<i64, Open>,
+    /// Those that wait until they may be sent, in order.
+    held: Vec<Held>,
+    pace: Pace,
+    /// How calls went that have ended since others were told of it.
+    ended: Vec<(Terms, Went)>,
+    /// Results that could not be stored yet.
+    unstored: Vec<(i64, CallResult)>,
+    answered: Vec<Answered>,
+    to_cancel: Vec<i64>,
+    /// Since when there is something to make durable.
+    unsettled_since: Option<Instant>,
+    /// After a failure to store answers, they are not tried again before.
+    store_not_before: Option<Instant>,
+}
+
+impl Calls {
+    pub fn new() -> std::io::Result<Self> {
+        let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
+        Ok(Calls {
+            pool,
+            network: Arc::default(),
+            ready: Vec::new(),
+            unsettled_since: None,
+            waiting_for: HashMap::new(),
+            held: Vec::new(),
+            pace: Pace::default(),
+            ended: Vec::new(),
+            unstored: Vec::new(),
+            answered: Vec::new(),
+            to_cancel: Vec::new(),
+            store_not_before: None,
+        })
+    }
+
+    /// Tasks between their two steps.
+    pub fn len(&self) -> usize {
+        let parcels = self.parcels().map(|parcel| parcel.tasks().count()).sum::<usize>();
+        parcels + self.unstored.len() + self.answered.len()
+    }
+
+    fn parcels(&self) -> impl Iterator<Item = &Parcel> {
+        let under_way = self.waiting_for.values().map(|open| &open.parcel);
+        under_way.chain(&self.ready).chain(self.held.iter().map(|held| &held.parcel))
+    }
+
+    /// True if all that is left are calls that wait for their provider: another worker can send them as well.
+    pub fn only_hold(&self) -> bool {
+        self.open() == 0 && self.unstored.is_empty() && self.answered.is_empty()
+    }
+
+    /// Calls that are under way or about to be.
+    fn open(&self) -> usize {
+        self.waiting_for.len() + self.ready.len()
+    }
+
+    /// True if another call of any lane can be prepared. A few more than may be under way are, so that the next
+    /// one is sent as soon as one is answered; and not more are answered than can be handled.
+    pub fn have_room(&self) -> bool {
+        self.have_room_beyond(0)
+    }
+
+    fn have_room_beyond(&self, extra: usize) -> bool {
+        let limit = limit();
+        let ahead = limit.saturating_sub(4) / 4;
+        self.open() < limit + ahead + extra && self.len() < 2 * limit + extra
+    }
+
+    /// Where another task can be taken from, of `lanes`. `waiting`: those in which some wait.
+    pub fn sources(&self, lanes: LaneSet, waiting: LaneSet) -> Sources {
+        let open = self.open_lanes(lanes, waiting);
+        let beside = self.lanes_beside();
+        Sources { lanes: open.and(beside), shut_too: beside }
+    }
+
+    /// Lanes of requests with which others can go out.
+    fn lanes_beside(&self) -> LaneSet {
+        let is_open = |parcel: &&Parcel| parcel.admitted && parcel.has_room_for(&parcel.service);
+        let open = self.ready.iter().filter(is_open);
+        open.map(|parcel| Kinds::known().lane_of_service(&parcel.service.name))
+            .fold(LaneSet::NONE, LaneSet::with)
+    }
+
+    fn open_lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
+        let limit = limit();
+        if !self.have_room_beyond(flow::extra(limit)) {
+            return LaneSet::LOCAL;
+        }
+        let mut used = [0; LANES];
+        let kinds = Kinds::known();
+        let waiting_to_go = self.ready.iter().chain(self.held.iter().map(|held| &held.parcel));
+        let lanes_of_services = waiting_to_go.map(|parcel| kinds.lane_of_service(&parcel.service.name));
+        lanes_of_services
+            .chain(self.waiting_for.values().map(|open| open.lane))
+            .for_each(|lane| used[lane.index()] += 1);
+        if self.have_room() {
+            flow::open_lanes(lanes, waiting, &self.pace, &used, limit)
+        } else {
+            flow::lanes_with_few(lanes, &used, limit)
+        }
+    }
+
+    /// What counts for the limits of providers, and how calls went since this was last asked.
+    pub fn take_counts(&mut self) -> (InFlight, Vec<(Terms, Went)>) {
+        let mut counts = InFlight::NONE;
+        self.waiting_for.values().for_each(|open| counts.add(open.terms.account));
+        self.ready.iter().for_each(|parcel| counts.add(parcel.service.terms().account));
+        (counts, std::mem::take(&mut self.ended))
+    }
+
+    /// To be called after a wait.
+    pub fn clear(&self) {
+        self.pool.clear();
+    }
+
+    pub fn readable(&self) -> std::os::fd::RawFd {
+        self.pool.readable()
+    }
+
+    /// When there is something to do that nobody wakes this worker for.
+    pub fn next_repeat(&self) -> Option<Duration> {
+        let settling = self.unsettled_since.map(|since| since + self.group().1).max(self.store_not_before);
+        let settling = settling.filter(|_| self.unsettled() > 0);
+        let held = self.held.iter().map(|held| held.not_before);
+        let next =
+            self.answered.iter().map(|answered| answered.not_before).chain(settling).chain(held).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// How often the last step of a task has been repeated.
+    pub fn repeats(&self, task_id: i64) -> u32 {
+        self.answered.iter().find(|a| a.task_id == task_id).map_or(0, |answered| answered.repeats)
+    }
+
+    /// True if a request to this service may go out with another one, which its provider has let pass.
+    pub fn has_room_beside(&self, service: &Arc<Service>) -> bool {
+        self.ready.iter().any(|parcel| parcel.admitted && parcel.has_room_for(service))
+    }
+
+    /// Sends a request that has been stored, when it is durable.
+    pub fn send(&mut self, task_id: i64, prepared: Prepared) {
+        let Prepared { service, request, .. } = prepared;
+        // Then the provider was not asked for this one.
+        let admitted = !self.has_room_beside(&service);
+        let fitting =
+            self.ready.iter_mut().find(|parcel| parcel.admitted && parcel.takes(&service, &request));
+        let member = Member::new(task_id, request);
+        match fitting {
+            Some(parcel) => parcel.members.push(member),
+            None => self.ready.push(Parcel { admitted, ..Parcel::new(service, member) }),
+        }
+        self.note_unsettled();
+    }
+
+    fn note_unsettled(&mut self) {
+        self.unsettled_since.get_or_insert_with(Instant::now);
+    }
+
+    /// What is to be made durable.
+    fn unsettled(&self) -> usize {
+        self.ready.iter().map(|parcel| parcel.members.len()).sum::<usize>() + self.unstored.len()
+    }
+
+    /// How much is made durable at once, and how long that waits at most.
+    fn group(&self) -> (usize, Duration) {
+        if self.ready.iter().any(|parcel| parcel.has_room_for(&parcel.service)) {
+            (usize::MAX, BATCH_TIME)
+        } else {
+            (GROUP_SIZE, GROUP_TIME)
+        }
+    }
+
+    /// Whether it is time for that. `idle`: there is nothing else to do.
+    fn is_time_to_settle(&self, idle: bool) -> bool {
+        let Some(since) = self.unsettled_since.filter(|_| self.unsettled() > 0) else { return false };
+        if self.store_not_before.is_some_and(|time| time > Instant::now()) {
+            return false;
+        }
+        let (size, time) = self.group();
+        self.unsettled() >= size
+            || since.elapsed() >= time
+            || idle && self.len() - self.unsettled() < GROUP_FROM
+    }
+
+    fn send_stored(&mut self, parcel: Parcel) {
+        let service = parcel.service.clone();
+        let request = parcel.request();
+        let proofs = service.provider.credentials(&service, &request);
+        match proofs.and_then(|proofs| Ok((proofs, certificate(&service)?))) {
+            Ok((credentials, client_certificate)) => {
+                let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
+                let repeatable = !service.provider.remembers_keys_for(&service).is_zero();
+                let lane = Kinds::known().lane_of_service(&service.name);
+                let room = self.room_for(lane);
+                let id = parcel.id();
+                self.waiting_for.insert(id, Open { lane, terms: service.terms(), parcel });
+                let job = Job {
+                    id,
+                    trusted_base: service.trusted_base_url(),
+                    service,
+                    request,
+                    credentials,
+                    timeout,
+                    network: self.network(),
+                    client_certificate,
+                    repeatable,
+                };
+                self.pool.start(job, room);
+            }
+            Err(reason) => {
+                parcel.tasks().for_each(|task_id| self.add_unstored(task_id, Err(reason.clone())));
+            }
+        }
+    }
+
+    /// How many calls may be under way for another one of this lane to start at once.
+    fn room_for(&self, lane: Lane) -> Room {
+        let limit = limit();
+        // Otherwise there is room anyway.
+        let is_full = self.waiting_for.len() >= limit;
+        let used = || self.waiting_for.values().filter(|open| open.lane == lane).count();
+        let extra = if is_full && used() < flow::own(limit) { flow::extra(limit) } else { 0 };
+        Room { limit, extra }
+    }
+
+    /// The same as for the call before, unless the settings have changed.
+    fn network(&mut self) -> Arc<Network> {
+        let network = config::network();
+        if *self.network != network {
+            self.network = Arc::new(network);
+        }
+        self.network.clone()
+    }
+
+    fn add_unstored(&mut self, task_id: i64, result: CallResult) {
+        self.unstored.push((task_id, result));
+        self.note_unsettled();
+    }
+
+    fn collect(&mut self, slot: MySlot) {
+        while let Some(outcome) = self.pool.outcome() {
+            if let Some(open) = self.waiting_for.remove(&outcome.id) {
+                self.note_end(&open, &outcome);
+                match pause(&outcome, &open.parcel) {
+                    Some(pause) => self.hold(slot, open.parcel, pause),
+                    None => self.take_in(open.parcel.open(&outcome)),
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, opened: Opened) {
+        match opened {
+            Opened::Results(results) => {
+                results.into_iter().for_each(|(task_id, result)| self.add_unstored(task_id, result));
+            }
+            // That has to be durable, too, or a crash would have them sent together again.
+            Opened::Refused(parcel) => {
+                let parcels = Parcel { admitted: false, ..parcel }.separate();
+                self.ready.extend(parcels.filter(|parcel| parcel.tasks().next().is_some()));
+                self.note_unsettled();
+            }
+        }
+    }
+
+    fn note_end(&mut self, open: &Open, outcome: &Outcome) {
+        self.pace.note(open.lane, outcome.reply.is_ok(), limit());
+        let went = match &outcome.reply {
+            Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
+            Ok(reply) if reply.status < 500 || matches!(*open.parcel.request(), Request::Smtp(_)) => {
+                Went::Well
+            }
+            _ => Went::Badly,
+        };
+        self.ended.push((open.terms, went));
+    }
+
+    /// The provider has asked us to wait: all its requests do, this one in order to be sent again.
+    fn hold(&mut self, slot: MySlot, parcel: Parcel, pause: Duration) {
+        slot.pause(parcel.account(), pause);
+        for task_id in parcel.tasks() {
+            log::event(
+                LogLevel::Info,
+                format!(
+                    "call postponed task_id={task_id} provider={} pause_ms={}",
+                    parcel.service.name,
+                    pause.as_millis()
+                ),
+            );
+        }
+        self.add_held(Held { parcel, not_before: Instant::now() + pause });
+    }
+
+    fn add_held(&mut self, held: Held) {
+        let place = self.held.partition_point(|other| other.parcel.id() < held.parcel.id());
+        self.held.insert(place, held);
+    }
+
+    fn knows(&self, task_id: i64) -> bool {
+        self.parcels().any(|parcel| parcel.holds(task_id))
+            || self.unstored.iter().any(|(id, _)| *id == task_id)
+            || self.answered.iter().any(|answered| answered.task_id == task_id)
+    }
+
+    fn forget(&mut self, task_id: i64) {
+        self.waiting_for.retain(|_, open| open.parcel.give_up(task_id));
+        self.ready.retain_mut(|parcel| parcel.give_up(task_id));
+        self.held.retain_mut(|held| held.parcel.give_up(task_id));
+        self.unstored.retain(|(id, _)| *id != task_id);
+        self.answered.retain(|answered| answered.task_id != task_id);
+    }
+
+    fn add_answered(&mut self, task_id: i64, result: Option<CallResult>) {
+        self.answered.push(Answered { task_id, result, not_before: Instant::now(), repeats: 0 });
+    }
+
+    /// Leaves the last step of a task alone for a while, longer each time.
+    fn postpone(&mut self, task_id: i64) {
+        if let Some(answered) = self.answered.iter_mut().find(|a| a.task_id == task_id) {
+            answered.repeats += 1;
+            answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
+        }
+    }
+
+    fn may_repeat(&self, task_id: i64, error: &PgError) -> bool {
+        error.is_transient() && self.repeats(task_id) < process::MAX_RUNS as u32
+    }
+
+    fn result(&self, task_id: i64) -> Option<&CallResult> {
+        self.answered.iter().find(|answered| answered.task_id == task_id)?.result.as_ref()
+    }
+
+    fn next_answered(&self) -> Option<i64> {
+        let now = Instant::now();
+        self.answered.iter().find(|answered| answered.not_before <= now).map(|a| a.task_id)
+    }
+}
+
+/// Provider calls of this worker that may be under way.
+fn limit() -> usize {
+    config::MAX_IN_FLIGHT.get() as usize
+}
+
+/// The certificate that a service wants to see.
+fn certificate(service: &Service) -> Result<Option<ClientCert>, String> {
+    let pem = service.client_certificate.as_deref().map(secret::find).transpose()?;
+    Ok(pem.map(|pem| ClientCert { pem }))
+}
+
+/// How long a call is to wait before it is sent again, if it is.
+fn pause(outcome: &Outcome, parcel: &Parcel) -> Option<Duration> {
+    let wait = flow::asked_to_wait(outcome.reply.as_ref().ok()?)?;
+    let limit = parcel.service.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
+    (parcel.since.elapsed().saturating_add(wait) <= limit).then_some(wait)
+}
+
+/// What the log shows of a task whose call starts.
+pub fn log_start(brief: &Brief, provider: &str) {
+    if !log::is_wanted(LogLevel::Debug) {
+        return;
+    }
+    log::event(
+        LogLevel::Debug,
+        format!(
+            "call started task_id={} task_type={} handler={:?} provider={provider}",
+            brief.id,
+            brief.task_type,
+            log::excerpt(&brief.handler, record::MAX_LOGGED_NAME)
+        ),
+    );
+}

@@ -1,0 +1,185 @@
+//! What goes out as one request: that of a task, or of several.
+
+use super::CallResult;
+use crate::call::{Outcome, redact};
+use crate::config::{self, LogLevel};
+use crate::pg::log;
+use crate::provider::{Batching, Parts, Reply, Request, Service};
+use crate::worker::record::JoinedCall;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes of the requests that go out together at most: what is larger is worth one of its own.
+const LARGEST: usize = 4 * 1024 * 1024;
+
+/// A task's part.
+pub struct Member {
+    pub task_id: i64,
+    pub request: Arc<Request>,
+    /// Its task has ended; the request that is sent stays the same.
+    pub given_up: bool,
+}
+
+impl Member {
+    pub fn new(task_id: i64, request: Request) -> Member {
+        Member { task_id, request: Arc::new(request), given_up: false }
+    }
+}
+
+pub struct Parcel {
+    pub service: Arc<Service>,
+    /// Never empty; in the order of the tasks when it is sent.
+    pub members: Vec<Member>,
+    /// For several tasks: the key of their request.
+    pub key: Option<String>,
+    /// The provider has let it pass.
+    pub admitted: bool,
+    /// No further task may join.
+    pub alone: bool,
+    pub since: Instant,
+}
+
+impl Parcel {
+    pub fn new(service: Arc<Service>, member: Member) -> Parcel {
+        Parcel::stored(service, vec![member], None)
+    }
+
+    /// One that has been stored before.
+    pub fn stored(service: Arc<Service>, members: Vec<Member>, key: Option<String>) -> Parcel {
+        Parcel { service, members, key, admitted: false, alone: false, since: Instant::now() }
+    }
+
+    /// True if another task of this service may be able to join.
+    pub fn has_room_for(&self, service: &Arc<Service>) -> bool {
+        let takes_more = |batching: &dyn Batching| {
+            self.members.len() < service.batch_size() && batching.takes(self.first())
+        };
+        Arc::ptr_eq(service, &self.service) && !self.alone && service.batching().is_some_and(takes_more)
+    }
+
+    /// True if this request can join.
+    pub fn takes(&self, service: &Arc<Service>, request: &Request) -> bool {
+        let size: usize = self.members.iter().map(|member| member.request.size()).sum();
+        let limit = LARGEST.min(config::HTTP_MAX_REQUEST_SIZE.get() as usize);
+        // Each has a separator.
+        self.has_room_for(service)
+            && service.batching().is_some_and(|batching| batching.takes(request))
+            && size + request.size() + self.members.len() + 2 <= limit
+    }
+
+    /// The account that its request concerns.
+    pub fn account(&self) -> u64 {
+        self.service.account_of(self.first())
+    }
+
+    fn first(&self) -> &Request {
+        &self.members[0].request
+    }
+
+    /// What has been stored of it: whoever is missing has been removed.
+    pub fn join(&mut self, joined: &[JoinedCall]) {
+        self.members.retain(|member| joined.iter().any(|call| call.task_id == member.task_id));
+        let first = joined.iter().find(|call| call.batch == Some(call.task_id));
+        self.key = first.map(|first| key_of_batch(&first.key));
+    }
+
+    /// One for each member.
+    pub fn separate(self) -> impl Iterator<Item = Parcel> {
+        let Parcel { service, members, admitted, since, .. } = self;
+        members.into_iter().enumerate().map(move |(place, member)| {
+            let parcel = Parcel::new(service.clone(), member);
+            Parcel { admitted: admitted && place == 0, alone: true, since, ..parcel }
+        })
+    }
+
+    /// Tells parcels apart: its first task.
+    pub fn id(&self) -> i64 {
+        self.members[0].task_id
+    }
+
+    /// Its tasks that have not ended.
+    pub fn tasks(&self) -> impl Iterator<Item = i64> {
+        self.members.iter().filter(|member| !member.given_up).map(|member| member.task_id)
+    }
+
+    pub fn holds(&self, task_id: i64) -> bool {
+        self.tasks().any(|known| known == task_id)
+    }
+
+    /// A task of it has ended. False if nobody waits for it any more.
+    pub fn give_up(&mut self, task_id: i64) -> bool {
+        self.members.iter_mut().filter(|member| member.task_id == task_id).for_each(|m| m.given_up = true);
+        self.tasks().next().is_some()
+    }
+
+    pub fn request(&self) -> Arc<Request> {
+        match (&self.key, self.service.batching()) {
+            (Some(key), Some(batching)) => {
+                let requests: Vec<&Request> = self.members.iter().map(|m| m.request.as_ref()).collect();
+                Arc::new(batching.request(&requests, key))
+            }
+            _ => self.members[0].request.clone(),
+        }
+    }
+
+    /// What its call came to.
+    pub fn open(self, outcome: &Outcome) -> Opened {
+        let batching = self.service.batching().filter(|_| self.key.is_some());
+        let replies = match (batching, &outcome.reply) {
+            (None, reply) => vec![reply.clone()],
+            (Some(_), Err(reason)) => vec![Err(reason.clone()); self.members.len()],
+            (Some(batching), Ok(reply)) => match batching.parts(reply, self.members.len()) {
+                Parts::Replies(replies) => replies,
+                Parts::Refused => return Opened::Refused(self),
+            },
+        };
+        let live = self.members.into_iter().zip(replies).filter(|(member, _)| !member.given_up);
+        Opened::Results(
+            live.map(|(member, reply)| (member.task_id, interpret(&self.service, &member, reply, outcome)))
+                .collect(),
+        )
+    }
+}
+
+/// The key of a request for several tasks, from that of the first one: it is another request.
+pub fn key_of_batch(key: &str) -> String {
+    format!("{key}-batch")
+}
+
+/// What a parcel's call came to.
+pub enum Opened {
+    Results(Vec<(i64, CallResult)>),
+    /// Nothing was done: each of its requests has to be sent on its own.
+    Refused(Parcel),
+}
+
+/// What a call came to for a task: the provider's answer, or a reason that names the provider.
+fn interpret(
+    service: &Service,
+    member: &Member,
+    reply: Result<Reply, String>,
+    outcome: &Outcome,
+) -> CallResult {
+    let named = |reason: String| format!("{}: {reason}", service.name);
+    let result = reply
+        .and_then(|reply| service.provider.answer(service, &member.request, &reply))
+        .map(|answer| redact::value(answer, &outcome.credentials))
+        .map_err(|reason| named(redact::text(&reason, &outcome.credentials)));
+    if !log::is_wanted(LogLevel::Info) {
+        return result;
+    }
+    log::event(
+        LogLevel::Info,
+        format!(
+            "call ended task_id={} provider={} duration_ms={} {}",
+            member.task_id,
+            service.name,
+            outcome.took.as_millis(),
+            match &result {
+                Ok(answer) => format!("answer={}", log::excerpt(&answer.to_string(), 200)),
+                Err(reason) => format!("failure={:?}", log::excerpt(reason, 200)),
+            }
+        ),
+    );
+    result
+}

@@ -1,0 +1,111 @@
+//! What is to be durable before it is sent or handled.
+
+use super::{CallResult, Held, Parcel, cancel_calls};
+use crate::error::PgError;
+use crate::inject;
+use crate::pg::{interrupt, transaction};
+use crate::worker::{Worker, record};
+use std::time::{Duration, Instant};
+
+/// Pause after answers could not be stored.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Stores the answers that have come, makes them and the stored requests durable, and goes on with both: one
+/// commit and one wait for the disk for all of them. `idle`: there is nothing else to do.
+pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
+    worker.calls.collect(worker.slot);
+    if !worker.calls.is_time_to_settle(idle) {
+        return Ok(false);
+    }
+    let stored = store_answers(worker);
+    join_parcels(worker);
+    transaction::wait_until_durable();
+    // If this process is to end, the wait may have been broken off: another one goes on.
+    interrupt::check();
+    // It may have been a long one.
+    cancel_calls(worker, true)?;
+    inject::point("durable");
+    if !worker.calls.ready.is_empty() {
+        inject::point("call_stored");
+    }
+    if !worker.calls.unstored.is_empty() {
+        inject::point("answer_stored");
+    }
+    worker.calls.unsettled_since = None;
+    if stored {
+        // First, since a request that cannot be sent has its answer at once.
+        for (task_id, result) in std::mem::take(&mut worker.calls.unstored) {
+            worker.calls.add_answered(task_id, Some(result));
+        }
+    } else {
+        worker.calls.unsettled_since = Some(Instant::now());
+    }
+    for parcel in std::mem::take(&mut worker.calls.ready) {
+        if parcel.admitted {
+            worker.calls.send_stored(parcel);
+        } else {
+            worker.calls.add_held(Held { parcel, not_before: Instant::now() });
+        }
+    }
+    worker.show_calls();
+    Ok(true)
+}
+
+/// Stores which requests go out together, before they do: whoever has to send them again sends the same.
+fn join_parcels(worker: &mut Worker) {
+    let is_to_store = |parcel: &Parcel| parcel.alone || parcel.members.len() > 1;
+    if !worker.calls.ready.iter().any(is_to_store) {
+        return;
+    }
+    let mut ready = std::mem::take(&mut worker.calls.ready);
+    let stored = transaction::commit_after(|| {
+        for parcel in ready.iter_mut().filter(|parcel| is_to_store(parcel)) {
+            parcel.members.retain(|member| !member.given_up);
+            parcel.members.sort_by_key(|member| member.task_id);
+            let tasks: Vec<i64> = parcel.tasks().collect();
+            parcel.join(&record::join_calls(worker, &tasks, !parcel.alone));
+        }
+        transaction::commit_asynchronously();
+    });
+    worker.calls.ready = ready;
+    if let Err(error) = stored {
+        worker.faults.say("calls cannot be joined", &error);
+        worker.calls.ready =
+            std::mem::take(&mut worker.calls.ready).into_iter().flat_map(Parcel::separate).collect();
+    }
+    worker.calls.ready.retain(|parcel| !parcel.members.is_empty());
+}
+
+/// False if it could not be done; the answers are kept, and meanwhile other tasks can run.
+fn store_answers(worker: &mut Worker) -> bool {
+    if worker.calls.unstored.is_empty() {
+        return true;
+    }
+    inject::point("answered");
+    let mut unstored = std::mem::take(&mut worker.calls.unstored);
+    let stored = transaction::commit_after(|| {
+        let answers: Vec<_> =
+            unstored.iter_mut().map(|(task_id, result)| storable(*task_id, result)).collect();
+        record::answers(worker, &answers);
+        transaction::commit_asynchronously();
+    });
+    worker.calls.unstored = unstored;
+    inject::point("answer_committed");
+    if let Err(error) = &stored {
+        worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
+        worker.faults.say("answers cannot be stored", error);
+    }
+    stored.is_ok()
+}
+
+/// One that no jsonb can hold (a number out of range) becomes a failure.
+fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
+    // What handlers and the error table get is what is stored: without U+0000.
+    if let Err(message) = result {
+        *message = message.replace('\0', "\u{fffd}");
+    }
+    transaction::savepoint(|| record::Answer::new(task_id, result)).unwrap_or_else(|error| {
+        *result = Err(format!("the provider's answer cannot be stored: {}", error.message));
+        record::Answer::new(task_id, result)
+    })
+}

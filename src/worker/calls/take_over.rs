@@ -1,0 +1,109 @@
+//! Calls whose worker is gone.
+
+use super::held::Held;
+use super::limit;
+use super::parcel::{Member, Parcel, key_of_batch};
+use crate::error::PgError;
+use crate::inject;
+use crate::kind::Kinds;
+use crate::pg::{interrupt, transaction};
+use crate::provider::Service;
+use crate::worker::Worker;
+use crate::worker::claim::{self, Orphan};
+use std::time::Instant;
+
+/// Takes over the calls of workers that are gone, at first and when it is `wanted`: what was answered goes on to its handler, what
+/// was not is sent again, the same request with the same key.
+pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
+    let room = limit().saturating_sub(worker.calls.len());
+    if room == 0 {
+        return Ok(false);
+    }
+    if !wanted && worker.looked_for_orphans {
+        return Ok(false);
+    }
+    worker.slot.change_database(|database| database.orphans = false);
+    if !worker.looked_for_orphans {
+        let last = transaction::commit_after(|| claim::last_owner(worker))?;
+        worker.slot.see_owner(last.unwrap_or_default());
+        worker.looked_for_orphans = true;
+    }
+    let orphans = transaction::commit_after(|| claim::orphans(worker, room));
+    if orphans.as_ref().map_or(true, |orphans| orphans.len() == room) {
+        // There are more, or it is not known.
+        worker.slot.change_database(|database| database.orphans = true);
+    }
+    let orphans = orphans?;
+    // If this process is to end, another one takes them over: see the first sending.
+    worker.slot.set_in_flight(worker.calls.len() + orphans.len(), false);
+    interrupt::check();
+    let any = !orphans.is_empty();
+    for group in groups(orphans) {
+        inject::point("taken_over");
+        adopt(worker, group);
+    }
+    Ok(any)
+}
+
+/// Those that went out together, in the order of the tasks.
+fn groups(mut orphans: Vec<Orphan>) -> Vec<Vec<Orphan>> {
+    orphans.sort_by_key(|orphan| (orphan.batch.unwrap_or(orphan.task_id), orphan.task_id));
+    let mut groups: Vec<Vec<Orphan>> = Vec::new();
+    for orphan in orphans {
+        match groups.last_mut().filter(|group| orphan.batch.is_some() && group[0].batch == orphan.batch) {
+            Some(group) => group.push(orphan),
+            None => groups.push(vec![orphan]),
+        }
+    }
+    groups
+}
+
+/// Goes on with calls that go out in one request.
+fn adopt(worker: &mut Worker, group: Vec<Orphan>) {
+    let (answered, open): (Vec<_>, Vec<_>) = group.into_iter().partition(|orphan| orphan.answered);
+    answered.iter().for_each(|orphan| worker.calls.add_answered(orphan.task_id, None));
+    let Some(first) = open.first() else { return };
+    match parcel_of(first, &open) {
+        Ok(parcel) => worker.calls.add_held(Held { parcel, not_before: Instant::now() }),
+        Err(reason) => {
+            open.iter().for_each(|orphan| worker.calls.add_unstored(orphan.task_id, Err(reason.clone())));
+        }
+    }
+}
+
+/// The request that is to be sent again.
+///
+/// # Errors
+/// Why it is not.
+fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
+    let nobody = || format!("no provider {} here can send the stored request", first.provider);
+    let service = Kinds::known().service(&first.provider).map_err(|_| nobody())?;
+    let age = open.iter().map(|orphan| orphan.age).fold(first.age, f64::max);
+    if !is_recognized(&service, age) {
+        return Err(format!(
+            "outcome unknown: the call was cut off {age:.0} s ago, and {} does not (or no longer) recognize its idempotency key",
+            service.name
+        ));
+    }
+    if open.len() != first.batch_size {
+        return Err(format!(
+            "outcome unknown: the call was cut off together with others of the same request to {}, of which some have \
+             ended since; without them it is another request",
+            service.name
+        ));
+    }
+    let members: Option<Vec<Member>> = open
+        .iter()
+        .map(|orphan| Some(Member::new(orphan.task_id, serde_json::from_str(&orphan.request).ok()?)))
+        .collect();
+    let members = members.ok_or_else(nobody)?;
+    let key = first.batch.map(|_| key_of_batch(&first.key));
+    Ok(Parcel::stored(service, members, key))
+}
+
+/// True if the service still knows the key of a request of this age in seconds. It may be negative, if the clock was
+/// set back.
+fn is_recognized(service: &Service, age: f64) -> bool {
+    let memory = service.provider.remembers_keys_for(service);
+    !memory.is_zero() && age <= memory.as_secs_f64()
+}

@@ -23,6 +23,7 @@ mod handlers;
 mod harness;
 mod head;
 mod hostile;
+mod hosts;
 mod http;
 mod interrupt;
 mod kept;

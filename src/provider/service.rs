@@ -214,7 +214,8 @@ impl Service {
         match request {
             Request::Http(http) if self.base_url.is_none() && self.provider.takes_request_from_payload() => {
                 let uri = http.url.parse::<ureq::http::Uri>().ok();
-                account(&["host", uri.as_ref().and_then(|uri| uri.host()).unwrap_or("")])
+                let authority = uri.as_ref().and_then(|uri| uri.authority());
+                account(&["host", authority.map_or("", |authority| authority.as_str())])
             }
             _ => self.account(),
         }

@@ -251,6 +251,10 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     assert_eq!(refused, Admission::Wait(500));
     shared.shut(1, refused, &terms);
     assert_eq!(shared.take(1, lanes, 0, 499), Next::Nothing);
+    // It goes out with what has been let pass.
+    let beside = Sources { lanes, shut_too: LaneSet::NONE.with(lane) };
+    assert_eq!(shared.take(1, beside, 0, 499), Next::Task(lane, task(2)));
+    shared.shut(1, refused, &terms);
     assert_eq!(shared.settle(1, 0, Some(REST), 20), Some(500));
     assert_eq!(shared.take(1, lanes, 0, 500), Next::Task(lane, task(2)));
 

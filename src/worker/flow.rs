@@ -2,6 +2,7 @@
 
 use crate::provider::Reply;
 use crate::shared::{LANES, Lane, LaneSet};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 /// So many calls a provider that has not answered yet may have under way beside others; as TCP starts slowly.
@@ -13,23 +14,55 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// And none is left alone for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How many calls each lane may have under way in this worker, while others want some, too: more with each
+/// How many calls a provider may have under way in this worker, while others want some, too: more with each
 /// answer, half as many after a call without one.
+#[derive(Clone, Copy, Default)]
+struct Share(Option<usize>);
+
+impl Share {
+    /// `limit`: calls of this worker in all.
+    fn of(self, limit: usize) -> usize {
+        self.0.unwrap_or(FIRST.max(limit / 4)).min(limit / 2).max(1)
+    }
+
+    fn note(&mut self, answered: bool, limit: usize) {
+        let share = self.of(limit);
+        let next = if answered { share + 1 } else { (share / 2).max(LEAST) };
+        self.0 = Some(next.min(limit));
+    }
+}
+
+/// So many hosts are remembered.
+const HOSTS: usize = 1024;
+
+/// The shares of lanes, and of hosts that have a lane in common.
 #[derive(Default)]
-pub struct Pace([Option<usize>; LANES]);
+pub struct Pace {
+    lanes: [Share; LANES],
+    /// By account.
+    hosts: HashMap<u64, Share>,
+}
 
 impl Pace {
-    /// `limit`: calls of this worker in all.
     pub fn of(&self, lane: Lane, limit: usize) -> usize {
-        let pace = self.0[lane.index()].unwrap_or(FIRST.max(limit / 4));
-        pace.min(limit / 2).max(1)
+        self.lanes[lane.index()].of(limit)
+    }
+
+    pub fn of_host(&self, account: u64, limit: usize) -> usize {
+        self.hosts.get(&account).copied().unwrap_or_default().of(limit)
     }
 
     /// A call has ended, with an answer or without.
     pub fn note(&mut self, lane: Lane, answered: bool, limit: usize) {
-        let pace = self.of(lane, limit);
-        let next = if answered { pace + 1 } else { (pace / 2).max(LEAST) };
-        self.0[lane.index()] = Some(next.min(limit));
+        self.lanes[lane.index()].note(answered, limit);
+    }
+
+    /// The same of a call to one of many hosts.
+    pub fn note_host(&mut self, account: u64, answered: bool, limit: usize) {
+        if self.hosts.len() >= HOSTS && !self.hosts.contains_key(&account) {
+            self.hosts.clear();
+        }
+        self.hosts.entry(account).or_default().note(answered, limit);
     }
 }
 

@@ -2,17 +2,37 @@
 
 use super::parcel::Parcel;
 use crate::pg::backend;
-use crate::shared::{Admission, Terms};
+use crate::shared::Admission;
 use crate::worker::Worker;
 use std::time::{Duration, Instant};
 
 /// A call that waits for the end of others is tried again so often.
 const FULL_LOOK: Duration = Duration::from_millis(100);
 
+/// So many requests to hosts of a common lane wait without holding up others,
+pub const MOST: usize = 1000;
+/// as long as they have so many bytes.
+pub const MOST_BYTES: usize = 64 * 1024 * 1024;
+
 /// A request that is to be sent (again) when its provider lets it.
 pub struct Held {
     pub parcel: Parcel,
     pub not_before: Instant,
+    /// It waits for the end of other calls.
+    pub crowded: bool,
+}
+
+impl Held {
+    /// One that is to be sent as soon as may be.
+    pub fn new(parcel: Parcel) -> Held {
+        Held { parcel, not_before: Instant::now(), crowded: false }
+    }
+}
+
+/// Calls have ended: there may be room.
+pub fn look_again(all: &mut [Held]) {
+    let now = Instant::now();
+    all.iter_mut().filter(|held| held.crowded).for_each(|held| held.not_before = now);
 }
 
 /// Sends what was held, in order, as far as the providers let it. True if anything was sent.
@@ -21,30 +41,48 @@ pub fn send_held(worker: &mut Worker) -> bool {
     if worker.calls.held.iter().all(|held| held.not_before > now) {
         return false;
     }
-    let mut refused: Vec<(u64, Instant)> = Vec::new();
-    let mut sent = false;
-    for mut held in std::mem::take(&mut worker.calls.held) {
-        let account = held.parcel.account();
-        if let Some((_, until)) = refused.iter().find(|(known, _)| *known == account) {
-            held.not_before = *until;
-        } else if held.not_before <= now {
-            let terms = Terms { account, ..held.parcel.service.terms() };
-            match not_before(worker.slot.admit(&terms), now) {
-                None => {
-                    worker.calls.send_stored(held.parcel);
-                    sent = true;
-                    continue;
+    let before = worker.calls.held.len();
+    let mut refused: Vec<(u64, Wait)> = Vec::new();
+    let mut place = 0;
+    while let Some(held) = worker.calls.held.get(place) {
+        let account = held.parcel.account;
+        let known = refused.iter().find(|(known, _)| *known == account).map(|(_, wait)| *wait);
+        match known.or_else(|| wait_of(worker, held, now)) {
+            None => {
+                let held = worker.calls.held.remove(place);
+                worker.calls.send_stored(held.parcel);
+            }
+            Some(wait) => {
+                if known.is_none() {
+                    refused.push((account, wait));
                 }
-                Some(until) => {
-                    held.not_before = until;
-                    refused.push((account, until));
-                }
+                let held = &mut worker.calls.held[place];
+                (held.not_before, held.crowded) = (wait.until, wait.crowded);
+                place += 1;
             }
         }
-        worker.calls.held.push(held);
     }
     worker.show_calls();
-    sent
+    worker.calls.held.len() < before
+}
+
+#[derive(Clone, Copy)]
+struct Wait {
+    until: Instant,
+    /// For the end of other calls.
+    crowded: bool,
+}
+
+/// How long a request has still to wait; `None`: it may go, and counts.
+fn wait_of(worker: &Worker, held: &Held, now: Instant) -> Option<Wait> {
+    let parcel = &held.parcel;
+    if held.not_before > now {
+        return Some(Wait { until: held.not_before, crowded: held.crowded });
+    }
+    if parcel.is_for_a_host() && !worker.calls.host_has_room(parcel.account) {
+        return Some(Wait { until: now + FULL_LOOK, crowded: true });
+    }
+    not_before(worker.slot.admit(&parcel.terms()), now).map(|until| Wait { until, crowded: false })
 }
 
 /// When to ask again; `None`: it may go.

@@ -41,6 +41,9 @@ const GROUP_SIZE: usize = 32;
 /// Unless further requests can go out together with it; then so long.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
+/// If no call has been sent or has ended for so long, those under way may never.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a call waits at most for what its provider asks, if the provider's row does not say.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
 
@@ -74,6 +77,8 @@ pub struct Calls {
     /// Those that wait until they may be sent, in order.
     held: Vec<Held>,
     pace: Pace,
+    /// When a call was last sent, or ended.
+    moved_at: Instant,
     /// How calls went that have ended since others were told of it.
     ended: Vec<(Terms, Went)>,
     /// Results that could not be stored yet.
@@ -97,6 +102,7 @@ impl Calls {
             waiting_for: HashMap::new(),
             held: Vec::new(),
             pace: Pace::default(),
+            moved_at: Instant::now(),
             ended: Vec::new(),
             unstored: Vec::new(),
             answered: Vec::new(),
@@ -134,8 +140,27 @@ impl Calls {
 
     fn have_room_beyond(&self, extra: usize) -> bool {
         let limit = limit();
-        let ahead = limit.saturating_sub(4) / 4;
-        self.open() < limit + ahead + extra && self.len() < 2 * limit + extra
+        self.open() < limit + ahead(limit) + extra && self.load() < 2 * limit + extra
+    }
+
+    /// Tasks between their two steps, without those that wait for one of many hosts: it holds up no other.
+    fn load(&self) -> usize {
+        self.len() - self.held_for_hosts().count()
+    }
+
+    /// As many of those as need not be handled soon.
+    fn held_for_hosts(&self) -> impl Iterator<Item = &Parcel> {
+        let mut bytes = 0;
+        let all = self.held.iter().map(|held| &held.parcel).filter(|parcel| parcel.is_for_a_host());
+        all.take(held::MOST).take_while(move |parcel| {
+            bytes += parcel.size();
+            bytes <= held::MOST_BYTES
+        })
+    }
+
+    /// True if all places are taken by calls that do not end.
+    fn is_stuck(&self) -> bool {
+        !self.have_room() && self.moved_at.elapsed() >= STUCK_AFTER
     }
 
     /// Where another task can be taken from, of `lanes`. `waiting`: those in which some wait.
@@ -160,23 +185,33 @@ impl Calls {
         }
         let mut used = [0; LANES];
         let kinds = Kinds::known();
-        let waiting_to_go = self.ready.iter().chain(self.held.iter().map(|held| &held.parcel));
+        let held = self.held.iter().map(|held| &held.parcel).filter(|parcel| !parcel.is_for_a_host());
+        let waiting_to_go = self.ready.iter().chain(held);
         let lanes_of_services = waiting_to_go.map(|parcel| kinds.lane_of_service(&parcel.service.name));
         lanes_of_services
             .chain(self.waiting_for.values().map(|open| open.lane))
             .for_each(|lane| used[lane.index()] += 1);
         if self.have_room() {
-            flow::open_lanes(lanes, waiting, &self.pace, &used, limit)
-        } else {
-            flow::lanes_with_few(lanes, &used, limit)
+            return flow::open_lanes(lanes, waiting, &self.pace, &used, limit);
         }
+        if self.is_stuck() {
+            // Other hosts may answer, whatever lane they are in.
+            self.lanes_of_hosts().iter().for_each(|lane| used[lane.index()] = 0);
+        }
+        flow::lanes_with_few(lanes, &used, limit)
+    }
+
+    /// Lanes that many hosts have in common.
+    fn lanes_of_hosts(&self) -> LaneSet {
+        let open = self.waiting_for.values().filter(|open| open.parcel.is_for_a_host());
+        open.map(|open| open.lane).fold(LaneSet::NONE, LaneSet::with)
     }
 
     /// What counts for the limits of providers, and how calls went since this was last asked.
     pub fn take_counts(&mut self) -> (InFlight, Vec<(Terms, Went)>) {
         let mut counts = InFlight::NONE;
-        self.waiting_for.values().for_each(|open| counts.add(open.terms.account));
-        self.ready.iter().for_each(|parcel| counts.add(parcel.service.terms().account));
+        let under_way = self.waiting_for.values().map(|open| &open.parcel);
+        under_way.chain(&self.ready).for_each(|parcel| counts.add(parcel.service.terms().account));
         (counts, std::mem::take(&mut self.ended))
     }
 
@@ -194,8 +229,10 @@ impl Calls {
         let settling = self.unsettled_since.map(|since| since + self.group().1).max(self.store_not_before);
         let settling = settling.filter(|_| self.unsettled() > 0);
         let held = self.held.iter().map(|held| held.not_before);
-        let next =
-            self.answered.iter().map(|answered| answered.not_before).chain(settling).chain(held).min()?;
+        let stuck = Some(self.moved_at + STUCK_AFTER);
+        let stuck = stuck.filter(|time| *time > Instant::now() && !self.have_room());
+        let answered = self.answered.iter().map(|answered| answered.not_before);
+        let next = answered.chain(settling).chain(held).chain(stuck).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -263,9 +300,10 @@ impl Calls {
                 let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
                 let repeatable = !service.provider.remembers_keys_for(&service).is_zero();
                 let lane = Kinds::known().lane_of_service(&service.name);
-                let room = self.room_for(lane);
+                let room = self.room_for(lane, &parcel);
                 let id = parcel.id();
-                self.waiting_for.insert(id, Open { lane, terms: service.terms(), parcel });
+                self.moved_at = Instant::now();
+                self.waiting_for.insert(id, Open { lane, terms: parcel.terms(), parcel });
                 let job = Job {
                     id,
                     trusted_base: service.trusted_base_url(),
@@ -285,14 +323,35 @@ impl Calls {
         }
     }
 
-    /// How many calls may be under way for another one of this lane to start at once.
-    fn room_for(&self, lane: Lane) -> Room {
+    /// How many calls may be under way for this one to start at once.
+    fn room_for(&self, lane: Lane, parcel: &Parcel) -> Room {
         let limit = limit();
         // Otherwise there is room anyway.
         let is_full = self.waiting_for.len() >= limit;
-        let used = || self.waiting_for.values().filter(|open| open.lane == lane).count();
+        let used = || match parcel.is_for_a_host() {
+            true => self.calls_to(parcel.account),
+            false => self.waiting_for.values().filter(|open| open.lane == lane).count(),
+        };
         let extra = if is_full && used() < flow::own(limit) { flow::extra(limit) } else { 0 };
         Room { limit, extra }
+    }
+
+    fn calls_to(&self, account: u64) -> usize {
+        self.waiting_for.values().filter(|open| open.terms.account == account).count()
+    }
+
+    /// True if another call to this one of many hosts leaves room for others.
+    fn host_has_room(&self, account: u64) -> bool {
+        let limit = limit();
+        let held = self.held.iter().map(|held| &held.parcel);
+        let all = self.waiting_for.values().map(|open| &open.parcel).chain(held);
+        let is_shared = all.filter(|parcel| parcel.is_for_a_host()).any(|parcel| parcel.account != account);
+        let most = match (self.waiting_for.len() >= limit, is_shared) {
+            (true, true) => flow::own(limit),
+            (false, true) => self.pace.of_host(account, limit),
+            (_, false) => limit + ahead(limit),
+        };
+        self.calls_to(account) < most
     }
 
     /// The same as for the call before, unless the settings have changed.
@@ -310,6 +369,14 @@ impl Calls {
     }
 
     fn collect(&mut self, slot: MySlot) {
+        let under_way = self.waiting_for.len();
+        self.collect_outcomes(slot);
+        if self.waiting_for.len() < under_way {
+            held::look_again(&mut self.held);
+        }
+    }
+
+    fn collect_outcomes(&mut self, slot: MySlot) {
         while let Some(outcome) = self.pool.outcome() {
             if let Some(open) = self.waiting_for.remove(&outcome.id) {
                 self.note_end(&open, &outcome);
@@ -336,7 +403,11 @@ impl Calls {
     }
 
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
+        self.moved_at = Instant::now();
         self.pace.note(open.lane, outcome.reply.is_ok(), limit());
+        if open.parcel.is_for_a_host() {
+            self.pace.note_host(open.terms.account, outcome.reply.is_ok(), limit());
+        }
         let went = match &outcome.reply {
             Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
             Ok(reply) if reply.status < 500 || matches!(*open.parcel.request(), Request::Smtp(_)) => {
@@ -349,7 +420,7 @@ impl Calls {
 
     /// The provider has asked us to wait: all its requests do, this one in order to be sent again.
     fn hold(&mut self, slot: MySlot, parcel: Parcel, pause: Duration) {
-        slot.pause(parcel.account(), pause);
+        slot.pause(parcel.account, pause);
         for task_id in parcel.tasks() {
             log::event(
                 LogLevel::Info,
@@ -360,7 +431,7 @@ impl Calls {
                 ),
             );
         }
-        self.add_held(Held { parcel, not_before: Instant::now() + pause });
+        self.add_held(Held { not_before: Instant::now() + pause, ..Held::new(parcel) });
     }
 
     fn add_held(&mut self, held: Held) {
@@ -440,4 +511,9 @@ pub fn log_start(brief: &Brief, provider: &str) {
             log::excerpt(&brief.handler, record::MAX_LOGGED_NAME)
         ),
     );
+}
+
+/// Calls that are prepared beyond what may be under way.
+fn ahead(limit: usize) -> usize {
+    limit.saturating_sub(4) / 4
 }

@@ -5,6 +5,7 @@ use crate::call::{Outcome, redact};
 use crate::config::{self, LogLevel};
 use crate::pg::log;
 use crate::provider::{Batching, Parts, Reply, Request, Service};
+use crate::shared::Terms;
 use crate::worker::record::JoinedCall;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +38,8 @@ pub struct Parcel {
     /// No further task may join.
     pub alone: bool,
     pub since: Instant,
+    /// The account that its request concerns: its service's, or that of its host.
+    pub account: u64,
 }
 
 impl Parcel {
@@ -46,7 +49,8 @@ impl Parcel {
 
     /// One that has been stored before.
     pub fn stored(service: Arc<Service>, members: Vec<Member>, key: Option<String>) -> Parcel {
-        Parcel { service, members, key, admitted: false, alone: false, since: Instant::now() }
+        let account = service.account_of(&members[0].request);
+        Parcel { service, members, key, admitted: false, alone: false, since: Instant::now(), account }
     }
 
     /// True if another task of this service may be able to join.
@@ -59,21 +63,35 @@ impl Parcel {
 
     /// True if this request can join.
     pub fn takes(&self, service: &Arc<Service>, request: &Request) -> bool {
-        let size: usize = self.members.iter().map(|member| member.request.size()).sum();
         let limit = LARGEST.min(config::HTTP_MAX_REQUEST_SIZE.get() as usize);
         // Each has a separator.
         self.has_room_for(service)
             && service.batching().is_some_and(|batching| batching.takes(request))
-            && size + request.size() + self.members.len() + 2 <= limit
+            && self.size() + request.size() + self.members.len() + 2 <= limit
     }
 
-    /// The account that its request concerns.
-    pub fn account(&self) -> u64 {
-        self.service.account_of(self.first())
+    /// What its provider lets us do.
+    pub fn terms(&self) -> Terms {
+        Terms { account: self.account, ..self.service.terms() }
+    }
+
+    /// True if its host is one of many that its service may speak to.
+    pub fn is_for_a_host(&self) -> bool {
+        self.account != self.service.terms().account
+    }
+
+    /// Bytes of its requests' bodies.
+    pub fn size(&self) -> usize {
+        self.members.iter().map(|member| member.request.size()).sum()
     }
 
     fn first(&self) -> &Request {
         &self.members[0].request
+    }
+
+    /// True if it is to be stored with what it goes out, or that it goes out alone.
+    pub fn is_to_be_joined(&self) -> bool {
+        self.alone || self.members.len() > 1
     }
 
     /// What has been stored of it: whoever is missing has been removed.

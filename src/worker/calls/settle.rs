@@ -1,6 +1,8 @@
 //! What is to be durable before it is sent or handled.
 
-use super::{CallResult, Held, Parcel, cancel_calls};
+use super::held::{Held, send_held};
+use super::parcel::Parcel;
+use super::{CallResult, cancel_calls};
 use crate::error::PgError;
 use crate::inject;
 use crate::pg::{interrupt, transaction};
@@ -18,7 +20,7 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
         return Ok(false);
     }
     let stored = store_answers(worker);
-    join_parcels(worker);
+    let joined = join_parcels(worker);
     transaction::wait_until_durable();
     // If this process is to end, the wait may have been broken off: another one goes on.
     interrupt::check();
@@ -41,25 +43,30 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
         worker.calls.unsettled_since = Some(Instant::now());
     }
     for parcel in std::mem::take(&mut worker.calls.ready) {
-        if parcel.admitted {
+        if !joined && parcel.is_to_be_joined() {
+            worker.calls.ready.push(parcel);
+            worker.calls.note_unsettled();
+        } else if parcel.admitted && !parcel.is_for_a_host() {
             worker.calls.send_stored(parcel);
         } else {
-            worker.calls.add_held(Held { parcel, not_before: Instant::now() });
+            worker.calls.add_held(Held::new(parcel));
         }
     }
+    // What its provider has not been asked for, or its host may not be sent.
+    send_held(worker);
     worker.show_calls();
     Ok(true)
 }
 
 /// Stores which requests go out together, before they do: whoever has to send them again sends the same.
-fn join_parcels(worker: &mut Worker) {
-    let is_to_store = |parcel: &Parcel| parcel.alone || parcel.members.len() > 1;
-    if !worker.calls.ready.iter().any(is_to_store) {
-        return;
+/// False if that could not be done; then they are kept.
+fn join_parcels(worker: &mut Worker) -> bool {
+    if !worker.calls.ready.iter().any(Parcel::is_to_be_joined) {
+        return true;
     }
     let mut ready = std::mem::take(&mut worker.calls.ready);
-    let stored = transaction::commit_after(|| {
-        for parcel in ready.iter_mut().filter(|parcel| is_to_store(parcel)) {
+    let joined = transaction::commit_after(|| {
+        for parcel in ready.iter_mut().filter(|parcel| parcel.is_to_be_joined()) {
             parcel.members.retain(|member| !member.given_up);
             parcel.members.sort_by_key(|member| member.task_id);
             let tasks: Vec<i64> = parcel.tasks().collect();
@@ -67,13 +74,13 @@ fn join_parcels(worker: &mut Worker) {
         }
         transaction::commit_asynchronously();
     });
+    ready.retain(|parcel| !parcel.members.is_empty());
     worker.calls.ready = ready;
-    if let Err(error) = stored {
-        worker.faults.say("calls cannot be joined", &error);
-        worker.calls.ready =
-            std::mem::take(&mut worker.calls.ready).into_iter().flat_map(Parcel::separate).collect();
+    if let Err(error) = &joined {
+        worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
+        worker.faults.say("calls cannot be joined", error);
     }
-    worker.calls.ready.retain(|parcel| !parcel.members.is_empty());
+    joined.is_ok()
 }
 
 /// False if it could not be done; the answers are kept, and meanwhile other tasks can run.

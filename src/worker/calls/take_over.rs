@@ -10,12 +10,11 @@ use crate::pg::{interrupt, transaction};
 use crate::provider::Service;
 use crate::worker::Worker;
 use crate::worker::claim::{self, Orphan};
-use std::time::Instant;
 
 /// Takes over the calls of workers that are gone, at first and when it is `wanted`: what was answered goes on to its handler, what
 /// was not is sent again, the same request with the same key.
 pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
-    let room = limit().saturating_sub(worker.calls.len());
+    let room = limit().saturating_sub(worker.calls.load());
     if room == 0 {
         return Ok(false);
     }
@@ -64,7 +63,7 @@ fn adopt(worker: &mut Worker, group: Vec<Orphan>) {
     answered.iter().for_each(|orphan| worker.calls.add_answered(orphan.task_id, None));
     let Some(first) = open.first() else { return };
     match parcel_of(first, &open) {
-        Ok(parcel) => worker.calls.add_held(Held { parcel, not_before: Instant::now() }),
+        Ok(parcel) => worker.calls.add_held(Held::new(parcel)),
         Err(reason) => {
             open.iter().for_each(|orphan| worker.calls.add_unstored(orphan.task_id, Err(reason.clone())));
         }

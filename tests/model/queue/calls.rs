@@ -1,4 +1,4 @@
-//! Between the steps of a provider call (`src/worker/calls.rs`).
+//! Between the steps of a provider call (`src/worker/calls/`).
 
 use super::Queue;
 use super::database::{Answer, Row, Status, Wait};

@@ -472,13 +472,13 @@ impl Worker {
 
     /// Shows the calls in flight to others.
     fn show_calls(&mut self) {
-        self.slot.set_in_flight(self.calls.len(), !self.calls.have_room());
+        self.slot.set_in_flight(self.calls.tasks(), !self.calls.have_room());
         let (counts, ended) = self.calls.take_counts();
         self.slot.set_calls(counts, &ended);
     }
 
     pub fn in_flight(&self) -> usize {
-        self.calls.len()
+        self.calls.tasks()
     }
 
     /// From where it can take a task.

@@ -76,7 +76,7 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
 fn leave(worker: &mut Worker, task_id: i64, resumed: Resumed) {
     match resumed {
         Resumed::Ended(brief, end) => {
-            worker.calls.forget(task_id);
+            worker.calls.forget_answered(task_id);
             worker.end(Some((brief, end)));
             worker.show_calls();
         }
@@ -87,7 +87,7 @@ fn leave(worker: &mut Worker, task_id: i64, resumed: Resumed) {
         }
         Resumed::NotNow(false) => {
             worker.slot.end(Over::GivenBack);
-            worker.calls.forget(task_id);
+            worker.calls.forget_answered(task_id);
         }
     }
 }

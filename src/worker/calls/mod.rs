@@ -112,9 +112,13 @@ impl Calls {
     }
 
     /// Tasks between their two steps.
+    pub fn tasks(&self) -> usize {
+        self.parcels().map(Parcel::len).sum::<usize>() + self.unstored.len() + self.answered.len()
+    }
+
+    /// The same, where one request counts as one task.
     pub fn len(&self) -> usize {
-        let parcels = self.parcels().map(|parcel| parcel.tasks().count()).sum::<usize>();
-        parcels + self.unstored.len() + self.answered.len()
+        self.open() + self.held.len() + self.unstored.len() + self.answered.len()
     }
 
     fn parcels(&self) -> impl Iterator<Item = &Parcel> {
@@ -211,7 +215,7 @@ impl Calls {
     pub fn take_counts(&mut self) -> (InFlight, Vec<(Terms, Went)>) {
         let mut counts = InFlight::NONE;
         let under_way = self.waiting_for.values().map(|open| &open.parcel);
-        under_way.chain(&self.ready).for_each(|parcel| counts.add(parcel.service.terms().account));
+        under_way.chain(&self.ready).for_each(|parcel| counts.add(parcel.of_service.account));
         (counts, std::mem::take(&mut self.ended))
     }
 
@@ -267,7 +271,7 @@ impl Calls {
 
     /// What is to be made durable.
     fn unsettled(&self) -> usize {
-        self.ready.iter().map(|parcel| parcel.members.len()).sum::<usize>() + self.unstored.len()
+        self.ready.iter().map(Parcel::len).sum::<usize>() + self.unstored.len()
     }
 
     /// How much is made durable at once, and how long that waits at most.
@@ -288,7 +292,7 @@ impl Calls {
         let (size, time) = self.group();
         self.unsettled() >= size
             || since.elapsed() >= time
-            || idle && self.len() - self.unsettled() < GROUP_FROM
+            || idle && self.waiting_for.len() + self.held.len() + self.answered.len() < GROUP_FROM
     }
 
     fn send_stored(&mut self, parcel: Parcel) {
@@ -450,6 +454,10 @@ impl Calls {
         self.ready.retain_mut(|parcel| parcel.give_up(task_id));
         self.held.retain_mut(|held| held.parcel.give_up(task_id));
         self.unstored.retain(|(id, _)| *id != task_id);
+        self.forget_answered(task_id);
+    }
+
+    fn forget_answered(&mut self, task_id: i64) {
         self.answered.retain(|answered| answered.task_id != task_id);
     }
 

@@ -38,6 +38,8 @@ pub struct Parcel {
     /// No further task may join.
     pub alone: bool,
     pub since: Instant,
+    /// What its service lets us do, as of when it was prepared.
+    pub of_service: Terms,
     /// The account that its request concerns: its service's, or that of its host.
     pub account: u64,
 }
@@ -49,8 +51,18 @@ impl Parcel {
 
     /// One that has been stored before.
     pub fn stored(service: Arc<Service>, members: Vec<Member>, key: Option<String>) -> Parcel {
+        let of_service = service.terms();
         let account = service.account_of(&members[0].request);
-        Parcel { service, members, key, admitted: false, alone: false, since: Instant::now(), account }
+        Parcel {
+            service,
+            members,
+            key,
+            admitted: false,
+            alone: false,
+            since: Instant::now(),
+            of_service,
+            account,
+        }
     }
 
     /// True if another task of this service may be able to join.
@@ -70,14 +82,14 @@ impl Parcel {
             && self.size() + request.size() + self.members.len() + 2 <= limit
     }
 
-    /// What its provider lets us do.
+    /// What its host lets us do, or its service.
     pub fn terms(&self) -> Terms {
-        Terms { account: self.account, ..self.service.terms() }
+        Terms { account: self.account, ..self.of_service }
     }
 
     /// True if its host is one of many that its service may speak to.
     pub fn is_for_a_host(&self) -> bool {
-        self.account != self.service.terms().account
+        self.account != self.of_service.account
     }
 
     /// Bytes of its requests' bodies.
@@ -118,6 +130,10 @@ impl Parcel {
     /// Its tasks that have not ended.
     pub fn tasks(&self) -> impl Iterator<Item = i64> {
         self.members.iter().filter(|member| !member.given_up).map(|member| member.task_id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.tasks().count()
     }
 
     pub fn holds(&self, task_id: i64) -> bool {

@@ -34,7 +34,7 @@ pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
     }
     let orphans = orphans?;
     // If this process is to end, another one takes them over: see the first sending.
-    worker.slot.set_in_flight(worker.calls.len() + orphans.len(), false);
+    worker.slot.set_in_flight(worker.calls.tasks() + orphans.len(), false);
     interrupt::check();
     let any = !orphans.is_empty();
     for group in groups(orphans) {

@@ -25,6 +25,7 @@ mod head;
 mod hostile;
 mod hosts;
 mod http;
+mod interfaces;
 mod interrupt;
 mod kept;
 mod large;

@@ -79,7 +79,9 @@ impl Provider for Http {
     }
 
     fn remembers_keys_for(&self, service: &Service) -> Duration {
-        service.keys_kept_for.unwrap_or(KEY_MEMORY)
+        // A key that is not sent is not recognized.
+        let sent = service.idempotency_header.as_deref() != Some("");
+        service.keys_kept_for.unwrap_or(if sent { KEY_MEMORY } else { Duration::ZERO })
     }
 
     fn takes_request_from_payload(&self) -> bool {

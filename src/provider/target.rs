@@ -71,22 +71,31 @@ pub fn segment(value: &str) -> String {
     byte_serialize(value.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
-/// An object as `name=value&…`; an array is several values of a name, null none.
+/// An object as `name=value&…`; an array is several values of a name, null none. What is nested has names like
+/// `a[b]` (deepObject in OpenAPI) and, in arrays of objects, `a[0][b]`.
 ///
 /// # Errors
-/// Which value is no text.
+/// That it is no object.
 pub fn form(fields: &Value, what: &str) -> Result<String, String> {
     let fields = fields.as_object().ok_or_else(|| format!("{what} has to be an object"))?;
     let mut encoded = Serializer::new(String::new());
-    for (name, value) in fields {
-        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        for value in values.iter().filter(|value| !value.is_null()) {
-            let text = text_of(value)
-                .ok_or_else(|| format!("{what}'s {name} has to be a text, a number or an array of them"))?;
-            encoded.append_pair(name, &text);
-        }
-    }
+    fields.iter().for_each(|(name, value)| append(&mut encoded, name, value));
     Ok(encoded.finish())
+}
+
+fn append(encoded: &mut Serializer<String>, name: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => {
+            fields.iter().for_each(|(field, value)| append(encoded, &format!("{name}[{field}]"), value));
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => {
+            let places = items.iter().enumerate();
+            places.for_each(|(place, item)| append(encoded, &format!("{name}[{place}]"), item));
+        }
+        Value::Array(items) => items.iter().for_each(|item| append(encoded, name, item)),
+        scalar => drop(encoded.append_pair(name, &text_of(scalar).unwrap_or_default())),
+    }
 }
 
 /// A text, number or boolean as text.
@@ -115,6 +124,12 @@ mod tests {
         assert_eq!(
             url_of(None, &json!({ "url": "https://Example.com/x?y=1#f", "query": query })).unwrap(),
             "https://example.com/x?y=1&q=a+b%26c&n=1&n=2"
+        );
+        let nested =
+            json!({ "a": { "b": { "c": 1 }, "d": ["x", "y"] }, "e": [{ "f": true }, { "g": null }] });
+        assert_eq!(
+            form(&nested, "form").unwrap(),
+            "a%5Bb%5D%5Bc%5D=1&a%5Bd%5D=x&a%5Bd%5D=y&e%5B0%5D%5Bf%5D=true"
         );
         for bad in ["ftp://x/", "/x", "https://u@x/", "https://u:p@x/", "file:///etc/passwd", "https://", "x"]
         {

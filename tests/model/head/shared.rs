@@ -1,4 +1,4 @@
-//! Shared memory (`src/shared/mod.rs`): each function is one turn under its lock.
+//! Shared memory (`src/shared/`): each function is one turn under its lock.
 
 use super::line::{Line, Next, Position};
 use super::{Enqueued, Head, Task, Time, WORKERS};

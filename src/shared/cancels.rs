@@ -1,0 +1,61 @@
+//! Who is to give up which task.
+
+use super::{Journal, Shared, Slot, Told};
+use pgrx::pg_sys::Oid;
+
+impl Shared {
+    /// Workers whose task was cancelled and that have not stopped it yet.
+    pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot> {
+        let slots = self.slots.iter_mut().zip(&self.phases);
+        slots.filter(|(slot, phase)| phase.is_cancelled() && slot.task_id != 0).map(|(slot, _)| slot)
+    }
+
+    /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
+    pub fn cancel_running(
+        &mut self,
+        journal: &mut Journal,
+        database: Oid,
+        task_id: i64,
+        now: i64,
+    ) -> Option<i32> {
+        // 0 is in the slots of idle workers.
+        let mut slots = self.slots.iter_mut().zip(&self.phases).enumerate().filter(|_| task_id != 0);
+        let (index, (slot, phase)) = slots
+            .find(|(_, (slot, _))| slot.is_live() && slot.database == database && slot.task_id == task_id)?;
+        let known = phase.is_cancelled();
+        if !phase.cancel() {
+            return None;
+        }
+        if !known {
+            slot.cancelled_at = now;
+            journal.cancel(index);
+        }
+        let pid = slot.pid;
+        self.launcher.set();
+        Some(pid)
+    }
+
+    /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
+    /// `None`: no such worker in this database (a copy has calls of the original's workers).
+    pub fn cancel_call(
+        &mut self,
+        journal: &mut Journal,
+        database: Oid,
+        owner: i64,
+        task_id: i64,
+    ) -> Option<Told> {
+        let is_it = |slot: &&mut Slot| slot.is_live() && slot.database == database && slot.owner == owner;
+        let slot = self.slots.iter_mut().filter(|_| task_id != 0).find(is_it)?;
+        if slot.task_id == task_id {
+            // Its last handler runs: see `cancel_running`.
+            return Some(Told::NotNow);
+        }
+        let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);
+        let Some(place) = place else { return Some(Told::NotNow) };
+        *place = task_id;
+        slot.has_cancels = true;
+        slot.latch.set();
+        journal.remember_cancelled(slot.database, task_id);
+        Some(Told::Marked)
+    }
+}

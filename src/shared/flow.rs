@@ -1,0 +1,63 @@
+//! What providers let us do, and what waits for them.
+
+use super::{Admission, InFlight, NEVER, Shared, Slot, Terms, Went};
+
+impl Shared {
+    /// Whether a request may go out for a worker; then it counts. A task that is refused waits: see
+    /// [`Shared::shut`].
+    pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
+        let in_flight = self.in_flight(terms.account);
+        let admission = self.limiter.admit(terms, in_flight, now);
+        if admission == Admission::Admitted {
+            self.slots[slot].calls.add(terms.account);
+        }
+        admission
+    }
+
+    /// Calls of an account, of all workers.
+    pub(super) fn in_flight(&self, account: u64) -> u32 {
+        let live = self.slots[..self.used_slots].iter().filter(|slot| slot.is_live());
+        live.map(|slot| slot.calls.of(account)).sum()
+    }
+
+    /// A provider has asked us to wait.
+    pub fn pause(&mut self, account: u64, until: i64, now: i64) {
+        self.limiter.pause(account, until, now);
+    }
+
+    /// The task that the worker of `slot` took waits with all others of its lane.
+    pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms) {
+        let Slot { database: oid, taken, .. } = self.slots[slot];
+        // Calls may have ended since.
+        let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
+        if let Some((lane, _)) = taken
+            && let Some(queue) = self.queue(oid)
+        {
+            match admission {
+                Admission::Wait(until) => queue.shut(lane, until, terms.account),
+                Admission::Full if is_full => queue.shut(lane, NEVER, terms.account),
+                Admission::Full | Admission::Admitted => {}
+            }
+        }
+        self.put_back(slot);
+    }
+
+    /// The calls of the worker of `slot` are these now; of `ended`, one has ended.
+    pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &[(Terms, Went)], now: i64) {
+        self.slots[slot].calls = calls;
+        for (terms, went) in ended {
+            let resumed = self.limiter.note(terms, *went, now);
+            self.open(terms.account, resumed);
+        }
+    }
+
+    /// Calls of an account have ended: where that was waited for, there may be room.
+    /// `resumed`: where a pause was waited for, too.
+    pub(super) fn open(&mut self, account: u64, resumed: bool) {
+        for place in 0..self.used_queues {
+            if self.queues[place].open(account, resumed) {
+                self.wake(self.queues[place].database, 1);
+            }
+        }
+    }
+}

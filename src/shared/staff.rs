@@ -1,0 +1,151 @@
+//! Workers come and go.
+
+use super::{Journal, MAX_SLOTS, NEVER, Shared, Slot, SlotState};
+use pgrx::pg_sys::Oid;
+
+impl Shared {
+    /// True if the worker may end: nobody has woken it meanwhile.
+    pub fn leave(&mut self, slot: usize) -> bool {
+        let slot = &mut self.slots[slot];
+        let may = slot.state == SlotState::Idle;
+        if may {
+            slot.state = SlotState::Leaving;
+        }
+        may
+    }
+
+    /// Has all workers reread the configuration, those that are just starting included.
+    pub fn reload(&mut self) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.state != SlotState::Free) {
+            slot.reload = true;
+            slot.latch.set();
+        }
+    }
+
+    /// Has the worker of `slot` leave after its current task; an idle one cannot be woken any more.
+    pub fn retire(&mut self, slot: usize, now: i64) {
+        let slot = &mut self.slots[slot];
+        if slot.state == SlotState::Idle {
+            slot.state = SlotState::Leaving;
+        }
+        slot.retire = true;
+        slot.retire_since = now;
+        slot.latch.set();
+    }
+
+    /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
+    pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
+        let gone = self.slots[slot];
+        self.put_back(slot);
+        // With the last worker nobody is left who knows what is shut.
+        let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
+        journal.interrupt(slot, !gone.retire, self.phases[slot].is_cancelled());
+        self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
+        let launcher = self.launcher;
+        gone.calls.accounts().for_each(|account| self.open(account, false));
+        if let Some(database) = self.database(gone.database) {
+            database.next_due = database.next_due.min(opens_at);
+            database.orphans |= gone.in_flight > 0;
+            match gone.state {
+                SlotState::Leaving => {}
+                _ if gone.retire || gone.has_worked(now) => database.look = true,
+                _ => database.count_failure(now),
+            }
+        }
+        if gone.is_busy() || gone.taken.is_some() {
+            self.wake_idle(gone.database);
+        }
+        launcher.set();
+    }
+
+    /// Takes back a slot that no process was started for; what that was to look for is still to be done.
+    pub fn return_slot(&mut self, slot: usize) {
+        let oid = self.slots[slot].database;
+        if let Some(database) = self.database(oid) {
+            database.look = true;
+        }
+        let generation = self.slots[slot].generation.wrapping_add(1);
+        self.slots[slot] = Slot { generation, ..Slot::FREE };
+    }
+
+    /// Takes back a slot whose process has not attached and won't.
+    pub fn give_up(&mut self, slot: usize, generation: u32, now: i64) {
+        let lost = self.slots[slot];
+        if lost.state != SlotState::Starting || lost.generation != generation {
+            return;
+        }
+        self.return_slot(slot);
+        if let Some(database) = self.database(lost.database) {
+            database.count_failure(now);
+        }
+    }
+
+    /// The launcher has started a worker that will look for everything there is to do.
+    pub fn expect_worker(&mut self, oid: Oid, now: i64) {
+        if let Some(database) = self.database(oid) {
+            database.look = false;
+            database.hungry = false;
+            database.looked_at = now;
+        }
+        self.consume_due(oid, now);
+        if let Some(queue) = self.queue(oid) {
+            queue.ask_for_sweep(now);
+        }
+    }
+
+    /// Wants no workers in a database: returns those that have to be ended first. `None`: too many
+    /// sessions want that.
+    pub fn bar(&mut self, oid: Oid, by: i32) -> Option<[i32; MAX_SLOTS]> {
+        let mut pids = [0; MAX_SLOTS];
+        if let Some(database) = self.database_or_new(oid)
+            && !database.barred_by.contains(&by)
+        {
+            *database.barred_by.iter_mut().find(|pid| **pid == 0)? = by;
+        }
+        for (slot, pid) in self.slots.iter_mut().zip(&mut pids) {
+            match slot.state {
+                _ if slot.database != oid => {}
+                SlotState::Free => {}
+                // It has not connected yet, and will find its slot taken.
+                SlotState::Starting => *slot = Slot { generation: slot.generation + 1, ..Slot::FREE },
+                _ => {
+                    slot.retire = true;
+                    *pid = slot.pid;
+                }
+            }
+        }
+        Some(pids)
+    }
+
+    /// Lifts every bar of process `by`.
+    pub fn lift_bars(&mut self, by: i32) {
+        for database in self.databases.iter_mut() {
+            for pid in database.barred_by.iter_mut().filter(|pid| **pid == by) {
+                *pid = 0;
+                database.look = true;
+            }
+        }
+        self.launcher.set();
+    }
+
+    /// Takes a free slot for a new worker of `database`; `None` if there is none.
+    pub fn allocate(&mut self, database: Oid, settings: u64, now: i64) -> Option<usize> {
+        let index = self.slots.iter().position(|slot| slot.state == SlotState::Free)?;
+        let number = (1..).find(|n| self.slots_of(database).all(|slot| slot.number != *n))?;
+        let owner = self.next_owner;
+        self.next_owner += 1;
+        self.used_slots = self.used_slots.max(index + 1);
+        let slot = &mut self.slots[index];
+        *slot = Slot {
+            state: SlotState::Starting,
+            generation: slot.generation.wrapping_add(1),
+            database,
+            number,
+            settings,
+            owner,
+            started_at: now,
+            ..Slot::FREE
+        };
+        Some(index)
+    }
+}

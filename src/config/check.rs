@@ -1,0 +1,193 @@
+//! What values of settings have to be.
+
+use crate::call::AllowList;
+use crate::pg::guc::{Check, split_list};
+use crate::secret;
+
+pub struct NameList;
+
+impl Check for NameList {
+    fn check(value: &str) -> Result<(), String> {
+        let names = split_list(value);
+        if names.is_none() {
+            return Err("A comma-separated list of names is allowed; quote names that need it.".into());
+        }
+        Ok(())
+    }
+}
+
+pub struct RoleName;
+
+impl Check for RoleName {
+    fn check(value: &str) -> Result<(), String> {
+        match value {
+            "" => Err("The name of a role is needed.".into()),
+            "none" | "public" => Err(format!("\"{value}\" is no role.")),
+            name if name.len() > 63 => Err("A role's name has 63 bytes at most.".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub struct SecretList;
+
+impl Check for SecretList {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || secret::is_setting(value) {
+            return Ok(());
+        }
+        Err("A JSON object of texts is allowed: {\"name\": \"secret\"}.".into())
+    }
+}
+
+pub struct HostName;
+
+impl Check for HostName {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || rustls::pki_types::ServerName::try_from(value).is_ok() {
+            Ok(())
+        } else {
+            Err("The name or address of a host is allowed, without a port.".into())
+        }
+    }
+}
+
+pub struct AccountSid;
+
+impl Check for AccountSid {
+    fn check(value: &str) -> Result<(), String> {
+        let fits = value
+            .strip_prefix("AC")
+            .is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
+        if fits || value.is_empty() {
+            Ok(())
+        } else {
+            Err("AC and 32 hexadecimal digits are allowed.".into())
+        }
+    }
+}
+
+pub struct Directory;
+
+impl Check for Directory {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || value.starts_with('/') {
+            Ok(())
+        } else {
+            Err("An absolute path is allowed.".into())
+        }
+    }
+}
+
+pub struct BaseUrl;
+
+impl Check for BaseUrl {
+    fn check(value: &str) -> Result<(), String> {
+        let allowed = "A URL such as https://api.example.com is allowed, without user, query or fragment.";
+        let url: ureq::http::Uri = value.parse().map_err(|_| allowed.to_owned())?;
+        let plain = matches!(url.scheme_str(), Some("http" | "https"))
+            && url.host().is_some_and(|host| !host.is_empty())
+            && url.query().is_none()
+            && !url.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        if plain { Ok(()) } else { Err(allowed.into()) }
+    }
+}
+
+pub struct Hosts;
+
+impl Check for Hosts {
+    fn check(value: &str) -> Result<(), String> {
+        AllowList::parse(value).map(|_| ())
+    }
+}
+
+pub struct ProxyUrl;
+
+impl Check for ProxyUrl {
+    fn check(value: &str) -> Result<(), String> {
+        let is_plain = |url: url::Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        if value.is_empty() || url::Url::parse(value).is_ok_and(is_plain) {
+            return Ok(());
+        }
+        Err("A URL such as http://proxy.example.com:3128 is allowed, without user, path or query.".into())
+    }
+}
+
+pub struct AbsolutePath;
+
+impl Check for AbsolutePath {
+    fn check(value: &str) -> Result<(), String> {
+        if value.is_empty() || value.starts_with('/') {
+            return Ok(());
+        }
+        Err("An absolute path is allowed.".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls() {
+        for good in ["https://api.resend.com", "http://127.0.0.1:8080", "https://proxy.example/resend"] {
+            assert_eq!(BaseUrl::check(good), Ok(()), "{good}");
+        }
+        for bad in ["", "api.resend.com", "ftp://x", "https://u:p@x", "https://x/?a=b", "https://"] {
+            assert!(BaseUrl::check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn allowed_hosts() {
+        for good in ["", "public", "*", "public, 10.0.0.0/8, [::1]:8080,*.example.com , db:5000"] {
+            assert_eq!(Hosts::check(good), Ok(()), "{good}");
+        }
+        for bad in ["http://x", "10.0.0.0/99", "a b", "x:port"] {
+            assert!(Hosts::check(bad).unwrap_err().contains("public"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn proxies() {
+        for good in ["", "http://proxy:3128", "https://[::1]:3128/", "http://127.0.0.1:8080"] {
+            assert_eq!(ProxyUrl::check(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["proxy:3128", "socks5://x:1", "http://u:p@x:1", "http://x:1/path", "http://x:1?a", "http://"]
+        {
+            assert!(ProxyUrl::check(bad).unwrap_err().contains("http://"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_names() {
+        for good in ["", "smtp.example.com", "localhost", "10.0.0.1", "::1"] {
+            assert_eq!(HostName::check(good), Ok(()), "{good}");
+        }
+        for bad in ["smtp.example.com:25", "smtp://x", "a b", "x\r\n"] {
+            assert!(HostName::check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ca_files() {
+        assert_eq!((AbsolutePath::check(""), AbsolutePath::check("/etc/ca.pem")), (Ok(()), Ok(())));
+        assert!(AbsolutePath::check("ca.pem").is_err());
+    }
+
+    #[test]
+    fn role_names() {
+        assert_eq!(RoleName::check("app_worker"), Ok(()));
+        assert!(RoleName::check("").is_err());
+        assert!(RoleName::check(&"x".repeat(64)).is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! How calls use the network.
+
+use super::check::{AbsolutePath, Hosts, ProxyUrl};
+use crate::call::{AllowList, Network};
+use crate::pg::guc::{About, Context, Int, Text, Unit, check_hook};
+use pgrx::guc::GucSetting;
+
+/// Texts in jsonb cannot be larger.
+const MAX_HTTP_SIZE: i32 = 256 * 1024 * 1024 - 1;
+
+pub static HTTP_TIMEOUT: Int = Int {
+    about: About {
+        name: c"pg_errand.http_timeout",
+        short: c"Time limit for one provider call.",
+        long: c"From the start of the call to the last byte of the answer, name look-up and connecting included.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(30_000),
+    min: 1,
+    max: 3_600_000,
+    unit: Unit::Milliseconds,
+};
+
+pub static HTTP_ALLOWED_HOSTS: Text = Text {
+    about: About {
+        name: c"pg_errand.http_allowed_hosts",
+        short: c"Hosts that requests may go to.",
+        long: c"Comma-separated: public (every public address), * (all), addresses, networks (10.0.0.0/8), host names, \
+            *.example.com; each with :port or without. A listed name may have any address. The base URL of a service \
+            that a superuser has set need not be listed.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"public")),
+    check: Some(check_hook::<Hosts>),
+};
+
+pub static HTTP_PROXY: Text = Text {
+    about: About {
+        name: c"pg_errand.http_proxy",
+        short: c"Proxy that requests go through.",
+        long: c"http://host:port or https://host:port; it has to allow CONNECT, and it resolves names. Empty: none. The \
+            server's environment (HTTP_PROXY and the like) is never looked at.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<ProxyUrl>),
+};
+
+pub static HTTP_CA_FILE: Text = Text {
+    about: About {
+        name: c"pg_errand.http_ca_file",
+        short: c"Certificates of authorities that are trusted besides those of the system.",
+        long: c"Absolute path of a PEM file; a change of the file takes effect with the next request. Empty: none.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<AbsolutePath>),
+};
+
+pub static HTTP_MAX_ANSWER_SIZE: Int = Int {
+    about: About {
+        name: c"pg_errand.http_max_answer_size",
+        short: c"Largest body of an answer.",
+        long: c"A call whose answer is larger fails.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(1024 * 1024),
+    min: 1024,
+    max: MAX_HTTP_SIZE,
+    unit: Unit::Bytes,
+};
+
+pub static HTTP_MAX_REQUEST_SIZE: Int = Int {
+    about: About {
+        name: c"pg_errand.http_max_request_size",
+        short: c"Largest request, headers included.",
+        long: c"A larger one fails without being sent.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(40 * 1024 * 1024),
+    min: 1024,
+    max: MAX_HTTP_SIZE,
+    unit: Unit::Bytes,
+};
+
+/// How calls may use the network now.
+pub fn network() -> Network {
+    let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
+    Network {
+        // The check has let only valid lists pass; an empty one allows nothing.
+        allowed: AllowList::parse(&HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
+        proxy: given(&HTTP_PROXY),
+        ca_file: given(&HTTP_CA_FILE),
+        max_answer: HTTP_MAX_ANSWER_SIZE.get() as u64,
+        max_request: HTTP_MAX_REQUEST_SIZE.get() as u64,
+    }
+}

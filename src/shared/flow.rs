@@ -48,7 +48,19 @@ impl Shared {
         for (terms, went) in ended {
             let resumed = self.limiter.note(terms, *went, now);
             self.open(terms.account, resumed);
+            if resumed {
+                self.tell_of_resume();
+            }
         }
+    }
+
+    /// Requests that were held come before those of tasks that still wait.
+    fn tell_of_resume(&mut self) {
+        self.resumes += 1;
+        self.slots[..self.used_slots]
+            .iter_mut()
+            .filter(|slot| slot.is_live() && slot.in_flight > 0)
+            .for_each(|slot| slot.latch.set());
     }
 
     /// Calls of an account have ended: where that was waited for, there may be room.

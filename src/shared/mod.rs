@@ -73,6 +73,8 @@ pub struct Shared {
     pub phases: [Phase; MAX_SLOTS],
     /// What providers let us do.
     limiter: Limiter,
+    /// Counts the ends of their pauses.
+    pub resumes: u64,
     /// Slots from here on were never used.
     used_slots: usize,
     /// Queues from here on were never used.
@@ -98,6 +100,7 @@ impl Shared {
             slots: [Slot::FREE; MAX_SLOTS],
             phases: [const { Phase::new() }; MAX_SLOTS],
             limiter: Limiter::NEW,
+            resumes: 0,
             used_slots: 0,
             used_queues: 0,
             queues: [Queue::FREE; MAX_SLOTS],

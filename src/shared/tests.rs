@@ -266,6 +266,20 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
 }
 
 #[test]
+fn the_end_of_a_pause_is_told_to_those_who_hold_requests() {
+    let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
+    shared.pause(7, 500, 10);
+    assert_eq!(shared.admit(0, &terms, 500), Admission::Admitted);
+    assert!(matches!(shared.admit(1, &terms, 501), Admission::Wait(_)));
+    assert_eq!(shared.resumes, 0);
+    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 502);
+    assert_eq!((shared.resumes, shared.admit(1, &terms, 503)), (1, Admission::Admitted));
+    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 504);
+    assert_eq!(shared.resumes, 1);
+}
+
+#[test]
 fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let lane = Lane::call(1);

@@ -45,6 +45,8 @@ pub struct Glance {
     pub look_ahead: bool,
     /// The lanes in which tasks are known to wait.
     pub waiting: LaneSet,
+    /// [`Shared::resumes`].
+    pub resumes: u64,
     /// `Database::held_to_tell`.
     pub held_to_tell: bool,
     pub settings: Settings,
@@ -302,6 +304,7 @@ impl MySlot {
             sweep: shared.queue_of(self.database).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
             look_ahead: database.is_none_or(|database| database.due_unknown || database.unannounced),
             waiting: shared.queue_of(self.database).map_or(LaneSet::NONE, Queue::waiting),
+            resumes: shared.resumes,
             held_to_tell: database.is_some_and(|database| database.held_to_tell),
             settings: database.map_or(Settings::Same, |database| {
                 if database.settings_as_of != shared.settings_changes {

@@ -1,5 +1,6 @@
 //! Calls that wait until their provider lets them pass.
 
+use super::Calls;
 use super::parcel::Parcel;
 use crate::pg::backend;
 use crate::shared::Admission;
@@ -33,6 +34,14 @@ impl Held {
 pub fn look_again(all: &mut [Held]) {
     let now = Instant::now();
     all.iter_mut().filter(|held| held.crowded).for_each(|held| held.not_before = now);
+}
+
+/// Pauses of providers have ended, as `resumes` counts them.
+pub fn resume(calls: &mut Calls, resumes: u64) {
+    if std::mem::replace(&mut calls.resumes, resumes) != resumes {
+        let now = Instant::now();
+        calls.held.iter_mut().for_each(|held| held.not_before = now);
+    }
 }
 
 /// Sends what was held, in order, as far as the providers let it. True if anything was sent.

@@ -23,7 +23,7 @@ use crate::shared::{InFlight, LANES, Lane, LaneSet, Sources, Terms, Went};
 pub use cancel::cancel_calls;
 pub use finish::finish_answered;
 use held::Held;
-pub use held::send_held;
+pub use held::{resume, send_held};
 use parcel::{Member, Opened, Parcel};
 use serde_json::Value;
 pub use settle::settle;
@@ -76,6 +76,8 @@ pub struct Calls {
     waiting_for: HashMap<i64, Open>,
     /// Those that wait until they may be sent, in order.
     held: Vec<Held>,
+    /// [`crate::shared::Shared::resumes`] as of when they were looked at.
+    resumes: u64,
     pace: Pace,
     /// When a call was last sent, or ended.
     moved_at: Instant,
@@ -101,6 +103,7 @@ impl Calls {
             unsettled_since: None,
             waiting_for: HashMap::new(),
             held: Vec::new(),
+            resumes: 0,
             pace: Pace::default(),
             moved_at: Instant::now(),
             ended: Vec::new(),

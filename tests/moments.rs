@@ -359,13 +359,19 @@ fn what_a_worker_has_read_or_taken_as_it_dies_is_run_by_others() {
     }
 }
 
-#[test]
-fn mails_that_are_made_durable_together_are_each_sent_under_the_stored_key_whenever_their_worker_dies() {
+/// A cluster of one worker that sends mails, and stops at points.
+fn mailing_with_points() -> Mailing {
     let builder =
         Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1");
-    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY))
+}
+
+/// Sends 20 mails at once, again and again, and has the worker die at each of these points in each way: each mail
+/// arrives once and is handled once. `stored`: the points before anything may have been sent.
+#[track_caller]
+fn mails_arrive_once_whenever_their_worker_dies(mailing: &mut Mailing, stored: &[&'static str]) {
     let mut sent = 0;
-    for name in ["call_stored", "durable", "answered", "answer_stored"] {
+    for name in stored.iter().copied().chain(["answered", "answer_stored"]) {
         for death in DEATHS {
             let point = Point::set(&mailing.cluster, name);
             mailing.client.batch_execute("begin").unwrap();
@@ -374,7 +380,7 @@ fn mails_that_are_made_durable_together_are_each_sent_under_the_stored_key_whene
             }
             mailing.client.batch_execute("commit").unwrap();
             point.reached();
-            if ["call_stored", "durable"].contains(&name) {
+            if stored.contains(&name) {
                 assert_eq!(mailing.standin.mail_count(), sent, "{name} {death:?}: sent before it was stored");
             }
             die(&mailing.cluster, point, death);
@@ -386,11 +392,35 @@ fn mails_that_are_made_durable_together_are_each_sent_under_the_stored_key_whene
             assert_eq!((mailing.standin.mail_count(), handled), (sent, sent), "{name} {death:?}");
         }
     }
-    let stored = "select array_agg(idempotency_key::text order by idempotency_key::text) from queues.call";
-    let stored: Vec<String> = one(&mut mailing.client, stored);
+}
+
+/// The keys that the provider was shown, each once.
+fn keys_asked(mailing: &Mailing) -> Vec<String> {
     let key = |exchange: &Exchange| exchange.request.header("Idempotency-Key").unwrap().to_owned();
     let mut asked: Vec<String> = mailing.standin.requests().iter().map(key).collect();
     asked.sort();
     asked.dedup();
-    assert_eq!(asked, stored);
+    asked
+}
+
+#[test]
+fn mails_that_are_made_durable_together_are_each_sent_under_the_stored_key_whenever_their_worker_dies() {
+    let mut mailing = mailing_with_points();
+    mails_arrive_once_whenever_their_worker_dies(&mut mailing, &["call_stored", "durable"]);
+    let stored = "select array_agg(idempotency_key::text order by idempotency_key::text) from queues.call";
+    let stored: Vec<String> = one(&mut mailing.client, stored);
+    assert_eq!(keys_asked(&mailing), stored);
+}
+
+#[test]
+fn mails_that_go_out_in_one_request_arrive_once_whenever_their_worker_dies() {
+    let mut mailing = mailing_with_points();
+    mailing.client.execute("update queues.provider set batch_size = 100 where name = 'resend'", &[]).unwrap();
+    mails_arrive_once_whenever_their_worker_dies(&mut mailing, &["joined", "call_stored", "durable"]);
+    let stored = "select array_agg(idempotency_key || '-batch' order by idempotency_key || '-batch')
+        from queues.call where task_id = batch";
+    let batches: Vec<String> = one(&mut mailing.client, stored);
+    let asked = keys_asked(&mailing);
+    assert!(batches.iter().all(|key| asked.contains(key)), "{batches:?} {asked:?}");
+    assert!(!batches.is_empty());
 }

@@ -76,6 +76,7 @@ fn join_parcels(worker: &mut Worker) -> bool {
     });
     ready.retain(|parcel| !parcel.members.is_empty());
     worker.calls.ready = ready;
+    inject::point("joined");
     if let Err(error) = &joined {
         worker.calls.store_not_before = Some(Instant::now() + STORE_PAUSE);
         worker.faults.say("calls cannot be joined", error);

@@ -190,6 +190,96 @@ fn what_is_left_of_a_batch_that_was_cut_off_is_not_sent_as_another_request() {
 }
 
 #[test]
+fn a_batch_that_was_cut_off_is_sent_again_as_it_was_whatever_the_batch_size_is_now() {
+    let mut mailing = sent_twice(|mailing| {
+        mailing
+            .client
+            .execute("update queues.provider set batch_size = null where name = 'resend'", &[])
+            .unwrap();
+        mailing.cluster.restart(StopMode::Immediate);
+        mailing.client = mailing.cluster.connect("postgres");
+    });
+    assert_eq!(accepted(&mailing).len(), 3);
+    assert_eq!(batches(&mailing).len(), mailing.standin.requests().len());
+    assert_eq!(told(&mut mailing), accepted(&mailing));
+}
+
+#[test]
+fn all_that_a_dead_worker_has_left_is_taken_over_a_batch_among_it() {
+    let mut mailing = Mailing::start(&[PATIENT, ("pg_errand.concurrency", "1")]);
+    mailing.standin.hold();
+    send_all(&mut mailing.client, &numbered(3));
+    mailing.wait_held(3);
+    mailing.client.execute("update queues.provider set batch_size = 100 where name = 'resend'", &[]).unwrap();
+    send_all(&mut mailing.client, &numbered(3));
+    mailing.wait_held(4);
+    mailing
+        .client
+        .execute("update queues.provider set batch_size = null where name = 'resend'", &[])
+        .unwrap();
+    send_all(&mut mailing.client, &numbered(6));
+    mailing.wait_held(10);
+    mailing.cluster.set(&[("pg_errand.max_in_flight", "2")]);
+    let pid = mailing.worker_pid();
+    mailing.client.execute("select pg_terminate_backend($1)", &[&pid]).unwrap();
+    mailing.standin.release();
+    wait_count(&mut mailing.client, "succeeded", 12);
+    assert_eq!((mailing.standin.mail_count(), mailing.seen("success").len()), (12, 12));
+}
+
+#[test]
+fn a_batch_of_which_somebody_has_locked_a_part_blocks_no_worker_and_is_taken_over_later() {
+    for locked in 0..2 {
+        let mut mailing = batching("1", 1000.0);
+        mailing.standin.hold();
+        let ids = send_all(&mut mailing.client, &numbered(3));
+        mailing.wait_held(1);
+        let mut other = mailing.cluster.connect("postgres");
+        other.batch_execute("begin").unwrap();
+        other.execute("select from queues.call where task_id = $1 for update", &[&ids[locked]]).unwrap();
+        let pid = mailing.worker_pid();
+        mailing.client.execute("select pg_terminate_backend($1)", &[&pid]).unwrap();
+        mailing.run_function("app.note");
+        mailing.standin.release();
+        other.batch_execute("commit").unwrap();
+        wait_count(&mut mailing.client, "succeeded", 4);
+        assert_eq!(accepted(&mailing).len(), 3);
+        assert_eq!(told(&mut mailing), accepted(&mailing));
+    }
+}
+
+#[test]
+fn a_mail_that_is_cancelled_while_its_batch_waits_is_not_sent() {
+    let mut mailing = batching("1", 1000.0);
+    mailing.standin.behave(|submission| {
+        (submission.is_first() && submission.body.is_array()).then(|| Behaviour::retry_after(2))
+    });
+    let ids = send_all(&mut mailing.client, &numbered(4));
+    mailing.wait_requests(1);
+    wait_until_sql(&mut mailing.client, "select in_flight from queues.worker", "4");
+    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[1])));
+    mailing.wait(ids[1], "cancelled");
+    wait_count(&mut mailing.client, "succeeded", 3);
+    let sent: Vec<String> = accepted(&mailing).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(sent, ["n1@mail.test", "n3@mail.test", "n4@mail.test"]);
+}
+
+#[test]
+fn a_sender_that_may_not_send_harms_no_other() {
+    let mut mailing = batching("1", 1000.0);
+    mailing.standin.behave(|submission| {
+        let text = submission.body.to_string();
+        text.contains("foreign")
+            .then(|| Behaviour::error(403, "validation_error", "The domain is not verified."))
+    });
+    let mut mails = numbered(4);
+    mails[3]["from_address"] = json!("me@foreign.test");
+    let ids = send_all(&mut mailing.client, &mails);
+    mailing.wait(ids[3], "failed");
+    wait_count(&mut mailing.client, "succeeded", 3);
+}
+
+#[test]
 fn a_batch_size_that_no_request_can_have_is_refused() {
     let mut mailing = Mailing::start(&[]);
     for (provider, size) in [("resend", 101), ("resend", 0), ("resend", -1), ("http", 2), ("twilio", 2)] {

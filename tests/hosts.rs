@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use postgres::Client;
+use serde_json::json;
 use standin::{Answer, Web};
 
-use crate::calling::{Calling, ok};
+use crate::calling::{Calling, at, ok, register};
 use crate::harness::wait::{eventually, wait_until_sql};
 
 const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");
@@ -53,11 +54,15 @@ fn a_host_that_has_taken_all_places_holds_up_others_for_a_moment_only() {
     calling.web.hold();
     post_to_all(&mut calling.client, &[&calling.web], 100);
     eventually("it has taken all places", || calling.web.held() == 16);
-    let healthy = friendly_hosts::<2>();
+    let healthy = friendly_hosts::<3>();
+    // Nor does it matter that another provider is busy.
+    register(&mut calling.client, "busy", &at(&healthy[2], json!({}))).unwrap();
+    let busy = "select count(queues.enqueue('busy', '{\"request\": {}}')) from generate_series(1, 500)";
+    calling.client.execute(busy, &[]).unwrap();
     post_to_all(&mut calling.client, &[&healthy[0], &healthy[1]], 50);
-    wait_succeeded(&mut calling.client, 100);
+    wait_succeeded(&mut calling.client, 600);
     calling.web.release();
-    wait_succeeded(&mut calling.client, 200);
+    wait_succeeded(&mut calling.client, 700);
     assert_eq!(calling.web.requests().len(), 100);
 }
 
@@ -78,4 +83,33 @@ fn a_host_that_asks_to_wait_is_not_asked_by_each_task_in_turn() {
     closed.store(false, SeqCst);
     wait_succeeded(&mut calling.client, 200);
     assert_eq!(calling.number("select count(*) from queues.error"), 0);
+}
+
+#[test]
+fn however_many_requests_wait_for_a_host_other_providers_go_on() {
+    let mut calling = Calling::start(&[LOOPBACK, ONE_WORKER, FEW], |_| {
+        Answer::new(429, "text/plain", "come back later").with("Retry-After", "600")
+    });
+    let healthy = friendly_hosts::<1>();
+    register(&mut calling.client, "other", &at(&healthy[0], json!({}))).unwrap();
+    post_to_all(&mut calling.client, &[&calling.web], 1300);
+    wait_until_sql(&mut calling.client, "select in_flight >= 1000 from queues.worker", "t");
+    let other = "select count(queues.enqueue('other', '{\"request\": {}}')) from generate_series(1, 50)";
+    calling.client.execute(other, &[]).unwrap();
+    wait_succeeded(&mut calling.client, 50);
+}
+
+#[test]
+fn calls_of_all_hosts_together_keep_to_their_number() {
+    let mut calling = Calling::friendly(&[LOOPBACK, ONE_WORKER, PATIENT]);
+    calling.client.execute("update queues.provider set max_in_flight = 2 where name = 'http'", &[]).unwrap();
+    calling.web.hold();
+    post_to_all(&mut calling.client, &[&calling.web], 5);
+    eventually("two are under way", || calling.web.held() == 2);
+    // Whoever makes room has another one go out.
+    let first: i64 = calling.client.query_one("select min(task_id) from queues.task", &[]).unwrap().get(0);
+    calling.client.execute("select queues.cancel($1)", &[&first]).unwrap();
+    eventually("the next one is", || calling.web.requests().len() == 3);
+    calling.web.release();
+    wait_succeeded(&mut calling.client, 4);
 }

@@ -1,5 +1,6 @@
--- Takes over open calls whose worker is gone, those that went out together only together. $1 new owner, $2 live
--- owners, $3 owners from here on are newer than that list, $4 at most, $5 the origin of this database's tasks.
+-- Takes over open calls whose worker is gone; those that went out together only together, unless some have ended.
+-- $1 new owner, $2 live owners, $3 owners from here on are newer than that list, $4 at most (of those that went
+-- out together, the first one counts), $5 the origin of this database's tasks.
 with first as (
     select o.task_id
     from queues.call o
@@ -24,19 +25,34 @@ with first as (
     limit $4
     for no key update of o skip locked
 ),
+member as (
+    select o.task_id, o.batch
+    from queues.call o
+    where o.batch in (select f.task_id from first f)
+        and o.request is not null
+    order by o.task_id
+    for no key update skip locked
+),
+-- Of these, somebody else has one.
+locked as (
+    select o.batch
+    from queues.call o
+    where o.batch in (select f.task_id from first f)
+        and o.request is not null
+        and o.task_id not in (select m.task_id from member m)
+),
 orphan as (
     select f.task_id
     from first f
     union
-    select o.task_id
-    from first f
-    join queues.call o on o.batch = f.task_id
-    where o.request is not null
+    select m.task_id
+    from member m
 )
 update queues.call c
 set owner = $1
-from orphan
-where c.task_id = orphan.task_id
+from orphan o
+where c.task_id = o.task_id
+    and (c.batch is null or c.batch not in (select l.batch from locked l))
 returning
     c.task_id,
     c.provider,

@@ -202,11 +202,14 @@ fn lock(staff: &Mutex<Staff>) -> MutexGuard<'_, Staff> {
 
 impl Thread {
     fn run(self, first: Job, place: Place) {
-        self.perform(first);
+        let outcome = self.perform(first);
         if place == Place::Thread {
+            self.report(outcome);
             self.go_on();
         } else {
+            // Before anybody knows: its place is for the next one.
             lock(&self.staff).leave(place);
+            self.report(outcome);
         }
     }
 
@@ -215,7 +218,7 @@ impl Thread {
         loop {
             lock(&self.staff).idle += 1;
             match self.waiting.recv_timeout(MAX_IDLE) {
-                Ok(job) => self.perform(job),
+                Ok(job) => self.report(self.perform(job)),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     self.mail.tidy();
@@ -223,7 +226,7 @@ impl Thread {
                         return;
                     }
                     match self.waiting.recv() {
-                        Ok(job) => self.perform(job),
+                        Ok(job) => self.report(self.perform(job)),
                         Err(_) => return,
                     }
                 }
@@ -231,20 +234,19 @@ impl Thread {
         }
     }
 
-    /// Makes a call; whatever happens, its outcome is reported.
-    fn perform(&self, job: Job) {
+    fn report(&self, outcome: Outcome) {
+        let _ = self.report.send(outcome);
+        self.wakeup.signal();
+    }
+
+    /// Makes a call; whatever happens, it has an outcome.
+    fn perform(&self, job: Job) -> Outcome {
         let start = Instant::now();
         let reply = catch_unwind(AssertUnwindSafe(|| self.call(&job, start)))
             .unwrap_or_else(|_| Err("the call failed inside pg_errand".into()))
             .map(|reply| redact::reply(reply, &job.credentials))
             .map_err(|reason| redact::text(&reason, &job.credentials));
-        let _ = self.report.send(Outcome {
-            id: job.id,
-            reply,
-            credentials: job.credentials,
-            took: start.elapsed(),
-        });
-        self.wakeup.signal();
+        Outcome { id: job.id, reply, credentials: job.credentials, took: start.elapsed() }
     }
 
     fn call(&self, job: &Job, start: Instant) -> Result<Reply, String> {
@@ -338,9 +340,6 @@ pub(crate) mod tests {
         (5..8).for_each(|id| {
             pool.start(job(id), Room { extra: 1, ..room });
             assert_eq!(pool.outcomes.recv().unwrap().id, id);
-            while lock(&pool.staff).extra > 0 {
-                std::thread::yield_now();
-            }
         });
         assert_eq!(lock(&pool.staff).threads, 2);
     }

@@ -112,10 +112,18 @@ impl Batching for Resend {
         match reply.status {
             200..=299 => Parts::Replies(each_answer(reply, requests)),
             // One mail that is refused has all refused, and nothing is sent.
-            400 | 404 | 405 | 413 | 415 | 422 => Parts::Refused,
+            400 | 404 | 405 | 413 | 415 | 422 | 451 => Parts::Refused,
+            // The domain of one sender is not verified, for instance.
+            403 if !concerns_the_key(reply) => Parts::Refused,
             _ => Parts::Replies(vec![Ok(reply.clone()); requests]),
         }
     }
+}
+
+/// True if no mail can be sent with this API key.
+fn concerns_the_key(reply: &Reply) -> bool {
+    let error: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    error["name"].as_str().is_some_and(|name| name.ends_with("api_key"))
 }
 
 /// `{"data": [{"id": …}, …]}`, one for each mail.
@@ -184,6 +192,8 @@ mod tests {
         assert_eq!(ids[1].as_ref().unwrap()["id"], "y");
         assert!(parts(200, r#"{"data":[{"id":"x"}]}"#).unwrap().iter().all(Result::is_err));
         assert!(parts(422, r#"{"name":"validation_error"}"#).is_none());
+        assert!(parts(403, r#"{"name":"validation_error"}"#).is_none());
+        assert!(parts(403, r#"{"name":"invalid_api_key"}"#).is_some());
         let unavailable = parts(503, "try later").unwrap();
         assert_eq!(unavailable, vec![Err("HTTP 503: try later".to_owned()); 2]);
     }

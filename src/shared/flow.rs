@@ -44,11 +44,13 @@ impl Shared {
 
     /// The calls of the worker of `slot` are these now; of `ended`, one has ended.
     pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &[(Terms, Went)], now: i64) {
-        self.slots[slot].calls = calls;
+        let before = std::mem::replace(&mut self.slots[slot].calls, calls);
+        for account in before.accounts().filter(|account| calls.of(*account) < before.of(*account)) {
+            self.open(account, false);
+        }
         for (terms, went) in ended {
-            let resumed = self.limiter.note(terms, *went, now);
-            self.open(terms.account, resumed);
-            if resumed {
+            if self.limiter.note(terms, *went, now) {
+                self.open(terms.account, true);
                 self.tell_of_resume();
             }
         }

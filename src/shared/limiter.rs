@@ -80,11 +80,19 @@ pub struct Limiter {
 impl Limiter {
     pub const NEW: Limiter = Limiter { accounts: [Account::FREE; ACCOUNTS] };
 
-    /// The account, made if need be in place of the one that was not used for longest.
+    fn knows(&self, id: u64) -> bool {
+        self.accounts.iter().any(|account| account.id == id)
+    }
+
+    /// The account, made if need be in place of one of which there is least to remember, and that was not used
+    /// for longest.
     fn account(&mut self, id: u64, now: i64) -> &mut Account {
         let known = self.accounts.iter().position(|account| account.id == id);
         let place = known.unwrap_or_else(|| {
-            let by_age = |(_, account): &(usize, &Account)| (account.paused_until > now, account.used_at);
+            let by_age = |(_, account): &(usize, &Account)| {
+                let is_new = account.full_at <= now && !account.probing && account.failures == 0;
+                (account.paused_until > now, !is_new, account.used_at)
+            };
             self.accounts.iter().enumerate().min_by_key(by_age).map_or(0, |(place, _)| place)
         });
         let account = &mut self.accounts[place];
@@ -97,11 +105,16 @@ impl Limiter {
 
     /// Whether a request may go out now; then it counts. `in_flight`: calls under way.
     pub fn admit(&mut self, terms: &Terms, in_flight: u32, now: i64) -> Admission {
+        let is_full = terms.max_in_flight > 0 && in_flight >= terms.max_in_flight;
+        // One of many hosts, for instance.
+        if terms.interval == 0 && !self.knows(terms.account) {
+            return if is_full { Admission::Full } else { Admission::Admitted };
+        }
         let account = self.account(terms.account, now);
         if account.paused_until > now {
             return Admission::Wait(account.paused_until);
         }
-        if terms.max_in_flight > 0 && in_flight >= terms.max_in_flight {
+        if is_full {
             return Admission::Full;
         }
         if terms.interval > 0 {
@@ -129,6 +142,9 @@ impl Limiter {
 
     /// A call has ended; true if others waited for that.
     pub fn note(&mut self, terms: &Terms, went: Went, now: i64) -> bool {
+        if terms.break_after == 0 && !self.knows(terms.account) {
+            return false;
+        }
         let account = self.account(terms.account, now);
         match went {
             Went::Refused => return false,

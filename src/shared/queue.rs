@@ -60,6 +60,10 @@ impl LaneSet {
         LaneSet(self.0 | others.0)
     }
 
+    pub fn common(self, others: LaneSet) -> LaneSet {
+        LaneSet(self.0 & others.0)
+    }
+
     pub fn without(self, lane: Lane) -> LaneSet {
         LaneSet(self.0 & !(1 << lane.0))
     }

@@ -17,6 +17,8 @@ static CLAIM: Statement = Statement::new(include_str!("../../sql/runtime/claim.s
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
 static CALL_RESUME: Statement =
     Statement::new(include_str!("../../sql/runtime/call_resume.sql"), &[INT8OID, INT8OID]);
+static ORPHANS: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_orphans.sql"), &[INT8ARRAYOID, INT8OID, INT8OID]);
 static LAST_OWNER: Statement = Statement::new(include_str!("../../sql/runtime/last_owner.sql"), &[]);
 static IS_OPEN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_is_open.sql"), &[INT8OID, INT8OID]);
@@ -174,6 +176,13 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
             batch_size: row.get::<i32>(8).unwrap_or(1) as usize,
         })
     })
+}
+
+/// Whether there are calls whose workers are gone.
+pub fn has_orphans(worker: &Worker) -> bool {
+    let (live, bound) = worker.slot.live_owners();
+    let args: [Arg; 3] = [live.into_datum(), bound.into_datum(), worker.origin.into_datum()];
+    session::as_owner(worker.owner, || ORPHANS.row(&args, |row| row.get(1)).flatten()) == Some(true)
 }
 
 /// Runs a statement that locks rows of `queues.task`, to be changed later in this transaction.

@@ -3,7 +3,7 @@
 use crate::provider::Reply;
 use crate::shared::{LANES, Lane, LaneSet};
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// So many calls a provider that has not answered yet may have under way beside others; as TCP starts slowly.
 const FIRST: usize = 8;
@@ -32,15 +32,25 @@ impl Share {
     }
 }
 
-/// So many hosts are remembered.
+/// So many hosts are remembered,
 const HOSTS: usize = 1024;
+/// or as many as there were calls to in this time.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// A host that lets all of its calls wait so long may be dead.
+pub const SILENT_AFTER: Duration = Duration::from_secs(1);
+
+struct Host {
+    share: Share,
+    /// When one of its calls last ended, or since when there are some.
+    heard_at: Instant,
+}
 
 /// The shares of lanes, and of hosts that have a lane in common.
 #[derive(Default)]
 pub struct Pace {
     lanes: [Share; LANES],
     /// By account.
-    hosts: HashMap<u64, Share>,
+    hosts: HashMap<u64, Host>,
 }
 
 impl Pace {
@@ -49,7 +59,30 @@ impl Pace {
     }
 
     pub fn of_host(&self, account: u64, limit: usize) -> usize {
-        self.hosts.get(&account).copied().unwrap_or_default().of(limit)
+        self.hosts.get(&account).map_or(Share::default(), |host| host.share).of(limit)
+    }
+
+    /// True if calls to this host have gone without an answer lately.
+    pub fn is_slowed(&self, account: u64, limit: usize) -> bool {
+        self.of_host(account, limit) < Share::default().of(limit)
+    }
+
+    /// When a host with calls under way counts as silent, if none of them ends before.
+    pub fn silent_at(&self, account: u64) -> Option<Instant> {
+        self.hosts.get(&account).map(|host| host.heard_at + SILENT_AFTER)
+    }
+
+    /// There was no call to this host under way, and now there is.
+    pub fn begin_host(&mut self, account: u64) {
+        self.host(account).heard_at = Instant::now();
+    }
+
+    fn host(&mut self, account: u64) -> &mut Host {
+        if self.hosts.len() >= HOSTS && !self.hosts.contains_key(&account) {
+            self.hosts.retain(|_, host| host.heard_at.elapsed() < REMEMBERED);
+        }
+        let new = || Host { share: Share::default(), heard_at: Instant::now() };
+        self.hosts.entry(account).or_insert_with(new)
     }
 
     /// A call has ended, with an answer or without.
@@ -59,10 +92,9 @@ impl Pace {
 
     /// The same of a call to one of many hosts.
     pub fn note_host(&mut self, account: u64, answered: bool, limit: usize) {
-        if self.hosts.len() >= HOSTS && !self.hosts.contains_key(&account) {
-            self.hosts.clear();
-        }
-        self.hosts.entry(account).or_default().note(answered, limit);
+        let host = self.host(account);
+        host.share.note(answered, limit);
+        host.heard_at = Instant::now();
     }
 }
 

@@ -175,7 +175,7 @@ impl Worker {
             copied::tell_of_held(self)?;
         }
         let mut busy = calls::cancel_calls(self, glance.cancels)?;
-        calls::resume(&mut self.calls, glance.resumes);
+        calls::begin_turn(&mut self.calls, glance.resumes, retiring);
         busy |= calls::send_held(self);
         busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;

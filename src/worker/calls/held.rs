@@ -3,7 +3,7 @@
 use super::Calls;
 use super::parcel::Parcel;
 use crate::pg::backend;
-use crate::shared::Admission;
+use crate::shared::{Admission, Terms};
 use crate::worker::Worker;
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,14 @@ pub struct Held {
     pub not_before: Instant,
     /// It waits for the end of other calls.
     pub crowded: bool,
+    /// The provider has refused it for now, so it has done nothing.
+    pub refused: bool,
 }
 
 impl Held {
     /// One that is to be sent as soon as may be.
     pub fn new(parcel: Parcel) -> Held {
-        Held { parcel, not_before: Instant::now(), crowded: false }
+        Held { parcel, not_before: Instant::now(), crowded: false, refused: false }
     }
 }
 
@@ -36,10 +38,12 @@ pub fn look_again(all: &mut [Held]) {
     all.iter_mut().filter(|held| held.crowded).for_each(|held| held.not_before = now);
 }
 
-/// Pauses of providers have ended, as `resumes` counts them.
-pub fn resume(calls: &mut Calls, resumes: u64) {
+/// A turn of the worker begins. `resumes`: counts the ends of providers' pauses; `retiring`: it is to leave.
+pub fn begin_turn(calls: &mut Calls, resumes: u64, retiring: bool) {
+    let now = Instant::now();
+    calls.looked_at = now;
+    calls.retiring = retiring;
     if std::mem::replace(&mut calls.resumes, resumes) != resumes {
-        let now = Instant::now();
         calls.held.iter_mut().for_each(|held| held.not_before = now);
     }
 }
@@ -47,7 +51,7 @@ pub fn resume(calls: &mut Calls, resumes: u64) {
 /// Sends what was held, in order, as far as the providers let it. True if anything was sent.
 pub fn send_held(worker: &mut Worker) -> bool {
     let now = Instant::now();
-    if worker.calls.held.iter().all(|held| held.not_before > now) {
+    if worker.calls.retiring || worker.calls.held.iter().all(|held| held.not_before > now) {
         return false;
     }
     let before = worker.calls.held.len();
@@ -88,8 +92,14 @@ fn wait_of(worker: &Worker, held: &Held, now: Instant) -> Option<Wait> {
     if held.not_before > now {
         return Some(Wait { until: held.not_before, crowded: held.crowded });
     }
-    if parcel.is_for_a_host() && !worker.calls.host_has_room(parcel.account) {
-        return Some(Wait { until: now + FULL_LOOK, crowded: true });
+    if parcel.is_for_a_host() {
+        // Its rate was looked at when it was prepared.
+        let place = Terms { interval: 0, ..parcel.of_service };
+        let has_room = worker.calls.host_has_room(parcel.account)
+            && (place.max_in_flight == 0 || worker.slot.admit(&place) == Admission::Admitted);
+        if !has_room {
+            return Some(Wait { until: now + FULL_LOOK, crowded: true });
+        }
     }
     not_before(worker.slot.admit(&parcel.terms()), now).map(|until| Wait { until, crowded: false })
 }

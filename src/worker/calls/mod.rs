@@ -23,7 +23,7 @@ use crate::shared::{InFlight, LANES, Lane, LaneSet, Sources, Terms, Went};
 pub use cancel::cancel_calls;
 pub use finish::finish_answered;
 use held::Held;
-pub use held::{resume, send_held};
+pub use held::{begin_turn, send_held};
 use parcel::{Member, Opened, Parcel};
 use serde_json::Value;
 pub use settle::settle;
@@ -40,9 +40,6 @@ const GROUP_TIME: Duration = Duration::from_millis(5);
 const GROUP_SIZE: usize = 32;
 /// Unless further requests can go out together with it; then so long.
 const BATCH_TIME: Duration = Duration::from_millis(50);
-
-/// If no call has been sent or has ended for so long, those under way may never.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// How long a call waits at most for what its provider asks, if the provider's row does not say.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -79,8 +76,12 @@ pub struct Calls {
     /// [`crate::shared::Shared::resumes`] as of when they were looked at.
     resumes: u64,
     pace: Pace,
-    /// When a call was last sent, or ended.
-    moved_at: Instant,
+    /// When this turn began.
+    looked_at: Instant,
+    /// The worker is to leave: what is held is for others.
+    retiring: bool,
+    /// Calls of workers that are gone are locked by others: they are not looked for before.
+    no_orphans_before: Option<Instant>,
     /// How calls went that have ended since others were told of it.
     ended: Vec<(Terms, Went)>,
     /// Results that could not be stored yet.
@@ -105,7 +106,9 @@ impl Calls {
             held: Vec::new(),
             resumes: 0,
             pace: Pace::default(),
-            moved_at: Instant::now(),
+            looked_at: Instant::now(),
+            retiring: false,
+            no_orphans_before: None,
             ended: Vec::new(),
             unstored: Vec::new(),
             answered: Vec::new(),
@@ -165,24 +168,31 @@ impl Calls {
         })
     }
 
-    /// True if all places are taken by calls that do not end.
-    fn is_stuck(&self) -> bool {
-        !self.have_room() && self.moved_at.elapsed() >= STUCK_AFTER
+    /// True if it is for one of many hosts, of which none of the calls has ended for long.
+    fn is_silent(&self, parcel: &Parcel) -> bool {
+        let silent_at = || self.pace.silent_at(parcel.account);
+        parcel.is_for_a_host() && silent_at().is_some_and(|time| time <= Instant::now())
     }
 
     /// Where another task can be taken from, of `lanes`. `waiting`: those in which some wait.
     pub fn sources(&self, lanes: LaneSet, waiting: LaneSet) -> Sources {
         let open = self.open_lanes(lanes, waiting);
-        let beside = self.lanes_beside();
+        let has_room = self.have_room_beyond(flow::extra(limit()));
+        let beside = if has_room { self.lanes_beside() } else { LaneSet::NONE };
         Sources { lanes: open.and(beside), shut_too: beside }
     }
 
     /// Lanes of requests with which others can go out.
     fn lanes_beside(&self) -> LaneSet {
-        let is_open = |parcel: &&Parcel| parcel.admitted && parcel.has_room_for(&parcel.service);
-        let open = self.ready.iter().filter(is_open);
-        open.map(|parcel| Kinds::known().lane_of_service(&parcel.service.name))
-            .fold(LaneSet::NONE, LaneSet::with)
+        let kinds = Kinds::known();
+        let is_open = |parcel: &&Parcel| {
+            let now = kinds.service(&parcel.service.name);
+            parcel.admitted && now.is_ok_and(|service| parcel.has_room_for(&service))
+        };
+        let lanes =
+            self.ready.iter().filter(is_open).map(|parcel| kinds.lane_of_service(&parcel.service.name));
+        // The last one has tasks of other providers.
+        lanes.filter(|lane| *lane != Lane::LAST).fold(LaneSet::NONE, LaneSet::with)
     }
 
     fn open_lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
@@ -192,26 +202,24 @@ impl Calls {
         }
         let mut used = [0; LANES];
         let kinds = Kinds::known();
-        let held = self.held.iter().map(|held| &held.parcel).filter(|parcel| !parcel.is_for_a_host());
-        let waiting_to_go = self.ready.iter().chain(held);
+        let held = || self.held.iter().map(|held| &held.parcel);
+        let beyond = held().filter(|parcel| parcel.is_for_a_host()).skip(self.held_for_hosts().count());
+        let waiting_to_go =
+            self.ready.iter().chain(held().filter(|parcel| !parcel.is_for_a_host())).chain(beyond);
         let lanes_of_services = waiting_to_go.map(|parcel| kinds.lane_of_service(&parcel.service.name));
-        lanes_of_services
-            .chain(self.waiting_for.values().map(|open| open.lane))
-            .for_each(|lane| used[lane.index()] += 1);
-        if self.have_room() {
-            return flow::open_lanes(lanes, waiting, &self.pace, &used, limit);
+        // What a dead host has does not count for the others of its lane.
+        let under_way = self.waiting_for.values().filter(|open| !self.is_silent(&open.parcel));
+        lanes_of_services.chain(under_way.map(|open| open.lane)).for_each(|lane| used[lane.index()] += 1);
+        if !self.have_room() {
+            return flow::lanes_with_few(lanes, &used, limit);
         }
-        if self.is_stuck() {
-            // Other hosts may answer, whatever lane they are in.
-            self.lanes_of_hosts().iter().for_each(|lane| used[lane.index()] = 0);
+        let open = flow::open_lanes(lanes, waiting, &self.pace, &used, limit);
+        let is_shared = used.iter().filter(|calls| **calls > 0).count() > 1;
+        if is_shared && self.waiting_for.len() >= limit {
+            // More of the others would only wait for a thread.
+            return open.common(flow::lanes_with_few(lanes, &used, limit));
         }
-        flow::lanes_with_few(lanes, &used, limit)
-    }
-
-    /// Lanes that many hosts have in common.
-    fn lanes_of_hosts(&self) -> LaneSet {
-        let open = self.waiting_for.values().filter(|open| open.parcel.is_for_a_host());
-        open.map(|open| open.lane).fold(LaneSet::NONE, LaneSet::with)
+        open
     }
 
     /// What counts for the limits of providers, and how calls went since this was last asked.
@@ -236,10 +244,11 @@ impl Calls {
         let settling = self.unsettled_since.map(|since| since + self.group().1).max(self.store_not_before);
         let settling = settling.filter(|_| self.unsettled() > 0);
         let held = self.held.iter().map(|held| held.not_before);
-        let stuck = Some(self.moved_at + STUCK_AFTER);
-        let stuck = stuck.filter(|time| *time > Instant::now() && !self.have_room());
+        let hosts = self.waiting_for.values().filter(|open| open.parcel.is_for_a_host());
+        let silent = hosts.filter_map(|open| self.pace.silent_at(open.parcel.account));
+        let later = silent.chain(self.no_orphans_before).filter(|time| *time > self.looked_at);
         let answered = self.answered.iter().map(|answered| answered.not_before);
-        let next = answered.chain(settling).chain(held).chain(stuck).min()?;
+        let next = answered.chain(settling).chain(held).chain(later).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -258,8 +267,8 @@ impl Calls {
         let Prepared { service, request, .. } = prepared;
         // Then the provider was not asked for this one.
         let admitted = !self.has_room_beside(&service);
-        let fitting =
-            self.ready.iter_mut().find(|parcel| parcel.admitted && parcel.takes(&service, &request));
+        let mut admitted_ones = self.ready.iter_mut().filter(|parcel| parcel.admitted);
+        let fitting = admitted_ones.find_map(|parcel| parcel.takes(&service, &request).then_some(parcel));
         let member = Member::new(task_id, request);
         match fitting {
             Some(parcel) => parcel.members.push(member),
@@ -309,7 +318,9 @@ impl Calls {
                 let lane = Kinds::known().lane_of_service(&service.name);
                 let room = self.room_for(lane, &parcel);
                 let id = parcel.id();
-                self.moved_at = Instant::now();
+                if parcel.is_for_a_host() && self.calls_to(parcel.account) == 0 {
+                    self.pace.begin_host(parcel.account);
+                }
                 self.waiting_for.insert(id, Open { lane, terms: parcel.terms(), parcel });
                 let job = Job {
                     id,
@@ -350,15 +361,13 @@ impl Calls {
     /// True if another call to this one of many hosts leaves room for others.
     fn host_has_room(&self, account: u64) -> bool {
         let limit = limit();
-        let held = self.held.iter().map(|held| &held.parcel);
-        let all = self.waiting_for.values().map(|open| &open.parcel).chain(held);
-        let is_shared = all.filter(|parcel| parcel.is_for_a_host()).any(|parcel| parcel.account != account);
+        let is_shared = self.parcels().any(|parcel| parcel.account != account);
         let most = match (self.waiting_for.len() >= limit, is_shared) {
             (true, true) => flow::own(limit),
-            (false, true) => self.pace.of_host(account, limit),
-            (_, false) => limit + ahead(limit),
+            (_, false) if !self.pace.is_slowed(account, limit) => limit + ahead(limit),
+            _ => self.pace.of_host(account, limit),
         };
-        self.calls_to(account) < most
+        self.calls_to(account) < most && self.waiting_for.len() < limit + ahead(limit) + flow::extra(limit)
     }
 
     /// The same as for the call before, unless the settings have changed.
@@ -410,9 +419,10 @@ impl Calls {
     }
 
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
-        self.moved_at = Instant::now();
-        self.pace.note(open.lane, outcome.reply.is_ok(), limit());
-        if open.parcel.is_for_a_host() {
+        // A dead host is not its lane's fault.
+        let is_for_a_host = open.parcel.is_for_a_host();
+        self.pace.note(open.lane, outcome.reply.is_ok() || is_for_a_host, limit());
+        if is_for_a_host {
             self.pace.note_host(open.terms.account, outcome.reply.is_ok(), limit());
         }
         let went = match &outcome.reply {
@@ -438,7 +448,7 @@ impl Calls {
                 ),
             );
         }
-        self.add_held(Held { not_before: Instant::now() + pause, ..Held::new(parcel) });
+        self.add_held(Held { not_before: Instant::now() + pause, refused: true, ..Held::new(parcel) });
     }
 
     fn add_held(&mut self, held: Held) {
@@ -456,8 +466,17 @@ impl Calls {
         self.waiting_for.retain(|_, open| open.parcel.give_up(task_id));
         self.ready.retain_mut(|parcel| parcel.give_up(task_id));
         self.held.retain_mut(|held| held.parcel.give_up(task_id));
+        self.separate_incomplete();
         self.unstored.retain(|(id, _)| *id != task_id);
         self.forget_answered(task_id);
+    }
+
+    /// What was refused can as well be sent without those that have ended.
+    fn separate_incomplete(&mut self) {
+        let separate =
+            |held: &mut Held| held.refused && held.parcel.key.is_some() && held.parcel.is_incomplete();
+        let incomplete: Vec<Held> = self.held.extract_if(.., separate).collect();
+        incomplete.into_iter().for_each(|held| self.take_in(Opened::Refused(held.parcel)));
     }
 
     fn forget_answered(&mut self, task_id: i64) {

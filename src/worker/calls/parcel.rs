@@ -4,7 +4,7 @@ use super::CallResult;
 use crate::call::{Outcome, redact};
 use crate::config::{self, LogLevel};
 use crate::pg::log;
-use crate::provider::{Batching, Parts, Reply, Request, Service};
+use crate::provider::{Parts, Reply, Request, Service};
 use crate::shared::Terms;
 use crate::worker::record::JoinedCall;
 use std::sync::Arc;
@@ -35,8 +35,14 @@ pub struct Parcel {
     pub key: Option<String>,
     /// The provider has let it pass.
     pub admitted: bool,
-    /// No further task may join.
+    /// It was found among those of a worker that is gone, who may have sent it.
+    pub adopted: bool,
+    /// No further task may join: that there is none is to be stored, too.
     pub alone: bool,
+    /// No further task fits.
+    pub full: bool,
+    /// The provider takes requests like the first one for several tasks.
+    pub batchable: bool,
     pub since: Instant,
     /// What its service lets us do, as of when it was prepared.
     pub of_service: Terms,
@@ -52,13 +58,18 @@ impl Parcel {
     /// One that has been stored before.
     pub fn stored(service: Arc<Service>, members: Vec<Member>, key: Option<String>) -> Parcel {
         let of_service = service.terms();
-        let account = service.account_of(&members[0].request);
+        let first = &members[0].request;
+        let account = service.account_of(first);
+        let batchable = service.batching().is_some_and(|batching| batching.takes(first));
         Parcel {
             service,
             members,
             key,
             admitted: false,
+            adopted: false,
             alone: false,
+            full: false,
+            batchable,
             since: Instant::now(),
             of_service,
             account,
@@ -67,19 +78,20 @@ impl Parcel {
 
     /// True if another task of this service may be able to join.
     pub fn has_room_for(&self, service: &Arc<Service>) -> bool {
-        let takes_more = |batching: &dyn Batching| {
-            self.members.len() < service.batch_size() && batching.takes(self.first())
-        };
-        Arc::ptr_eq(service, &self.service) && !self.alone && service.batching().is_some_and(takes_more)
+        let is_open = self.batchable && !self.alone && !self.full;
+        is_open && self.members.len() < service.batch_size() && Arc::ptr_eq(service, &self.service)
     }
 
-    /// True if this request can join.
-    pub fn takes(&self, service: &Arc<Service>, request: &Request) -> bool {
+    /// True if this request can join. What does not fit is the last one that tries.
+    pub fn takes(&mut self, service: &Arc<Service>, request: &Request) -> bool {
+        if !self.has_room_for(service) || !service.batching().is_some_and(|batching| batching.takes(request))
+        {
+            return false;
+        }
         let limit = LARGEST.min(config::HTTP_MAX_REQUEST_SIZE.get() as usize);
         // Each has a separator.
-        self.has_room_for(service)
-            && service.batching().is_some_and(|batching| batching.takes(request))
-            && self.size() + request.size() + self.members.len() + 2 <= limit
+        self.full = self.size() + request.size() + self.members.len() + 2 > limit;
+        !self.full
     }
 
     /// What its host lets us do, or its service.
@@ -95,10 +107,6 @@ impl Parcel {
     /// Bytes of its requests' bodies.
     pub fn size(&self) -> usize {
         self.members.iter().map(|member| member.request.size()).sum()
-    }
-
-    fn first(&self) -> &Request {
-        &self.members[0].request
     }
 
     /// True if it is to be stored with what it goes out, or that it goes out alone.
@@ -140,6 +148,11 @@ impl Parcel {
         self.tasks().any(|known| known == task_id)
     }
 
+    /// True if a task of it has ended since it was put together.
+    pub fn is_incomplete(&self) -> bool {
+        self.members.iter().any(|member| member.given_up)
+    }
+
     /// A task of it has ended. False if nobody waits for it any more.
     pub fn give_up(&mut self, task_id: i64) -> bool {
         self.members.iter_mut().filter(|member| member.task_id == task_id).for_each(|m| m.given_up = true);
@@ -147,7 +160,7 @@ impl Parcel {
     }
 
     pub fn request(&self) -> Arc<Request> {
-        match (&self.key, self.service.batching()) {
+        match (&self.key, self.service.provider.batching()) {
             (Some(key), Some(batching)) => {
                 let requests: Vec<&Request> = self.members.iter().map(|m| m.request.as_ref()).collect();
                 Arc::new(batching.request(&requests, key))
@@ -158,12 +171,18 @@ impl Parcel {
 
     /// What its call came to.
     pub fn open(self, outcome: &Outcome) -> Opened {
-        let batching = self.service.batching().filter(|_| self.key.is_some());
+        let batching = self.service.provider.batching().filter(|_| self.key.is_some());
         let replies = match (batching, &outcome.reply) {
             (None, reply) => vec![reply.clone()],
             (Some(_), Err(reason)) => vec![Err(reason.clone()); self.members.len()],
             (Some(batching), Ok(reply)) => match batching.parts(reply, self.members.len()) {
                 Parts::Replies(replies) => replies,
+                // What was sent before may have been taken, and forgotten since.
+                Parts::Refused if self.adopted && !matches!(reply.status, 400 | 422) => {
+                    let reason =
+                        format!("outcome unknown: sent again, it was refused with HTTP {}", reply.status);
+                    vec![Err(reason); self.members.len()]
+                }
                 Parts::Refused => return Opened::Refused(self),
             },
         };

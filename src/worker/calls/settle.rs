@@ -43,7 +43,8 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
         worker.calls.unsettled_since = Some(Instant::now());
     }
     for parcel in std::mem::take(&mut worker.calls.ready) {
-        if !joined && parcel.is_to_be_joined() {
+        let is_to_be_joined = !joined || parcel.key.is_some() && parcel.is_incomplete();
+        if is_to_be_joined && parcel.is_to_be_joined() {
             worker.calls.ready.push(parcel);
             worker.calls.note_unsettled();
         } else if parcel.admitted && !parcel.is_for_a_host() {
@@ -52,9 +53,9 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
             worker.calls.add_held(Held::new(parcel));
         }
     }
+    worker.show_calls();
     // What its provider has not been asked for, or its host may not be sent.
     send_held(worker);
-    worker.show_calls();
     Ok(true)
 }
 

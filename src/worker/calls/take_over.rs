@@ -10,6 +10,10 @@ use crate::pg::{interrupt, transaction};
 use crate::provider::Service;
 use crate::worker::Worker;
 use crate::worker::claim::{self, Orphan};
+use std::time::{Duration, Instant};
+
+/// Calls that others have locked are looked for again after this time.
+const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Takes over the calls of workers that are gone, at first and when it is `wanted`: what was answered goes on to its handler, what
 /// was not is sent again, the same request with the same key.
@@ -21,18 +25,25 @@ pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
     if !wanted && worker.looked_for_orphans {
         return Ok(false);
     }
+    if worker.calls.no_orphans_before.is_some_and(|time| time > Instant::now()) {
+        return Ok(false);
+    }
+    worker.calls.no_orphans_before = None;
     worker.slot.change_database(|database| database.orphans = false);
     if !worker.looked_for_orphans {
         let last = transaction::commit_after(|| claim::last_owner(worker))?;
         worker.slot.see_owner(last.unwrap_or_default());
         worker.looked_for_orphans = true;
     }
-    let orphans = transaction::commit_after(|| claim::orphans(worker, room));
-    if orphans.as_ref().map_or(true, |orphans| orphans.len() == room) {
-        // There are more, or it is not known.
+    let found = transaction::commit_after(|| (claim::orphans(worker, room), claim::has_orphans(worker)));
+    if found.as_ref().map_or(true, |(_, more)| *more) {
+        // There are more, somebody has locked them, or it is not known.
         worker.slot.change_database(|database| database.orphans = true);
     }
-    let orphans = orphans?;
+    let (orphans, more) = found?;
+    if more && orphans.is_empty() {
+        worker.calls.no_orphans_before = Some(Instant::now() + LOCKED_PAUSE);
+    }
     // If this process is to end, another one takes them over: see the first sending.
     worker.slot.set_in_flight(worker.calls.tasks() + orphans.len(), false);
     interrupt::check();
@@ -96,8 +107,11 @@ fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
         .map(|orphan| Some(Member::new(orphan.task_id, serde_json::from_str(&orphan.request).ok()?)))
         .collect();
     let members = members.ok_or_else(nobody)?;
+    if first.batch.is_some() && service.provider.batching().is_none() {
+        return Err(nobody());
+    }
     let key = first.batch.map(|_| key_of_batch(&first.key));
-    Ok(Parcel::stored(service, members, key))
+    Ok(Parcel { adopted: true, ..Parcel::stored(service, members, key) })
 }
 
 /// True if the service still knows the key of a request of this age in seconds. It may be negative, if the clock was

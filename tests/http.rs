@@ -30,6 +30,7 @@ fn a_request_is_one_line_of_sql_and_its_answer_another() {
     let result = calling.result(task_id).unwrap();
     assert_eq!((&result["status"], &result["body"]), (&json!(201), &json!({"id": 7})));
     assert_eq!(result["headers"]["x-request-id"], json!("r-1"));
+    assert_eq!(result["headers"]["content-type"], json!("application/json; charset=utf-8"));
 
     let requests = calling.web.requests();
     assert_eq!(requests.len(), 1);
@@ -81,9 +82,17 @@ fn the_result_of_a_failed_call_is_its_error() {
 fn loopback_is_refused_in_every_spelling_until_the_setting_allows_it() {
     let mut calling = Calling::friendly(&[]);
     let port = calling.web.url().rsplit_once(':').unwrap().1.to_owned();
-    for host in
-        ["127.0.0.1", "[::ffff:127.0.0.1]", "[::1]", "2130706433", "0x7f.1", "127.1", "localhost", "0.0.0.0"]
-    {
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1.",
+        "[::ffff:127.0.0.1]",
+        "[::1]",
+        "2130706433",
+        "0x7f.1",
+        "127.1",
+        "localhost",
+        "0.0.0.0",
+    ] {
         let message = calling.fail("http", json!({"url": format!("http://{host}:{port}/")}));
         assert!(message.contains("pg_errand.http_allowed_hosts"), "{host}: {message}");
     }
@@ -104,9 +113,16 @@ fn loopback_is_refused_in_every_spelling_until_the_setting_allows_it() {
 fn handlers_build_the_request_and_are_given_the_answer() {
     let mut calling = Calling::start(&[LOOPBACK], |request| match request.path() {
         "/good" => ok(),
+        "/text" => Answer::new(201, "text/plain", "done"),
+        "/gone" => Answer { status: 404, headers: vec![], body: b"no such thing".into() },
         _ => Answer::json(500, &json!({"bad": "day"})),
     });
-    for (path, status, handler) in [("/good", "succeeded", "success"), ("/bad", "failed", "error")] {
+    for (path, status, handler) in [
+        ("/good", "succeeded", "success"),
+        ("/text", "succeeded", "success"),
+        ("/gone", "failed", "error"),
+        ("/bad", "failed", "error"),
+    ] {
         let mut payload = handled("http", &Value::Null);
         payload["before_handler"] = json!("app.build");
         payload["mail"] =
@@ -119,10 +135,12 @@ fn handlers_build_the_request_and_are_given_the_answer() {
         assert_eq!((request.method.as_str(), request.path()), ("PUT", path));
         assert_eq!(request.json(), Some(&json!({"a": 1})));
     }
-    let told = calling.seen("success").pop().unwrap();
-    assert_eq!(told["worker_payload"]["body"], json!({"ok": true}), "{told}");
-    let told = calling.seen("error").pop().unwrap();
-    assert!(told["error"].as_str().is_some_and(|error| error.contains("500")), "{told}");
+    let bodies: Vec<_> =
+        calling.seen("success").iter().map(|told| told["worker_payload"]["body"].clone()).collect();
+    assert_eq!(bodies, [json!({"ok": true}), json!("done")]);
+    for (told, reason) in calling.seen("error").iter().zip(["HTTP 404: no such thing", "500"]) {
+        assert!(told["error"].as_str().is_some_and(|error| error.contains(reason)), "{told}");
+    }
 }
 
 #[test]
@@ -168,7 +186,9 @@ fn a_role_needs_to_be_allowed_and_is_told_how() {
     let error = app.query_one(sql, &[&payload]).unwrap_err();
     assert_eq!(refusal(&error).code().code(), "42501");
     let hint = refusal(&error).hint().unwrap();
-    assert!(hint.contains("SELECT queues.allow('http', "), "{hint}");
+    assert_eq!(hint, "To allow it, run: SELECT queues.allow('http', '\"App Role\"');");
+    // Some types are anybody's.
+    app.batch_execute("select queues.enqueue('sms', '{}')").unwrap();
 
     // The statement as it is does it.
     let statement = hint.split_once("run: ").unwrap().1.to_owned();

@@ -1,12 +1,13 @@
 //! What providers let us do: they say "wait", they have rates, they break down. Nothing is lost, and others go on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
 use postgres::Client;
 use serde_json::{Value, json};
-use standin::{Answer, Request, Web};
+use standin::{Answer, Behaviour, RawServer, Request, Web};
 
 use crate::calling::{Calling, at, ok, register};
 use crate::harness::queue;
@@ -50,6 +51,13 @@ fn is_new(seen: &mut Vec<String>, request: &Request) -> bool {
     let new = !seen.contains(&key);
     seen.push(key);
     new
+}
+
+/// The key of each request so far that had this status.
+fn keys_with(web: &Web, status: u16) -> BTreeSet<String> {
+    let all = web.requests();
+    let with_status = all.iter().filter(|exchange| exchange.status == Some(status));
+    with_status.filter_map(|exchange| exchange.request.header("Idempotency-Key").map(str::to_owned)).collect()
 }
 
 /// Says "wait" while `closed`.
@@ -103,6 +111,28 @@ fn pauses(web: &Web) -> usize {
 }
 
 #[test]
+fn calls_side_by_side_that_are_told_to_wait_keep_their_keys_and_hold_up_nobody() {
+    let closed = Arc::new(AtomicBool::new(true));
+    let mut calling = Calling::start(&[("pg_errand.max_in_flight", "4")], door(&closed, 429, "1"));
+    let other = Web::start(|_| ok()).unwrap();
+    calling.register("slow", json!({}));
+    register(&mut calling.client, "other", &at(&other, json!({}))).unwrap();
+    enqueue_numbered(&mut calling.client, "slow", 300);
+    eventually("the provider has said so", || refused(&calling.web) > 0);
+    enqueue_numbered(&mut calling.client, "other", 100);
+    wait_ended(&mut calling.client, "other", 100);
+    let ended = "select count(*) from queues.task where task_type = 'slow' and finished_at is not null";
+    assert_eq!(calling.number(ended), 0);
+    let asked = calling.web.requests().len();
+    assert!(asked < 100, "{asked} requests while the provider asks to wait");
+    closed.store(false, SeqCst);
+    wait_ended(&mut calling.client, "slow", 300);
+    assert_eq!(calling.number("select count(*) from queues.error"), 0);
+    let (refused, accepted) = (keys_with(&calling.web, 429), keys_with(&calling.web, 200));
+    assert!(accepted.len() == 300 && refused.is_subset(&accepted), "{refused:?} {accepted:?}");
+}
+
+#[test]
 fn a_refused_request_is_sent_again_with_the_same_key() {
     let mut seen = Vec::new();
     let rule = move |request: &Request| match is_new(&mut seen, request) {
@@ -138,14 +168,20 @@ fn a_date_to_wait_for_is_understood() {
 
 #[test]
 fn a_wait_beyond_the_limit_fails_the_task_with_the_provider_s_words() {
-    let mut calling = Calling::start(&[], |_| {
-        Answer::json(429, &json!({"message": "come back tomorrow"})).with("Retry-After", "86400")
+    let mut calling = Calling::start(&[], |request| match request.path() {
+        "/shut" => Answer::new(503, "text/plain", "maintenance").with("Retry-After", "7200"),
+        _ => Answer::json(429, &json!({"message": "come back tomorrow"})).with("Retry-After", "86400"),
     });
     calling.register("strict", json!({"max_wait": "1 minute"}));
     let task_id = calling.call_handled("strict", &json!({"path": "/x"}));
     let message = calling.error(task_id);
     assert!(message.contains("429") && message.contains("come back tomorrow"), "{message}");
     assert_eq!((calling.web.requests().len(), calling.seen("error").len()), (1, 1));
+
+    // The limit of who has none.
+    calling.register("usual", json!({}));
+    let message = calling.fail("usual", json!({"path": "/shut"}));
+    assert!(message.contains("HTTP 503: maintenance"), "{message}");
 }
 
 #[test]
@@ -156,11 +192,16 @@ fn a_429_that_does_not_say_how_long_is_a_failure() {
     assert_eq!(calling.web.requests().len(), 1);
 }
 
+/// When the requests arrived, in order.
+fn arrivals(web: &Web) -> Vec<SystemTime> {
+    let mut times: Vec<_> = web.requests().iter().map(|exchange| exchange.request.received_at).collect();
+    times.sort_unstable();
+    times
+}
+
 /// The most requests that arrived within any second.
 fn most_in_a_second(web: &Web) -> usize {
-    let mut times: Vec<SystemTime> =
-        web.requests().iter().map(|exchange| exchange.request.received_at).collect();
-    times.sort_unstable();
+    let times = arrivals(web);
     let within = |from: &SystemTime| {
         times
             .iter()
@@ -178,6 +219,10 @@ fn no_second_has_more_requests_than_the_provider_allows() {
     wait_ended(&mut calling.client, "rated", 60);
     let most = most_in_a_second(&calling.web);
     assert!(most <= 21, "{most}");
+    // 59 pauses of 50 ms, less what a single request can be late.
+    let times = arrivals(&calling.web);
+    let took = times[59].duration_since(times[0]).unwrap();
+    assert!(took > Duration::from_millis(59 * 50 - 500), "{took:?}");
 }
 
 #[test]
@@ -206,40 +251,49 @@ fn the_rate_of_a_provider_is_that_of_all_its_types_and_databases() {
 #[test]
 fn two_workers_together_keep_the_number_of_calls_under_way() {
     let mut calling = Calling::friendly(&[TWO_WORKERS, PATIENT]);
-    calling.register("narrow", json!({"max_in_flight": 3}));
-    calling.web.hold();
+    let web = RawServer::start(|_| Behaviour::answer(ok()).held()).unwrap();
+    let fields = json!({"base_url": web.url(), "max_in_flight": 3});
+    register(&mut calling.client, "narrow", &fields).unwrap();
     enqueue_numbered(&mut calling.client, "narrow", 40);
-    eventually("three are under way", || calling.web.held() == 3);
-    // Whoever looks for more work has done so when a task of another kind is over.
-    for _ in 0..4 {
-        calling
-            .client
-            .batch_execute("select queues.enqueue('db_function', '{\"db_function\": \"app.note\"}')")
-            .unwrap();
+    for round in 0..13 {
+        let under_way = (3, 3 * round + 3);
+        eventually("three are under way", || (web.held(), web.requests().len()) == under_way);
+        // Whoever looks for more work has done so when a task of another kind is over.
+        for _ in 0..4 {
+            calling
+                .client
+                .batch_execute("select queues.enqueue('db_function', '{\"db_function\": \"app.note\"}')")
+                .unwrap();
+        }
+        wait_ended(&mut calling.client, "db_function", 4 * round + 4);
+        assert_eq!((web.held(), web.requests().len()), under_way);
+        web.release();
     }
-    wait_ended(&mut calling.client, "db_function", 4);
-    assert_eq!((calling.web.held(), calling.web.requests().len()), (3, 3));
-    calling.web.release();
+    eventually("the last is under way", || (web.held(), web.requests().len()) == (1, 40));
+    web.release();
     wait_ended(&mut calling.client, "narrow", 40);
-    assert_eq!(calling.web.requests().len(), 40);
+    assert_eq!(web.requests().len(), 40);
 }
 
 #[test]
 fn the_tasks_of_healthy_providers_end_while_a_dead_one_hangs() {
     let mut calling = Calling::friendly(&[TWO_WORKERS, PATIENT, ("pg_errand.max_in_flight", "16")]);
-    let healthy = [Web::start(|_| ok()).unwrap(), Web::start(|_| ok()).unwrap()];
+    let healthy: [Web; 9] = std::array::from_fn(|_| Web::start(|_| ok()).unwrap());
+    let names: [String; 9] = std::array::from_fn(|n| format!("healthy{n}"));
     calling.web.hold();
     calling.register("dead", json!({}));
-    for (name, web) in ["left", "right"].into_iter().zip(&healthy) {
+    for (name, web) in names.iter().zip(&healthy) {
         register(&mut calling.client, name, &at(web, json!({}))).unwrap();
     }
     enqueue_numbered(&mut calling.client, "dead", 300);
     eventually("it has taken all places", || calling.web.held() == 32);
-    for name in ["left", "right"] {
+    for name in &names {
         enqueue_numbered(&mut calling.client, name, 100);
     }
-    wait_ended(&mut calling.client, "left", 100);
-    wait_ended(&mut calling.client, "right", 100);
+    for (name, web) in names.iter().zip(&healthy) {
+        wait_ended(&mut calling.client, name, 100);
+        assert_eq!(web.requests().len(), 100);
+    }
     let over = "select count(*) from queues.task_status where task_type = 'dead' and status in ('succeeded', 'failed')";
     assert_eq!(calling.number(over), 0);
     calling.web.release();

@@ -110,11 +110,22 @@ fn a_provider_can_be_registered_in_the_transaction_that_enqueues() {
         "insert into queues.provider (name, base_url, auth, secret) values ('new', $1, 'bearer', 'key')";
     transaction.execute(insert, &[&fields["base_url"].as_str().unwrap()]).unwrap();
     transaction.batch_execute("insert into queues.task_kind (name, provider) values ('new', 'new')").unwrap();
-    let payload = json!({"task_type": "new", "request": get()});
-    let task_id: i64 = transaction.query_one("select queues.enqueue('new', $1)", &[&payload]).unwrap().get(0);
+    let handler = "create function app.new(_payload jsonb) returns jsonb language sql as
+        $$ select jsonb_build_object('status', 'succeeded', 'payload', _payload -> 'mail') $$";
+    transaction.batch_execute(handler).unwrap();
+    let payloads = [json!({"request": get()}), json!({"before_handler": "app.new", "mail": get()})];
+    let tasks = payloads.map(|payload| {
+        let enqueue = "select queues.enqueue('new', $1)";
+        transaction.query_one(enqueue, &[&payload]).unwrap().get::<_, i64>(0)
+    });
     transaction.commit().unwrap();
-    calling.wait(task_id, "succeeded");
-    assert_eq!(calling.last_header("Authorization"), Some(format!("Bearer {KEY}")));
+    for task_id in tasks {
+        calling.wait(task_id, "succeeded");
+    }
+    let requests = calling.web.requests();
+    let token = format!("Bearer {KEY}");
+    let with_token = requests.iter().filter(|one| one.request.header("Authorization") == Some(&token));
+    assert_eq!((requests.len(), with_token.count()), (3, 2));
 }
 
 #[test]
@@ -133,7 +144,7 @@ fn a_registration_that_is_rolled_back_leaves_no_trace() {
         + (select count(*) from queues.task_kind where name = 'gone') + (select count(*) from queues.task)";
     assert_eq!(calling.number(left), 0);
     let enqueued = calling.client.batch_execute("select queues.enqueue('gone', '{\"task_type\": \"gone\"}')");
-    refused(enqueued, "gone");
+    refused(enqueued, "unknown task type \"gone\"");
     calling.register("next", json!({}));
     calling.succeed("next", get());
     assert_eq!(calling.web.requests().len(), 1);
@@ -179,28 +190,37 @@ fn a_type_is_known_to_every_worker_from_its_commit_on() {
 
 #[test]
 fn templates_make_the_request_and_read_the_answer() {
-    let mut calling = Calling::start(&[], |request| match request.path() {
-        "/channels/a%2Fb/messages" => Answer::json(200, &json!({"ok": true, "ts": "1.2"})),
+    let mut calling = Calling::start(&[SECRETS], |request| match request.path() {
+        "/api/channels/a%2Fb/messages" => Answer::json(200, &json!({"ok": true, "ts": "1.2"})),
         _ => Answer::json(200, &json!({"ok": false, "error": "no_channel"})),
     });
     let fields = json!({
+        "base_url": format!("{}/api", calling.web.url()), "auth": "bearer", "secret": "key",
         "request": {"path": "/channels/{{channel}}/messages", "body": {"json": {"text": "Hi {{who}}"}}},
         "expect": {"body": {"ok": true}}, "answer": {"ts": "{{body.ts}}"}, "failure": "{{body.error}}",
     });
-    calling.register("chat", fields);
+    register(&mut calling.client, "chat", &fields).unwrap();
     let task_id = calling.succeed("chat", json!({"channel": "a/b", "who": "Ann"}));
     assert_eq!(calling.result(task_id), Some(json!({"ts": "1.2"})));
     let request = calling.web.requests().pop().unwrap().request;
     assert_eq!(request.json(), Some(&json!({"text": "Hi Ann"})));
     let message = calling.fail("chat", json!({"channel": "other", "who": "Ann"}));
     assert!(message.contains("no_channel"), "{message}");
+    let payload = json!({"before_handler": "app.build", "mail": {"channel": "../x", "who": "Ann"}});
+    let task_id = queue::enqueue(&mut calling.client, "chat", payload);
+    let message = calling.error(task_id);
+    assert!(message.contains("no_channel"), "{message}");
+    let requests = calling.web.requests();
+    assert_eq!(requests.last().unwrap().request.target, "/api/channels/..%2Fx/messages");
+    let token = format!("Bearer {KEY}");
+    assert!(requests.iter().all(|one| one.request.header("Authorization") == Some(&token)));
     let message = calling.fail("chat", json!({"channel": "a"}));
     assert!(message.contains("who"), "{message}");
 }
 
 #[test]
 fn a_secret_in_a_file_counts_from_the_next_call_on() {
-    let mut calling = Calling::friendly(&[]);
+    let mut calling = Calling::friendly(&[SECRETS]);
     let directory = calling.directory("secrets");
     std::fs::write(directory.join("token"), "one\n").unwrap();
     calling.cluster.set(&[("pg_errand.secrets_dir", directory.to_str().unwrap())]);
@@ -214,11 +234,19 @@ fn a_secret_in_a_file_counts_from_the_next_call_on() {
     std::fs::write(directory.join("token"), "two\r\n").unwrap();
     calling.succeed("filed", get());
     assert_eq!(calling.last_header("Authorization").as_deref(), Some("Bearer two"));
+    let sent = calling.web.requests().len();
     std::fs::remove_file(directory.join("token")).unwrap();
-    let message = calling.fail("filed", get());
-    assert!(message.contains("\"token\"") && message.contains("pg_errand.secrets_dir"), "{message}");
-    // Not a word of what else there is.
-    assert!(!message.contains(directory.to_str().unwrap()), "{message}");
+    let without_file = calling.fail("filed", get());
+    std::fs::remove_dir_all(&directory).unwrap();
+    let without_directory = calling.fail("filed", get());
+    for message in [without_file, without_directory] {
+        for part in ["\"token\"", "pg_errand.secrets_dir", "PG_ERRAND_SECRET_TOKEN"] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+        // Not a word of what else there is.
+        assert!(!message.contains(directory.to_str().unwrap()), "{message}");
+    }
+    assert_eq!(calling.web.requests().len(), sent);
 }
 
 #[test]
@@ -364,8 +392,17 @@ fn a_secret_that_a_provider_echoes_is_found_nowhere() {
     }
     assert_hidden("a table or view", &everything(&mut calling.client));
     assert_hidden("the log", &calling.cluster.log());
+    let shown: String = calling.client.query_one("show pg_errand.secrets", &[]).unwrap().get(0);
+    assert_hidden("show", &shown);
     let errors = contents(&mut calling.client, "queues.error");
-    assert_eq!(calling.web.requests().len(), tasks.len(), "{errors}");
+    let requests = calling.web.requests();
+    assert_eq!(requests.len(), tasks.len(), "{errors}");
+    // They did go out.
+    assert!(requests.iter().any(|one| one.request.target.contains(KEY)));
+    assert!(requests.iter().any(|one| one.request.header("X-Api-Key") == Some(KEY)));
+    let signature =
+        |request: &Request| request.header("webhook-signature").is_some_and(|value| value.starts_with("v1,"));
+    assert!(requests.iter().any(|one| signature(&one.request)));
 }
 
 #[test]
@@ -386,29 +423,10 @@ fn a_secret_is_found_nowhere_while_a_call_is_under_way() {
 fn assert_refused(client: &mut Client, fields: &Value, word: &str) {
     let error = insert_provider(client, "odd", fields).expect_err(&fields.to_string());
     let refusal = error.as_db_error().unwrap();
-    let text = format!("{} {:?} {:?}", refusal.message(), refusal.detail(), refusal.hint());
-    assert!(text.contains(word), "{fields}: {text}");
-}
-
-#[test]
-fn a_row_whose_calls_could_never_be_sent_is_refused() {
-    let mut calling = Calling::friendly(&[]);
-    let mut taken = Vec::new();
-    for (fields, word) in [
-        (json!({"auth": "header", "auth_name": "a b", "secret": "x"}), "a b"),
-        (json!({"idempotency_header": "a b"}), "a b"),
-        (json!({"requests_per_second": "NaN"}), "requests_per_second"),
-        (json!({"burst": -1}), "burst"),
-        (json!({"timeout": "-1 s"}), "timeout"),
-    ] {
-        match insert_provider(&mut calling.client, "odd", &fields) {
-            Err(error) if format!("{error:?}").contains(word) => (),
-            Err(error) => taken.push(format!("{fields}: {}", message(&error))),
-            Ok(()) => taken.push(fields.to_string()),
-        }
-        calling.client.batch_execute("delete from queues.provider where name = 'odd'").unwrap();
+    assert_eq!(refusal.code().code(), "22023", "{fields}: {refusal:?}");
+    for part in ["provider", word] {
+        assert!(refusal.message().contains(part), "{part}: {fields}: {refusal:?}");
     }
-    assert!(taken.is_empty(), "{taken:#?}");
 }
 
 #[test]
@@ -428,20 +446,31 @@ fn a_row_that_makes_no_sense_is_refused_and_says_why() {
     let mut calling = Calling::friendly(&[]);
     for (fields, word) in [
         (json!({"interface": "gopher"}), "gopher"),
+        (json!({"requests_per_second": "NaN"}), "requests_per_second"),
         (json!({"requests_per_second": 0}), "requests_per_second"),
         (json!({"requests_per_second": -1}), "requests_per_second"),
         (json!({"burst": 0}), "burst"),
+        (json!({"burst": -1}), "burst"),
         (json!({"max_in_flight": 0}), "max_in_flight"),
         (json!({"break_after": 0}), "break_after"),
+        (json!({"timeout": "-1 s"}), "timeout"),
+        (json!({"timeout": "-1 s"}), "negative"),
+        (json!({"idempotency_header": "a b"}), "a b"),
         (json!({"auth": "bearer"}), "secret"),
+        (json!({"auth": "magic"}), "magic"),
         (json!({"auth": "magic", "secret": "x"}), "magic"),
         (json!({"auth": "header", "secret": "x"}), "auth_name"),
+        (json!({"auth": "header", "auth_name": "a b", "secret": "x"}), "a b"),
+        (json!({"auth": "header", "auth_name": "a b", "secret": "x", "base_url": "https://x.test"}), "a b"),
+        (json!({"auth": "bearer", "secret": "x"}), "base_url"),
         (json!({"auth": "bearer", "secret": "../x"}), "../x"),
+        (json!({"secret": "../x"}), "../x"),
         (json!({"base_url": "ftp://x.test"}), "URL"),
         (json!({"headers": {"Host": "x"}}), "Host"),
         (json!({"headers": {"X": "a\r\nY: b"}}), "X"),
         (json!({"request": {"uri": "/x"}}), "uri"),
         (json!({"expect": "fine"}), "expect"),
+        (json!({"expect": {"status": 1}}), "expect"),
     ] {
         assert_refused(&mut calling.client, &fields, word);
     }
@@ -455,7 +484,12 @@ fn a_type_whose_provider_is_unknown_is_refused_when_it_is_enqueued() {
     calling.client.batch_execute(insert).unwrap();
     let enqueue =
         "select queues.enqueue('early', '{\"task_type\": \"early\", \"request\": {\"path\": \"/x\"}}')";
-    refused(calling.client.batch_execute(enqueue), "late");
+    let error = calling.client.batch_execute(enqueue).unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "55000");
+    refused(Err(error), "late");
+    let error =
+        calling.client.batch_execute("insert into queues.task_kind (name) values ('none')").unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "22023");
     let fields = at(&calling.web, json!({}));
     insert_provider(&mut calling.client, "late", &fields).unwrap();
     calling.succeed("early", get());
@@ -483,25 +517,29 @@ fn only_a_superuser_s_address_may_be_in_a_private_network() {
     let mut calling = Calling::friendly(&[]);
     let mut app = registrar(&mut calling);
     calling.register("ours", json!({}));
+    calling.register("ours_too", json!({}));
     let fields = at(&calling.web, json!({"trusted": true, "built_in": true, "headers": {}}));
     register(&mut app, "theirs", &fields).unwrap();
-    assert!(is_trusted(&mut calling, "ours") && !is_trusted(&mut calling, "theirs"));
-    assert_eq!(calling.number("select count(*) from queues.provider where name = 'theirs' and built_in"), 0);
+    assert!(is_trusted(&mut calling, "ours") && is_trusted(&mut calling, "ours_too"));
+    assert!(!is_trusted(&mut calling, "theirs"));
+    let built_in = "select count(*) from queues.provider where name = 'theirs' and built_in";
+    assert_eq!(calling.number(built_in), 0);
     calling.succeed("ours", get());
     let message = calling.fail("theirs", get());
     assert!(message.contains("pg_errand.http_allowed_hosts"), "{message}");
 
     // Nor by a change.
-    app.batch_execute("update queues.provider set trusted = true where name = 'theirs'").unwrap();
-    assert!(!is_trusted(&mut calling, "theirs"));
-    app.batch_execute(
-        "update queues.provider set base_url = base_url || '/x', trusted = true where name = 'ours'",
-    )
-    .unwrap();
-    assert!(!is_trusted(&mut calling, "ours"));
-    let message = calling.fail("ours", get());
-    assert!(message.contains("pg_errand.http_allowed_hosts"), "{message}");
-    assert_eq!(calling.web.requests().len(), 1);
+    for (name, change) in [
+        ("theirs", "trusted = true"),
+        ("ours", "base_url = base_url || '/x', trusted = true"),
+        ("ours_too", "base_url = base_url || '/x'"),
+    ] {
+        app.batch_execute(&format!("update queues.provider set {change} where name = '{name}'")).unwrap();
+        assert!(!is_trusted(&mut calling, name), "{name}: {change}");
+        let message = calling.fail(name, get());
+        assert!(message.contains("pg_errand.http_allowed_hosts"), "{name}: {change}: {message}");
+    }
+    assert_eq!((calling.number(built_in), calling.web.requests().len()), (0, 1));
 
     // What the setting allows is theirs, too.
     calling.cluster.set(&[("pg_errand.http_allowed_hosts", "127.0.0.1")]);

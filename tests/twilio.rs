@@ -8,6 +8,7 @@ use postgres::Client;
 use serde_json::{Value, json};
 use standin::{Answer, Request, Web};
 
+use crate::calling::{at, register};
 use crate::harness::cluster::Cluster;
 use crate::harness::queue;
 use crate::harness::wait::eventually;
@@ -160,6 +161,11 @@ fn a_text_message_arrives_as_its_interface_wants_it() {
     let sql = "select payload -> 'worker_payload' from app.seen where handler = 'success'";
     let told: Value = texting.client.query_one(sql, &[]).unwrap().get(0);
     assert_eq!((&told["sid"], &told["status"]), (&json!("SM0123"), &json!("queued")));
+    let sql = "select queues.result(task_id) ->> 'sid' from queues.task";
+    assert_eq!(texting.client.query_one(sql, &[]).unwrap().get::<_, String>(0), "SM0123");
+    let body = String::from_utf8(texting.web.requests()[0].request.body.clone()).unwrap();
+    let expected = "To=%2B4915112345678&Body=Gr%C3%BC%C3%9Fe+%26+mehr+%F0%9F%A6%80+%2B1&From=%2B15005550006";
+    assert_eq!(body, expected);
 }
 
 #[test]
@@ -178,7 +184,7 @@ fn a_refusal_carries_twilio_s_code_and_words() {
     let mut texting = Texting::start(&[]);
     let task_id = texting.send(&sms("+15005550001"));
     let message = texting.error(task_id);
-    for part in ["400", "21211", "Invalid 'To' Phone Number", "https://www.twilio.com/docs/errors/21211"] {
+    for part in ["HTTP 400 21211: Invalid 'To' Phone Number", "https://www.twilio.com/docs/errors/21211"] {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert_eq!(texting.web.requests().len(), 1);
@@ -223,6 +229,18 @@ fn the_token_is_found_nowhere_even_if_it_comes_back() {
         assert!(!shown.contains(secret), "{secret} is shown");
     }
     assert!(shown.contains("Authenticate, not"));
+}
+
+#[test]
+fn the_token_of_the_setting_goes_nowhere_else() {
+    let mut texting = Texting::start(&[]);
+    let elsewhere = Web::start(twilio).unwrap();
+    let fields = at(&elsewhere, json!({"interface": "twilio"}));
+    register(&mut texting.client, "theirs", &fields).unwrap();
+    let payload = json!({"before_handler": "app.build", "mail": sms("+4915112345678")});
+    let task_id = queue::enqueue(&mut texting.client, "theirs", payload);
+    texting.error(task_id);
+    assert!(elsewhere.requests().is_empty());
 }
 
 #[test]

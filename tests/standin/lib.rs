@@ -13,7 +13,6 @@
 //! `perform` carries the behaviour out.
 
 mod answer;
-mod anything;
 mod behaviour;
 mod connection;
 mod gate;
@@ -30,7 +29,6 @@ mod tests;
 mod web;
 
 pub use answer::Answer;
-pub use anything::{Anything, Said, Seen};
 pub use behaviour::{Behaviour, End};
 pub use options::Options;
 pub use raw::RawServer;

@@ -131,7 +131,7 @@ pub static MAX_IN_FLIGHT: Int = Int {
     about: About {
         name: c"pg_errand.max_in_flight",
         short: c"Provider calls in flight per worker process.",
-        long: c"While that many are waited for, the worker starts only tasks that need no call, and calls of providers that have few under way.",
+        long: c"While that many are waited for, the worker starts only tasks that need no call, and calls of providers that have few under way (up to half as many more).",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(64),

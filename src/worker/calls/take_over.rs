@@ -1,8 +1,8 @@
 //! Calls whose worker is gone.
 
 use super::held::Held;
-use super::limit;
 use super::parcel::{Member, Parcel, key_of_batch};
+use super::places::limit;
 use crate::error::PgError;
 use crate::inject;
 use crate::kind::Kinds;

@@ -13,6 +13,7 @@ mod error;
 mod functions;
 mod handler;
 mod home;
+mod hosts;
 mod inject;
 mod kind;
 mod launcher;

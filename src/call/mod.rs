@@ -8,7 +8,7 @@ mod wakeup;
 
 use crate::provider::{Credential, Reply, Request, Service};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-pub use http::{AllowList, ClientCert, Network};
+pub use http::{ClientCert, Network};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -277,6 +277,7 @@ impl Thread {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::hosts::AllowList;
     use crate::provider::HttpRequest;
     use crate::provider::simulated::Simulated;
     use serde_json::json;

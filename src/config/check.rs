@@ -1,6 +1,6 @@
 //! What values of settings have to be.
 
-use crate::call::AllowList;
+use crate::hosts::AllowList;
 use crate::pg::guc::{Check, split_list};
 use crate::secret;
 

@@ -1,7 +1,6 @@
 //! How calls use the network.
 
 use super::check::{AbsolutePath, Hosts, ProxyUrl};
-use crate::call::{AllowList, Network};
 use crate::pg::guc::{About, Context, Int, Text, Unit, check_hook};
 use pgrx::guc::GucSetting;
 
@@ -82,16 +81,3 @@ pub static HTTP_MAX_REQUEST_SIZE: Int = Int {
     max: MAX_HTTP_SIZE,
     unit: Unit::Bytes,
 };
-
-/// How calls may use the network now.
-pub fn network() -> Network {
-    let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
-    Network {
-        // The check has let only valid lists pass; an empty one allows nothing.
-        allowed: AllowList::parse(&HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
-        proxy: given(&HTTP_PROXY),
-        ca_file: given(&HTTP_CA_FILE),
-        max_answer: HTTP_MAX_ANSWER_SIZE.get() as u64,
-        max_request: HTTP_MAX_REQUEST_SIZE.get() as u64,
-    }
-}

@@ -8,7 +8,6 @@ use crate::error::Failure;
 use crate::handler::{self, Handlers, Stop};
 use crate::provider::{Prepared, Service};
 use crate::shared::Admission;
-use crate::worker::calls::Calls;
 use crate::worker::slot::MySlot;
 use crate::worker::task::Task;
 use pgrx::pg_sys;
@@ -32,11 +31,17 @@ pub trait Processor: Sync {
     fn start(&self, task: &Task, context: &mut Context) -> Result<Started, Stop>;
 }
 
+/// Requests that are ready to be sent.
+pub trait Ready {
+    /// True if another one to this service may go out with one of them, which its provider has let pass.
+    fn has_room_beside(&self, service: &Arc<Service>) -> bool;
+}
+
 /// What processors work with.
 pub struct Context<'a> {
     pub handlers: &'a mut Handlers,
     pub slot: MySlot,
-    pub calls: &'a Calls,
+    pub ready: &'a dyn Ready,
     /// Whether the task may be run again after a serialization failure.
     pub may_repeat: bool,
 }
@@ -66,7 +71,7 @@ impl Context<'_> {
     /// # Errors
     /// [`Stop::Later`] if it is not to be sent now.
     pub fn admit(&self, service: &Arc<Service>) -> Result<(), Stop> {
-        if self.calls.has_room_beside(service) {
+        if self.ready.has_room_beside(service) {
             return Ok(());
         }
         let terms = service.terms();

@@ -124,7 +124,7 @@ fn call_last(
 
 fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
     let may_repeat = task.attempt() < MAX_RUNS && worker.repeats(task.id) < MAX_RUNS as u32;
-    Context { handlers: &mut worker.handlers, slot: worker.slot, calls: &worker.calls, may_repeat }
+    Context { handlers: &mut worker.handlers, slot: worker.slot, ready: &worker.calls, may_repeat }
 }
 
 /// A failure as `queues.call.failure` holds it.

@@ -1,7 +1,7 @@
 //! One request on the way to its answer: the first one, or what a redirect made of it.
 
 use super::problem::Problem;
-use super::target::Target;
+use crate::hosts::Target;
 use crate::provider::header::header_problem;
 use crate::provider::{Body, Credential, HttpRequest, Placed, Redirects, Reply};
 use base64::Engine;

@@ -1,28 +1,24 @@
 //! HTTP, by `ureq`: guarded, so that nobody who may write a URL reaches what only this machine can.
 
-mod address;
 mod agents;
-mod allow;
 mod hop;
 mod network;
 mod problem;
 pub(super) mod resolve;
-mod target;
 #[cfg(test)]
 mod tests;
 pub(super) mod tls;
 
 use super::Job;
+use crate::hosts::Target;
 use crate::provider::{HttpRequest, Reply};
 use agents::{Agents, forget_connecting, has_connected};
-pub use allow::AllowList;
 use hop::Hop;
 pub use network::Network;
 pub use problem::Problem;
 pub use resolve::Spawn;
 use resolve::{LookUp, Names};
 use std::time::{Duration, Instant};
-use target::Target;
 use ureq::http::{self, Method};
 use ureq::{AsSendBody, Body};
 

@@ -1,8 +1,7 @@
 //! How the network may be used.
 
-use super::allow::AllowList;
 use super::problem::Reason;
-use super::target::{Host, Target};
+use crate::hosts::{AllowList, Host, Target};
 
 /// From the settings; read on the main thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! Names to addresses: one look-up for all calls that ask for the same name, and only addresses that may be
 //! called come out of it.
 
-use super::allow::AllowList;
 use super::problem::Reason;
-use super::target::Host;
+use crate::hosts::{AllowList, Host};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

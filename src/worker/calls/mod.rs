@@ -4,6 +4,7 @@
 mod cancel;
 mod finish;
 mod held;
+mod network;
 mod parcel;
 mod places;
 mod settle;
@@ -18,6 +19,7 @@ use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::kind::Kinds;
 use crate::pg::{log, thread};
+use crate::processor::Ready;
 use crate::provider::{Prepared, Request, Service};
 use crate::secret;
 use crate::shared::{Lane, Terms, Went};
@@ -96,6 +98,12 @@ pub struct Calls {
     store_not_before: Option<Instant>,
 }
 
+impl Ready for Calls {
+    fn has_room_beside(&self, service: &Arc<Service>) -> bool {
+        self.ready.iter().any(|parcel| parcel.admitted && parcel.has_room_for(service))
+    }
+}
+
 impl Calls {
     pub fn new() -> std::io::Result<Self> {
         let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
@@ -169,11 +177,6 @@ impl Calls {
     /// How often the last step of a task has been repeated.
     pub fn repeats(&self, task_id: i64) -> u32 {
         self.answered.iter().find(|a| a.task_id == task_id).map_or(0, |answered| answered.repeats)
-    }
-
-    /// True if a request to this service may go out with another one, which its provider has let pass.
-    pub fn has_room_beside(&self, service: &Arc<Service>) -> bool {
-        self.ready.iter().any(|parcel| parcel.admitted && parcel.has_room_for(service))
     }
 
     /// Sends a request that has been stored, when it is durable.
@@ -257,7 +260,7 @@ impl Calls {
 
     /// The same as for the call before, unless the settings have changed.
     fn network(&mut self) -> Arc<Network> {
-        let network = config::network();
+        let network = network::as_set();
         if *self.network != network {
             self.network = Arc::new(network);
         }

@@ -10,6 +10,7 @@ mod tls;
 
 use super::*;
 use crate::call::tests::{job, spawn};
+use crate::hosts::AllowList;
 use crate::provider::Redirects;
 use server::{Server, reply};
 use std::net::IpAddr;

@@ -1,0 +1,18 @@
+//! How calls may use the network, as the settings are now.
+
+use crate::call::Network;
+use crate::config;
+use crate::hosts::AllowList;
+use crate::pg::guc::Text;
+
+pub fn as_set() -> Network {
+    let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
+    Network {
+        // The check has let only valid lists pass; an empty one allows nothing.
+        allowed: AllowList::parse(&config::HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
+        proxy: given(&config::HTTP_PROXY),
+        ca_file: given(&config::HTTP_CA_FILE),
+        max_answer: config::HTTP_MAX_ANSWER_SIZE.get() as u64,
+        max_request: config::HTTP_MAX_REQUEST_SIZE.get() as u64,
+    }
+}

@@ -299,8 +299,7 @@ impl Calls {
             }
             // That has to be durable, too, or a crash would have them sent together again.
             Opened::Refused(parcel) => {
-                let parcels = Parcel { admitted: false, ..parcel }.separate();
-                self.ready.extend(parcels.filter(|parcel| parcel.tasks().next().is_some()));
+                self.ready.extend(parcel.separate());
                 self.note_unsettled();
             }
         }

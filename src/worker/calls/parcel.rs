@@ -121,13 +121,11 @@ impl Parcel {
         self.key = first.map(|first| key_of_batch(&first.key));
     }
 
-    /// One for each member.
+    /// One for each task that has not ended.
     pub fn separate(self) -> impl Iterator<Item = Parcel> {
-        let Parcel { service, members, admitted, since, .. } = self;
-        members.into_iter().enumerate().map(move |(place, member)| {
-            let parcel = Parcel::new(service.clone(), member);
-            Parcel { admitted: admitted && place == 0, alone: true, since, ..parcel }
-        })
+        let Parcel { service, members, since, .. } = self;
+        let live = members.into_iter().filter(|member| !member.given_up);
+        live.map(move |member| Parcel { alone: true, since, ..Parcel::new(service.clone(), member) })
     }
 
     /// Tells parcels apart: its first task.

@@ -133,6 +133,11 @@ impl Kinds {
         self.kinds.get(task_type)
     }
 
+    /// True if tasks of this type need a provider call.
+    pub fn needs_calls(&self, task_type: &str) -> bool {
+        self.find(task_type).and_then(|kind| kind.processor).is_some_and(|processor| processor.calls())
+    }
+
     /// The service that the tasks of a kind go to.
     ///
     /// # Errors

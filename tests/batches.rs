@@ -265,6 +265,45 @@ fn a_mail_that_is_cancelled_while_its_batch_waits_is_not_sent() {
 }
 
 #[test]
+fn a_mail_that_is_cancelled_before_its_batch_is_put_off_is_not_sent() {
+    let mut mailing = batching("1", 1000.0);
+    mailing.standin.behave(|submission| {
+        (submission.is_first() && submission.body.is_array()).then(|| Behaviour::retry_after(1))
+    });
+    mailing.standin.hold();
+    let ids = send_all(&mut mailing.client, &numbered(3));
+    mailing.wait_held(1);
+    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[1])));
+    mailing.wait(ids[1], "cancelled");
+    mailing.standin.release();
+    wait_count(&mut mailing.client, "succeeded", 2);
+    let sent: Vec<String> = accepted(&mailing).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(sent, ["n1@mail.test", "n3@mail.test"]);
+}
+
+#[test]
+fn a_batch_that_may_have_been_taken_stays_as_it_is_whatever_is_cancelled_while_it_waits() {
+    let mut mailing = batching("1", 1000.0);
+    mailing
+        .standin
+        .behave(|submission| (submission.earlier_with_key == 1).then(|| Behaviour::retry_after(2)));
+    mailing.standin.hold();
+    let ids = send_all(&mut mailing.client, &numbered(3));
+    mailing.wait_held(1);
+    mailing.cluster.stop(StopMode::Immediate);
+    mailing.standin.release();
+    eventually("the provider has taken them", || mailing.standin.mail_count() == 3);
+    mailing.cluster.start_again();
+    mailing.client = mailing.cluster.connect("postgres");
+    mailing.wait_requests(2);
+    wait_until_sql(&mut mailing.client, "select in_flight from queues.worker", "3");
+    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[1])));
+    mailing.wait(ids[1], "cancelled");
+    wait_count(&mut mailing.client, "succeeded", 2);
+    assert_eq!((mailing.standin.mail_count(), batches(&mailing).len()), (3, 3));
+}
+
+#[test]
 fn a_sender_that_may_not_send_harms_no_other() {
     let mut mailing = batching("1", 1000.0);
     mailing.standin.behave(|submission| {

@@ -8,7 +8,7 @@ impl Shared {
     pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
         let in_flight = self.in_flight(terms.account);
         let admission = self.limiter.admit(terms, in_flight, now);
-        if admission == Admission::Admitted {
+        if admission == Admission::Admitted && terms.max_in_flight > 0 {
             self.slots[slot].calls.add(terms.account);
         }
         admission

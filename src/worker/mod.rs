@@ -165,7 +165,11 @@ impl Worker {
             reloaded = true;
         }
         let retiring = glance.retire;
+        let mut busy = calls::cancel_calls(self, glance.cancels)?;
         if retiring && self.calls.only_hold() {
+            if self.calls.waits_for_orphans() {
+                self.slot.change_database(|database| database.orphans = true);
+            }
             return Ok(false);
         }
         self.waiting = glance.waiting;
@@ -174,7 +178,6 @@ impl Worker {
         if glance.held_to_tell {
             copied::tell_of_held(self)?;
         }
-        let mut busy = calls::cancel_calls(self, glance.cancels)?;
         calls::begin_turn(&mut self.calls, glance.resumes, retiring);
         busy |= calls::send_held(self);
         busy |= calls::settle(self, false)?;
@@ -278,6 +281,13 @@ impl Worker {
         });
         if ran.is_ok() && claimed.is_some() {
             inject::point("committed");
+        }
+        if let Some(brief) = &claimed
+            && !matches!(ran, Ok(Ran::Calling(_)))
+            && Kinds::known().needs_calls(&brief.task_type)
+        {
+            // Its provider had let it pass.
+            self.show_calls();
         }
         match (ran, claimed) {
             (Ok(Ran::Nothing), _) => return Ok(false),
@@ -442,7 +452,8 @@ impl Worker {
     /// only it knows of.
     fn time_to_leave(&self) -> Duration {
         let limit = config::MAX_IDLE_TIME.duration();
-        if limit.is_zero() || self.calls.len() > 0 || self.avoided.next().is_some() {
+        let has_calls = self.calls.len() > 0 || self.calls.waits_for_orphans();
+        if limit.is_zero() || has_calls || self.avoided.next().is_some() {
             return Duration::MAX;
         }
         limit.saturating_sub(self.idle_since.elapsed())

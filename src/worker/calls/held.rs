@@ -51,7 +51,8 @@ pub fn begin_turn(calls: &mut Calls, resumes: u64, retiring: bool) {
 /// Sends what was held, in order, as far as the providers let it. True if anything was sent.
 pub fn send_held(worker: &mut Worker) -> bool {
     let now = Instant::now();
-    if worker.calls.retiring || worker.calls.held.iter().all(|held| held.not_before > now) {
+    let calls = &worker.calls;
+    if calls.held.iter().all(|held| held.not_before > now || calls.is_for_others(held)) {
         return false;
     }
     let before = worker.calls.held.len();
@@ -89,19 +90,22 @@ struct Wait {
 /// How long a request has still to wait; `None`: it may go, and counts.
 fn wait_of(worker: &Worker, held: &Held, now: Instant) -> Option<Wait> {
     let parcel = &held.parcel;
-    if held.not_before > now {
+    if held.not_before > now || worker.calls.is_for_others(held) {
         return Some(Wait { until: held.not_before, crowded: held.crowded });
     }
-    if parcel.is_for_a_host() {
-        // Its rate was looked at when it was prepared.
-        let place = Terms { interval: 0, ..parcel.of_service };
-        let has_room = worker.calls.host_has_room(parcel.account)
-            && (place.max_in_flight == 0 || worker.slot.admit(&place) == Admission::Admitted);
-        if !has_room {
-            return Some(Wait { until: now + FULL_LOOK, crowded: true });
-        }
+    let crowded = Wait { until: now + FULL_LOOK, crowded: true };
+    if parcel.is_for_a_host() && !worker.calls.host_has_room(parcel.account) {
+        return Some(crowded);
     }
-    not_before(worker.slot.admit(&parcel.terms()), now).map(|until| Wait { until, crowded: false })
+    if let Some(until) = not_before(worker.slot.admit(&parcel.terms()), now) {
+        return Some(Wait { until, crowded: false });
+    }
+    // Its rate was looked at when it was prepared.
+    let place = Terms { interval: 0, ..parcel.of_service };
+    let has_place = !parcel.is_for_a_host()
+        || place.max_in_flight == 0
+        || worker.slot.admit(&place) == Admission::Admitted;
+    (!has_place).then_some(crowded)
 }
 
 /// When to ask again; `None`: it may go.

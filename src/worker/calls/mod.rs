@@ -45,6 +45,9 @@ const GROUP_SIZE: usize = 32;
 /// Unless further requests can go out together with it; then so long.
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
+/// What nobody else can send is waited for so long by a worker that is to leave.
+const SOON: Duration = Duration::from_secs(5);
+
 /// How long a call waits at most for what its provider asks, if the provider's row does not say.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
 
@@ -144,7 +147,23 @@ impl Calls {
 
     /// True if all that is left are calls that wait for their provider: another worker can send them as well.
     pub fn only_hold(&self) -> bool {
-        self.open() == 0 && self.unstored.is_empty() && self.answered.is_empty()
+        let soon = Instant::now() + SOON;
+        let is_for_others = |held: &Held| held.parcel.is_resumable || held.not_before > soon;
+        self.waiting_for.values().all(|open| open.parcel.len() == 0)
+            && self.ready.is_empty()
+            && self.unstored.is_empty()
+            && self.answered.is_empty()
+            && self.held.iter().all(is_for_others)
+    }
+
+    /// True if it is not sent here any more.
+    fn is_for_others(&self, held: &Held) -> bool {
+        self.retiring && held.parcel.is_resumable
+    }
+
+    /// True if calls that others have locked are to be looked for again.
+    pub fn waits_for_orphans(&self) -> bool {
+        self.no_orphans_before.is_some()
     }
 
     /// Calls that are under way or about to be.
@@ -165,7 +184,7 @@ impl Calls {
     pub fn next_repeat(&self) -> Option<Duration> {
         let settling = self.unsettled_since.map(|since| since + self.group().1).max(self.store_not_before);
         let settling = settling.filter(|_| self.unsettled() > 0);
-        let held = self.held.iter().filter(|_| !self.retiring).map(|held| held.not_before);
+        let held = self.held.iter().filter(|held| !self.is_for_others(held)).map(|held| held.not_before);
         let hosts = self.waiting_for.values().filter(|open| open.parcel.is_for_a_host());
         let silent = hosts.filter_map(|open| self.pace.silent_at(open.parcel.account));
         let later = silent.chain(self.no_orphans_before).filter(|time| *time > self.looked_at);
@@ -285,7 +304,12 @@ impl Calls {
             if let Some(open) = self.waiting_for.remove(&outcome.id) {
                 self.note_end(&open, &outcome);
                 match pause(&outcome, &open.parcel) {
-                    Some(pause) => self.hold(slot, open.parcel, pause),
+                    Some(pause) => {
+                        // What was sent before, by another worker, may have been taken.
+                        let refused =
+                            !open.parcel.adopted && outcome.reply.is_ok_and(|reply| reply.status == 429);
+                        self.hold(slot, open.parcel, pause, refused);
+                    }
                     None => self.take_in(open.parcel.open(&outcome)),
                 }
             }
@@ -322,9 +346,13 @@ impl Calls {
         self.ended.push((open.terms, went));
     }
 
-    /// The provider has asked us to wait: all its requests do, this one in order to be sent again.
-    fn hold(&mut self, slot: MySlot, parcel: Parcel, pause: Duration) {
+    /// The provider has asked us to wait: all its requests do, this one in order to be sent again. `refused`: it has
+    /// done nothing.
+    fn hold(&mut self, slot: MySlot, parcel: Parcel, pause: Duration, refused: bool) {
         slot.pause(parcel.account, pause);
+        if parcel.len() == 0 {
+            return;
+        }
         for task_id in parcel.tasks() {
             log::event(
                 LogLevel::Info,
@@ -335,7 +363,8 @@ impl Calls {
                 ),
             );
         }
-        self.add_held(Held { not_before: Instant::now() + pause, refused: true, ..Held::new(parcel) });
+        self.add_held(Held { not_before: Instant::now() + pause, refused, ..Held::new(parcel) });
+        self.separate_incomplete();
     }
 
     fn add_held(&mut self, held: Held) {
@@ -350,7 +379,10 @@ impl Calls {
     }
 
     fn forget(&mut self, task_id: i64) {
-        self.waiting_for.retain(|_, open| open.parcel.give_up(task_id));
+        // Its thread is busy with it all the same.
+        for open in self.waiting_for.values_mut() {
+            open.parcel.give_up(task_id);
+        }
         self.ready.retain_mut(|parcel| parcel.give_up(task_id));
         self.held.retain_mut(|held| held.parcel.give_up(task_id));
         self.separate_incomplete();

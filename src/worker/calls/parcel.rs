@@ -44,6 +44,8 @@ pub struct Parcel {
     /// The provider takes requests like the first one for several tasks.
     pub batchable: bool,
     pub since: Instant,
+    /// Whoever takes it over can send it.
+    pub is_resumable: bool,
     /// What its service lets us do, as of when it was prepared.
     pub of_service: Terms,
     /// The account that its request concerns: its service's, or that of its host.
@@ -61,7 +63,9 @@ impl Parcel {
         let first = &members[0].request;
         let account = service.account_of(first);
         let batchable = service.batching().is_some_and(|batching| batching.takes(first));
+        let is_resumable = !service.provider.remembers_keys_for(&service).is_zero();
         Parcel {
+            is_resumable,
             service,
             members,
             key,
@@ -94,9 +98,12 @@ impl Parcel {
         !self.full
     }
 
-    /// What its host lets us do, or its service.
+    /// What its host lets us do, or its service. Calls to all hosts are counted together.
     pub fn terms(&self) -> Terms {
-        Terms { account: self.account, ..self.of_service }
+        match self.is_for_a_host() {
+            true => Terms { account: self.account, max_in_flight: 0, ..self.of_service },
+            false => self.of_service,
+        }
     }
 
     /// True if its host is one of many that its service may speak to.

@@ -75,14 +75,16 @@ impl Calls {
         let waiting_to_go =
             self.ready.iter().chain(held().filter(|parcel| !parcel.is_for_a_host())).chain(beyond);
         let lanes_of_services = waiting_to_go.map(|parcel| kinds.lane_of_service(&parcel.service.name));
-        // What a dead host has does not count for the others of its lane.
-        let under_way = self.waiting_for.values().filter(|open| !self.is_silent(&open.parcel));
+        // What a dead host has does not count for the others of its lane, but many of them leave room for other lanes.
+        let forgives = self.have_room_beyond(flow::extra(limit) / 2);
+        let under_way = self.waiting_for.values().filter(|open| !(forgives && self.is_silent(&open.parcel)));
         lanes_of_services.chain(under_way.map(|open| open.lane)).for_each(|lane| used[lane.index()] += 1);
         if !self.have_room() {
             return flow::lanes_with_few(lanes, &used, limit);
         }
         let open = flow::open_lanes(lanes, waiting, &self.pace, &used, limit);
-        let is_shared = used.iter().filter(|calls| **calls > 0).count() > 1;
+        let busy = self.waiting_for.values().map(|open| open.lane).fold(LaneSet::NONE, LaneSet::with);
+        let is_shared = used.iter().filter(|calls| **calls > 0).count() > 1 || busy.iter().count() > 1;
         if is_shared && self.waiting_for.len() >= limit {
             // More of the others would only wait for a thread.
             return open.common(flow::lanes_with_few(lanes, &used, limit));
@@ -94,7 +96,8 @@ impl Calls {
     pub fn take_counts(&mut self) -> (InFlight, Vec<(Terms, Went)>) {
         let mut counts = InFlight::NONE;
         let under_way = self.waiting_for.values().map(|open| &open.parcel);
-        under_way.chain(&self.ready).for_each(|parcel| counts.add(parcel.of_service.account));
+        let limited = under_way.chain(&self.ready).filter(|parcel| parcel.of_service.max_in_flight > 0);
+        limited.for_each(|parcel| counts.add(parcel.of_service.account));
         (counts, std::mem::take(&mut self.ended))
     }
 

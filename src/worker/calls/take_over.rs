@@ -22,10 +22,8 @@ pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
     if room == 0 {
         return Ok(false);
     }
-    if !wanted && worker.looked_for_orphans {
-        return Ok(false);
-    }
-    if worker.calls.no_orphans_before.is_some_and(|time| time > Instant::now()) {
+    let again = worker.calls.no_orphans_before.is_some_and(|time| time <= Instant::now());
+    if !wanted && !again && worker.looked_for_orphans {
         return Ok(false);
     }
     worker.calls.no_orphans_before = None;
@@ -36,14 +34,14 @@ pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
         worker.looked_for_orphans = true;
     }
     let found = transaction::commit_after(|| (claim::orphans(worker, room), claim::has_orphans(worker)));
-    if found.as_ref().map_or(true, |(_, more)| *more) {
-        // There are more, somebody has locked them, or it is not known.
+    // Those that somebody has locked are no work for others.
+    let locked = found.as_ref().is_ok_and(|(orphans, more)| *more && orphans.is_empty());
+    if locked {
+        worker.calls.no_orphans_before = Some(Instant::now() + LOCKED_PAUSE);
+    } else if found.as_ref().map_or(true, |(_, more)| *more) {
         worker.slot.change_database(|database| database.orphans = true);
     }
-    let (orphans, more) = found?;
-    if more && orphans.is_empty() {
-        worker.calls.no_orphans_before = Some(Instant::now() + LOCKED_PAUSE);
-    }
+    let (orphans, _) = found?;
     // If this process is to end, another one takes them over: see the first sending.
     worker.slot.set_in_flight(worker.calls.tasks() + orphans.len(), false);
     interrupt::check();

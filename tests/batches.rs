@@ -159,15 +159,25 @@ fn a_batch_waits_as_a_whole_if_the_provider_asks_for_it() {
     assert_eq!(one::<i64>(&mut mailing.client, "select count(*) from queues.error"), 0);
 }
 
-#[test]
-fn one_task_of_a_batch_is_cancelled_and_the_others_end_as_usual() {
+#[track_caller]
+fn cancel(mailing: &mut Mailing, task_id: i64) {
+    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({task_id})")));
+    mailing.wait(task_id, "cancelled");
+}
+
+/// A batch of three that is under way, and whose first task, by which it is known, was cancelled.
+fn with_the_first_cancelled() -> (Mailing, Vec<i64>) {
     let mut mailing = batching("1", 1000.0);
     mailing.standin.hold();
     let ids = send_all(&mut mailing.client, &numbered(3));
     mailing.wait_held(1);
-    // Also the first one, by which the batch is known.
-    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[0])));
-    mailing.wait(ids[0], "cancelled");
+    cancel(&mut mailing, ids[0]);
+    (mailing, ids)
+}
+
+#[test]
+fn one_task_of_a_batch_is_cancelled_and_the_others_end_as_usual() {
+    let (mut mailing, _) = with_the_first_cancelled();
     mailing.standin.release();
     wait_count(&mut mailing.client, "succeeded", 2);
     assert_eq!(mailing.seen("success").len(), 2);
@@ -175,12 +185,7 @@ fn one_task_of_a_batch_is_cancelled_and_the_others_end_as_usual() {
 
 #[test]
 fn what_is_left_of_a_batch_that_was_cut_off_is_not_sent_as_another_request() {
-    let mut mailing = batching("1", 1000.0);
-    mailing.standin.hold();
-    let ids = send_all(&mut mailing.client, &numbered(3));
-    mailing.wait_held(1);
-    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[0])));
-    mailing.wait(ids[0], "cancelled");
+    let (mut mailing, ids) = with_the_first_cancelled();
     let pid = mailing.worker_pid();
     mailing.client.execute("select pg_terminate_backend($1)", &[&pid]).unwrap();
     wait_count(&mut mailing.client, "failed", 2);
@@ -257,8 +262,7 @@ fn a_mail_that_is_cancelled_while_its_batch_waits_is_not_sent() {
     let ids = send_all(&mut mailing.client, &numbered(4));
     mailing.wait_requests(1);
     wait_until_sql(&mut mailing.client, "select in_flight from queues.worker", "4");
-    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[1])));
-    mailing.wait(ids[1], "cancelled");
+    cancel(&mut mailing, ids[1]);
     wait_count(&mut mailing.client, "succeeded", 3);
     let sent: Vec<String> = accepted(&mailing).into_iter().map(|(to, _)| to).collect();
     assert_eq!(sent, ["n1@mail.test", "n3@mail.test", "n4@mail.test"]);
@@ -273,8 +277,7 @@ fn a_mail_that_is_cancelled_before_its_batch_is_put_off_is_not_sent() {
     mailing.standin.hold();
     let ids = send_all(&mut mailing.client, &numbered(3));
     mailing.wait_held(1);
-    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[1])));
-    mailing.wait(ids[1], "cancelled");
+    cancel(&mut mailing, ids[1]);
     mailing.standin.release();
     wait_count(&mut mailing.client, "succeeded", 2);
     let sent: Vec<String> = accepted(&mailing).into_iter().map(|(to, _)| to).collect();
@@ -297,8 +300,7 @@ fn a_batch_that_may_have_been_taken_stays_as_it_is_whatever_is_cancelled_while_i
     mailing.client = mailing.cluster.connect("postgres");
     mailing.wait_requests(2);
     wait_until_sql(&mut mailing.client, "select in_flight from queues.worker", "3");
-    assert!(one::<bool>(&mut mailing.client, &format!("select queues.cancel({})", ids[1])));
-    mailing.wait(ids[1], "cancelled");
+    cancel(&mut mailing, ids[1]);
     wait_count(&mut mailing.client, "succeeded", 2);
     assert_eq!((mailing.standin.mail_count(), batches(&mailing).len()), (3, 3));
 }

@@ -43,7 +43,7 @@ const GROUP_TIME: Duration = Duration::from_millis(5);
 /// or until there is so much of it.
 const GROUP_SIZE: usize = 32;
 /// Unless further requests can go out together with it; then so long.
-const BATCH_TIME: Duration = Duration::from_millis(50);
+const BATCH_TIME: Duration = Duration::from_millis(100);
 
 /// What nobody else can send is waited for so long by a worker that is to leave.
 const SOON: Duration = Duration::from_secs(5);

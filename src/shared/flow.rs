@@ -1,6 +1,6 @@
 //! What providers let us do, and what waits for them.
 
-use super::{Admission, InFlight, NEVER, Shared, Slot, Terms, Went};
+use super::{Admission, InFlight, Lane, LaneSet, NEVER, Position, Shared, Slot, Terms, Went};
 
 impl Shared {
     /// Whether a request may go out for a worker; then it counts. A task that is refused waits: see
@@ -33,6 +33,13 @@ impl Shared {
         if let Some((lane, _)) = taken
             && let Some(queue) = self.queue(oid)
         {
+            if lane == Lane::LOCAL {
+                // It was read before its type was known; it is read anew, in its own lane.
+                queue.stop_reading(slot);
+                LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
+                self.slots[slot].taken = None;
+                return;
+            }
             match admission {
                 Admission::Wait(until) => queue.shut(lane, until, terms.account),
                 Admission::Full if is_full => queue.shut(lane, NEVER, terms.account),

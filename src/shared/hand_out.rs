@@ -28,26 +28,38 @@ impl Shared {
         next
     }
 
-    /// The worker of `slot`, which is that lane's reader, has read tasks.
-    pub fn publish(&mut self, slot: usize, batch: &Batch) {
-        self.take_in(slot, |queue, running| queue.publish(batch, running));
+    /// The worker of `slot`, which is that lane's reader, has read tasks. `kinds_changes`: as of when it knew the task
+    /// types.
+    pub fn publish(&mut self, slot: usize, batch: &Batch, kinds_changes: u64) {
+        self.take_in(slot, kinds_changes, |queue, running| queue.publish(batch, running));
     }
 
     /// The worker of `slot` has found tasks beside the order of the queue.
-    pub fn add(&mut self, slot: usize, batch: &Batch) {
-        self.take_in(slot, |queue, running| queue.add(batch, running));
+    pub fn add(&mut self, slot: usize, batch: &Batch, kinds_changes: u64) {
+        self.take_in(slot, kinds_changes, |queue, running| queue.add(batch, running));
     }
 
     /// The worker of `slot` has read the table from its start.
-    pub fn sweep(&mut self, slot: usize, batch: &Batch) {
-        self.take_in(slot, |queue, running| queue.sweep(batch, running));
+    pub fn sweep(&mut self, slot: usize, batch: &Batch, kinds_changes: u64) {
+        self.take_in(slot, kinds_changes, |queue, running| queue.sweep(batch, running));
     }
 
-    pub(super) fn take_in(&mut self, slot: usize, change: impl FnOnce(&mut Queue, &dyn Fn(i64) -> bool)) {
+    fn take_in(
+        &mut self,
+        slot: usize,
+        kinds_changes: u64,
+        change: impl FnOnce(&mut Queue, &dyn Fn(i64) -> bool),
+    ) {
         let oid = self.slots[slot].database;
+        let is_current = self.database(oid).is_none_or(|database| database.kinds_changes == kinds_changes);
         let (slots, queues) = (&mut self.slots[..self.used_slots], &mut self.queues);
         let Some(queue) = queues.iter_mut().find(|queue| queue.database == oid) else { return };
-        change(queue, &|task_id| slots.iter().any(|slot| slot.shows(oid, task_id)));
+        if is_current {
+            change(queue, &|task_id| slots.iter().any(|slot| slot.shows(oid, task_id)));
+        } else {
+            // Tasks of new types would be in the wrong lane. All is read anew, see `forget_queue`.
+            queue.stop_reading(slot);
+        }
         for slot in slots.iter_mut().filter(|slot| slot.database == oid && slot.waits) {
             slot.waits = false;
             slot.latch.set();

@@ -184,7 +184,7 @@ fn read_all(shared: &mut Shared, ids: &[i64], now: i64) {
     let ready =
         |task_id: &i64| Ready { place: Position { scheduled_at: 10, task_id: *task_id }, address: None };
     let tasks: Vec<Ready> = ids.iter().map(ready).collect();
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &tasks, all_due_at: Some(now) });
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &tasks, all_due_at: Some(now) }, 0);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_task_that_could_not_be_locked_is_handed_out_again() {
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Nothing);
     let task = Ready { place: Position { scheduled_at: 10, task_id: 1 }, address: None };
-    shared.add(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) });
+    shared.add(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task));
 }
 
@@ -230,10 +230,10 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
     let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
     shared.take(0, LaneSet::LOCAL, 0, 10);
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) });
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
     assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
     let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
-    shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) });
+    shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, lanes, 0, 10), Next::Task(lane, task(1)));
     assert_eq!(shared.admit(0, &terms, 10), Admission::Admitted);
     shared.slots[0].taken = None;
@@ -289,10 +289,37 @@ fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 10);
     shared.take(1, LaneSet::NONE.with(lane), 0, 10);
     let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) });
+    shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
     shared.shut(1, Admission::Full, &terms);
     assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
+}
+
+#[test]
+fn what_was_read_before_a_new_type_was_known_is_read_anew() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
+    shared.forget_queue(DATABASE, 10);
+    let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, _)));
+}
+
+#[test]
+fn a_provider_shuts_the_lane_of_no_other_tasks() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
+    shared.take(0, LaneSet::LOCAL, 0, 10);
+    let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(1)));
+    shared.shut(0, Admission::Wait(500), &terms);
+    // It is looked for in its own lane.
+    assert!(matches!(shared.take(0, LaneSet::NONE.with(Lane::call(1)), 0, 10), Next::Read(..)));
+    shared.put_back(0);
+    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
+    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(2)], all_due_at: Some(10) }, 0);
+    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(2)));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn fill(worker: &Worker, lane: Lane, after: Position) {
     worker.tasks.lock_for_writing();
     let (tasks, all_due_at) = read(worker, lane, after);
     inject::point("read");
-    worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at });
+    worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at }, worker.kinds_changes);
 }
 
 /// What is ready after a place; and, if that is all, the time as of which it was read.
@@ -81,10 +81,10 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
             if held.len() == lane.window() && wanted == Sweep::Held {
                 worker.slot.ask_for_sweep();
             }
-            worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) });
+            worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) }, worker.kinds_changes);
             if wanted == Sweep::All {
                 let (tasks, all_due_at) = read(worker, lane, Position::START);
-                worker.slot.sweep(&Batch { lane, tasks: &tasks, all_due_at });
+                worker.slot.sweep(&Batch { lane, tasks: &tasks, all_due_at }, worker.kinds_changes);
             }
         }
     });

@@ -116,18 +116,18 @@ impl MySlot {
     }
 
     /// [`Shared::publish`] for this worker.
-    pub fn publish(self, batch: &Batch) {
-        shmem::write(|shared| shared.publish(self.index, batch));
+    pub fn publish(self, batch: &Batch, kinds_changes: u64) {
+        shmem::write(|shared| shared.publish(self.index, batch, kinds_changes));
     }
 
     /// [`Shared::add`] for this worker.
-    pub fn add(self, batch: &Batch) {
-        shmem::write(|shared| shared.add(self.index, batch));
+    pub fn add(self, batch: &Batch, kinds_changes: u64) {
+        shmem::write(|shared| shared.add(self.index, batch, kinds_changes));
     }
 
     /// [`Shared::sweep`] for this worker.
-    pub fn sweep(self, batch: &Batch) {
-        shmem::write(|shared| shared.sweep(self.index, batch));
+    pub fn sweep(self, batch: &Batch, kinds_changes: u64) {
+        shmem::write(|shared| shared.sweep(self.index, batch, kinds_changes));
     }
 
     /// What this worker has taken last.

@@ -46,6 +46,11 @@ impl Kind {
         self.provider.clone().or_else(|| guc::value(self.provider_setting.as_deref()?))
     }
 
+    /// True if its tasks need a provider call.
+    pub fn calls(&self) -> bool {
+        self.processor.is_some_and(|processor| processor.calls())
+    }
+
     /// True if the current user may enqueue such tasks: `owner` of the queue may, and who it was granted to.
     pub fn may_be_enqueued(&self) -> bool {
         self.granted_to.iter().any(|role| role == EVERYBODY)
@@ -133,11 +138,6 @@ impl Kinds {
         self.kinds.get(task_type)
     }
 
-    /// True if tasks of this type need a provider call.
-    pub fn needs_calls(&self, task_type: &str) -> bool {
-        self.find(task_type).and_then(|kind| kind.processor).is_some_and(|processor| processor.calls())
-    }
-
     /// The service that the tasks of a kind go to.
     ///
     /// # Errors
@@ -149,10 +149,7 @@ impl Kinds {
     /// # Errors
     /// Why the tasks of a kind cannot be sent anywhere.
     pub fn check_service_of(&self, kind: &Kind) -> Result<(), String> {
-        match kind.processor {
-            Some(processor) if processor.calls() => self.service_of(kind).map(drop),
-            _ => Ok(()),
-        }
+        if kind.calls() { self.service_of(kind).map(drop) } else { Ok(()) }
     }
 
     /// The service of that name.
@@ -165,12 +162,10 @@ impl Kinds {
 
     /// Where the tasks of a kind wait.
     pub fn lane_of(&self, kind: &Kind) -> Lane {
-        match kind.processor {
-            Some(processor) if processor.calls() => {
-                kind.provider().map_or(Lane::LAST, |name| self.lane_of_service(&name))
-            }
-            _ => Lane::LOCAL,
+        if !kind.calls() {
+            return Lane::LOCAL;
         }
+        kind.provider().map_or(Lane::LAST, |name| self.lane_of_service(&name))
     }
 
     pub fn lane_of_service(&self, name: &str) -> Lane {

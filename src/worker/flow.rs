@@ -37,7 +37,7 @@ const HOSTS: usize = 1024;
 /// or as many as there were calls to in this time.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// A host that lets all of its calls wait so long may be dead.
-pub const SILENT_AFTER: Duration = Duration::from_secs(1);
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 struct Host {
     share: Share,

@@ -1,7 +1,7 @@
 //! A worker process: one database, one task at a time, many provider calls in flight.
 
 mod avoid;
-pub mod calls;
+mod calls;
 pub mod claim;
 mod copied;
 pub mod dispatch;
@@ -284,7 +284,7 @@ impl Worker {
         }
         if let Some(brief) = &claimed
             && !matches!(ran, Ok(Ran::Calling(_)))
-            && Kinds::known().needs_calls(&brief.task_type)
+            && Kinds::known().find(&brief.task_type).is_some_and(|kind| kind.calls())
         {
             // Its provider had let it pass.
             self.show_calls();

@@ -250,7 +250,7 @@ impl Calls {
         match proofs.and_then(|proofs| Ok((proofs, certificate(&service)?))) {
             Ok((credentials, client_certificate)) => {
                 let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
-                let repeatable = !service.provider.remembers_keys_for(&service).is_zero();
+                let repeatable = parcel.is_resumable;
                 let lane = Kinds::known().lane_of_service(&service.name);
                 let room = self.room_for(lane, &parcel);
                 let id = parcel.id();

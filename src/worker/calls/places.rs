@@ -27,7 +27,7 @@ impl Calls {
     }
 
     /// As many of those as need not be handled soon.
-    pub(super) fn held_for_hosts(&self) -> impl Iterator<Item = &Parcel> {
+    fn held_for_hosts(&self) -> impl Iterator<Item = &Parcel> {
         let mut bytes = 0;
         let all = self.held.iter().map(|held| &held.parcel).filter(|parcel| parcel.is_for_a_host());
         all.take(held::MOST).take_while(move |parcel| {
@@ -37,7 +37,7 @@ impl Calls {
     }
 
     /// True if it is for one of many hosts, of which none of the calls has ended for long.
-    pub(super) fn is_silent(&self, parcel: &Parcel) -> bool {
+    fn is_silent(&self, parcel: &Parcel) -> bool {
         let silent_at = || self.pace.silent_at(parcel.account);
         parcel.is_for_a_host() && silent_at().is_some_and(|time| time <= Instant::now())
     }
@@ -51,7 +51,7 @@ impl Calls {
     }
 
     /// Lanes of requests with which others can go out.
-    pub(super) fn lanes_beside(&self) -> LaneSet {
+    fn lanes_beside(&self) -> LaneSet {
         let kinds = Kinds::known();
         let is_open = |parcel: &&Parcel| {
             let now = kinds.service(&parcel.service.name);
@@ -63,7 +63,7 @@ impl Calls {
         lanes.filter(|lane| *lane != Lane::LAST).fold(LaneSet::NONE, LaneSet::with)
     }
 
-    pub(super) fn open_lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
+    fn open_lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
         let limit = limit();
         if !self.have_room_beyond(flow::extra(limit)) {
             return LaneSet::LOCAL;

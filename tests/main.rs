@@ -50,6 +50,7 @@ mod smtp;
 mod stories;
 mod stuck;
 mod synchronous;
+mod tables;
 mod takeover;
 mod torture;
 mod twilio;

@@ -22,6 +22,7 @@ pub mod latch;
 pub mod log;
 pub mod secret;
 pub mod session;
+pub mod shape;
 pub mod shmem;
 pub mod spi;
 pub mod table;

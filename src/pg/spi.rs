@@ -34,9 +34,14 @@ impl Statement {
     /// [`Statement::rows`] of a query without arguments, as everybody else sees them now: the snapshot of the
     /// current transaction may be an old one.
     pub fn rows_as_of_now<R>(&self, map: impl FnMut(&Row) -> R) -> Vec<R> {
+        self.rows_with_as_of_now(&[], map)
+    }
+
+    /// [`Statement::rows_as_of_now`] of a query with arguments.
+    pub fn rows_with_as_of_now<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
         // SAFETY: within a transaction; used at once.
         let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
-        self.with_plan(|plan| plan.execute_with(&[], snapshot, true, map))
+        self.with_plan(|plan| plan.execute_with(args, snapshot, true, map))
     }
 
     /// [`Statement::row`] under the settings of the session.

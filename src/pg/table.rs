@@ -1,9 +1,10 @@
 //! Rows of a table of ours, found by their key, locked and changed without the executor: what a
 //! statement does for one row, at a fraction of its cost.
 //!
-//! Only for a table that is plain, as we made it: triggers, rules, constraints and indexes that users
-//! added are the executor's business.
+//! Only for a table of which it is certain that a statement would do nothing else (see [`Shape`]): triggers, rules,
+//! constraints and indexes that users added are the executor's business.
 
+use super::shape::Shape;
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
@@ -11,11 +12,9 @@ use pgrx::pg_sys;
 #[derive(Clone, Copy)]
 pub struct Table {
     pub oid: pg_sys::Oid,
-    /// The indexes and triggers that it has of ours.
-    pub indexes: usize,
-    pub triggers: usize,
-    /// Its columns that cannot be null.
-    pub filled: usize,
+    /// The extension's owner.
+    pub owner: pg_sys::Oid,
+    pub shape: &'static Shape,
 }
 
 /// Where a version of a row stands.
@@ -30,7 +29,7 @@ pub enum Lock {
     Locked(Row),
     /// There is none, somebody else has it, or it is not the way it was wanted.
     Not,
-    /// The table is not plain.
+    /// A statement would do more.
     ByStatement,
 }
 
@@ -62,8 +61,7 @@ impl Row {
     }
 
     /// Changes columns that are in no key, so that the row is in no partial index any more. False if it has to
-    /// be done by a statement: the table is not plain, or the row was changed by this transaction since it was
-    /// locked.
+    /// be done by a statement: that would do more, or the row was changed by this transaction since it was locked.
     pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -77,10 +75,10 @@ impl Row {
         // can alter meanwhile.
         unsafe {
             let relation = open(self.table.oid);
-            if !is_plain(relation, &self.table) {
+            let Some(key) = self.table.key_index() else {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return false;
-            }
+            };
             let new = pg_sys::heap_modify_tuple(
                 self.tuple,
                 (*relation).rd_att,
@@ -90,7 +88,7 @@ impl Row {
             );
             let done = heap_update(relation, self.tuple, new);
             if done && !is_heap_only(new) {
-                self.insert_key(relation, new);
+                self.insert_key(relation, key, new);
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
             if done {
@@ -103,10 +101,10 @@ impl Row {
     /// Only the key's index has an entry for it. That the key is unique need not be
     /// checked again (which reads the old row while the index page is locked): it is the old row's, which
     /// is locked, and whoever inserts the same key meets that and waits for us.
-    unsafe fn insert_key(&self, relation: pg_sys::Relation, new: pg_sys::HeapTuple) {
+    unsafe fn insert_key(&self, relation: pg_sys::Relation, key: pg_sys::Oid, new: pg_sys::HeapTuple) {
         // SAFETY: as ExecInsertIndexTuples does it for an unchanged key of an index that is not unique.
         unsafe {
-            let index = pg_sys::index_open((*relation).rd_pkindex, pg_sys::RowExclusiveLock as _);
+            let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as _);
             pg_sys::index_insert(
                 index,
                 [self.values[0]].as_mut_ptr(),
@@ -123,18 +121,24 @@ impl Row {
 }
 
 impl Table {
+    /// To be asked while the table is locked for writing, before each change: by then all is known that others have
+    /// done to the table.
+    fn key_index(&self) -> Option<pg_sys::Oid> {
+        self.shape.key_index(self.oid, self.owner)
+    }
+
     /// Inserts a row that belongs into every index of the table, each of which is of one column. `values`:
-    /// of all its columns. False if it has to be done by a statement: the table is not plain.
+    /// of all its columns. False if it has to be done by a statement: that would do more.
     pub fn insert(&self, values: &[Option<pg_sys::Datum>]) -> bool {
         let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
         let mut values: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
         // SAFETY: within a transaction; arrays as wide as the table.
         unsafe {
             let relation = open(self.oid);
-            let shape = (*relation).rd_att;
-            let plain = is_plain(relation, self) && (*shape).natts as usize == values.len();
+            let plain = self.key_index().is_some();
             if plain {
-                let tuple = pg_sys::heap_form_tuple(shape, values.as_mut_ptr(), nulls.as_mut_ptr());
+                let tuple =
+                    pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
                 pg_sys::simple_heap_insert(relation, tuple);
                 insert_entries(relation, tuple, &values);
                 pg_sys::CommandCounterIncrement();
@@ -158,14 +162,14 @@ impl Table {
         // something raises.
         unsafe {
             let relation = open(self.oid);
-            if !is_plain(relation, self) {
+            let Some(key) = self.key_index() else {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return Lock::ByStatement;
-            }
+            };
             let mut tried =
                 address.map_or(Try::Moved, |address| self.lock_at(relation, id, address, &wanted));
             while matches!(tried, Try::Moved) {
-                tried = self.lock_by_key(relation, id, &wanted);
+                tried = self.lock_by_key(relation, key, id, &wanted);
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
             if let Try::Locked(row) = tried { Lock::Locked(row) } else { Lock::Not }
@@ -212,13 +216,14 @@ impl Table {
     unsafe fn lock_by_key(
         &self,
         relation: pg_sys::Relation,
+        key: pg_sys::Oid,
         id: i64,
         wanted: &impl Fn(&Seen) -> bool,
     ) -> Try {
         // SAFETY: an open relation, a slot for its rows; the snapshot is active as long as the scan
         // needs it.
         unsafe {
-            let index = pg_sys::index_open((*relation).rd_pkindex, pg_sys::RowExclusiveLock as _);
+            let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as _);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let scan = begin_scan(relation, index);
@@ -342,40 +347,6 @@ unsafe fn insert_entries(relation: pg_sys::Relation, new: pg_sys::HeapTuple, val
         }
         pg_sys::list_free(indexes);
     }
-}
-
-/// True if nothing was added to the table that a statement would heed.
-unsafe fn is_plain(relation: pg_sys::Relation, table: &Table) -> bool {
-    // SAFETY: an open relation; the list of indexes is a copy.
-    unsafe {
-        let class = &*(*relation).rd_rel;
-        let indexes = pg_sys::RelationGetIndexList(relation);
-        let count = if indexes.is_null() { 0 } else { (*indexes).length as usize };
-        pg_sys::list_free(indexes);
-        let triggers = (*relation).trigdesc;
-        let constraints = (*(*relation).rd_att).constr;
-        class.relam == pg_sys::HEAP_TABLE_AM_OID
-            && !class.relhasrules
-            && filled_columns((*relation).rd_att) == table.filled
-            && count == table.indexes
-            && (*relation).rd_pkindex != pg_sys::InvalidOid
-            && (triggers.is_null() || (*triggers).numtriggers as usize == table.triggers)
-            && (constraints.is_null()
-                || (*constraints).num_check == 0 && !(*constraints).has_generated_stored)
-    }
-}
-
-unsafe fn filled_columns(shape: pg_sys::TupleDesc) -> usize {
-    // SAFETY: as many columns as the shape has (tupdesc.h, TupleDescAttr).
-    let columns = unsafe {
-        let count = (*shape).natts as usize;
-        #[cfg(not(feature = "pg18"))]
-        let columns = (*shape).attrs.as_ptr();
-        #[cfg(feature = "pg18")]
-        let columns = (*shape).compact_attrs.as_ptr().add(count).cast::<pg_sys::FormData_pg_attribute>();
-        std::slice::from_raw_parts(columns, count)
-    };
-    columns.iter().filter(|column| column.attnotnull).count()
 }
 
 unsafe fn deform(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc) -> (Vec<pg_sys::Datum>, Vec<bool>) {

@@ -1,6 +1,7 @@
 //! The tables `queues.task` and `queues.call`, for those who read and change their rows without a
 //! statement: see sql/20_task.sql and sql/40_call.sql.
 
+use crate::pg::shape::Shape;
 use crate::pg::table::Table;
 use pgrx::pg_sys::Oid;
 
@@ -19,16 +20,64 @@ pub const FINAL_STATUS: usize = 12;
 pub const OUTCOME: usize = 13;
 pub const ORIGIN: usize = 14;
 
-/// The table as sql/ makes it: its primary key, `task_ready` and `task_held`; triggers before insert and
-/// update, after delete and truncate.
-pub fn tasks(oid: Oid) -> Table {
-    Table { oid, indexes: 3, triggers: 4, filled: 9 }
-}
-
 /// The number of a column of `queues.call`.
 pub const CALL_REQUEST: usize = 5;
 
-/// Its primary key and `call_open`; no triggers.
-pub fn calls(oid: Oid) -> Table {
-    Table { oid, indexes: 2, triggers: 0, filled: 5 }
+static TASKS: Shape = Shape::new(
+    &[
+        "task_id bigint not null",
+        "task_type text not null",
+        "payload jsonb not null",
+        "enqueued_at timestamp with time zone not null",
+        "scheduled_at timestamp with time zone not null",
+        "dequeued_at timestamp with time zone",
+        "attempts integer not null",
+        "leased boolean not null",
+        "held_until timestamp with time zone",
+        "calling boolean not null",
+        "finished_at timestamp with time zone",
+        "final_status text",
+        "outcome text",
+        "origin bigint not null",
+    ],
+    &[
+        DEQUEUED_AT as i16,
+        ATTEMPTS as i16,
+        LEASED as i16,
+        HELD_UNTIL as i16,
+        CALLING as i16,
+        FINISHED_AT as i16,
+        FINAL_STATUS as i16,
+        OUTCOME as i16,
+    ],
+    // Each change ends the task, or has it wait for its call and clears held_until.
+    &["((finished_at IS NULL) AND (NOT calling))", "((finished_at IS NULL) AND (held_until IS NOT NULL))"],
+    false,
+);
+
+static CALLS: Shape = Shape::new(
+    &[
+        "task_id bigint not null",
+        "owner bigint not null",
+        "provider text not null",
+        "idempotency_key uuid not null",
+        "request jsonb",
+        "requested_at timestamp with time zone not null default clock_timestamp()",
+        "answered_at timestamp with time zone",
+        "answer jsonb",
+        "failure jsonb",
+        "batch bigint",
+        "batch_size integer",
+    ],
+    &[CALL_REQUEST as i16],
+    &["(request IS NOT NULL)"],
+    true,
+);
+
+pub fn tasks(oid: Oid, owner: Oid) -> Table {
+    Table { oid, owner, shape: &TASKS }
+}
+
+pub fn calls(oid: Oid, owner: Oid) -> Table {
+    Table { oid, owner, shape: &CALLS }
 }

@@ -1,0 +1,92 @@
+-- Whether rows of table $1 may be written without the executor, because a statement would do nothing else: the
+-- index of its primary key, or null; and all its indexes. $2 its columns in order, $3 the numbers of those that are
+-- changed, $4 the predicates of partial indexes, which are false of each row that was changed and true of each that
+-- is inserted, $5 whether rows are inserted.
+select
+    (
+        select k.indexrelid::bigint
+        from pg_index k
+        join pg_class c on c.oid = k.indrelid
+        where k.indrelid = $1
+            and k.indisprimary
+            and k.indimmediate
+            and k.indisvalid
+            and k.indisready
+            and k.indislive
+            and k.indnatts = 1
+            and k.indkey[0] = 1
+            and c.relkind = 'r'
+            -- heap
+            and c.relam = 2
+            and c.relreplident in ('d', 'f')
+            and not (c.relrowsecurity and c.relforcerowsecurity)
+            and $2 = array(
+                select concat_ws(
+                    ' ',
+                    a.attname,
+                    format_type(a.atttypid, a.atttypmod),
+                    case when a.attnotnull then 'not null' end,
+                    case when $5 then 'default ' || pg_get_expr(d.adbin, d.adrelid) end,
+                    case when $5 and a.attidentity <> '' then 'identity' end
+                )
+                from pg_attribute a
+                left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+                where a.attrelid = $1
+                    and a.attnum between 1 and cardinality($2)
+                order by a.attnum
+            )
+    )
+    -- What would be done besides.
+    * case
+        when exists (
+            select 1
+            from pg_attribute a
+            where a.attrelid = $1
+                and a.attnum > 0
+                and (a.attgenerated <> '' or ($5 and a.attnum > cardinality($2)))
+        ) then null
+        when exists (
+            select 1
+            from pg_index i
+            where i.indrelid = $1
+                and i.indislive
+                and not i.indisprimary
+                and not coalesce(
+                    pg_get_expr(i.indpred, i.indrelid) = any ($4)
+                        and (
+                            not $5
+                            or (
+                                i.indisready
+                                and i.indimmediate
+                                and not i.indisexclusion
+                                and i.indnatts = 1
+                                and i.indexprs is null
+                            )
+                        ),
+                    false
+                )
+        ) then null
+        when exists (
+            select 1
+            from pg_trigger t
+            where t.tgrelid = $1
+                and t.tgenabled <> 'D'
+                -- TRIGGER_TYPE_UPDATE and TRIGGER_TYPE_INSERT
+                and (
+                    t.tgtype & 16 <> 0 and (cardinality(t.tgattr::smallint[]) = 0 or t.tgattr::smallint[] && $3)
+                    or t.tgtype & 4 <> 0 and $5
+                )
+        ) then null
+        when exists (select 1 from pg_rewrite r where r.ev_class = $1 and r.ev_enabled <> 'D') then null
+        when exists (select 1 from pg_constraint c where c.conrelid = $1 and c.contype = 'c') then null
+        when exists (select 1 from pg_inherits h where h.inhparent = $1 or h.inhrelid = $1) then null
+        -- With a list of columns or a condition, which PostgreSQL 14 has not.
+        when exists (
+            select 1
+            from pg_publication_rel p
+            where p.prrelid = $1
+                and coalesce(to_jsonb(p) ->> 'prqual', to_jsonb(p) ->> 'prattrs') is not null
+        ) then null
+        else 1
+    end,
+    array(select i.indexrelid::bigint from pg_index i where i.indrelid = $1);

@@ -1,5 +1,12 @@
 -- For workers outside the database, which compete with those inside.
 
+-- Raises because a row of this table was not changed, or inserted, though no statement failed; names the
+-- triggers and rules that may be the reason.
+create function queues.refuse_unwritten(_table regclass, _inserted boolean default false)
+returns void
+language c
+as 'MODULE_PATHNAME', 'refuse_unwritten_wrapper';
+
 -- Hands out the next ready task with a lease: one row, all null when nothing is ready. With
 -- pg_errand.lease_duration = 0 the task counts as finished by that.
 create function queues.dequeue_next_available_task(
@@ -19,7 +26,27 @@ declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
     _leased_until timestamptz := clock_timestamp() + _lease;
     _here bigint := queues.here();
+    _next bigint;
 begin
+    -- Reading first and changing then would deadlock with REINDEX.
+    lock table queues.task in row exclusive mode;
+
+    select r.task_id
+    into _next
+    from queues.task r
+    where r.origin = _here
+        and r.finished_at is null
+        and not r.calling
+        and r.scheduled_at <= clock_timestamp()
+        and (r.held_until is null or r.held_until <= clock_timestamp())
+    order by r.scheduled_at, r.task_id
+    limit 1
+    for no key update skip locked;
+
+    if not found then
+        return;
+    end if;
+
     update queues.task t
     set dequeued_at = clock_timestamp(),
         attempts = t.attempts + 1,
@@ -27,24 +54,51 @@ begin
         held_until = case when _lease > '0' then _leased_until end,
         finished_at = case when _lease = '0' then clock_timestamp() end,
         final_status = case when _lease = '0' then 'succeeded' end
-    from (
-        select r.task_id
-        from queues.task r
-        where r.origin = _here
-            and r.finished_at is null
-            and not r.calling
-            and r.scheduled_at <= clock_timestamp()
-            and (r.held_until is null or r.held_until <= clock_timestamp())
-        order by r.scheduled_at, r.task_id
-        limit 1
-        for no key update skip locked
-    ) ready
-    where t.task_id = ready.task_id
+    where t.task_id = _next
     returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
     into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
 
-    if found and _lease > '0' then
+    -- It would be handed out again.
+    if exists (
+        select 1
+        from queues.task t
+        where t.task_id = _next
+            and t.finished_at is null
+            and coalesce(t.held_until, '-infinity') < least(_leased_until, clock_timestamp())
+    ) then
+        perform queues.refuse_unwritten('queues.task');
+    end if;
+
+    if _lease > '0' then
         perform queues.announce(_leased_until);
+    end if;
+end;
+$$;
+
+-- Ends a task, unless it has ended or a worker inside waits for its provider call.
+create function queues.end_task(_task_id bigint, _status text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update queues.task
+    set finished_at = clock_timestamp(),
+        final_status = _status,
+        leased = false,
+        held_until = null
+    where task_id = _task_id
+        and finished_at is null
+        and not calling;
+
+    if exists (
+        select 1
+        from queues.task t
+        where t.task_id = _task_id
+            and t.finished_at is null
+            and not t.calling
+    ) then
+        perform queues.refuse_unwritten('queues.task');
     end if;
 end;
 $$;
@@ -53,18 +107,13 @@ $$;
 -- inside is waiting for.
 create function queues.complete_task(_task_id bigint)
 returns void
-language sql
+language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-    update queues.task
-    set finished_at = clock_timestamp(),
-        final_status = 'succeeded',
-        leased = false,
-        held_until = null
-    where task_id = _task_id
-        and finished_at is null
-        and not calling;
+begin
+    perform queues.end_task(_task_id, 'succeeded');
+end;
 $$;
 
 -- Records an error, of a task or (null) of none in particular. A task that counts as finished only
@@ -91,11 +140,25 @@ begin
     insert into queues.error (task_id, error_message, task_type, attempt)
     values (_task.task_id, coalesce(append_error.error_message, ''), _task.task_type, _task.attempts);
 
+    if not found then
+        perform queues.refuse_unwritten('queues.error', _inserted => true);
+    end if;
+
     update queues.task t
     set final_status = 'failed'
     where t.task_id = append_error.task_id
         and t.final_status = 'succeeded'
         and t.leased;
+
+    if exists (
+        select 1
+        from queues.task t
+        where t.task_id = append_error.task_id
+            and t.final_status = 'succeeded'
+            and t.leased
+    ) then
+        perform queues.refuse_unwritten('queues.task');
+    end if;
 
     return '{"success": true}';
 end;
@@ -111,13 +174,6 @@ as $$
 begin
     perform queues.append_error(_task_id, _error_message);
 
-    update queues.task
-    set finished_at = clock_timestamp(),
-        final_status = 'failed',
-        leased = false,
-        held_until = null
-    where task_id = _task_id
-        and finished_at is null
-        and not calling;
+    perform queues.end_task(_task_id, 'failed');
 end;
 $$;

@@ -79,9 +79,16 @@ begin
                 leased = false,
                 held_until = null
             where task_id = _task_id;
+            if exists (select 1 from queues.task t where t.task_id = _task_id and t.finished_at is null) then
+                perform queues.refuse_unwritten('queues.task');
+            end if;
+
             update queues.call
             set request = null
             where task_id = _task_id;
+            if exists (select 1 from queues.call c where c.task_id = _task_id and c.request is not null) then
+                perform queues.refuse_unwritten('queues.call');
+            end if;
             return true;
         end if;
 

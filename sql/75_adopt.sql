@@ -14,13 +14,37 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     _here bigint := queues.here();
+    _unadopted bigint;
     _adopted bigint;
 begin
-    update queues.task
-    set origin = _here
-    where finished_at is null
-        and origin <> _here;
-    get diagnostics _adopted = row_count;
+    -- Reading first and changing then would deadlock with REINDEX.
+    lock table queues.task in row exclusive mode;
+
+    select count(*)
+    into _unadopted
+    from (
+        select 1
+        from queues.task t
+        where t.finished_at is null
+            and t.origin <> _here
+        for no key update
+    ) t;
+
+    with adopted as (
+        update queues.task
+        set origin = _here
+        where finished_at is null
+            and origin <> _here
+        returning origin
+    )
+    select count(*)
+    into _adopted
+    from adopted a
+    where a.origin = _here;
+
+    if _adopted < _unadopted then
+        perform queues.refuse_unwritten('queues.task');
+    end if;
 
     perform queues.announce(clock_timestamp());
     perform queues.announce_orphans();

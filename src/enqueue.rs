@@ -3,6 +3,7 @@
 use crate::kind::{Kind, Kinds};
 use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session};
+use crate::unwritten::{self, Command};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use std::rc::Rc;
@@ -16,7 +17,14 @@ pub fn enqueue(args: &[Arg; 3]) -> i64 {
     let kinds = Kinds::now();
     check(&kinds, task_type.as_deref(), task_type.as_deref().and_then(|name| kinds.find(name)));
     let Some(owner) = catalog::owner_of(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
-    session::as_definer(owner, || ENQUEUE.row_as_is(args, |row| row.get(1))).flatten().unwrap_or_default()
+    session::as_definer(owner, || {
+        ENQUEUE.row_as_is(args, |row| row.get(1)).flatten().unwrap_or_else(refuse_row)
+    })
+}
+
+fn refuse_row() -> i64 {
+    let Some(table) = catalog::relation(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
+    unwritten::refuse(table, Command::Insert)
 }
 
 /// Raises unless the current user may enqueue tasks of this type.

@@ -32,6 +32,11 @@ impl PgError {
         ["53", "55", "57", "58"].iter().any(|class| self.sqlstate.starts_with(class))
     }
 
+    /// A row was not written, or not as it was to be: see [`crate::unwritten`].
+    pub fn is_unwritten(&self) -> bool {
+        self.sqlstate == "27000"
+    }
+
     /// Serialization failure or deadlock: running the whole transaction again may succeed
     /// (PostgreSQL documentation, "Serialization Failure Handling").
     pub fn is_transient(&self) -> bool {

@@ -8,6 +8,7 @@ use crate::pg::trigger::NewRow;
 use crate::pg::{backend, catalog, invalidation, log, shmem};
 use crate::provider::service;
 use crate::shared::{Lane, Position, Told};
+use crate::unwritten::{self, Command};
 use crate::worker::wake;
 use crate::{home, launcher, worker};
 use pgrx::datum::TimestampWithTimeZone;
@@ -98,6 +99,12 @@ unsafe extern "C-unwind" fn enqueue_task(fcinfo: pg_sys::FunctionCallInfo) -> pg
 extern "C" fn pg_finfo_enqueue_task() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
+}
+
+/// `queues.refuse_unwritten(regclass, boolean)`.
+#[pg_extern(sql = false)]
+fn refuse_unwritten(table: pg_sys::Oid, inserted: bool) {
+    unwritten::refuse(table, if inserted { Command::Insert } else { Command::Update })
 }
 
 /// `queues.announce(timestamptz)`.

@@ -22,6 +22,7 @@ mod processor;
 mod provider;
 mod secret;
 mod shared;
+mod unwritten;
 mod upgrade;
 mod worker;
 

@@ -54,5 +54,6 @@ mod tables;
 mod takeover;
 mod torture;
 mod twilio;
+mod unwritten;
 mod upgrade;
 mod wake;

@@ -8,7 +8,15 @@ select
     t.payload ->> 'db_function',
     t.payload ->> 'before_handler',
     t.payload ->> 'success_handler',
-    t.payload ->> 'error_handler'
+    t.payload ->> 'error_handler',
+    -- A run that the row does not count: its end could not be written, see record::give_up.
+    exists (
+        select 1
+        from queues.error e
+        where e.task_id = t.task_id
+            and e.sqlstate = '09000'
+            and e.attempt > t.attempts
+    )
 from queues.task t
 where t.task_id = $1
     and t.origin = $2

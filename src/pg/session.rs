@@ -53,12 +53,16 @@ pub fn prepare() {
 
 /// Sets an option in the current [`settings_scope`].
 fn set_option(name: &CStr, value: &CStr) {
+    set_option_as(pg_sys::GucContext::PGC_USERSET, name, value);
+}
+
+fn set_option_as(context: pg_sys::GucContext::Type, name: &CStr, value: &CStr) {
     // SAFETY: names and values are C strings that PostgreSQL copies.
     unsafe {
         pg_sys::set_config_option(
             name.as_ptr(),
             value.as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
+            context,
             pg_sys::GucSource::PGC_S_SESSION,
             pg_sys::GucAction::GUC_ACTION_SAVE,
             true,
@@ -120,6 +124,15 @@ pub fn with_own_settings<R>(body: impl FnOnce() -> R) -> R {
         for (name, value) in OWN {
             set_option(name, value);
         }
+        body()
+    })
+}
+
+/// Runs `body`, a statement of our own, without the triggers and rules of its table, except for those that are enabled
+/// always or in replicas.
+pub fn without_triggers<R>(body: impl FnOnce() -> R) -> R {
+    settings_scope(|| {
+        set_option_as(pg_sys::GucContext::PGC_SUSET, c"session_replication_role", c"replica");
         body()
     })
 }

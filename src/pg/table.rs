@@ -148,6 +148,11 @@ impl Table {
         }
     }
 
+    /// True if a statement does nothing besides writing a row; within a transaction that has written to the table.
+    pub fn is_plain(&self) -> bool {
+        self.key_index().is_some()
+    }
+
     /// Takes the lock that later changes in this transaction need. Reading first and taking it then would
     /// deadlock with REINDEX, which takes locks on the table and its indexes.
     pub fn lock_for_writing(&self) {

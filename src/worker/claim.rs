@@ -64,7 +64,9 @@ fn one(worker: &Worker, ready: Ready) -> Option<Task> {
         Lock::ByStatement => {}
     }
     let args: [Arg; 2] = [task_id.into_datum(), worker.origin.into_datum()];
-    to_write(worker, || CLAIM.row(&args, |row| task_of(row, 1)))
+    to_write(worker, || {
+        CLAIM.row(&args, |row| Task { is_given_up: row.get(9) == Some(true), ..task_of(row, 1) })
+    })
 }
 
 /// The condition of claim.sql.
@@ -164,7 +166,7 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
         (limit as i32).into_datum(),
         worker.origin.into_datum(),
     ];
-    to_write(worker, || {
+    let reclaim = || {
         CALL_RECLAIM.rows(&args, |row| Orphan {
             task_id: row.get(1).unwrap_or_default(),
             provider: row.get(2).unwrap_or_default(),
@@ -175,6 +177,10 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
             batch: row.get(7),
             batch_size: row.get::<i32>(8).unwrap_or(1) as usize,
         })
+    };
+    to_write(worker, || {
+        worker.call_rows.lock_for_writing();
+        worker.keep_books(reclaim)
     })
 }
 
@@ -208,6 +214,7 @@ fn task_of(row: &Row, uncounted: i32) -> Task {
         error_handler: name(row, 8),
         started_at: backend::now(),
         uncounted,
+        is_given_up: false,
         row: None,
     }
 }
@@ -226,6 +233,7 @@ fn task_of_row(row: locked::Row) -> Task {
         error_handler: name("error_handler"),
         started_at: backend::now(),
         uncounted: 1,
+        is_given_up: false,
         row: Some(row),
     }
 }

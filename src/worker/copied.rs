@@ -8,6 +8,7 @@ use crate::home;
 use crate::pg::home::{Place, here, table as home_table};
 use crate::pg::spi::Statement;
 use crate::pg::{log, session, transaction};
+use crate::unwritten::{self, Command, Means};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{
     self,
@@ -35,7 +36,13 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
                 database.into_datum(),
                 directory.into_datum(),
             ];
-            session::as_owner(owner, || SETTLE.run(&args));
+            unwritten::write(
+                table,
+                Command::Update,
+                Means::Any,
+                || session::as_owner(owner, || SETTLE.run(&args)),
+                || home::look().is_some_and(|origin| !origin.unsettled),
+            );
         }
         Some((table, origin.value))
     })?;

@@ -26,6 +26,7 @@ use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
 use crate::shared::{Admission, LaneSet, Over, Sources, Terms};
+use crate::unwritten::Means;
 use claim::Claimed;
 use pgrx::pg_sys;
 use process::Step;
@@ -312,10 +313,11 @@ impl Worker {
                 self.avoided.add(brief.id, avoid::WHILE_PASSING, self.slot.taken());
                 return Err(error.of_task(brief.id));
             }
+            (Err(error), Some(brief)) if brief.is_given_up => self.leave_alone(&brief, error)?,
             (Err(error), Some(brief)) => {
-                return self.fail(&brief, error).map_err(|error| {
-                    self.avoided.add(brief.id, avoid::LONGEST, self.slot.taken());
-                    error.of_task(brief.id)
+                return self.fail(&brief, error).or_else(|error| {
+                    self.leave_alone(&brief, error)?;
+                    Ok(true)
                 });
             }
         }
@@ -326,7 +328,8 @@ impl Worker {
     fn step(&mut self, task: &Task, deaths: u32) -> Result<Ran, Stop> {
         match process::start(self, task, deaths)? {
             Step::Done(end) => {
-                record::finish(self, task, &end);
+                let means = if task.is_given_up { Means::Any } else { Means::Ordinary };
+                record::finish(self, task, &end, means);
                 inject::point("recorded");
                 Ok(Ran::Ended(self.close(end)?))
             }
@@ -350,7 +353,7 @@ impl Worker {
             let Some(mut task) = claim::again(self, brief.id) else { return Transaction::Commit(Ok(None)) };
             task.uncounted = brief.uncounted;
             let end = process::conclude(self, &task, Err(failure.clone())).and_then(|end| {
-                record::finish(self, &task, &end);
+                record::finish(self, &task, &end, Means::Any);
                 self.close(Some((brief.clone(), end)))
             });
             match end {
@@ -371,7 +374,7 @@ impl Worker {
                 transaction::commit_after(|| {
                     if let Some(mut task) = claim::again(self, brief.id) {
                         task.uncounted = brief.uncounted;
-                        record::finish(self, &task, &end);
+                        record::finish(self, &task, &end, Means::Any);
                     }
                 })?;
                 self.end(Some((brief.clone(), end)));
@@ -382,9 +385,30 @@ impl Worker {
 
     /// Ends a task as cancelled; its transaction has been rolled back.
     fn cancel(&mut self, brief: &Brief) -> Result<(), PgError> {
-        transaction::commit_after(|| record::cancel(self, brief))?;
+        if let Err(error) = transaction::commit_after(|| record::cancel(self, brief)) {
+            return self.leave_alone(brief, error);
+        }
         log::event(LogLevel::Info, format!("task cancelled task_id={}", brief.id));
         self.slot.end(Over::Cancelled);
+        Ok(())
+    }
+
+    /// What became of a task cannot be written. Others run meanwhile; its handler is not run again if a trigger or a
+    /// rule has left the row as it was.
+    fn leave_alone(&mut self, brief: &Brief, error: PgError) -> Result<(), PgError> {
+        self.avoided.add(brief.id, avoid::LONGEST, self.slot.taken());
+        if !error.is_unwritten() {
+            return Err(error.of_task(brief.id));
+        }
+        if brief.is_given_up {
+            transaction::commit_after(session::discard_leftovers)?;
+        } else {
+            let what = format!("{} {}", brief.task_type, brief.handler);
+            let failure = process::left_alone(what.trim_end(), &error);
+            transaction::commit_after(|| record::give_up(self, brief, &failure))?;
+            record::log_failure(brief, &failure);
+        }
+        self.slot.end(Over::GivenBack);
         Ok(())
     }
 
@@ -399,7 +423,9 @@ impl Worker {
     }
 
     fn repeat(&mut self, brief: &Brief) -> Result<(), PgError> {
-        transaction::commit_after(|| record::repeat(self, brief))?;
+        if let Err(error) = transaction::commit_after(|| record::repeat(self, brief)) {
+            return self.leave_alone(brief, error);
+        }
         log::event(LogLevel::Info, format!("task repeated task_id={} attempt={}", brief.id, brief.attempt));
         self.slot.end(Over::GivenBack);
         Ok(())
@@ -480,6 +506,12 @@ impl Worker {
         }
         activity::idle();
         latch::wait(None, FAULT_PAUSE);
+    }
+
+    /// Runs a statement about whose a call is and with what it goes out, which is nobody else's business: without the
+    /// triggers and rules that users have added to the table. Within a transaction that has locked it.
+    fn keep_books<R>(&self, statement: impl FnOnce() -> R) -> R {
+        if self.call_rows.is_plain() { statement() } else { session::without_triggers(statement) }
     }
 
     /// Shows the calls in flight to others.

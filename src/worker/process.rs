@@ -35,6 +35,10 @@ pub const MAX_DEATHS: u32 = 3;
 
 /// The first step of a claimed task. `deaths`: workers that ended while they ran it.
 pub fn start(worker: &mut Worker, task: &Task, deaths: u32) -> Result<Step, Stop> {
+    if task.is_given_up {
+        // What went wrong is recorded.
+        return Ok(Step::Done(End { succeeded: false, outcome: None, failures: Vec::new() }));
+    }
     if deaths >= MAX_DEATHS {
         let what = format!("{} {}", task.task_type, task.main_handler());
         let failure = Failure::new("58000", &what, &given_up(deaths));
@@ -56,6 +60,15 @@ pub fn start(worker: &mut Worker, task: &Task, deaths: u32) -> Result<Step, Stop
 
 fn given_up(deaths: u32) -> String {
     format!("its worker ended {deaths} times while it ran; it is not run again")
+}
+
+/// What is recorded of a task whose end could not be written, if `error` is the reason.
+pub fn left_alone(what: &str, error: &PgError) -> Failure {
+    let reason = format!("{}; the task is left alone until that is possible", error.message);
+    Failure {
+        error: PgError { hint: error.hint.clone(), ..PgError::new("09000", format!("{what}: {reason}")) },
+        handler: None,
+    }
 }
 
 /// The last step of a task whose call has been answered.

@@ -10,6 +10,7 @@ use crate::pg::spi::{Arg, Statement};
 use crate::pg::table::Lock;
 use crate::pg::{backend, jsonb, log, session, transaction};
 use crate::provider::Prepared;
+use crate::unwritten::{self, Command, Means};
 use pgrx::datum::Uuid;
 use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
@@ -41,16 +42,21 @@ static CALL_ANSWER: Statement = Statement::new(
 );
 static CALL_JOIN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_join.sql"), &[INT8ARRAYOID, INT8OID, BOOLOID]);
+static CALL_IS_STORED: Statement = Statement::new(
+    include_str!("../../sql/runtime/call_is_stored.sql"),
+    &[INT8OID, INT8OID, TEXTOID, TEXTOID, JSONBOID],
+);
+static CALLS_LEFT: Statement =
+    Statement::new(include_str!("../../sql/runtime/calls_left.sql"), &[INT8ARRAYOID, INT8OID]);
+static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
 static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
 /// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
-/// wait for the disk: effects and end are lost or kept together.
-pub fn finish(worker: &Worker, task: &Task, end: &End) {
+/// wait for the disk: effects and end are lost or kept together. Raises if the end was not written.
+pub fn finish(worker: &Worker, task: &Task, end: &End, means: Means) {
     if !end.failures.is_empty() {
         let brief = task.brief();
-        session::as_owner(worker.owner, || {
-            end.failures.iter().for_each(|failure| append_error(&brief, failure));
-        });
+        end.failures.iter().for_each(|failure| append_error(worker, &brief, failure));
     }
     let status = if end.succeeded { "succeeded" } else { "failed" };
     let changed = task.row.as_ref().is_some_and(|row| {
@@ -72,15 +78,11 @@ pub fn finish(worker: &Worker, task: &Task, end: &End) {
     let call_ended = task.uncounted > 0
         || matches!(worker.call_rows.lock(task.id, None, |_| true),
             Lock::Locked(row) if row.update(&[(table::CALL_REQUEST, None)]));
-    if !changed || !call_ended {
-        session::as_owner(worker.owner, || {
-            if !changed {
-                write_end(&task.brief(), status, end.outcome.as_deref());
-            }
-            if !call_ended {
-                CALL_END.run(&[task.id.into_datum()]);
-            }
-        });
+    if !changed {
+        write_end(worker, &task.brief(), status, end.outcome.as_deref(), means);
+    }
+    if !call_ended {
+        end_call(worker, task.id);
     }
     session::discard_leftovers();
     transaction::commit_asynchronously();
@@ -114,15 +116,25 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
             (table::HELD_UNTIL, None),
         ])
     });
-    session::as_owner(worker.owner, || {
-        if !inserted {
-            let key = prepared.key.to_string().into_datum();
-            CALL_STORE.run(&[task.id.into_datum(), owner, provider, key, request]);
-        }
-        if !marked {
-            CALL_BEGIN.run(&[task.id.into_datum(), timestamp(task.started_at), task.uncounted.into_datum()]);
-        }
-    });
+    if !inserted {
+        let key = prepared.key.to_string().into_datum();
+        let call = [task.id.into_datum(), owner, provider, key, request];
+        unwritten::write(
+            worker.call_rows.oid,
+            Command::Insert,
+            Means::Ordinary,
+            || session::as_owner(worker.owner, || CALL_STORE.run(&call)),
+            || {
+                let stored =
+                    session::as_owner(worker.owner, || CALL_IS_STORED.row(&call, |row| row.get::<bool>(1)));
+                stored.flatten() == Some(true)
+            },
+        );
+    }
+    if !marked {
+        let run = [task.id.into_datum(), timestamp(task.started_at), task.uncounted.into_datum()];
+        change_task(worker, task.id, Means::Ordinary, || CALL_BEGIN.run(&run), |state| state.calling);
+    }
     session::discard_leftovers();
     transaction::commit_asynchronously();
 }
@@ -138,13 +150,37 @@ pub struct JoinedCall {
 /// Stores that these calls go out in one request, or each on its own; those that are still there.
 pub fn join_calls(worker: &Worker, tasks: &[i64], together: bool) -> Vec<JoinedCall> {
     let args: [Arg; 3] = [tasks.to_vec().into_datum(), worker.slot.owner.into_datum(), together.into_datum()];
-    session::as_owner(worker.owner, || {
-        CALL_JOIN.rows(&args, |row| JoinedCall {
-            task_id: row.get(1).unwrap_or_default(),
-            batch: row.get(2),
-            key: row.get(3).unwrap_or_default(),
+    let join = || {
+        session::as_owner(worker.owner, || {
+            CALL_JOIN.rows(&args, |row| JoinedCall {
+                task_id: row.get(1).unwrap_or_default(),
+                batch: row.get(2),
+                key: row.get(3).unwrap_or_default(),
+            })
         })
-    })
+    };
+    worker.call_rows.lock_for_writing();
+    let joined = worker.keep_books(join);
+    // The others have ended.
+    if joined.len() < tasks.len() && (joined.len() as i64) < calls_left(worker, tasks).open {
+        unwritten::refuse(worker.call_rows.oid, Command::Update);
+    }
+    joined
+}
+
+/// Calls of this worker whose tasks have not ended.
+struct Left {
+    open: i64,
+    unanswered: i64,
+}
+
+fn calls_left(worker: &Worker, tasks: &[i64]) -> Left {
+    let args: [Arg; 2] = [tasks.to_vec().into_datum(), worker.slot.owner.into_datum()];
+    let left = session::as_owner(worker.owner, || {
+        CALLS_LEFT.row(&args, |row| (row.get(1).unwrap_or_default(), row.get(2).unwrap_or_default()))
+    });
+    let (open, unanswered) = left.unwrap_or_default();
+    Left { open, unanswered }
 }
 
 /// What came of a call, as its row takes it.
@@ -170,37 +206,41 @@ pub fn answers(worker: &Worker, answers: &[Answer]) {
     let tasks: Vec<i64> = answers.iter().map(|answer| answer.task_id).collect();
     let (kept, failures): (Vec<Arg>, Vec<Arg>) =
         answers.iter().map(|answer| (answer.result.ok(), answer.result.err())).unzip();
-    session::as_owner(worker.owner, || {
-        CALL_ANSWER.run(&[
-            tasks.into_datum(),
-            worker.slot.owner.into_datum(),
-            Some(jsonb::array(&kept)),
-            Some(jsonb::array(&failures)),
-        ]);
-    });
+    let args: [Arg; 4] = [
+        tasks.clone().into_datum(),
+        worker.slot.owner.into_datum(),
+        Some(jsonb::array(&kept)),
+        Some(jsonb::array(&failures)),
+    ];
+    unwritten::write(
+        worker.call_rows.oid,
+        Command::Update,
+        Means::Any,
+        || session::as_owner(worker.owner, || CALL_ANSWER.run(&args)),
+        || worker.call_rows.is_plain() || calls_left(worker, &tasks).unanswered == 0,
+    );
 }
 
 /// Gives a task back after a serialization failure or deadlock, to be run again a little later.
 pub fn repeat(worker: &Worker, brief: &Brief) {
     let not_before = backend::now() + super::repeat_pause(brief.attempt as u32).as_micros() as i64;
     super::wake::note_due(not_before);
-    session::as_owner(worker.owner, || {
-        REPEAT.run(&[
-            brief.id.into_datum(),
-            timestamp(brief.started_at),
-            timestamp(not_before),
-            brief.uncounted.into_datum(),
-        ]);
-    });
+    let run = [
+        brief.id.into_datum(),
+        timestamp(brief.started_at),
+        timestamp(not_before),
+        brief.uncounted.into_datum(),
+    ];
+    // Or somebody else has taken it meanwhile.
+    let is_counted = |state: &State| state.calling || state.attempts >= brief.attempt;
+    change_task(worker, brief.id, Means::Any, || REPEAT.run(&run), is_counted);
     session::discard_leftovers();
 }
 
 /// Ends a task as cancelled.
 pub fn cancel(worker: &Worker, brief: &Brief) {
-    session::as_owner(worker.owner, || {
-        write_end(brief, "cancelled", None);
-        CALL_END.run(&[brief.id.into_datum()]);
-    });
+    write_end(worker, brief, "cancelled", None, Means::Any);
+    end_call(worker, brief.id);
     session::discard_leftovers();
 }
 
@@ -218,42 +258,101 @@ pub fn log_end(brief: &Brief, end: &End) {
     if end.failures.is_empty() && !log::is_wanted(level) {
         return;
     }
-    let took = (backend::now() - brief.started_at) / 1000;
-    let named = format!(
-        "task_id={} task_type={} handler={:?} attempt={} duration_ms={took}",
-        brief.id,
-        brief.task_type,
-        log::excerpt(&brief.handler, MAX_LOGGED_NAME),
-        brief.attempt
-    );
-    for failure in &end.failures {
-        let error = &failure.error;
-        let message = log::excerpt(&error.message, 1000);
-        log::event(
-            LogLevel::Warning,
-            format!("error {named} sqlstate={} message={message:?}", error.sqlstate),
-        );
-    }
+    end.failures.iter().for_each(|failure| log_failure(brief, failure));
+    let named = named(brief);
     let outcome =
         end.outcome.as_deref().map(|o| format!(" outcome={:?}", log::excerpt(o, 1000))).unwrap_or_default();
     let how = if end.succeeded { "succeeded" } else { "failed" };
     log::event(level, format!("task {how} {named}{outcome}"));
 }
 
-fn write_end(brief: &Brief, status: &str, outcome: Option<&str>) {
-    FINISH.run(&[
+/// The end of a task could not be written, by no means: says so once in `queues.error`, where claim.sql looks.
+pub fn give_up(worker: &Worker, brief: &Brief, failure: &Failure) {
+    append_error(worker, brief, failure);
+    session::discard_leftovers();
+}
+
+/// Writes the log line of an error.
+pub fn log_failure(brief: &Brief, failure: &Failure) {
+    let (named, error) = (named(brief), &failure.error);
+    let message = log::excerpt(&error.message, 1000);
+    log::event(LogLevel::Warning, format!("error {named} sqlstate={} message={message:?}", error.sqlstate));
+}
+
+/// What log lines say of a task.
+fn named(brief: &Brief) -> String {
+    let took = (backend::now() - brief.started_at) / 1000;
+    format!(
+        "task_id={} task_type={} handler={:?} attempt={} duration_ms={took}",
+        brief.id,
+        brief.task_type,
+        log::excerpt(&brief.handler, MAX_LOGGED_NAME),
+        brief.attempt
+    )
+}
+
+fn write_end(worker: &Worker, brief: &Brief, status: &str, outcome: Option<&str>, means: Means) {
+    let end = [
         brief.id.into_datum(),
         status.into_datum(),
         outcome.and_then(IntoDatum::into_datum),
         timestamp(brief.started_at),
         brief.uncounted.into_datum(),
-    ]);
+    ];
+    change_task(worker, brief.id, means, || FINISH.run(&end), |_| false);
 }
 
-fn append_error(brief: &Brief, failure: &Failure) {
+/// How a task's row stands that has not ended.
+struct State {
+    calling: bool,
+    attempts: i32,
+}
+
+/// Changes a task's row, and raises an error if that is not seen afterwards, as far as the task has not ended.
+fn change_task(
+    worker: &Worker,
+    task_id: i64,
+    means: Means,
+    change: impl Fn() -> u64,
+    is_changed: impl Fn(&State) -> bool,
+) {
+    unwritten::write(
+        worker.tasks.oid,
+        Command::Update,
+        means,
+        || session::as_owner(worker.owner, &change),
+        || {
+            // They may change it again at the commit.
+            transaction::fire_deferred_triggers();
+            state_unless_ended(worker, task_id).is_none_or(|state| is_changed(&state))
+        },
+    );
+}
+
+/// `None`: it has ended, or is gone.
+fn state_unless_ended(worker: &Worker, task_id: i64) -> Option<State> {
+    let state = session::as_owner(worker.owner, || {
+        TASK_STATE.row(&[task_id.into_datum()], |row| {
+            let state =
+                State { calling: row.get(2).unwrap_or_default(), attempts: row.get(3).unwrap_or_default() };
+            (row.get::<bool>(1) == Some(false)).then_some(state)
+        })
+    });
+    state.flatten()
+}
+
+/// The task of a call ends: its request is dropped. If that cannot be done, it is kept until the task is removed; it
+/// is not sent again.
+fn end_call(worker: &Worker, task_id: i64) {
+    unwritten::by_any_means(|| session::as_owner(worker.owner, || CALL_END.run(&[task_id.into_datum()])));
+}
+
+/// No trigger of the user's keeps an error from being recorded; what is kept by one that is enabled always, the log
+/// has.
+fn append_error(worker: &Worker, brief: &Brief, failure: &Failure) {
     let error = &failure.error;
     let text = |value: Option<&str>| value.and_then(IntoDatum::into_datum);
-    APPEND_ERROR.run(&[
+    let args = [
         brief.id.into_datum(),
         error.message.as_str().into_datum(),
         brief.task_type.as_str().into_datum(),
@@ -263,7 +362,8 @@ fn append_error(brief: &Brief, failure: &Failure) {
         text(error.detail.as_deref()),
         text(error.hint.as_deref()),
         text(error.context.as_deref()),
-    ]);
+    ];
+    unwritten::by_any_means(|| session::as_owner(worker.owner, || APPEND_ERROR.run(&args)));
 }
 
 /// A timestamptz argument from microseconds since 2000-01-01.

@@ -20,8 +20,14 @@ pub const FINAL_STATUS: usize = 12;
 pub const OUTCOME: usize = 13;
 pub const ORIGIN: usize = 14;
 
-/// The number of a column of `queues.call`.
+// Numbers of the columns of `queues.call`.
+pub const CALL_OWNER: usize = 2;
 pub const CALL_REQUEST: usize = 5;
+pub const CALL_ANSWERED_AT: usize = 7;
+pub const CALL_ANSWER: usize = 8;
+pub const CALL_FAILURE: usize = 9;
+pub const CALL_BATCH: usize = 10;
+pub const CALL_BATCH_SIZE: usize = 11;
 
 static TASKS: Shape = Shape::new(
     &[
@@ -69,7 +75,16 @@ static CALLS: Shape = Shape::new(
         "batch bigint",
         "batch_size integer",
     ],
-    &[CALL_REQUEST as i16],
+    // By statements, too.
+    &[
+        CALL_OWNER as i16,
+        CALL_REQUEST as i16,
+        CALL_ANSWERED_AT as i16,
+        CALL_ANSWER as i16,
+        CALL_FAILURE as i16,
+        CALL_BATCH as i16,
+        CALL_BATCH_SIZE as i16,
+    ],
     &["(request IS NOT NULL)"],
     true,
 );

@@ -18,6 +18,8 @@ pub struct Task {
     pub error_handler: Option<String>,
     /// When this run started: microseconds since 2000-01-01.
     pub started_at: i64,
+    /// Its handler was run, and neither that nor a failure could be written.
+    pub is_given_up: bool,
     /// Its row, if it was locked without a statement.
     pub row: Option<Row>,
 }
@@ -42,6 +44,7 @@ impl Task {
             attempt: self.attempt(),
             uncounted: self.uncounted,
             started_at: self.started_at,
+            is_given_up: self.is_given_up,
         }
     }
 }
@@ -56,6 +59,7 @@ impl Brief {
             attempt: 0,
             uncounted: 0,
             started_at: 0,
+            is_given_up: false,
         }
     }
 }
@@ -70,4 +74,5 @@ pub struct Brief {
     /// Runs that the row does not count yet.
     pub uncounted: i32,
     pub started_at: i64,
+    pub is_given_up: bool,
 }

@@ -25,10 +25,19 @@ pub fn cancel_calls(worker: &mut Worker, new: bool) -> Result<bool, PgError> {
 /// Ends the task of a call as cancelled; its answer is not waited for any more.
 pub(super) fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     let over = if worker.calls.knows(task_id) {
-        transaction::commit_after(|| record::cancel(worker, &Brief::of_call(task_id)))?;
-        worker.calls.forget(task_id);
-        log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
-        Over::Cancelled
+        match transaction::commit_after(|| record::cancel(worker, &Brief::of_call(task_id))) {
+            Ok(()) => {
+                worker.calls.forget(task_id);
+                log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
+                Over::Cancelled
+            }
+            // It would not be another time: the call goes on.
+            Err(error) if error.is_unwritten() => {
+                worker.faults.say("a call cannot be cancelled", &error.of_task(task_id));
+                Over::GivenBack
+            }
+            Err(error) => return Err(error),
+        }
     } else {
         Over::GivenBack
     };

@@ -6,12 +6,17 @@ use crate::handler::Stop;
 use crate::inject;
 use crate::pg::{session, transaction};
 use crate::shared::Over;
+use crate::unwritten::Means;
 use crate::worker::task::Brief;
 use crate::worker::{Worker, claim, process, record};
 
 /// Runs the last step of one answered task.
 pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
     let Some(task_id) = worker.calls.next_answered() else { return Ok(false) };
+    if let Some(error) = worker.calls.refusal(task_id) {
+        let ended = end_without_handlers(worker, task_id, error.clone());
+        return ended.or_else(|_| repeat_later(worker, task_id)).map(|()| true);
+    }
     let result = transaction::run(|| {
         let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {
             return transaction::End::Commit(Ok(Resumed::NotNow(claim::is_open(worker, task_id))));
@@ -20,7 +25,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         let earlier = worker.slot.begin(&brief);
         let deaths = earlier.map_or(0, |earlier| earlier.deaths);
         let end = process::resume(worker, &stored, deaths).and_then(|end| {
-            record::finish(worker, &stored.task, &end);
+            record::finish(worker, &stored.task, &end, Means::Ordinary);
             inject::point("call_finished");
             worker.close(end)
         });
@@ -36,12 +41,25 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         Err(error) if error.is_passing() || worker.calls.may_repeat(task_id, &error) => {
             repeat_later(worker, task_id)?;
         }
-        Err(error) => end_without_handlers(worker, task_id, error).map_err(|error| {
-            worker.calls.postpone(task_id);
-            error.of_task(task_id)
-        })?,
+        Err(error) => end_without_handlers(worker, task_id, error)
+            .or_else(|error| leave_alone(worker, task_id, error))?,
     }
     Ok(true)
+}
+
+/// The end of the task cannot be written. If a trigger or a rule is the reason, no handler is run again.
+fn leave_alone(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
+    worker.calls.postpone(task_id);
+    if !error.is_unwritten() {
+        return Err(error.of_task(task_id));
+    }
+    let brief = Brief::of_call(task_id);
+    let failure = process::left_alone("call", &error);
+    transaction::commit_after(|| record::give_up(worker, &brief, &failure))?;
+    record::log_failure(&brief, &failure);
+    worker.calls.refuse(task_id, error);
+    worker.slot.end(Over::GivenBack);
+    Ok(())
 }
 
 /// What came of trying to run the last step of a task.
@@ -65,7 +83,7 @@ fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Re
         let failure = Failure::caught(&stored.task.task_type, error);
         let succeeded = stored.failure.is_none();
         let end = process::End { succeeded, outcome: None, failures: vec![failure] };
-        record::finish(worker, &stored.task, &end);
+        record::finish(worker, &stored.task, &end, Means::Any);
         Resumed::Ended(brief, end)
     })?;
     leave(worker, task_id, resumed);

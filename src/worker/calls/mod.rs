@@ -61,6 +61,8 @@ struct Answered {
     result: Option<CallResult>,
     not_before: Instant,
     repeats: u32,
+    /// Why its task's end could not be written: its handlers are not run again.
+    refusal: Option<PgError>,
 }
 
 /// A call that is under way.
@@ -403,7 +405,13 @@ impl Calls {
     }
 
     fn add_answered(&mut self, task_id: i64, result: Option<CallResult>) {
-        self.answered.push(Answered { task_id, result, not_before: Instant::now(), repeats: 0 });
+        self.answered.push(Answered {
+            task_id,
+            result,
+            not_before: Instant::now(),
+            repeats: 0,
+            refusal: None,
+        });
     }
 
     /// Leaves the last step of a task alone for a while, longer each time.
@@ -412,6 +420,16 @@ impl Calls {
             answered.repeats += 1;
             answered.not_before = Instant::now() + super::repeat_pause(answered.repeats);
         }
+    }
+
+    fn refuse(&mut self, task_id: i64, error: PgError) {
+        if let Some(answered) = self.answered.iter_mut().find(|a| a.task_id == task_id) {
+            answered.refusal = Some(error);
+        }
+    }
+
+    fn refusal(&self, task_id: i64) -> Option<&PgError> {
+        self.answered.iter().find(|answered| answered.task_id == task_id)?.refusal.as_ref()
     }
 
     fn may_repeat(&self, task_id: i64, error: &PgError) -> bool {

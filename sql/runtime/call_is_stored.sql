@@ -1,0 +1,10 @@
+-- Whether a request is stored as it is to be sent. The parameters of call_store.sql.
+select exists (
+    select 1
+    from queues.call c
+    where c.task_id = $1
+        and c.owner = $2
+        and c.provider = $3
+        and c.idempotency_key = $4::uuid
+        and c.request = $5
+);

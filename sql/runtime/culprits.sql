@@ -1,0 +1,35 @@
+-- The name of table $1, and what may have kept a row of it from being written: rules and triggers that are not this
+-- extension's; those before the change, or if there is none, all of them. $2 the command in pg_trigger.tgtype, $3 in
+-- pg_rewrite.ev_type.
+with suspect (name, is_before) as (
+    -- TRIGGER_TYPE_ROW and TRIGGER_TYPE_BEFORE
+    select format('trigger "%s"', t.tgname), t.tgtype & 3 = 3
+    from pg_trigger t
+    where t.tgrelid = $1
+        and not t.tgisinternal
+        and t.tgenabled <> 'D'
+        and t.tgtype & $2 <> 0
+        and not exists (
+            select 1
+            from pg_depend d
+            join pg_extension e on e.oid = d.refobjid
+            where d.classid = 'pg_proc'::regclass
+                and d.objid = t.tgfoid
+                and d.refclassid = 'pg_extension'::regclass
+                and d.deptype = 'e'
+                and e.extname = 'pg_errand'
+        )
+    union all
+    select format('rule "%s"', r.rulename), true
+    from pg_rewrite r
+    where r.ev_class = $1
+        and r.ev_enabled <> 'D'
+        and r.ev_type::text = $3
+)
+select
+    $1::regclass::text,
+    coalesce(
+        string_agg(s.name, ' or ' order by s.name) filter (where s.is_before),
+        string_agg(s.name, ' or ' order by s.name)
+    )
+from suspect s;

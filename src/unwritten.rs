@@ -1,0 +1,80 @@
+//! Rows of ours that were not written although no statement failed: a trigger or a rule of the user's has left them
+//! out, or has undone what was written.
+
+use crate::pg::spi::Statement;
+use crate::pg::{log, session};
+use pgrx::pg_sys::BuiltinOid::{INT4OID, OIDOID, TEXTOID};
+use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+
+static CULPRITS: Statement =
+    Statement::new(include_str!("../sql/runtime/culprits.sql"), &[OIDOID, INT4OID, TEXTOID]);
+
+/// What was to be done with a row.
+#[derive(Clone, Copy)]
+pub enum Command {
+    Insert,
+    Update,
+}
+
+impl Command {
+    /// As `pg_trigger.tgtype` and `pg_rewrite.ev_type` have it (catalog/pg_trigger.h, nodes/nodes.h).
+    fn in_catalogs(self) -> (i32, &'static str) {
+        match self {
+            Command::Insert => (4, "3"),
+            Command::Update => (16, "2"),
+        }
+    }
+}
+
+/// How a row is to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// With whatever users have added to its table.
+    Ordinary,
+    /// If it is not written otherwise, without the table's triggers and rules, except for those that are enabled
+    /// always.
+    Any,
+}
+
+/// Writes a row, and raises an error if it is not as it was to be. `is_written` looks, after the row's triggers.
+pub fn write<R>(
+    table: pg_sys::Oid,
+    command: Command,
+    means: Means,
+    write: impl Fn() -> R,
+    is_written: impl Fn() -> bool,
+) {
+    write();
+    if is_written() {
+        return;
+    }
+    if means == Means::Any {
+        session::without_triggers(&write);
+        if is_written() {
+            return;
+        }
+    }
+    refuse(table, command)
+}
+
+/// Runs a statement that changes a row, if need be without triggers and rules; false if it still changed none.
+pub fn by_any_means(write: impl Fn() -> u64) -> bool {
+    write() > 0 || session::without_triggers(&write) > 0
+}
+
+/// Raises an error that names the triggers and rules which may have done it.
+pub fn refuse(table: pg_sys::Oid, command: Command) -> ! {
+    let (trigger, rule) = command.in_catalogs();
+    let args = [table.into_datum(), trigger.into_datum(), rule.into_datum()];
+    let found = CULPRITS.row(&args, |row| (row.get::<String>(1), row.get::<String>(2)));
+    let (table, culprits) = found.unwrap_or_default();
+    let culprits = culprits.unwrap_or_else(|| "something".to_owned());
+    log::refuse(
+        PgSqlErrorCode::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
+        format!(
+            "the row of table \"{}\" was not written: {culprits} prevented it",
+            table.unwrap_or_default()
+        ),
+        "Drop what prevented it, or have it let through what the extension writes.".into(),
+    )
+}

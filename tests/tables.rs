@@ -8,6 +8,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{done, install, one, run_one, task, worker_pids};
 use crate::harness::queue::{self, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
+use crate::mailing::Mailing;
 
 /// The same worker throughout.
 const STAY: [(&str, &str); 2] = [("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "0")];
@@ -397,4 +398,69 @@ fn no_entry_and_no_trigger_is_left_out_when_tables_change_under_busy_workers() {
     let wrong = "select count(*) from queues.task where (final_status, attempts) <> ('succeeded', 1)";
     assert_eq!(one::<i64>(&mut client, wrong), 0);
     assert_eq!(one::<i64>(&mut client, "select count(*) from public.done"), 25 * 180);
+}
+
+#[test]
+fn calls_are_in_each_index_and_noted_by_each_trigger_of_their_table() {
+    const NO_OPEN: &str = "drop index queues.call_open";
+    const OPEN: &str = "create index call_open on queues.call (owner) where request is not null";
+    let mut mailing = Mailing::start(&STAY);
+    prepare(&mut mailing.client);
+    let noting = "create function public.note_call() returns trigger language plpgsql security definer as $$
+        begin
+            insert into public.audited values (new.task_id);
+            return new;
+        end $$";
+    run(&mut mailing.client, &[noting]);
+    mailing.deliver("before@mail.test");
+    for Change { apply, undo, audits } in [
+        index(&[NO_OPEN, "create index mine on queues.call (answered_at)"], &[NO_INDEX, OPEN]),
+        index(&[NO_OPEN, "create index call_open on queues.call (owner)"], &[NO_OPEN, OPEN]),
+        index(
+            &[NO_OPEN, "create index mine on queues.call (owner, provider) where request is not null"],
+            &[NO_INDEX, OPEN],
+        ),
+        index(
+            &[NO_OPEN, "create index mine on queues.call (lower(provider)) where request is not null"],
+            &[NO_INDEX, OPEN],
+        ),
+        index(
+            &[NO_OPEN, "create unique index mine on queues.call (idempotency_key) where request is not null"],
+            &[NO_INDEX, OPEN],
+        ),
+        index(
+            &[NO_OPEN, "create index concurrently mine on queues.call (provider)"],
+            &["drop index concurrently queues.mine", OPEN],
+        ),
+        index(
+            &["alter table queues.call add column mine int not null default 7"],
+            &["alter table queues.call drop column mine"],
+        ),
+        trigger(
+            &[
+                "create trigger mine after insert on queues.call for each row execute function public.note_call()",
+            ],
+            &["drop trigger mine on queues.call"],
+        ),
+        trigger(
+            &[
+                "create trigger mine after update of request on queues.call for each row execute function public.note_call()",
+            ],
+            &["drop trigger mine on queues.call"],
+        ),
+        index(&["create table public.child () inherits (queues.call)"], &["drop table public.child"]),
+        index(&["reindex table concurrently queues.call"], &[]),
+    ] {
+        let what = apply.join("; ");
+        run(&mut mailing.client, apply);
+        let ids = [mailing.deliver("a@mail.test"), mailing.deliver("b@mail.test")];
+        assert_indexes_are_whole(&mut mailing.client, &what);
+        let noted = "select count(distinct task_id) from public.audited where task_id = any ($1)";
+        let noted: i64 = mailing.client.query_one(noted, &[&&ids[..]]).unwrap().get(0);
+        assert!(noted == 2 || !audits, "{what}");
+        run(&mut mailing.client, undo);
+        mailing.deliver("after@mail.test");
+        assert_indexes_are_whole(&mut mailing.client, &what);
+    }
+    assert_eq!(mailing.number("select count(*) from queues.call where request is not null"), 0);
 }

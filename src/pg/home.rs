@@ -3,7 +3,7 @@
 //! Read without SQL: a statement would resolve names as the session does.
 
 use super::{backend, catalog, directory};
-use pgrx::{FromDatum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, pg_sys};
 
 /// A place that tasks are enqueued in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,10 +44,15 @@ pub fn rows() -> Option<Vec<(i64, Place)>> {
     Some(rows.into_iter().flatten().collect())
 }
 
-unsafe fn column<T: FromDatum>(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc, number: i32) -> Option<T> {
+/// A column's value; `None` for null or if the column is of another type.
+unsafe fn column<T: FromDatum + IntoDatum>(
+    tuple: pg_sys::HeapTuple,
+    shape: pg_sys::TupleDesc,
+    number: i32,
+) -> Option<T> {
     // SAFETY: on the caller's promise.
     unsafe {
-        if number > (*shape).natts {
+        if number > (*shape).natts || pg_sys::SPI_gettypeid(shape, number) != T::type_oid() {
             return None;
         }
         let mut null = false;

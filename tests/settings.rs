@@ -53,7 +53,7 @@ const SETTINGS: [Setting; 33] = [
     ("smtp_host", "", "string", "", "superuser", "", ""),
     ("smtp_password", "", "string", "", "superuser", "", ""),
     ("smtp_port", "0", "integer", "", "superuser", "0", ""),
-    ("smtp_tls", "starttls", "enum", "", "superuser", "", "starttls,tls,none"),
+    ("smtp_tls", "tls", "enum", "", "superuser", "", "starttls,tls,none"),
     ("smtp_user", "", "string", "", "superuser", "", ""),
     ("twilio_account_sid", "", "string", "", "superuser", "", ""),
     ("twilio_auth_token", "", "string", "", "superuser", "", ""),

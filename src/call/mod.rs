@@ -4,6 +4,7 @@
 mod http;
 pub mod redact;
 mod smtp;
+mod timed;
 mod wakeup;
 
 use crate::provider::{Credential, Reply, Request, Service};

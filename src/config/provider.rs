@@ -55,7 +55,7 @@ pub static SMTP_PORT: Int = Int {
     about: About {
         name: c"pg_errand.smtp_port",
         short: c"Port of the mail server.",
-        long: c"0: as pg_errand.smtp_tls has it, 587 for starttls, 465 for tls, 25 for none.",
+        long: c"0: as pg_errand.smtp_tls has it, 465 for tls, 587 for starttls, 25 for none.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(0),
@@ -68,11 +68,11 @@ pub static SMTP_TLS: Choice<SmtpTls> = Choice {
     about: About {
         name: c"pg_errand.smtp_tls",
         short: c"How the connection to the mail server is encrypted.",
-        long: c"starttls: after a greeting; a server that cannot do it gets no mail. tls: from the start. none: not at all, \
-            the password included.",
+        long: c"tls: from the start. starttls: after a greeting in plain text; a server that cannot do it gets no mail. \
+            none: not at all, the password included.",
         context: Context::Superuser,
     },
-    value: GucSetting::<SmtpTls>::new(SmtpTls::Starttls),
+    value: GucSetting::<SmtpTls>::new(SmtpTls::Tls),
 };
 
 pub static SMTP_USER: Text = Text {

@@ -1,13 +1,16 @@
 //! An e-mail as it goes out (RFC 5322).
 
 use super::header::header_problem;
-use super::{MailServer, SmtpRequest, mail};
+use super::{MailServer, SmtpRequest, mail, outgoing};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
-use lettre::message::header::{self, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Attachment, Mailbox, Mailboxes, Message, MessageBuilder, MultiPart, SinglePart};
+use lettre::message::header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{
+    Attachment, Body, Mailbox, Mailboxes, MaybeString, Message, MessageBuilder, MultiPart, SinglePart,
+};
 use serde_json::{Map, Value};
+use std::str::FromStr;
 
 type Fields = Map<String, Value>;
 
@@ -37,20 +40,18 @@ const MAX_TAG: usize = 256;
 /// What is wrong with the payload.
 pub fn build(payload: &Value, key: &str, server: MailServer) -> Result<SmtpRequest, String> {
     let fields = mail::fields(payload)?;
-    let from: Mailbox = text(&fields["from"]).parse().map_err(|error| wrong("from_address", error))?;
+    let from: Mailbox = parsed(&fields["from"], "from_address")?;
     let message_id = format!("<{key}@{}>", from.email.domain());
     let builder = addressed(&fields, from)?.subject(subject(&fields)?).message_id(Some(message_id.clone()));
     let message = content(with_headers(builder, &fields)?, &fields)?;
     let mut bytes = tags(&fields)?.into_bytes();
     bytes.extend(message.formatted());
+    outgoing::check_lines(&bytes)?;
     let envelope = message.envelope();
-    Ok(SmtpRequest {
-        server,
-        from: envelope.from().map(Address::to_string).unwrap_or_default(),
-        to: envelope.to().iter().map(Address::to_string).collect(),
-        message: STANDARD.encode(bytes),
-        message_id,
-    })
+    let from = envelope.from().map(Address::to_string).unwrap_or_default();
+    let to: Vec<String> = envelope.to().iter().map(Address::to_string).collect();
+    to.iter().chain([&from]).try_for_each(|address| outgoing::check_address(address))?;
+    Ok(SmtpRequest { server, from, to, message: STANDARD.encode(bytes), message_id })
 }
 
 fn text(value: &Value) -> &str {
@@ -59,6 +60,15 @@ fn text(value: &Value) -> &str {
 
 fn wrong(field: &str, error: impl std::fmt::Display) -> String {
     format!("the payload's {field} is wrong: {error}")
+}
+
+/// `ours`: how the payload calls the field.
+fn parsed<T: FromStr<Err: std::fmt::Display>>(value: &Value, ours: &str) -> Result<T, String> {
+    let text = text(value);
+    if text.chars().any(char::is_control) {
+        return Err(wrong(ours, "it holds a control character"));
+    }
+    text.parse().map_err(|error| wrong(ours, error))
 }
 
 fn addressed(fields: &Fields, from: Mailbox) -> Result<MessageBuilder, String> {
@@ -83,7 +93,7 @@ fn mailboxes(fields: &Fields, name: &str, ours: &str) -> Result<Option<Mailboxes
     let given =
         fields.get(name).map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
     for one in given.unwrap_or_default() {
-        let parsed: Mailboxes = text(one).parse().map_err(|error| wrong(ours, error))?;
+        let parsed: Mailboxes = parsed(one, ours)?;
         parsed.into_iter().for_each(|mailbox| all.push(mailbox));
     }
     Ok(Some(all).filter(|all| all.iter().next().is_some()))
@@ -136,14 +146,16 @@ fn list<'a>(fields: &'a Fields, name: &str) -> &'a [Value] {
 }
 
 fn content(builder: MessageBuilder, fields: &Fields) -> Result<Message, String> {
-    let body = |name: &str| fields.get(name).map(|value| text(value).to_owned());
+    let given = |name: &str| fields.get(name).map(|value| body(text(value)));
     let attachments: Vec<SinglePart> =
         list(fields, "attachments").iter().map(attachment).collect::<Result<_, _>>()?;
     let with_rest = |parts: MultiPart| attachments.iter().cloned().fold(parts, MultiPart::singlepart);
     let mixed = MultiPart::mixed();
-    let built = match (body("text"), body("html")) {
+    let built = match (given("text"), given("html")) {
         (Some(text), Some(html)) => {
-            let both = MultiPart::alternative_plain_html(text, html);
+            let both = MultiPart::alternative()
+                .singlepart(SinglePart::plain(text))
+                .singlepart(SinglePart::html(html));
             match attachments.is_empty() {
                 true => builder.multipart(both),
                 false => builder.multipart(with_rest(mixed.multipart(both))),
@@ -151,7 +163,7 @@ fn content(builder: MessageBuilder, fields: &Fields) -> Result<Message, String> 
         }
         (text, html) => {
             let html = html.map(SinglePart::html);
-            let only = html.unwrap_or_else(|| SinglePart::plain(text.unwrap_or_default()));
+            let only = html.unwrap_or_else(|| SinglePart::plain(text.unwrap_or_else(|| body(""))));
             match attachments.is_empty() {
                 true => builder.singlepart(only),
                 false => builder.multipart(with_rest(mixed.singlepart(only))),
@@ -159,6 +171,21 @@ fn content(builder: MessageBuilder, fields: &Fields) -> Result<Message, String> 
         }
     };
     built.map_err(|error| format!("the mail cannot be built: {error}"))
+}
+
+/// A text, by whichever of the encodings is shorter: none lets through what is in the text as it is, line breaks
+/// and long lines above all.
+fn body(text: &str) -> Body {
+    let short = Body::new(text.to_owned());
+    match short.encoding() {
+        ContentTransferEncoding::Base64 | ContentTransferEncoding::QuotedPrintable => short,
+        _ => encoded(text.to_owned(), ContentTransferEncoding::QuotedPrintable),
+    }
+}
+
+/// Only encodings that can hold anything are given.
+fn encoded(content: impl Into<MaybeString>, encoding: ContentTransferEncoding) -> Body {
+    Body::new_with_encoding(content, encoding).unwrap_or_else(|rest| Body::new(rest))
 }
 
 fn attachment(given: &Value) -> Result<SinglePart, String> {
@@ -179,8 +206,11 @@ fn attachment(given: &Value) -> Result<SinglePart, String> {
         Value::Null => "application/octet-stream",
         kind => text(kind),
     };
+    if kind.chars().any(|c| c.is_control() || !c.is_ascii()) {
+        return Err(problem("has a content_type that is none"));
+    }
     let kind = ContentType::parse(kind).map_err(|_| problem("has a content_type that is none"))?;
-    Ok(Attachment::new(name.into()).body(bytes, kind))
+    Ok(Attachment::new(name.into()).body(encoded(bytes, ContentTransferEncoding::Base64), kind))
 }
 
 #[cfg(test)]
@@ -259,6 +289,12 @@ mod tests {
             ("attachments", json!([{ "filename": "f", "content": "?" }]), "base64"),
             ("attachments", json!([{ "filename": "f", "path": "https://x" }]), "path"),
             ("attachments", json!([{ "filename": "f", "content": "", "content_type": "x" }]), "content_type"),
+            (
+                "attachments",
+                json!([{ "filename": "f", "content": "", "content_type": "a/b;c=\"\r\n\"" }]),
+                "content_type",
+            ),
+            ("attachments", json!([{ "filename": "f\r\n", "content": "" }]), "filename"),
         ] {
             let mut payload = payload();
             payload[field] = value;
@@ -268,9 +304,41 @@ mod tests {
     }
 
     #[test]
-    fn names_with_line_breaks_add_no_headers() {
+    fn attachments_go_by_base64_and_texts_by_what_can_hold_any_line() {
         let mut payload = payload();
-        payload["to_address"] = json!("\"B\r\nX-Evil: 1\" <b@x.test>");
-        assert!(built(&payload).map_or(true, |(_, text)| !text.contains("\r\nX-Evil")));
+        payload["text"] = json!(".\r\nx\n.\ry\n");
+        payload["html"] = json!("ü".repeat(1000));
+        payload["attachments"] =
+            json!([{ "filename": "f", "content": STANDARD.encode("x\n.\r\nMAIL FROM:<a@x.test>\n") }]);
+        let (request, text) = built(&payload).unwrap();
+        assert_eq!(text.matches("Content-Transfer-Encoding: base64").count(), 2, "{text}");
+        assert_eq!(text.matches("Content-Transfer-Encoding: quoted-printable").count(), 1, "{text}");
+        assert!(text.contains("\r\n.\r\nx\r\n.=0Dy\r\n") && !text.contains("MAIL FROM"), "{text}");
+        assert_eq!(outgoing::check_lines(&STANDARD.decode(request.message).unwrap()), Ok(()));
+    }
+
+    #[test]
+    fn lines_that_cannot_be_folded_are_refused() {
+        let long = "x".repeat(1000);
+        for (field, value) in [
+            ("subject", json!(long)),
+            ("headers", json!({ "X-A": long })),
+            ("to_address", json!(format!("{long} <b@x.test>"))),
+        ] {
+            let mut payload = payload();
+            payload[field] = value;
+            let error = built(&payload).unwrap_err();
+            assert!(error.contains("998 at most"), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_with_line_breaks_are_refused() {
+        for field in ["from_address", "to_address", "cc", "bcc", "reply_to"] {
+            let mut payload = payload();
+            payload[field] = json!("\"B\r\nX-Evil: 1\" <b@x.test>");
+            let error = built(&payload).unwrap_err();
+            assert!(error.contains(field) && error.contains("control character"), "{error}");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod header;
 mod http;
 mod mail;
 mod message;
+pub mod outgoing;
 mod reply;
 pub mod resend;
 pub mod service;

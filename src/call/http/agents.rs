@@ -2,11 +2,11 @@
 
 use super::resolve::{Guarded, Names};
 use super::tls;
-use super::{ClientCert, Network};
+use super::{ClientCert, Network, socket};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use ureq::Proxy;
-use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector};
+use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
 /// Answer headers larger than this (in bytes) are refused.
 const MAX_ANSWER_HEADERS: usize = 64 * 1024;
@@ -32,10 +32,10 @@ pub fn has_connected() -> bool {
 
 /// Notes in [`CONNECTED`] that it was asked.
 #[derive(Debug)]
-struct NotingConnector(DefaultConnector);
+struct NotingConnector<C>(C);
 
-impl Connector for NotingConnector {
-    type Out = <DefaultConnector as Connector>::Out;
+impl<C: Connector> Connector for NotingConnector<C> {
+    type Out = C::Out;
 
     fn connect(
         &self,
@@ -129,6 +129,6 @@ impl Agents {
             .build();
         let resolver =
             Guarded { names: self.names.clone(), allowed: guarded.then(|| network.allowed.clone()) };
-        Ok(ureq::Agent::with_parts(config, NotingConnector(DefaultConnector::default()), resolver))
+        Ok(ureq::Agent::with_parts(config, NotingConnector(socket::connector()), resolver))
     }
 }

@@ -5,6 +5,7 @@ mod hop;
 mod network;
 mod problem;
 pub(super) mod resolve;
+mod socket;
 #[cfg(test)]
 mod tests;
 pub(super) mod tls;
@@ -55,6 +56,7 @@ impl Client {
     /// Why there is no answer.
     pub fn send(&self, request: &HttpRequest, job: &Job, limit: Duration) -> Result<Reply, Problem> {
         let end = Instant::now() + limit;
+        socket::set_end(end);
         let mut hop = Hop::first(request, &job.credentials, job.network.max_request)?;
         for _ in 0..MAX_REDIRECTS {
             let reply = self.exchange(&hop, job, end)?;

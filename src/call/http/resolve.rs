@@ -22,8 +22,10 @@ const FAILURE_KEPT: Duration = Duration::from_secs(1);
 const MAX_LOOK_UPS: usize = 64;
 /// When so many names are known, those that are too old are forgotten.
 const MANY_NAMES: usize = 256;
-/// Addresses of one host that are tried.
-const MAX_ADDRESSES: usize = 8;
+/// Addresses of one host that are tried …
+pub const MAX_ADDRESSES: usize = 8;
+/// … out of those that are kept: how many there are is up to whoever answers for the name.
+const MAX_ADDRESSES_KEPT: usize = 64;
 
 pub type Spawn = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
 pub type LookUp = fn(&str) -> std::io::Result<Vec<IpAddr>>;
@@ -100,7 +102,8 @@ impl Names {
 
     fn note(&self, name: String, found: std::io::Result<Vec<IpAddr>>) {
         let state = match found {
-            Ok(addresses) if !addresses.is_empty() => {
+            Ok(mut addresses) if !addresses.is_empty() => {
+                addresses.truncate(MAX_ADDRESSES_KEPT);
                 Known::Until(Instant::now() + KEPT, Ok(alternate(addresses).into()))
             }
             Ok(_) => failed("it has no address".into()),

@@ -1,23 +1,20 @@
-//! Mail, by `lettre`'s connections, which are kept for the next mail.
+//! Mail, by connections that are kept for the next one.
 
+mod dialogue;
 mod open;
 mod problem;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use super::http::resolve::Spawn;
 use super::{Job, MAX_IDLE};
-use crate::provider::{MailServer, Placed, Reply, SmtpRequest};
+use crate::provider::{MailServer, Placed, Reply, SmtpRequest, outgoing};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use lettre::Address;
-use lettre::transport::smtp::client::SmtpConnection;
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter};
-use lettre::transport::smtp::response::Response;
+use dialogue::Dialogue;
 use open::Opener;
 use problem::Problem;
-use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +30,7 @@ pub struct Client {
 /// A connection without work.
 struct Kept {
     peer: Peer,
-    connection: SmtpConnection,
+    connection: Dialogue,
     since: Instant,
 }
 
@@ -86,34 +83,34 @@ impl Client {
     fn deliver(&self, parcel: &Parcel, peer: Peer, end: Instant) -> Result<Reply, Problem> {
         let mut connection = self.begin(parcel, &peer, end)?;
         for recipient in &parcel.to {
-            command(&mut connection, Rcpt::new(recipient.clone(), Vec::new()), end)?;
+            connection.command(&format!("RCPT TO:<{recipient}>"))?;
         }
-        command(&mut connection, Data, end)?;
-        set_time(&mut connection, end)?;
-        let response = connection.message(&parcel.message).map_err(|error| Problem::of_last_step(&error))?;
+        let reply = connection.send(&parcel.message)?;
         self.keep(peer, connection);
-        Ok(reply(&response))
+        Ok(reply)
     }
 
     /// A connection on which the mail has been announced: a kept one if it is still alive.
-    fn begin(&self, parcel: &Parcel, peer: &Peer, end: Instant) -> Result<SmtpConnection, Problem> {
-        if let Some(mut kept) = self.take(peer)
-            && parcel.announce(&mut kept, end.min(Instant::now() + MAX_SILENCE)).is_ok()
-        {
-            return Ok(kept);
+    fn begin(&self, parcel: &Parcel, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
+        if let Some(mut kept) = self.take(peer) {
+            kept.set_end(end.min(Instant::now() + MAX_SILENCE));
+            if parcel.announce(&mut kept).is_ok() {
+                kept.set_end(end);
+                return Ok(kept);
+            }
         }
         let mut connection = self.opener.open(peer, end)?;
-        parcel.announce(&mut connection, end)?;
+        parcel.announce(&mut connection)?;
         Ok(connection)
     }
 
-    fn take(&self, peer: &Peer) -> Option<SmtpConnection> {
+    fn take(&self, peer: &Peer) -> Option<Dialogue> {
         let mut kept = self.kept();
         let place = kept.iter().rposition(|kept| kept.peer == *peer && kept.since.elapsed() < MAX_IDLE)?;
         Some(kept.swap_remove(place).connection)
     }
 
-    fn keep(&self, peer: Peer, connection: SmtpConnection) {
+    fn keep(&self, peer: Peer, connection: Dialogue) {
         self.tidy();
         self.kept().push(Kept { peer, connection, since: Instant::now() });
     }
@@ -131,15 +128,14 @@ impl Client {
 
 /// A mail that is ready to be sent.
 struct Parcel {
-    from: Address,
-    to: Vec<Address>,
+    from: String,
+    to: Vec<String>,
     message: Vec<u8>,
 }
 
 impl Parcel {
+    /// What was stored may have been built by an older version: it is judged again.
     fn of(request: &SmtpRequest, max_size: u64) -> Result<Self, String> {
-        let address =
-            |text: &String| text.parse().map_err(|error| format!("{text:?} is no address: {error}"));
         let message = BASE64_STANDARD.decode(&request.message).map_err(|_| "the message is no base64")?;
         let size = message.len() as u64;
         if size > max_size {
@@ -147,66 +143,38 @@ impl Parcel {
                 "the mail has {size} bytes; pg_errand.http_max_request_size allows {max_size}"
             ));
         }
-        let to = request.to.iter().map(address).collect::<Result<_, _>>()?;
-        Ok(Parcel { from: address(&request.from)?, to, message })
+        outgoing::check_lines(&message)?;
+        request.to.iter().chain([&request.from]).try_for_each(|address| outgoing::check_address(address))?;
+        Ok(Parcel { from: request.from.clone(), to: request.to.clone(), message })
     }
 
-    fn announce(&self, connection: &mut SmtpConnection, end: Instant) -> Result<(), Problem> {
+    fn announce(&self, connection: &mut Dialogue) -> Result<(), Problem> {
         let parameters = self.parameters(connection)?;
-        command(connection, Mail::new(Some(self.from.clone()), parameters), end).map(|_| ())
+        connection.command(&format!("MAIL FROM:<{}>{parameters}", self.from)).map(drop)
     }
 
     /// What the server has to know of it (RFC 6152, RFC 6531).
-    fn parameters(&self, connection: &SmtpConnection) -> Result<Vec<MailParameter>, Problem> {
-        let mut parameters = Vec::new();
-        let mut addresses = self.to.iter().chain([&self.from]);
+    fn parameters(&self, connection: &Dialogue) -> Result<String, Problem> {
+        let mut parameters = String::new();
         let needed = [
-            (
-                addresses.all(|address| address.to_string().is_ascii()),
-                Extension::SmtpUtfEight,
-                MailParameter::SmtpUtfEight,
-            ),
-            (
-                self.message.is_ascii(),
-                Extension::EightBitMime,
-                MailParameter::Body(MailBodyParameter::EightBitMime),
-            ),
+            (self.to.iter().chain([&self.from]).all(|address| address.is_ascii()), "SMTPUTF8", " SMTPUTF8"),
+            (self.message.is_ascii(), "8BITMIME", " BODY=8BITMIME"),
         ];
         for (is_ascii, extension, parameter) in needed {
             if is_ascii {
                 continue;
             }
-            if !connection.server_info().supports_feature(extension) {
+            if connection.parameters(extension).is_none() {
                 return Err(Problem::Failed(format!(
                     "the mail needs {extension}, which the server does not know"
                 )));
             }
-            parameters.push(parameter);
+            parameters.push_str(parameter);
         }
         Ok(parameters)
     }
 }
 
-fn command(
-    connection: &mut SmtpConnection,
-    command: impl Display,
-    end: Instant,
-) -> Result<Response, Problem> {
-    set_time(connection, end)?;
-    Ok(connection.command(command)?)
-}
-
-/// Nothing that the connection does next takes longer than until `end`.
-fn set_time(connection: &mut SmtpConnection, end: Instant) -> Result<(), Problem> {
-    let set = connection.set_timeout(Some(left(end)?));
-    set.map_err(|error| Problem::Failed(error.to_string()))
-}
-
 fn left(end: Instant) -> Result<Duration, Problem> {
     end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or(Problem::Late)
-}
-
-fn reply(response: &Response) -> Reply {
-    let text: Vec<&str> = response.message().collect();
-    problem::reply(response.code(), text.join("\n"))
 }

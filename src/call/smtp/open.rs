@@ -1,21 +1,23 @@
 //! New connections to mail servers.
 
+use super::dialogue::Dialogue;
+use super::stream::Stream;
 use super::{Peer, Problem, left};
-use crate::call::http::resolve::{self, Names, Spawn};
+use crate::call::http::resolve::{self, MAX_ADDRESSES, Names, Spawn};
 use crate::call::http::tls;
+use crate::call::timed::Timed;
 use crate::config::SmtpTls;
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters};
-use lettre::transport::smtp::extension::ClientId;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const MECHANISMS: &[Mechanism] = &[Mechanism::Plain, Mechanism::Login];
-/// No step of a new connection takes longer, however much time the call has.
-const MAX_STEP_TIME: Duration = Duration::from_secs(10);
-/// `lettre` waits so often, one after the other, where it is given one limit.
-const WAITS: u32 = 4;
+/// To connect takes no longer, however much time the call has.
+const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
 pub struct Opener {
     names: Arc<Names>,
@@ -23,11 +25,10 @@ pub struct Opener {
     trust: Mutex<Option<Trust>>,
 }
 
-#[derive(Clone)]
+/// Whose certificates are believed.
 struct Trust {
-    host: String,
     ca_file: Option<(String, tls::Version)>,
-    parameters: TlsParameters,
+    config: Arc<ClientConfig>,
 }
 
 impl Opener {
@@ -36,43 +37,42 @@ impl Opener {
     }
 
     /// A connection that is encrypted and logged in as it should be.
-    pub fn open(&self, peer: &Peer, end: Instant) -> Result<SmtpConnection, Problem> {
-        let hello = ClientId::default();
-        let mut connection = match peer.server.tls {
-            SmtpTls::None => self.connect(peer, None, &hello, end)?,
-            SmtpTls::Tls => self.connect(peer, Some(&self.parameters(peer)?), &hello, end)?,
-            SmtpTls::Starttls => {
-                let parameters = self.parameters(peer)?;
-                let mut connection = self.connect(peer, None, &hello, end)?;
-                set_step_time(&mut connection, end)?;
-                connection.starttls(&parameters, &hello)?;
-                connection
-            }
-        };
-        if let Some((user, password)) = &peer.login {
-            set_step_time(&mut connection, end)?;
-            connection.auth(MECHANISMS, &Credentials::new(user.clone(), password.clone()))?;
+    pub fn open(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
+        let mut dialogue = self.reach(peer, end)?;
+        dialogue.set_end(end);
+        if peer.server.tls == SmtpTls::Starttls {
+            dialogue = dialogue.encrypt(self.config(peer)?, name(peer)?)?;
         }
-        Ok(connection)
+        if let Some((user, password)) = &peer.login {
+            log_in(&mut dialogue, user, password)?;
+        }
+        Ok(dialogue)
     }
 
-    /// To the first of the server's addresses that answers.
-    fn connect(
-        &self,
-        peer: &Peer,
-        parameters: Option<&TlsParameters>,
-        hello: &ClientId,
-        end: Instant,
-    ) -> Result<SmtpConnection, Problem> {
+    /// The first of the server's addresses that answers. Each gets its share of the time that is left.
+    fn reach(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         let mut problem = Problem::Late;
-        for address in self.addresses(&peer.server.host, end)?.iter() {
-            let address = SocketAddr::new(*address, peer.server.port);
-            match SmtpConnection::connect(address, Some(step_time(end)?), hello, parameters, None) {
-                Ok(connection) => return Ok(connection),
-                Err(error) => problem = error.into(),
+        let addresses = self.addresses(&peer.server.host, end)?;
+        let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
+        for (n, address) in addresses.iter().enumerate() {
+            let share = left(end)? / (addresses.len() - n) as u32;
+            match self.greet(peer, SocketAddr::new(*address, peer.server.port), share) {
+                Ok(dialogue) => return Ok(dialogue),
+                Err(error) => problem = error,
             }
         }
         Err(problem)
+    }
+
+    fn greet(&self, peer: &Peer, address: SocketAddr, limit: Duration) -> Result<Dialogue, Problem> {
+        let end = Instant::now() + limit;
+        let socket = Timed::connect(address, limit.min(MAX_CONNECT_TIME), end)?;
+        Dialogue::begin(match peer.server.tls {
+            SmtpTls::Tls => {
+                Stream::encrypted(socket, self.config(peer)?, name(peer)?).map_err(handshake_problem)?
+            }
+            SmtpTls::Starttls | SmtpTls::None => Stream::Plain(socket),
+        })
     }
 
     fn addresses(&self, host: &str, end: Instant) -> Result<Arc<[IpAddr]>, Problem> {
@@ -85,35 +85,59 @@ impl Opener {
         }
     }
 
-    fn parameters(&self, peer: &Peer) -> Result<TlsParameters, Problem> {
-        let host = peer.server.host.clone();
+    fn config(&self, peer: &Peer) -> Result<Arc<ClientConfig>, Problem> {
         let version = |file: &String| tls::version(file).map(|version| (file.clone(), version));
         let ca_file = peer.ca_file.as_ref().map(version).transpose().map_err(Problem::Failed)?;
         let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = trust.as_ref().filter(|known| known.host == host && known.ca_file == ca_file) {
-            return Ok(known.parameters.clone());
+        if let Some(known) = trust.as_ref().filter(|known| known.ca_file == ca_file) {
+            return Ok(known.config.clone());
         }
-        let parameters = new_parameters(&host, peer.ca_file.as_deref())?;
-        *trust = Some(Trust { host, ca_file, parameters: parameters.clone() });
-        Ok(parameters)
+        let config = new_config(peer.ca_file.as_deref()).map_err(Problem::Failed)?;
+        *trust = Some(Trust { ca_file, config: config.clone() });
+        Ok(config)
     }
 }
 
 /// The system's certificates and those in the file are trusted.
-fn new_parameters(host: &str, ca_file: Option<&str>) -> Result<TlsParameters, Problem> {
-    let mut builder = TlsParameters::builder(host.to_owned());
-    let own = ca_file.map(tls::authorities).transpose().map_err(Problem::Failed)?;
-    for authority in own.into_iter().flatten() {
-        builder = builder.add_root_certificate(Certificate::from_der(authority.to_vec())?);
+fn new_config(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(ca_file.map(tls::authorities).transpose()?.unwrap_or_default());
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn name(peer: &Peer) -> Result<ServerName<'static>, Problem> {
+    let host = peer.server.host.clone();
+    ServerName::try_from(host).map_err(|error| Problem::Failed(error.to_string()))
+}
+
+/// A server that greets before it encrypts is told apart: the setting is wrong then.
+fn handshake_problem(error: io::Error) -> Problem {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            Problem::Failed("it does not encrypt from the start: see the setting pg_errand.smtp_tls".into())
+        }
+        _ => error.into(),
     }
-    Ok(builder.build()?)
 }
 
-fn set_step_time(connection: &mut SmtpConnection, end: Instant) -> Result<(), Problem> {
-    let set = connection.set_timeout(Some(step_time(end)?));
-    set.map_err(|error| Problem::Failed(error.to_string()))
-}
-
-fn step_time(end: Instant) -> Result<Duration, Problem> {
-    Ok((left(end)? / WAITS).min(MAX_STEP_TIME).max(Duration::from_millis(1)))
+/// By the first of our mechanisms that the server has (RFC 4954).
+fn log_in(dialogue: &mut Dialogue, user: &str, password: &str) -> Result<(), Problem> {
+    let offered = dialogue.parameters("AUTH").unwrap_or_default().to_owned();
+    let has = |mechanism: &str| offered.split([' ', '=']).any(|one| one.eq_ignore_ascii_case(mechanism));
+    let encode = |text: &str| BASE64_STANDARD.encode(text);
+    if has("PLAIN") {
+        let both = encode(&format!("\0{user}\0{password}"));
+        dialogue.command(&format!("AUTH PLAIN {both}")).map(drop)
+    } else if has("LOGIN") {
+        dialogue.command_with("AUTH LOGIN", &[&encode(user), &encode(password)])
+    } else {
+        Err(Problem::Failed("the server offers neither AUTH PLAIN nor AUTH LOGIN".into()))
+    }
 }

@@ -25,6 +25,10 @@ enum Quirk {
     Drops(&'static str),
     /// Ends the connection after a mail.
     OneMail,
+    /// Lets users log in by AUTH LOGIN only.
+    AsksForLogin,
+    /// Answers it with these bytes, again and again, with a pause in between, until the client is gone.
+    Repeats(&'static str, &'static str, Duration),
 }
 
 /// A mail server that reports each line it reads; `#` is a new connection.
@@ -72,6 +76,26 @@ impl Server {
                 let _ = stream.get_mut().write_all(b"220 x.test\r\n");
             }
             serve(&mut stream, Quirk::None, &report)
+        });
+        Server { port, lines }
+    }
+
+    /// Says yes to STARTTLS, with `injected` in the same packet, and encrypts.
+    fn start_injected(certificate: &CertifiedKey<rcgen::KeyPair>, injected: &'static str) -> Server {
+        let config = config(certificate);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (report, lines) = channel();
+        std::thread::spawn(move || {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let _ = stream.get_mut().write_all(b"220 x.test\r\n");
+            let mut line = String::new();
+            let _ = stream.read_line(&mut line);
+            let _ = stream.get_mut().write_all(b"250-x.test\r\n250 STARTTLS\r\n");
+            let _ = serve(&mut stream, Quirk::Says("STARTTLS", injected), &report);
+            let connection = ServerConnection::new(config).unwrap();
+            let mut stream = BufReader::new(StreamOwned::new(connection, stream.into_inner()));
+            let _ = serve(&mut stream, Quirk::None, &report);
         });
         Server { port, lines }
     }
@@ -143,6 +167,17 @@ fn serve<S: Read + Write>(
                 return Ok(());
             }
             (Quirk::Drops(start), _) if line.starts_with(start) => return Ok(()),
+            (Quirk::Repeats(start, bytes, pause), _) if line.starts_with(start) => loop {
+                if let Err(error) = stream.get_mut().write_all(bytes.as_bytes()) {
+                    let _ = report.send("gone".into());
+                    return Err(error);
+                }
+                sleep(pause);
+            },
+            (Quirk::AsksForLogin, "EHLO") => "250-x.test\r\n250 AUTH=LOGIN",
+            (Quirk::AsksForLogin, "AUTH") => "334 VXNlcm5hbWU6",
+            (Quirk::AsksForLogin, user) if user == BASE64_STANDARD.encode("u") => "334 UGFzc3dvcmQ6",
+            (Quirk::AsksForLogin, password) if password == BASE64_STANDARD.encode("secret") => "235 welcome",
             (_, "EHLO") => "250-x.test\r\n250 AUTH PLAIN LOGIN",
             (_, "AUTH") => "235 welcome",
             (_, "DATA") => "354 go on",
@@ -182,7 +217,6 @@ fn a_mail_arrives_as_it_is() {
             "",
             "..dot",
             "end",
-            "",
             "."
         ]
     );
@@ -292,6 +326,114 @@ fn the_outcome_is_unknown_only_once_the_mail_has_begun() {
         let error = server.send(&client, LONG, vec![]).unwrap_err();
         assert_eq!(error.contains("outcome unknown"), is_unknown, "{command}: {error}");
     }
+}
+
+#[test]
+fn a_reply_that_does_not_end_is_not_read_to_its_end() {
+    for (command, is_unknown) in [("EHLO", false), ("MAIL", false), ("DATA", false), (".", true)] {
+        for (bytes, reason) in
+            [("250 xxxxxxxxxxxxxxxx", "longer than 4096 bytes"), ("250-more\r\n", "larger than 65536 bytes")]
+        {
+            let (server, client) = (Server::start(Quirk::Repeats(command, bytes, Duration::ZERO)), client());
+            let error = server.send(&client, LONG, vec![]).unwrap_err();
+            assert!(error.contains(reason), "{command}: {error}");
+            assert_eq!(error.contains("outcome unknown"), is_unknown, "{command}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_drips_costs_no_more_than_the_limit() {
+    let pause = Duration::from_millis(50);
+    for command in ["EHLO", "AUTH", "MAIL", "RCPT", "DATA", "."] {
+        for bytes in ["2", "250-more\r\n"] {
+            let (server, client) = (Server::start(Quirk::Repeats(command, bytes, pause)), client());
+            let error = server.send(&client, Duration::from_millis(300), vec![login()]).unwrap_err();
+            let expected = if command == "." { "no answer in time" } else { "within 300 ms" };
+            assert!(error.contains(expected), "{command}: {error}");
+            // The connection is closed, so that the server notices.
+            assert!(server.lines.iter().any(|line| line == "gone"), "{command}");
+        }
+    }
+}
+
+#[test]
+fn what_comes_with_the_reply_to_starttls_is_no_reply() {
+    let certificate = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let file = std::env::temp_dir().join(format!("pg_errand-{}.pem", uuid::Uuid::new_v4()));
+    std::fs::write(&file, certificate.cert.pem()).unwrap();
+    for (injected, is_sent) in [("220 go on", true), ("220 go on\r\n250 AUTH PLAIN", false)] {
+        let server = Server::start_injected(&certificate, injected);
+        let of = MailServer { host: "127.0.0.1".into(), port: server.port, tls: SmtpTls::Starttls };
+        let ca_file = Some(file.to_str().unwrap().to_owned());
+        let reply = server.send_to(&client(), of, LONG, vec![login()], ca_file);
+        match is_sent {
+            true => assert_eq!(said(reply).0, 250),
+            false => assert!(reply.unwrap_err().contains("more came than the reply")),
+        }
+        assert_eq!(server.read().iter().any(|line| line.starts_with("AUTH")), is_sent);
+    }
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn what_comes_before_it_is_asked_for_is_no_reply() {
+    for command in ["EHLO", "MAIL", "RCPT", "DATA"] {
+        let (server, client) =
+            (Server::start(Quirk::Says(command, "250 yes\r\n250 yes, too\r\n250 all right")), client());
+        let error = server.send(&client, LONG, vec![]).unwrap_err();
+        assert!(!error.contains("outcome unknown"), "{command}: {error}");
+        assert!(!server.read().contains(&"end".to_owned()));
+    }
+}
+
+#[test]
+fn what_is_no_reply_is_not_taken_for_one() {
+    for reply in [
+        "",
+        "25",
+        "25x yes",
+        "2500",
+        "250_yes",
+        "100 wait",
+        "600 no",
+        "250-a\r\n251 b",
+        "350 go on",
+        "\u{fc}",
+    ] {
+        let (server, client) = (Server::start(Quirk::Says("RCPT", reply)), client());
+        let error = server.send(&client, LONG, vec![]).unwrap_err();
+        assert!(error.contains("repl"), "{reply}: {error}");
+        assert!(!server.read().contains(&"end".to_owned()));
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_user_and_password_is_told() {
+    let server = Server::start(Quirk::AsksForLogin);
+    assert_eq!(said(server.send(&client(), LONG, vec![login()])).0, 250);
+    let lines = server.read();
+    let place = lines.iter().position(|line| line == "AUTH LOGIN").unwrap();
+    assert_eq!(lines[place + 1..][..2], [BASE64_STANDARD.encode("u"), BASE64_STANDARD.encode("secret")]);
+    let none = Server::start(Quirk::Says("EHLO", "250-x.test\r\n250 AUTH XOAUTH2"));
+    assert!(none.send(&client(), LONG, vec![login()]).unwrap_err().contains("AUTH PLAIN"));
+}
+
+#[test]
+fn mails_that_were_stored_with_other_line_ends_are_not_sent() {
+    let request = |message: &str, to: &str| SmtpRequest {
+        server: MailServer { host: "127.0.0.1".into(), port: 1, tls: SmtpTls::None },
+        from: "a@x.test".into(),
+        to: vec![to.into()],
+        message: BASE64_STANDARD.encode(message),
+        message_id: String::new(),
+    };
+    let of = |message: &str, to: &str| Parcel::of(&request(message, to), 1000).map(drop);
+    assert_eq!(of("Subject: s\r\n\r\nx\r\n", "b@x.test"), Ok(()));
+    for message in ["x\n.\r\nMAIL FROM:<a@x.test>\r\n", "x\r.\r\n"] {
+        assert!(of(message, "b@x.test").unwrap_err().contains("of its own"));
+    }
+    assert!(of("x\r\n", "b@x.test>\r\nDATA").unwrap_err().contains("no address"));
 }
 
 #[test]

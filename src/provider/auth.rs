@@ -13,6 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const WEBHOOK_ID: &str = "webhook-id";
 const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
 const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+/// Bytes of a key that signs; the specification asks for 24 to 64.
+const MIN_KEY: usize = 16;
 
 /// What is added to a request when it is sent.
 ///
@@ -91,11 +93,13 @@ fn signed(request: &HttpRequest, secret: &str, name: &str) -> Result<Vec<Credent
     let id = request.headers.iter().find(|(known, _)| known == WEBHOOK_ID).map_or("", |(_, id)| id);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let body = request.body.bytes()?;
-    let signatures: Option<Vec<String>> =
-        secret.split_whitespace().map(|secret| signature(secret, id, now, &body)).collect();
-    let signatures = signatures.filter(|all| !all.is_empty()).ok_or_else(|| {
-        format!("the secret \"{name}\" cannot sign webhooks: it has to be whsec_ and base64")
+    let keys: Option<Vec<_>> = secret.split_whitespace().map(signing_key).collect();
+    let keys = keys.filter(|all| !all.is_empty()).ok_or_else(|| {
+        format!(
+            "the secret \"{name}\" cannot sign webhooks: it has to be \"whsec_\" and base64 of at least {MIN_KEY} bytes"
+        )
     })?;
+    let signatures = keys.iter().map(|key| signature(key, id, now, &body)).collect::<Result<Vec<_>, _>>()?;
     let secrets = secret.split_whitespace().map(str::to_owned).collect();
     Ok(vec![
         Credential::header(WEBHOOK_TIMESTAMP, now.to_string(), vec![]),
@@ -103,12 +107,17 @@ fn signed(request: &HttpRequest, secret: &str, name: &str) -> Result<Vec<Credent
     ])
 }
 
-fn signature(secret: &str, id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
+/// The key in a secret, unless it is so short that it could be guessed.
+fn signing_key(secret: &str) -> Option<Vec<u8>> {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok()?;
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;
+    (key.len() >= MIN_KEY).then_some(key)
+}
+
+fn signature(key: &[u8], id: &str, timestamp: u64, body: &[u8]) -> Result<String, String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|error| error.to_string())?;
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
-    Some(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
 }
 
 #[cfg(test)]
@@ -119,12 +128,34 @@ mod tests {
     fn webhooks_are_signed_as_the_specification_s_libraries_do() {
         // The test vector of the reference libraries.
         let signature = signature(
-            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            &signing_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap(),
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             1_614_265_330,
             br#"{"test": 2432232314}"#,
         );
-        assert_eq!(signature.as_deref(), Some("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+        assert_eq!(signature.as_deref(), Ok("v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="));
+    }
+
+    #[test]
+    fn a_webhook_is_signed_with_a_key_of_sixteen_bytes_at_least() {
+        let sixteen = STANDARD.encode([7; 16]);
+        let signed = |secret: &str| signed(&HttpRequest::default(), secret, "hook");
+        assert!(signed(&sixteen).is_ok() && signed(&format!("whsec_{sixteen} {sixteen}")).is_ok());
+        let short = STANDARD.encode([7; 15]);
+        for bad in [
+            "",
+            " ",
+            "whsec_",
+            "whsec_whsec_",
+            "whsec_?",
+            &short,
+            &format!("whsec_{short}"),
+            &format!("{sixteen} whsec_"),
+        ] {
+            let error = signed(bad).unwrap_err();
+            assert!(error.contains("\"hook\"") && error.contains("16 bytes"), "{bad}: {error}");
+            assert!(!error.contains(&short) && !error.contains(&sixteen), "{error}");
+        }
     }
 
     #[test]

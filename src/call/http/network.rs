@@ -22,14 +22,10 @@ impl Network {
     /// are judged when they are known.
     pub(super) fn refusal(&self, target: &Target) -> Option<Reason> {
         self.proxy.as_ref()?;
-        match &target.host {
-            Host::Address(address) => {
-                let allowed = self.allowed.has_address(*address, target.port);
-                (!allowed).then_some(Reason::Refused(Some(*address)))
-            }
-            Host::Name(name) => {
-                (!self.allowed.trusts_name(name, target.port)).then_some(Reason::Refused(None))
-            }
-        }
+        let is_allowed = match &target.host {
+            Host::Address(address) => self.allowed.has_address(*address, target.port),
+            Host::Name(name) => self.allowed.trusts_name(name, target.port),
+        };
+        (!is_allowed).then_some(Reason::Refused)
     }
 }

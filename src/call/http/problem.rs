@@ -2,15 +2,14 @@
 
 use super::MAX_CONNECT_TIME;
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 use ureq::Timeout;
 
 /// What our own parts say through `ureq`.
 #[derive(Debug)]
 pub enum Reason {
-    /// Not allowed; the address, unless the name was judged.
-    Refused(Option<IpAddr>),
+    /// Not allowed. Where a name leads to is told to nobody: it may be known in the server's network only.
+    Refused,
     /// The name could not be looked up.
     Unknown(String),
 }
@@ -72,7 +71,7 @@ impl Problem {
                 format!("the call to {host} failed: the URL is not valid")
             }
             ureq::Error::Other(other) => match other.downcast_ref() {
-                Some(Reason::Refused(address)) => refusal(host, *address),
+                Some(Reason::Refused) => refusal(host),
                 Some(Reason::Unknown(reason)) => format!("no such host: {host} ({reason})"),
                 None => format!("the call to {host} failed: {other}"),
             },
@@ -81,7 +80,9 @@ impl Problem {
     }
 }
 
-fn refusal(host: &str, address: Option<IpAddr>) -> String {
-    let found = address.map(|address| format!(" (address {address})")).unwrap_or_default();
-    format!("calls to {host}{found} are not allowed: see the setting pg_errand.http_allowed_hosts")
+fn refusal(host: &str) -> String {
+    format!(
+        "calls to {host} are not allowed: it is, or leads to, an address that the setting \
+         pg_errand.http_allowed_hosts does not list"
+    )
 }

@@ -171,7 +171,7 @@ impl Resolver for Guarded {
             .take(MAX_ADDRESSES)
             .for_each(|address| usable.push(SocketAddr::new(*address, port)));
         if usable.is_empty() {
-            return Err(Reason::Refused(Some(addresses[0])).into());
+            return Err(Reason::Refused.into());
         }
         Ok(usable)
     }

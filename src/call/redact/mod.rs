@@ -1,21 +1,26 @@
 //! Secrets that a provider echoes are masked before anything else sees them, in the forms in which they
-//! could come back.
+//! could come back. Which these are is promised in docs/security.md.
+
+mod encoded;
+mod escaped;
 
 use crate::provider::{Credential, Reply};
-use base64::Engine;
-use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use encoded::Encoded;
+use escaped::Characters;
 use serde_json::Value;
 
 const MASK: &str = "********";
 /// Something shorter is part of many words: it is masked only where it stands alone.
 const MIN_ANYWHERE: usize = 3;
-/// The same, if it is what base64 makes of a secret.
-const MIN_BASE64: usize = 6;
 
 /// A reply without secrets in its headers and raw body.
 pub fn reply(mut reply: Reply, credentials: &[Credential]) -> Reply {
     let secrets = Secrets::new(credentials);
-    for (_, value) in &mut reply.headers {
+    if secrets.0.is_empty() {
+        return reply;
+    }
+    for (name, value) in &mut reply.headers {
+        *name = secrets.mask_text(name);
         *value = secrets.mask_text(value);
     }
     let body = secrets.mask(reply.body);
@@ -34,32 +39,57 @@ pub fn value(value: Value, credentials: &[Credential]) -> Value {
 }
 
 /// The longest first, since a shorter one may be part of it.
-struct Secrets<'a>(Vec<Secret<'a>>);
+struct Secrets(Vec<Secret>);
 
-struct Secret<'a> {
-    plain: &'a str,
-    /// What is the same of it in any base64 text that holds it.
-    base64: Vec<String>,
+struct Secret {
+    is_short: bool,
+    plain: Characters,
+    encoded: Encoded,
 }
 
-impl<'a> Secrets<'a> {
-    fn new(credentials: &'a [Credential]) -> Self {
+impl Secret {
+    fn new(plain: &str) -> Self {
+        let is_short = plain.len() < MIN_ANYWHERE;
+        Secret { is_short, plain: Characters::of(plain), encoded: Encoded::of(plain) }
+    }
+
+    /// The length of the secret at the start of `rest`, and whether it counts next to other letters.
+    fn find(&self, rest: &[u8]) -> Option<(usize, bool)> {
+        let plain = self.plain.find(rest).map(|length| (length, !self.is_short));
+        plain.max(self.encoded.find(rest))
+    }
+
+    fn mask(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let found = |at: usize| {
+            let (length, anywhere) = self.find(&bytes[at..])?;
+            (anywhere || stands_alone(&bytes[..at], &bytes[at + length..])).then_some(length)
+        };
+        let Some(first) = (0..bytes.len()).find(|at| found(*at).is_some()) else { return bytes };
+        let (mut clean, mut at) = (bytes[..first].to_vec(), first);
+        while at < bytes.len() {
+            if let Some(length) = found(at) {
+                clean.extend_from_slice(MASK.as_bytes());
+                at += length;
+            } else {
+                clean.push(bytes[at]);
+                at += 1;
+            }
+        }
+        clean
+    }
+}
+
+impl Secrets {
+    fn new(credentials: &[Credential]) -> Self {
         let all = credentials.iter().flat_map(|credential| &credential.secrets).map(String::as_str);
         let mut all: Vec<_> = all.filter(|secret| !secret.is_empty()).collect();
         all.sort_unstable_by_key(|secret| (std::cmp::Reverse(secret.len()), *secret));
         all.dedup();
-        Secrets(all.into_iter().map(|plain| Secret { plain, base64: base64_forms(plain) }).collect())
+        Secrets(all.into_iter().map(Secret::new).collect())
     }
 
     fn mask(&self, bytes: Vec<u8>) -> Vec<u8> {
-        self.0.iter().fold(bytes, |bytes, secret| {
-            let anywhere = secret.plain.len() >= MIN_ANYWHERE;
-            let bytes = masked(bytes, anywhere, |rest| literal(rest, secret.plain));
-            let bytes = secret.base64.iter().fold(bytes, |bytes, form| {
-                masked(bytes, form.len() >= MIN_BASE64, |rest| literal(rest, form))
-            });
-            masked(bytes, anywhere, |rest| escaped(rest, secret.plain))
-        })
+        self.0.iter().fold(bytes, |bytes, secret| secret.mask(bytes))
     }
 
     /// Only whole characters are taken out.
@@ -85,103 +115,19 @@ impl<'a> Secrets<'a> {
     }
 }
 
-/// Masks each place where `matches` says how many bytes are to go.
-fn masked(bytes: Vec<u8>, anywhere: bool, matches: impl Fn(&[u8]) -> Option<usize>) -> Vec<u8> {
-    let found = |at: usize| {
-        matches(&bytes[at..]).filter(|length| anywhere || stands_alone(&bytes[..at], &bytes[at + length..]))
-    };
-    let Some(first) = (0..bytes.len()).find(|at| found(*at).is_some()) else { return bytes };
-    let (mut clean, mut at) = (bytes[..first].to_vec(), first);
-    while at < bytes.len() {
-        if let Some(length) = found(at) {
-            clean.extend_from_slice(MASK.as_bytes());
-            at += length;
-        } else {
-            clean.push(bytes[at]);
-            at += 1;
-        }
-    }
-    clean
-}
-
 fn stands_alone(before: &[u8], after: &[u8]) -> bool {
     let is_part = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     !is_part(before.last()) && !is_part(after.first())
 }
 
-fn literal(rest: &[u8], form: &str) -> Option<usize> {
-    rest.starts_with(form.as_bytes()).then_some(form.len())
-}
-
-/// In both alphabets, for every place in a group of three bytes where it may begin.
-fn base64_forms(secret: &str) -> Vec<String> {
-    let mut forms = Vec::new();
-    for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
-        for before in 0..3 {
-            let whole = [&[0; 2][..before], secret.as_bytes()].concat();
-            let (from, to) = ((before * 8).div_ceil(6), whole.len() * 8 / 6);
-            forms.push(engine.encode(whole)[from..to].to_owned());
-        }
-    }
-    forms.sort_unstable();
-    forms.dedup();
-    // Less is part of everything.
-    forms.retain(|form| form.len() > MIN_ANYWHERE);
-    forms
-}
-
-/// The length of the secret at the start of `bytes`, if some of its characters are written as URLs or JSON do it.
-fn escaped(bytes: &[u8], secret: &str) -> Option<usize> {
-    let mut rest = bytes;
-    for expected in secret.chars() {
-        rest = after_json(rest, expected)
-            .or_else(|| after_percent(rest, expected))
-            .or_else(|| rest.strip_prefix(expected.encode_utf8(&mut [0; 4]).as_bytes()))?;
-    }
-    Some(bytes.len() - rest.len())
-}
-
-fn after_percent(bytes: &[u8], expected: char) -> Option<&[u8]> {
-    if expected == ' ' && bytes.starts_with(b"+") {
-        return Some(&bytes[1..]);
-    }
-    expected.encode_utf8(&mut [0; 4]).bytes().try_fold(bytes, |rest, byte| {
-        let (code, rest) = rest.strip_prefix(b"%")?.split_at_checked(2)?;
-        (hex(code)? == u32::from(byte)).then_some(rest)
-    })
-}
-
-fn after_json(bytes: &[u8], expected: char) -> Option<&[u8]> {
-    let (kind, rest) = bytes.strip_prefix(b"\\")?.split_first()?;
-    let plain = match kind {
-        b'u' => {
-            return expected.encode_utf16(&mut [0; 2]).iter().enumerate().try_fold(
-                rest,
-                |rest, (n, unit)| {
-                    let rest = if n == 0 { rest } else { rest.strip_prefix(b"\\u")? };
-                    let (code, rest) = rest.split_at_checked(4)?;
-                    (hex(code)? == u32::from(*unit)).then_some(rest)
-                },
-            );
-        }
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        other => char::from(*other),
-    };
-    (plain == expected).then_some(rest)
-}
-
-fn hex(code: &[u8]) -> Option<u32> {
-    code.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
     use serde_json::json;
+
+    const KEY: &str = "sk_Live_0a<b'c\"d&e/f+g-h";
 
     fn credentials() -> [Credential; 1] {
         [Credential::header("Authorization", "Bearer s\"3".into(), vec!["s\"3".into()])]
@@ -260,5 +206,80 @@ mod tests {
     fn a_secret_that_begins_like_another() {
         let both = [Credential::header("X", String::new(), vec!["abc".into(), "abcdef".into()])];
         assert_eq!(text("abcdef abc", &both), "******** ********");
+    }
+
+    #[test]
+    fn every_promised_form_of_a_secret() {
+        let hex: String = KEY.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let percent: String = KEY.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let decimal: String = KEY.bytes().map(|byte| format!("&#{byte};")).collect();
+        let hexadecimal: String = KEY.bytes().map(|byte| format!("&#x{byte:04X};")).collect();
+        let html =
+            KEY.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&#39;");
+        let json = json!(KEY).to_string().trim_matches('"').to_owned();
+        let json_twice = json!(json).to_string().trim_matches('"').to_owned();
+        for echo in [
+            KEY.to_owned(),
+            KEY.to_uppercase(),
+            KEY.to_lowercase(),
+            hex.to_uppercase(),
+            hex,
+            percent.replace('%', "%25"),
+            percent.replace('%', "%2525"),
+            percent.to_lowercase(),
+            percent,
+            decimal,
+            hexadecimal,
+            html.replace('&', "&amp;"),
+            html,
+            json,
+            json_twice,
+            json!(KEY.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>())
+                .to_string()
+                .replace('"', ""),
+        ] {
+            assert_eq!(masks(KEY, &format!("<{echo}>")), "<********>", "{echo}");
+        }
+    }
+
+    #[test]
+    fn base64_of_base64() {
+        for before in ["", "a", "ab", "user:"] {
+            let once = BASE64_STANDARD.encode(format!("{before}{KEY}/after"));
+            for around in ["", "x", "xy"] {
+                let echo = BASE64_STANDARD.encode(format!("{around}{once}"));
+                let masked = masks(KEY, &echo);
+                // What is left has something of what is around the secret in it.
+                let left = masked.replace(MASK, "").len();
+                assert!(masked.contains(MASK) && left + 32 < echo.len(), "{echo}: {masked}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_of_headers() {
+        let secret = "Sk-Live-0123456789";
+        let credentials = [Credential::header("X", secret.into(), vec![secret.into()])];
+        let echo =
+            Reply { headers: vec![(format!("x-{}", secret.to_lowercase()), "1".into())], ..Reply::default() };
+        assert_eq!(reply(echo, &credentials).headers, [("x-********".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn long_beginnings_of_a_secret_and_no_short_ones() {
+        let secret = "sk_live_0123456789abcdef";
+        assert_eq!(masks(secret, "your key sk_live_01234…"), "your key ********…");
+        assert_eq!(masks(secret, "your key sk_live_0123456789abcde"), "your key ********");
+        assert_eq!(masks(secret, "keys begin with sk_live_"), "keys begin with sk_live_");
+        assert_eq!(masks("tr0ub4dor&3x", "tr0ub4d tr0ub4do"), "tr0ub4d ********");
+        assert_eq!(masks("abcdefg", "abcdef ABCDEFG"), "abcdef ABCDEFG");
+        let hex = "736b5f6c6976655f3031323334";
+        assert_eq!(masks(secret, &format!("{hex} 736b5f6c6976")), "******** 736b5f6c6976");
+    }
+
+    #[test]
+    fn a_large_answer_takes_no_longer_for_the_secret_s_first_letter() {
+        let large = "s%&\\+".repeat(200_000);
+        assert_eq!(masks("sk_live_0123456789abcdef", &large), large);
     }
 }

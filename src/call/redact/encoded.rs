@@ -1,0 +1,88 @@
+//! What becomes of a secret that is encoded together with what is around it.
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+
+/// Less is part of everything.
+const MIN_LENGTH: usize = 4;
+/// A shorter one is masked only where it stands alone.
+const MIN_ANYWHERE: usize = 6;
+/// A beginning of a form is no shorter.
+const MIN_BEGINNING: usize = 12;
+/// Base64 of base64 is looked for only if the inner one is no shorter.
+const MIN_NESTED: usize = 8;
+/// Bits of [`Encoded::begins`].
+const TABLE: usize = 4096;
+/// Bytes that choose a bit.
+const START: usize = 3;
+
+/// The forms of a secret in hexadecimal digits, in base64, and in base64 of that.
+pub struct Encoded {
+    forms: Vec<Form>,
+    /// A bit for the start of each form, so that most places of a text cost one look.
+    begins: Box<[u64; TABLE / 64]>,
+}
+
+struct Form {
+    text: String,
+    ignores_case: bool,
+}
+
+impl Encoded {
+    pub fn of(secret: &str) -> Self {
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let once = base64_forms(secret);
+        let twice = once.iter().filter(|form| form.len() >= MIN_NESTED).flat_map(|form| base64_forms(form));
+        let exact = |text| Form { text, ignores_case: false };
+        let mut forms: Vec<Form> = twice.chain(once.iter().cloned()).map(exact).collect();
+        if hex.len() >= MIN_ANYWHERE {
+            forms.push(Form { text: hex, ignores_case: true });
+        }
+        let mut begins = Box::new([0; TABLE / 64]);
+        for form in &forms {
+            let bit = bit(form.text.as_bytes());
+            begins[bit / 64] |= 1 << (bit % 64);
+        }
+        Encoded { forms, begins }
+    }
+
+    /// The length of the longest form, or of a long beginning of one, at the start of `rest`, and whether it
+    /// counts next to other letters.
+    pub fn find(&self, rest: &[u8]) -> Option<(usize, bool)> {
+        if rest.len() < MIN_LENGTH || self.begins[bit(rest) / 64] & (1 << (bit(rest) % 64)) == 0 {
+            return None;
+        }
+        let longest = self.forms.iter().filter_map(|form| form.found(rest)).max()?;
+        Some((longest, longest >= MIN_ANYWHERE))
+    }
+}
+
+impl Form {
+    fn found(&self, rest: &[u8]) -> Option<usize> {
+        let is_same = |(a, b): &(&u8, &u8)| a == b || self.ignores_case && a.eq_ignore_ascii_case(b);
+        let same = self.text.as_bytes().iter().zip(rest).take_while(is_same).count();
+        let is_enough = same == self.text.len() || same >= MIN_BEGINNING.max(self.text.len().div_ceil(2));
+        is_enough.then_some(same)
+    }
+}
+
+fn bit(start: &[u8]) -> usize {
+    start[..START].iter().fold(0, |hash, byte| (hash * 31 + usize::from(byte | 0x20)) % TABLE)
+}
+
+/// What is the same of a secret in any base64 text that holds it: in both alphabets, for every place in a
+/// group of three bytes where it may begin.
+fn base64_forms(secret: &str) -> Vec<String> {
+    let mut forms = Vec::new();
+    for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {
+        for before in 0..3 {
+            let whole = [&[0; 2][..before], secret.as_bytes()].concat();
+            let (from, to) = ((before * 8).div_ceil(6), whole.len() * 8 / 6);
+            forms.push(engine.encode(whole)[from..to].to_owned());
+        }
+    }
+    forms.sort_unstable();
+    forms.dedup();
+    forms.retain(|form| form.len() >= MIN_LENGTH);
+    forms
+}

@@ -79,6 +79,19 @@ fn the_result_of_a_failed_call_is_its_error() {
 }
 
 #[test]
+fn where_a_name_leads_is_told_to_nobody_who_may_not_call_it() {
+    let mut calling = Calling::friendly(&[]);
+    let port = calling.web.url().rsplit_once(':').unwrap().1.to_owned();
+    let task_id = http_post(&mut calling.client, &format!("http://localhost:{port}/"), &json!({}));
+    let message = calling.error(task_id);
+    assert!(message.contains("localhost") && message.contains("pg_errand.http_allowed_hosts"), "{message}");
+    assert!(!message.contains("127.") && !message.contains("::1"), "{message}");
+    let result = calling.result(task_id).unwrap().to_string();
+    assert!(!result.contains("127.") && !result.contains("::1"), "{result}");
+    assert!(calling.web.requests().is_empty());
+}
+
+#[test]
 fn loopback_is_refused_in_every_spelling_until_the_setting_allows_it() {
     let mut calling = Calling::friendly(&[]);
     let port = calling.web.url().rsplit_once(':').unwrap().1.to_owned();

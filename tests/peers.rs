@@ -99,6 +99,12 @@ const SLOW: &[(&str, Manners)] = &[
     ("drips the size of a chunk", |stream| {
         drip(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"))
     }),
+    ("drips preliminary answers", |stream| {
+        read_some(stream);
+        while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {
+            thread::sleep(Duration::from_millis(100));
+        }
+    }),
     ("stops in the head", |stream| {
         say(stream, HEAD);
         wait_for_end(stream);
@@ -175,13 +181,17 @@ const WRONG: &[(&str, Manners)] = &[
 /// A cluster whose mails go to this address.
 #[track_caller]
 fn start(url: &str) -> (Cluster, postgres::Client) {
-    let cluster = Cluster::start(&[
+    start_with(&[("pg_errand.resend_api_key", KEY), ("pg_errand.resend_base_url", url)])
+}
+
+#[track_caller]
+fn start_with(settings: &[(&str, &str)]) -> (Cluster, postgres::Client) {
+    let usual = [
         ("pg_errand.concurrency", "1"),
         ("pg_errand.max_idle_time", "0"),
         ("pg_errand.http_timeout", "400ms"),
-        ("pg_errand.resend_api_key", KEY),
-        ("pg_errand.resend_base_url", url),
-    ]);
+    ];
+    let cluster = Cluster::start(&[&usual, settings].concat());
     let mut client = cluster.connect("postgres");
     prepare(&mut client);
     (cluster, client)
@@ -261,6 +271,17 @@ fn a_peer_that_cannot_speak_tls_ends_the_call_in_its_time() {
             },
             "no answer from",
         ),
+        (
+            "drips a handshake",
+            |stream| {
+                read_some(stream);
+                let _ = stream.write_all(b"\x16\x03\x03\x40\x00\x02");
+                while stream.write_all(b"\0").is_ok() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+            },
+            "no answer from",
+        ),
         ("sends an alert", |stream| say(stream, "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"), "127.0.0.1"),
         ("resets", reset, "127.0.0.1"),
         ("closes", close, "127.0.0.1"),
@@ -271,4 +292,56 @@ fn a_peer_that_cannot_speak_tls_ends_the_call_in_its_time() {
         assert!(message.contains(part), "{name}: {message}");
     }
     assert_eq!(worker_pids(&mut client).len(), 1);
+}
+
+#[test]
+fn a_proxy_that_drips_or_floods_ends_the_call_in_its_time() {
+    let (address, manners) = peer();
+    let (_cluster, mut client) = start_with(&[("pg_errand.http_proxy", &format!("http://{address}"))]);
+    let mut fail = |name: &str| {
+        let task_id: i64 =
+            client.query_one("select queues.http_get('http://example.com/x')", &[]).unwrap().get(0);
+        wait_status(&mut client, task_id, "failed");
+        let message = errors(&mut client, task_id).remove(0).error_message;
+        assert!(message.contains("example.com") && message.len() < 2000, "{name}: {message:.200}");
+        message
+    };
+    let slow: &[(&str, Manners)] = &[
+        ("drips a status line", |stream| drip(stream, "HTTP/1.1 200 O")),
+        ("drips a header", |stream| drip(stream, "HTTP/1.1 200 OK\r\nX-Slow: ")),
+        ("drips what comes after", |stream| drip(stream, "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 O")),
+    ];
+    for (name, manner) in slow {
+        *manners.lock().unwrap() = *manner;
+        let message = fail(name);
+        assert!(message.contains("no answer from"), "{name}: {message}");
+    }
+    let wrong: &[(&str, Manners)] = &[
+        ("floods with a status line", |stream| flood(stream, "HTTP/1.1 200 ", "xxxxxxxxxxxxxxxx")),
+        ("floods with headers", |stream| flood(stream, "HTTP/1.1 200 OK\r\n", "X-More: x\r\n")),
+        ("floods with one header", |stream| flood(stream, "HTTP/1.1 200 OK\r\nX: ", "xxxxxxxxxxxxxxxx")),
+    ];
+    for (name, manner) in wrong {
+        *manners.lock().unwrap() = *manner;
+        fail(name);
+    }
+    let pids = worker_pids(&mut client);
+    assert_eq!(pids.len(), 1);
+    assert!(memory::own(pids[0]) < 128 * MIB);
+}
+
+#[test]
+fn redirects_that_come_slowly_have_one_deadline_together() {
+    let (address, manners) = peer();
+    let (_cluster, mut client) = start_with(&[("pg_errand.http_allowed_hosts", "127.0.0.1")]);
+    *manners.lock().unwrap() = |stream| {
+        read_some(stream);
+        thread::sleep(Duration::from_millis(150));
+        let _ = stream.write_all(b"HTTP/1.1 307 Again\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n");
+    };
+    let url = format!("http://{address}/x");
+    let task_id: i64 = client.query_one("select queues.http_get($1)", &[&url]).unwrap().get(0);
+    wait_status(&mut client, task_id, "failed");
+    let message = errors(&mut client, task_id).remove(0).error_message;
+    assert!(message.contains("no answer from"), "{message}");
 }

@@ -283,6 +283,60 @@ fn a_secret_that_fits_nowhere_fails_its_tasks_without_being_shown() {
 }
 
 #[test]
+fn a_webhook_s_secret_that_is_nearly_no_key_fails_its_task_and_is_named() {
+    let short = STANDARD.encode("Zx9yW8vUq_short");
+    let secrets = json!({"bare": "whsec_", "short": format!("whsec_{short}"), "one_short": format!("whsec_{short}0 {short}")});
+    let mut calling = Calling::friendly(&[("pg_errand.secrets", &secrets.to_string())]);
+    let directory = calling.directory("secrets");
+    std::fs::write(directory.join("filed"), "whsec_\n").unwrap();
+    calling.cluster.set(&[("pg_errand.secrets_dir", directory.to_str().unwrap())]);
+    for secret in ["bare", "short", "one_short", "filed"] {
+        calling.register(secret, json!({"auth": "webhook", "secret": secret}));
+    }
+    for secret in ["bare", "short", "one_short"] {
+        let message = calling.fail(secret, get());
+        assert!(message.contains(&format!("\"{secret}\"")) && message.contains("16 bytes"), "{message}");
+        assert!(!message.contains(&short), "{message}");
+    }
+    eventually("the file is judged, too", || {
+        let message = calling.fail("filed", get());
+        if message.contains("\"filed\"") && message.contains("16 bytes") { Ok(()) } else { Err(message) }
+    });
+    assert!(calling.web.requests().is_empty());
+}
+
+#[test]
+fn a_secret_that_is_echoed_in_another_form_is_masked() {
+    let secret = "Sk-Zx9yW8vUq<&'/0123456789";
+    let forms = vec![
+        secret.bytes().map(|byte| format!("{byte:02X}")).collect::<String>(),
+        secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        secret.bytes().map(|byte| format!("%25{byte:02x}")).collect(),
+        secret.bytes().map(|byte| format!("&#{byte};")).collect(),
+        secret.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&#39;"),
+        secret.to_lowercase(),
+        secret.to_uppercase(),
+        STANDARD.encode(STANDARD.encode(secret)),
+        secret[..secret.len() - 4].to_owned(),
+    ];
+    let body = forms.clone();
+    let mut calling =
+        Calling::start(&[("pg_errand.secrets", &json!({"odd": secret}).to_string())], move |_| {
+            Answer::json(200, &json!({"echo": body})).with("X-Sk-Zx9yW8vUq0123456789", "1")
+        });
+    calling.register("forms", json!({"auth": "query", "auth_name": "key", "secret": "odd"}));
+    let task_id = calling.succeed("forms", get());
+    let result = calling.result(task_id).unwrap();
+    let echoes = result["body"]["echo"].as_array().unwrap();
+    for (form, echo) in forms.iter().zip(echoes) {
+        let shown = echo.as_str().unwrap();
+        // Base64 takes what is around the secret into its first and last characters.
+        let left = shown.replace("********", "").len();
+        assert!(shown.contains("********") && left <= 6, "{form}: {shown}");
+    }
+}
+
+#[test]
 fn a_name_that_is_no_header_adds_none() {
     let mut calling = Calling::friendly(&[SECRETS]);
     for (name, fields) in [

@@ -176,8 +176,7 @@ fn has_end_for_lenient(mail: &[u8]) -> bool {
 }
 
 /// The parts of a mail: the type, and the content, decoded.
-fn parts(mail: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let plain = String::from_utf8(mail.to_vec()).unwrap().replace("\r\n..", "\r\n.");
+fn parts(plain: &str) -> Vec<(String, Vec<u8>)> {
     let (head, body) = plain.split_once("\r\n\r\n").unwrap();
     let unfolded = head.replace("\r\n ", " ").replace("\r\n\t", " ");
     let header = |name: &str| {
@@ -189,7 +188,7 @@ fn parts(mail: &[u8]) -> Vec<(String, Vec<u8>)> {
         let boundary = format!("--{}", boundary.trim_end_matches('"'));
         let inner = body.split(&boundary).skip(1).take_while(|part| !part.starts_with("--"));
         return inner
-            .flat_map(|part| parts(part.trim_start_matches("\r\n").trim_end_matches("\r\n").as_bytes()))
+            .flat_map(|part| parts(part.trim_start_matches("\r\n").trim_end_matches("\r\n")))
             .collect();
     }
     let content = match header("content-transfer-encoding:").as_str() {
@@ -267,6 +266,7 @@ fn no_server_sees_more_than_one_mail_in_what_is_sent_as_one() {
             "tag",
             "name of a header",
             "no address",
+            "SMTPUTF8",
         ]
         .iter()
         .any(|known| message.contains(known));
@@ -294,12 +294,17 @@ fn no_server_sees_more_than_one_mail_in_what_is_sent_as_one() {
         assert!(!head.lines().any(|line| line.to_lowercase().starts_with("bcc:")), "{head}");
         let number = head.lines().find_map(|line| line.strip_prefix("X-N: ")).unwrap();
         let given = &given[&number.parse::<usize>().unwrap()];
-        let mut parts = parts(mail).into_iter();
+        let mut parts = parts(&shown.replace("\r\n..", "\r\n.")).into_iter();
         for (field, kind) in [("text", "text/plain"), ("html", "text/html")] {
             let Some(text) = given[field].as_str() else { continue };
             // A mail with html alone has no other text, and one with both has both.
             let (found, content) = parts.next().unwrap();
-            assert!(found.starts_with(kind) && is_same_text(&content, text), "{field}: {shown}");
+            assert!(found.starts_with(kind), "{found}: {shown}");
+            assert!(
+                is_same_text(&content, text),
+                "{field} {text:?}: {:?}: {shown}",
+                String::from_utf8_lossy(&content)
+            );
         }
         for attachment in given["attachments"].as_array().unwrap() {
             let (_, content) = parts.next().unwrap();

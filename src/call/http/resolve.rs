@@ -20,8 +20,10 @@ const KEPT: Duration = Duration::from_secs(20);
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
 /// Look-ups under way at once, each on a thread; more wait.
 const MAX_LOOK_UPS: usize = 64;
-/// When so many names are known, those that are too old are forgotten.
+/// When so many names are known, those that are too old are forgotten …
 const MANY_NAMES: usize = 256;
+/// … and when so many are known that are not, all of them: payloads choose the names.
+const MAX_NAMES: usize = 4096;
 /// Addresses of one host that are tried …
 pub const MAX_ADDRESSES: usize = 8;
 /// … out of those that are kept: how many there are is up to whoever answers for the name.
@@ -86,6 +88,9 @@ impl Names {
         }
         if known.len() >= MANY_NAMES {
             known.retain(|_, known| !known.is_old());
+        }
+        if known.len() >= MAX_NAMES {
+            known.retain(|_, known| matches!(known, Known::UnderWay));
         }
         let (names, wanted) = (self.clone(), name.to_owned());
         let thread = (self.spawn)(Box::new(move || {
@@ -273,6 +278,16 @@ mod tests {
         let start = Instant::now();
         assert!(names.find("a", 5 * SECOND).unwrap().unwrap_err().contains("none left"));
         assert!(start.elapsed() < SECOND);
+    }
+
+    #[test]
+    fn neither_names_nor_their_addresses_are_kept_without_bound() {
+        let names = Names::new(|_| Ok((0..1000_u32).map(|n| IpAddr::V4(n.into())).collect()), spawn);
+        for n in 0..MAX_NAMES + 10 {
+            let found = names.find(&n.to_string(), 5 * SECOND).unwrap().unwrap();
+            assert_eq!(found.len(), MAX_ADDRESSES_KEPT);
+        }
+        assert!(names.lock().len() <= MAX_NAMES);
     }
 
     #[test]

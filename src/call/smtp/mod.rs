@@ -156,8 +156,10 @@ impl Parcel {
     /// What the server has to know of it (RFC 6152, RFC 6531).
     fn parameters(&self, connection: &Dialogue) -> Result<String, Problem> {
         let mut parameters = String::new();
+        // Texts and attachments are ASCII: what is not stands in an address, also of a header.
+        let are_ascii = self.to.iter().chain([&self.from]).all(|address| address.is_ascii());
         let needed = [
-            (self.to.iter().chain([&self.from]).all(|address| address.is_ascii()), "SMTPUTF8", " SMTPUTF8"),
+            (are_ascii && self.message.is_ascii(), "SMTPUTF8", " SMTPUTF8"),
             (self.message.is_ascii(), "8BITMIME", " BODY=8BITMIME"),
         ];
         for (is_ascii, extension, parameter) in needed {

@@ -25,6 +25,8 @@ enum Quirk {
     Drops(&'static str),
     /// Ends the connection after a mail.
     OneMail,
+    /// Says this to STARTTLS, which it offers.
+    Encrypts(&'static str),
     /// Lets users log in by AUTH LOGIN only.
     AsksForLogin,
     /// Answers it with these bytes, again and again, with a pause in between, until the client is gone.
@@ -58,44 +60,31 @@ impl Server {
 
     /// Encrypts with this certificate, from the start or when it is asked to.
     fn start_encrypted(certificate: &CertifiedKey<rcgen::KeyPair>, tls: SmtpTls) -> Server {
+        match tls {
+            SmtpTls::Starttls => Server::start_saying(certificate, Some("220 go on")),
+            _ => Server::start_saying(certificate, None),
+        }
+    }
+
+    /// Says this to STARTTLS and encrypts then, or encrypts from the start.
+    fn start_saying(certificate: &CertifiedKey<rcgen::KeyPair>, words: Option<&'static str>) -> Server {
         let config = config(certificate);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (report, lines) = channel();
         std::thread::spawn(move || {
             let mut stream = BufReader::new(listener.accept().unwrap().0);
-            if tls == SmtpTls::Starttls {
+            if let Some(words) = words {
                 let _ = stream.get_mut().write_all(b"220 x.test\r\n");
-                let offers = Quirk::Says("EHLO", "250-x.test\r\n250 STARTTLS");
-                let _ = serve(&mut stream, offers, &report);
+                let _ = serve(&mut stream, Quirk::Encrypts(words), &report);
             }
             let connection = ServerConnection::new(config).unwrap();
             let mut stream = BufReader::new(StreamOwned::new(connection, stream.into_inner()));
             let _ = report.send("encrypted".into());
-            if tls == SmtpTls::Tls {
+            if words.is_none() {
                 let _ = stream.get_mut().write_all(b"220 x.test\r\n");
             }
             serve(&mut stream, Quirk::None, &report)
-        });
-        Server { port, lines }
-    }
-
-    /// Says yes to STARTTLS, with `injected` in the same packet, and encrypts.
-    fn start_injected(certificate: &CertifiedKey<rcgen::KeyPair>, injected: &'static str) -> Server {
-        let config = config(certificate);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (report, lines) = channel();
-        std::thread::spawn(move || {
-            let mut stream = BufReader::new(listener.accept().unwrap().0);
-            let _ = stream.get_mut().write_all(b"220 x.test\r\n");
-            let mut line = String::new();
-            let _ = stream.read_line(&mut line);
-            let _ = stream.get_mut().write_all(b"250-x.test\r\n250 STARTTLS\r\n");
-            let _ = serve(&mut stream, Quirk::Says("STARTTLS", injected), &report);
-            let connection = ServerConnection::new(config).unwrap();
-            let mut stream = BufReader::new(StreamOwned::new(connection, stream.into_inner()));
-            let _ = serve(&mut stream, Quirk::None, &report);
         });
         Server { port, lines }
     }
@@ -174,6 +163,8 @@ fn serve<S: Read + Write>(
                 }
                 sleep(pause);
             },
+            (Quirk::Encrypts(_), "EHLO") => "250-x.test\r\n250 STARTTLS",
+            (Quirk::Encrypts(words), "STARTTLS") => words,
             (Quirk::AsksForLogin, "EHLO") => "250-x.test\r\n250 AUTH=LOGIN",
             (Quirk::AsksForLogin, "AUTH") => "334 VXNlcm5hbWU6",
             (Quirk::AsksForLogin, user) if user == BASE64_STANDARD.encode("u") => "334 UGFzc3dvcmQ6",
@@ -363,7 +354,7 @@ fn what_comes_with_the_reply_to_starttls_is_no_reply() {
     let file = std::env::temp_dir().join(format!("pg_errand-{}.pem", uuid::Uuid::new_v4()));
     std::fs::write(&file, certificate.cert.pem()).unwrap();
     for (injected, is_sent) in [("220 go on", true), ("220 go on\r\n250 AUTH PLAIN", false)] {
-        let server = Server::start_injected(&certificate, injected);
+        let server = Server::start_saying(&certificate, Some(injected));
         let of = MailServer { host: "127.0.0.1".into(), port: server.port, tls: SmtpTls::Starttls };
         let ca_file = Some(file.to_str().unwrap().to_owned());
         let reply = server.send_to(&client(), of, LONG, vec![login()], ca_file);

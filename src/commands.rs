@@ -3,7 +3,7 @@
 
 use crate::launcher::bar;
 use crate::pg::command::{self, Notice};
-use crate::pg::log;
+use crate::pg::{backend, log};
 use crate::worker::{self, wake};
 use pgrx::PgSqlErrorCode;
 
@@ -25,6 +25,8 @@ fn on_command(notice: Notice) {
             "the extension pg_errand would be dropped, too, and you are not its owner".into(),
             "Drop what is yours one by one, or have the owner of the extension drop it first.".into(),
         ),
+        Notice::Drop if worker::is_one() => bar::refuse_task(),
+        Notice::Clear(database) if worker::is_one() && database == backend::database() => bar::refuse_task(),
         other => bar::on_command(other),
     }
 }

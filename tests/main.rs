@@ -39,6 +39,7 @@ mod outside;
 mod peers;
 mod probe;
 mod registering;
+mod restarts;
 mod retention;
 mod roles;
 mod secrets;

@@ -3,14 +3,17 @@
 
 use crate::pg::backend::{self, Ended};
 use crate::pg::command::Notice;
-use crate::pg::{interrupt, latch, shmem};
+use crate::pg::{interrupt, latch, log, shmem};
 use crate::shared::SlotState;
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often workers that should end are looked after.
 const LOOK: Duration = Duration::from_millis(10);
+/// How long they are waited for: three times as long as PostgreSQL waits for other sessions of a database.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the current transaction of this process has to tell the launcher at its end.
 #[derive(Clone, Copy, Default)]
@@ -70,10 +73,25 @@ pub fn on_command(notice: Notice) {
     }
 }
 
+/// Refuses a command that a task runs, and that could only go on when the worker of that task has left.
+pub fn refuse_task() -> ! {
+    log::refuse(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        "a task cannot run a command for which the workers of its database have to leave".into(),
+        "Run the command in a session of your own, not in a handler.".into(),
+    )
+}
+
 /// Ends the workers of `database` and waits until they are gone.
 fn clear(database: Oid) {
+    // A handler's own connection to its database (dblink, for instance).
+    let client = backend::client_pid();
+    if client.is_some_and(|pid| shmem::read(|shared| shared.slots_of(database).any(|slot| slot.pid == pid))) {
+        refuse_task();
+    }
+    let end = Instant::now() + PATIENCE;
     let pids = loop {
-        if let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid())) {
+        if let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid(), backend::now())) {
             break pids;
         }
         // Many sessions at once, which make databases from one template for instance.
@@ -83,8 +101,24 @@ fn clear(database: Oid) {
     pids.iter().filter(|pid| **pid != 0).for_each(|pid| backend::signal(*pid, libc::SIGTERM));
     while shmem::read(|shared| shared.slots_of(database).any(|slot| slot.state != SlotState::Free)) {
         interrupt::check();
+        if Instant::now() > end {
+            refuse_busy(database);
+        }
         latch::wait(None, LOOK);
     }
+}
+
+/// Some worker does not leave: its handler takes notice of no signal. It may even wait for this command.
+fn refuse_busy(database: Oid) -> ! {
+    let left = shmem::read(|shared| {
+        let left = shared.slots_of(database).find(|slot| slot.state != SlotState::Free);
+        left.map(|slot| format!("worker process {} runs task {}", slot.pid, slot.task_id))
+    });
+    log::refuse(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        format!("a worker of the database has not left: {}", left.unwrap_or_default()),
+        "It has been told to end, and will when its handler lets it. Then run the command again.".into(),
+    )
 }
 
 /// Whether a DROP EXTENSION is among what was rolled back, nobody knows: a worker has to look.
@@ -106,15 +140,17 @@ fn at_transaction_end(ended: Ended) {
             journal.forget_all(database);
         }
         if pending.barred {
-            shared.lift_bars(pid);
+            shared.lift_bars(pid, backend::now());
         }
-        if ended == Ended::Committed
-            && (pending.created || pending.dropped)
-            && let Some(entry) = shared.database_or_new(database)
-        {
-            entry.look = pending.created;
-            entry.announced += 1;
-            entry.no_extension = pending.dropped;
+        if ended == Ended::Committed && (pending.created || pending.dropped) {
+            match shared.database_or_new(database) {
+                Some(entry) => {
+                    entry.look = pending.created;
+                    entry.announced += 1;
+                    entry.no_extension = pending.dropped;
+                }
+                None => shared.unheard = true,
+            }
         }
         if ended != Ended::Aborted || pending.barred {
             shared.catalog_changes += 1;

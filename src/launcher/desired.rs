@@ -19,6 +19,9 @@ pub struct Catalogs {
     /// Every role that some database's workers have: whether it may connect to which databases.
     roles: HashMap<String, Option<catalog::Role>>,
     denied: Vec<(Oid, Oid)>,
+    /// Databases that were known before the catalogs were read, and are not there any more. One that is known
+    /// since may be a new one.
+    lost: Vec<Oid>,
 }
 
 /// How a database is to be served.
@@ -41,6 +44,8 @@ impl Catalogs {
         transaction::commit_after(|| {
             let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
             let mut catalogs = Catalogs { databases: catalog::databases(), listed, ..Default::default() };
+            catalogs.lost =
+                known.iter().map(|entry| entry.oid).filter(|oid| !catalogs.exists(*oid)).collect();
             for entry in known {
                 let name = role_name(entry);
                 let role = catalog::role(&name);
@@ -58,6 +63,17 @@ impl Catalogs {
 
     pub fn exists(&self, oid: Oid) -> bool {
         self.find(oid).is_some()
+    }
+
+    /// True if the database of `entry` was dropped.
+    pub fn has_lost(&self, entry: &Database) -> bool {
+        self.lost.contains(&entry.oid)
+    }
+
+    /// True if nobody asks for what is known of `entry`: its database is not to be served, and has nothing to be
+    /// told of. It becomes known again when it is to be.
+    pub fn can_forget(&self, entry: &Database) -> bool {
+        !entry.has_extension && self.find(entry.oid).is_some_and(|row| !self.is_wanted(row))
     }
 
     pub fn allows_connections(&self, oid: Oid) -> bool {

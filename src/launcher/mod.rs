@@ -214,10 +214,19 @@ impl Launcher {
             } else {
                 self.without_extension.remove(&entry.oid);
             }
-            let gone = !self.catalogs.exists(entry.oid) && !entry.is_barred() && !entry.look;
-            if entry.no_extension || gone {
+            let is_barred = entry.is_barred();
+            if entry.no_extension || !is_barred && self.catalogs.has_lost(&entry) {
+                shmem::write_journal(|shared, journal| {
+                    journal.forget_all(entry.oid);
+                    shared.forget_database(entry.oid);
+                });
+                self.complaints.withdraw(About::Database(entry.oid));
+            } else if !is_barred && self.catalogs.can_forget(&entry) {
                 shmem::write(|shared| shared.forget_database(entry.oid));
             }
+        }
+        if shmem::write(Shared::take_unheard) {
+            self.without_extension.clear();
         }
         self.without_extension.retain(|oid| self.catalogs.exists(*oid));
         let new: Vec<Oid> =

@@ -59,6 +59,24 @@ fn name_of(role: pg_sys::Oid) -> String {
     }
 }
 
+/// The process at the other end of this session's connection, if that is a Unix socket of a system that tells.
+pub fn client_pid() -> Option<i32> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the port of a session lives as long as it and begins with its socket (libpq/libpq-be.h, 14 to 18),
+    // which is not among pgrx's bindings; getsockopt writes the struct, of the size that it is told. A socket of
+    // another family leaves pid 0.
+    unsafe {
+        let socket = *pg_sys::MyProcPort.cast::<libc::c_int>().as_ref()?;
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+        let result =
+            libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut peer).cast(), &mut size);
+        (result == 0 && peer.pid != 0).then_some(peer.pid)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// The wall clock: microseconds since 2000-01-01, PostgreSQL's timestamptz.
 pub fn now() -> i64 {
     // SAFETY: gettimeofday.

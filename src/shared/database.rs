@@ -3,6 +3,12 @@
 use super::{MAX_BARS, NEVER, Text};
 use pgrx::pg_sys::Oid;
 
+/// The longest pause before the next worker is started after several that did nothing, in microseconds.
+pub(super) const LONGEST_PAUSE: i64 = 60_000_000;
+/// The longest pause after a bar that came soon after another one, in microseconds. Twice that is soon: then the
+/// workers that were started between the two may have been the reason for the second one.
+const BAR_PAUSE: i64 = 1_000_000;
+
 /// A database that has the extension, or may have it.
 #[derive(Clone, Copy)]
 pub struct Database {
@@ -26,6 +32,10 @@ pub struct Database {
     pub due_unknown: bool,
     /// The processes that want no worker here (a DROP DATABASE, for instance); 0: nobody.
     pub barred_by: [i32; MAX_BARS],
+    /// When the last of them was done,
+    pub unbarred_at: i64,
+    /// and how many came soon after the one before.
+    pub bars_in_a_row: u32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
     /// When a worker was last started to look.
@@ -72,6 +82,8 @@ impl Database {
         next_due: NEVER,
         due_unknown: false,
         barred_by: [0; MAX_BARS],
+        unbarred_at: 0,
+        bars_in_a_row: 0,
         unannounced: false,
         looked_at: 0,
         orphans: false,
@@ -115,11 +127,40 @@ impl Database {
     }
 
     /// Not before this time may the next worker be started: at once after a first failure, then
-    /// after 1 s, 2 s, 4 s … up to a minute.
+    /// after 1 s, 2 s, 4 s … up to a minute; and up to a second after bars that came in a row.
     pub fn start_allowed_at(&self) -> i64 {
-        match self.failures {
+        let after_failures = match self.failures {
             0 | 1 => 0,
-            n => self.failed_at + (1_000_000 << (n - 2).min(6)).min(60_000_000),
+            n => self.failed_at + (1_000_000 << (n - 2).min(6)).min(LONGEST_PAUSE),
+        };
+        let after_bars = match self.bars_in_a_row {
+            0 => 0,
+            n => self.unbarred_at + (10_000 << n.min(7)).min(BAR_PAUSE),
+        };
+        after_failures.max(after_bars)
+    }
+
+    /// `by` wants no worker here; false if too many do.
+    pub(super) fn bar(&mut self, by: i32, now: i64) -> bool {
+        if self.barred_by.contains(&by) {
+            return true;
+        }
+        let was_barred = self.is_barred();
+        let Some(free) = self.barred_by.iter_mut().find(|pid| **pid == 0) else { return false };
+        *free = by;
+        if !was_barred {
+            let again = self.unbarred_at + 2 * BAR_PAUSE > now;
+            self.bars_in_a_row = if again { self.bars_in_a_row.saturating_add(1) } else { 0 };
+        }
+        true
+    }
+
+    /// `by` has nothing more against workers here.
+    pub(super) fn lift_bar(&mut self, by: i32, now: i64) {
+        for pid in self.barred_by.iter_mut().filter(|pid| **pid == by) {
+            *pid = 0;
+            self.look = true;
+            self.unbarred_at = now;
         }
     }
 

@@ -2,6 +2,15 @@
 
 use super::{Batch, Interrupted, Journal, Next, Queue, Shared, Slot, Sources};
 
+/// Why a task cannot be begun now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotFree {
+    /// Another worker still has it: it has rolled its transaction back, and is about to write what comes of that.
+    Elsewhere,
+    /// Not before this time.
+    Paused(i64),
+}
+
 impl Shared {
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
     /// more, another worker is woken. `kinds_changes`: as of when the worker knows the task types.
@@ -90,8 +99,6 @@ impl Shared {
     }
 
     /// Shows a task as running in `slot`; returns what is known of earlier runs.
-    /// `None` if another worker still has it: it has rolled its transaction back, and is about to
-    /// write what comes of that.
     pub fn begin(
         &mut self,
         journal: &mut Journal,
@@ -100,13 +107,16 @@ impl Shared {
         task_type: &str,
         handler: &str,
         since: i64,
-    ) -> Option<Interrupted> {
+    ) -> Result<Interrupted, NotFree> {
         let database = self.slots[slot].database;
         let elsewhere = |(index, other): (usize, &Slot)| {
             index != slot && other.task_id == task_id && other.database == database
         };
         if self.slots[..self.used_slots].iter().enumerate().any(elsewhere) {
-            return None;
+            return Err(NotFree::Elsewhere);
+        }
+        if let Some(until) = journal.paused_until(database, task_id, since) {
+            return Err(NotFree::Paused(until));
         }
         let earlier = journal.begin(slot, database, task_id);
         let phase = &self.phases[slot];
@@ -118,6 +128,6 @@ impl Shared {
         phase.begin(earlier.cancelled || slot.has_cancels && slot.cancels.contains(&task_id));
         slot.cancelled_at = since;
         slot.earlier = earlier;
-        Some(earlier)
+        Ok(earlier)
     }
 }

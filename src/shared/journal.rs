@@ -23,15 +23,62 @@ pub struct Interrupted {
     pub died: bool,
     /// The task was cancelled.
     pub cancelled: bool,
+    /// Runs that ended because a command wanted no workers, while no other task had started later …
+    #[serde(default)]
+    pub evictions: u32,
+    /// … and those of them that ended soon after their start.
+    #[serde(default)]
+    pub early_evictions: u32,
+    /// It is not to be run again before this time.
+    #[serde(default)]
+    pub not_before: i64,
 }
 
-impl Interrupted {
-    pub const NONE: Interrupted =
-        Interrupted { task_id: 0, runs: 0, deaths: 0, died: false, cancelled: false };
+/// How a worker that was running a task has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunEnd {
+    /// It was made to leave.
+    Left,
+    /// It was not.
+    Died,
+    /// A command wanted no workers, and this task had started last; `early`: just before that.
+    Evicted { early: bool, now: i64 },
+}
 
-    /// The last run is over; `died`: its worker was not made to leave.
-    fn ended(self, died: bool) -> Interrupted {
-        Interrupted { runs: self.runs + 1, died, ..self }
+/// The longest pause after evictions, in microseconds.
+const LONGEST_PAUSE: i64 = 60_000_000;
+
+impl Interrupted {
+    pub const NONE: Interrupted = Interrupted {
+        task_id: 0,
+        runs: 0,
+        deaths: 0,
+        died: false,
+        cancelled: false,
+        evictions: 0,
+        early_evictions: 0,
+        not_before: 0,
+    };
+
+    /// The last run is over.
+    fn ended(self, how: RunEnd) -> Interrupted {
+        let ended = Interrupted { runs: self.runs + 1, died: how == RunEnd::Died, ..self };
+        let RunEnd::Evicted { early, now } = how else { return ended };
+        let pause = match self.evictions {
+            0 => 0,
+            n => (1_000_000 << (n - 1).min(6)).min(LONGEST_PAUSE),
+        };
+        Interrupted {
+            evictions: self.evictions + 1,
+            early_evictions: self.early_evictions + u32::from(early),
+            not_before: now + pause,
+            ..ended
+        }
+    }
+
+    /// Whether it is to wait at `now`. After the clock was set back it does not.
+    fn is_paused(&self, now: i64) -> bool {
+        (now + 1..=now + LONGEST_PAUSE).contains(&self.not_before)
     }
 
     /// Counts the last death, if it was one.
@@ -64,6 +111,16 @@ impl Journal {
     pub const EMPTY: Journal =
         Journal { running: [Entry::FREE; MAX_SLOTS], remembered: [Entry::FREE; MAX_REMEMBERED], count: 0 };
 
+    /// Until when a task is not to be run, if it has to wait at `now`.
+    pub fn paused_until(&self, database: Oid, task_id: i64, now: i64) -> Option<i64> {
+        if self.count == 0 {
+            return None;
+        }
+        let is_it = |e: &&Entry| e.runs.task_id == task_id && e.database == database.to_u32();
+        let entry = self.remembered.iter().find(is_it)?;
+        (entry.runs.is_paused(now) && !entry.runs.cancelled).then_some(entry.runs.not_before)
+    }
+
     /// The worker of `slot` runs a task; what is known of its earlier runs.
     pub fn begin(&mut self, slot: usize, database: Oid, task_id: i64) -> Interrupted {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
@@ -83,11 +140,11 @@ impl Journal {
     }
 
     /// The process of `slot` ends. `cancelled`: and so does its task.
-    pub fn interrupt(&mut self, slot: usize, died: bool, cancelled: bool) {
+    pub fn interrupt(&mut self, slot: usize, how: RunEnd, cancelled: bool) {
         let Entry { database, runs } = self.running[slot];
         self.running[slot] = Entry::FREE;
         if runs.task_id != 0 {
-            self.add(database, Interrupted { cancelled, ..runs.ended(died) });
+            self.add(database, Interrupted { cancelled, ..runs.ended(how) });
         }
     }
 
@@ -121,7 +178,9 @@ impl Journal {
     /// In place of the least important one, if there is no room.
     fn add(&mut self, database: u32, runs: Interrupted) {
         let importance = |entry: &&mut Entry| {
-            (entry.runs.task_id != 0, entry.runs.cancelled, entry.runs.deaths + u32::from(entry.runs.died))
+            let runs = &entry.runs;
+            let ends = runs.deaths + u32::from(runs.died) + runs.early_evictions;
+            (runs.task_id != 0, runs.cancelled, ends)
         };
         if let Some(place) = self.remembered.iter_mut().min_by_key(importance) {
             self.count += usize::from(place.runs.task_id == 0);
@@ -133,7 +192,8 @@ impl Journal {
     pub fn recover(&mut self, spared: impl Fn(usize) -> bool) {
         for slot in 0..MAX_SLOTS {
             let cancelled = self.running[slot].runs.cancelled;
-            self.interrupt(slot, !spared(slot), cancelled);
+            let how = if spared(slot) { RunEnd::Left } else { RunEnd::Died };
+            self.interrupt(slot, how, cancelled);
         }
     }
 
@@ -175,9 +235,9 @@ mod tests {
     fn runs_that_ended_with_their_worker_are_counted_until_the_task_is_over() {
         let mut journal = empty();
         assert_eq!(begin(&mut journal, 0), (0, 0));
-        journal.interrupt(0, true, false);
+        journal.interrupt(0, RunEnd::Died, false);
         assert_eq!(begin(&mut journal, 1), (1, 1));
-        journal.interrupt(1, false, false);
+        journal.interrupt(1, RunEnd::Left, false);
         assert_eq!(begin(&mut journal, 2), (2, 1));
         journal.end(2);
         assert_eq!(begin(&mut journal, 2), (0, 0));
@@ -200,12 +260,34 @@ mod tests {
         for (slot, task_id) in [(0, 7), (1, 8)] {
             journal.begin(slot, DATABASE, task_id);
         }
-        journal.interrupt(1, true, false);
+        journal.interrupt(1, RunEnd::Died, false);
         let kept = journal.at_end(|_| false);
         let mut next = empty();
         next.restore(&kept);
         assert_eq!(begin(&mut next, 0), (1, 1));
         assert_eq!(next.begin(1, DATABASE, 8).deaths, 0);
+    }
+
+    #[test]
+    fn a_task_that_commands_interrupt_again_and_again_waits_longer_and_longer() {
+        const SECOND: i64 = 1_000_000;
+        let mut journal = empty();
+        let mut now = 10 * SECOND;
+        let mut pauses = Vec::new();
+        for n in 0..9 {
+            assert_eq!(journal.begin(0, DATABASE, 7).evictions, n);
+            journal.interrupt(0, RunEnd::Evicted { early: n < 3, now }, false);
+            let until = journal.paused_until(DATABASE, 7, now).unwrap_or(now);
+            pauses.push((until - now) / SECOND);
+            now = until;
+        }
+        assert_eq!(pauses, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
+        // The clock was set back.
+        assert_eq!(journal.paused_until(DATABASE, 7, now - 100 * SECOND), None);
+        let runs = journal.begin(0, DATABASE, 7);
+        assert_eq!((runs.early_evictions, runs.deaths, runs.runs), (3, 0, 9));
+        journal.end(0);
+        assert_eq!(journal.begin(0, DATABASE, 7).evictions, 0);
     }
 
     #[test]
@@ -226,7 +308,7 @@ mod tests {
     fn tasks_of_other_databases_are_other_tasks() {
         let mut journal = empty();
         journal.begin(0, DATABASE, 7);
-        journal.interrupt(0, true, false);
+        journal.interrupt(0, RunEnd::Died, false);
         assert_eq!(journal.begin(0, Oid::from_u32(6), 7).runs, 0);
     }
 
@@ -236,7 +318,7 @@ mod tests {
         journal.remember_cancelled(DATABASE, 1);
         for task_id in 2..MAX_REMEMBERED as i64 + 10 {
             journal.begin(0, DATABASE, task_id);
-            journal.interrupt(0, task_id == 2, false);
+            journal.interrupt(0, if task_id == 2 { RunEnd::Died } else { RunEnd::Left }, false);
         }
         assert!(journal.begin(0, DATABASE, 1).cancelled);
         assert_eq!(journal.begin(0, DATABASE, 2).deaths, 1);

@@ -22,7 +22,8 @@ mod waking;
 
 pub use announcement::Announcement;
 pub use database::Database;
-pub use journal::{Interrupted, Journal};
+pub use hand_out::NotFree;
+pub use journal::{Interrupted, Journal, RunEnd};
 pub use limiter::{Admission, InFlight, Terms, Went};
 pub use phase::Phase;
 pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep};
@@ -61,6 +62,8 @@ pub struct Shared {
     pub catalog_changes: u64,
     /// Counts what may change settings stored for databases and roles.
     pub settings_changes: u64,
+    /// Some database has the extension now, and there was no room to note which.
+    pub unheard: bool,
     /// The next worker's identity; above every earlier one, also of earlier runs of this server.
     pub next_owner: i64,
     /// Up to where WAL of ended tasks is to be written to the disk (0: it is), by the launcher …
@@ -93,6 +96,7 @@ impl Shared {
             launcher: LatchRef::NONE,
             catalog_changes: 0,
             settings_changes: 1,
+            unheard: false,
             next_owner: now,
             unflushed: 0,
             flushing: false,
@@ -145,6 +149,12 @@ impl Shared {
         let database = self.database_or_new(oid)?;
         database.unannounced |= new && prepared;
         Some(database)
+    }
+
+    /// True if a database has got the extension without having been noted, and there is room for it now.
+    pub fn take_unheard(&mut self) -> bool {
+        let has_room = self.databases.iter().any(|database| database.oid == Oid::INVALID);
+        has_room && std::mem::take(&mut self.unheard)
     }
 
     pub fn forget_database(&mut self, oid: Oid) {
@@ -205,7 +215,13 @@ impl Shared {
     /// would last until the clock is where it was.
     pub fn set_back(&mut self, now: i64) {
         for database in self.databases.iter_mut() {
-            for time in [&mut database.looked_at, &mut database.failed_at, &mut database.retained_at] {
+            let times = [
+                &mut database.looked_at,
+                &mut database.failed_at,
+                &mut database.retained_at,
+                &mut database.unbarred_at,
+            ];
+            for time in times {
                 *time = now.min(*time);
             }
         }

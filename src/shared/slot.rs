@@ -1,11 +1,13 @@
 //! What is known of a worker process.
 
-use super::{InFlight, Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Ready, Text};
+use super::database::LONGEST_PAUSE;
+use super::{InFlight, Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Ready, RunEnd, Text};
 use crate::pg::latch::LatchRef;
 use pgrx::pg_sys::Oid;
 
-/// A worker that has lived so long did not fail to start, in microseconds.
-const STEADY_AFTER: i64 = 1_000_000;
+/// A worker that has lived so long did not fail to start, in microseconds: as long as the longest pause before
+/// the next one, since a shorter life could be repeated for ever.
+const STEADY_AFTER: i64 = LONGEST_PAUSE;
 
 /// A task that has run so long is not a short one, in microseconds.
 const SHORT: i64 = 250;
@@ -65,6 +67,9 @@ pub struct Slot {
     pub retire: bool,
     /// … and was told so at this time.
     pub retire_since: i64,
+    /// A command wants no workers, and of the tasks that are run here its had started last; `Some(true)`: just
+    /// before that.
+    pub evicted: Option<bool>,
     /// It should reread the configuration: SIGHUP is lost on a process that is just starting.
     pub reload: bool,
     pub started_at: i64,
@@ -111,6 +116,7 @@ impl Slot {
         owner: 0,
         retire: false,
         retire_since: 0,
+        evicted: None,
         reload: false,
         started_at: 0,
         taken: None,
@@ -155,10 +161,16 @@ impl Slot {
 
     /// True if the worker was of any use: then its end is no failure to start one.
     pub(super) fn has_worked(&self, now: i64) -> bool {
-        self.succeeded + self.failed > 0
-            || self.task_id != 0
-            || self.in_flight > 0
-            || self.started_at + STEADY_AFTER < now
+        self.succeeded + self.failed > 0 || self.task_id != 0 || self.started_at + STEADY_AFTER < now
+    }
+
+    /// What the end of its worker at `now` says of the task at hand.
+    pub(super) fn run_end(&self, now: i64) -> RunEnd {
+        match self.evicted {
+            Some(early) => RunEnd::Evicted { early, now },
+            None if self.retire => RunEnd::Left,
+            None => RunEnd::Died,
+        }
     }
 
     /// The task at hand is over, for now or for good.

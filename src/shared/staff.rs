@@ -3,6 +3,9 @@
 use super::{Journal, MAX_SLOTS, NEVER, Shared, Slot, SlotState};
 use pgrx::pg_sys::Oid;
 
+/// A task that is interrupted so soon after its start may have caused that itself; in microseconds.
+const EARLY: i64 = 5_000_000;
+
 impl Shared {
     /// True if the worker may end: nobody has woken it meanwhile.
     pub fn leave(&mut self, slot: usize) -> bool {
@@ -39,7 +42,7 @@ impl Shared {
         self.put_back(slot);
         // With the last worker nobody is left who knows what is shut.
         let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
-        journal.interrupt(slot, !gone.retire, self.phases[slot].is_cancelled());
+        journal.interrupt(slot, gone.run_end(now), self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
         gone.calls.accounts().for_each(|account| self.open(account, false));
@@ -95,13 +98,12 @@ impl Shared {
 
     /// Wants no workers in a database: returns those that have to be ended first. `None`: too many
     /// sessions want that.
-    pub fn bar(&mut self, oid: Oid, by: i32) -> Option<[i32; MAX_SLOTS]> {
+    pub fn bar(&mut self, oid: Oid, by: i32, now: i64) -> Option<[i32; MAX_SLOTS]> {
         let mut pids = [0; MAX_SLOTS];
-        if let Some(database) = self.database_or_new(oid)
-            && !database.barred_by.contains(&by)
-        {
-            *database.barred_by.iter_mut().find(|pid| **pid == 0)? = by;
+        if self.database_or_new(oid).is_some_and(|database| !database.bar(by, now)) {
+            return None;
         }
+        self.suspect_last_started(oid, now);
         for (slot, pid) in self.slots.iter_mut().zip(&mut pids) {
             match slot.state {
                 _ if slot.database != oid => {}
@@ -117,14 +119,21 @@ impl Shared {
         Some(pids)
     }
 
-    /// Lifts every bar of process `by`.
-    pub fn lift_bars(&mut self, by: i32) {
-        for database in self.databases.iter_mut() {
-            for pid in database.barred_by.iter_mut().filter(|pid| **pid == by) {
-                *pid = 0;
-                database.look = true;
-            }
+    /// Whoever wants no workers may do so at the wish of a task that one of them runs: then most likely of the
+    /// one that was started last, since those that are interrupted beside it are not made to wait.
+    fn suspect_last_started(&mut self, oid: Oid, now: i64) {
+        let busy = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.database == oid && slot.is_live() && slot.task_id != 0 && !slot.retire);
+        if let Some(slot) = busy.max_by_key(|slot| slot.busy_since) {
+            slot.evicted = Some(slot.busy_since + EARLY > now);
         }
+    }
+
+    /// Lifts every bar of process `by`.
+    pub fn lift_bars(&mut self, by: i32, now: i64) {
+        self.databases.iter_mut().for_each(|database| database.lift_bar(by, now));
         self.launcher.set();
     }
 

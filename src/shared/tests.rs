@@ -97,14 +97,49 @@ fn workers_that_fail_at_once_are_started_less_and_less_often() {
 fn a_bar_ends_workers_and_keeps_new_ones_from_attaching() {
     let mut shared = shared_with(&[SlotState::Idle, SlotState::Starting]);
     shared.slots[0].pid = 77;
-    let pids = shared.bar(DATABASE, 9).unwrap();
+    let pids = shared.bar(DATABASE, 9, 0).unwrap();
     assert_eq!(pids.iter().filter(|pid| **pid != 0).collect::<Vec<_>>(), [&77]);
     assert_eq!(shared.slots[1].state, SlotState::Free);
-    shared.bar(DATABASE, 10).unwrap();
-    shared.lift_bars(9);
+    shared.bar(DATABASE, 10, 0).unwrap();
+    shared.lift_bars(9, 0);
     assert!(shared.database(DATABASE).unwrap().is_barred());
-    shared.lift_bars(10);
+    shared.lift_bars(10, 0);
     assert!(!shared.database(DATABASE).unwrap().is_barred());
+}
+
+#[test]
+fn of_the_tasks_that_a_bar_interrupts_the_one_that_was_started_last_is_suspected() {
+    let mut shared = shared_with(&[SlotState::Working; 3]);
+    let mut journal = journal();
+    let second = 1_000_000;
+    for (slot, since) in [(0, 0), (1, 9 * second), (2, 8 * second)] {
+        shared.begin(&mut journal, slot, 7 + slot as i64, "db_function", "f", since).unwrap();
+    }
+    shared.bar(DATABASE, 9, 10 * second).unwrap();
+    // Another session that wants the same while they leave.
+    shared.bar(DATABASE, 10, 11 * second).unwrap();
+    (0..3).for_each(|slot| shared.detach(&mut journal, slot, 12 * second));
+    let evictions = |journal: &mut Journal, id| journal.begin(0, DATABASE, id).early_evictions;
+    assert_eq!([7, 8, 9].map(|id| evictions(&mut journal, id)), [0, 1, 0]);
+    assert_eq!([7, 8, 9].map(|id| journal.begin(0, DATABASE, id).deaths), [0; 3]);
+}
+
+#[test]
+fn workers_come_back_later_and_later_while_bars_follow_each_other() {
+    let mut shared = shared_with(&[]);
+    let mut now = 50_000_000;
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        shared.bar(DATABASE, 9, now).unwrap();
+        shared.lift_bars(9, now);
+        let allowed_at = shared.database(DATABASE).unwrap().start_allowed_at().max(now);
+        pauses.push((allowed_at - now) / 1000);
+        now = allowed_at + 1;
+    }
+    assert_eq!(pauses, [0, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
+    shared.bar(DATABASE, 9, now + 60_000_000).unwrap();
+    shared.lift_bars(9, now + 60_000_000);
+    assert_eq!(shared.database(DATABASE).unwrap().start_allowed_at(), 0);
 }
 
 #[test]
@@ -112,7 +147,7 @@ fn a_task_is_begun_by_one_worker_at_a_time() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let mut journal = journal();
     let mut begin =
-        |shared: &mut Shared, slot| shared.begin(&mut journal, slot, 7, "db_function", "f", 0).is_some();
+        |shared: &mut Shared, slot| shared.begin(&mut journal, slot, 7, "db_function", "f", 0).is_ok();
     assert!(begin(&mut shared, 0));
     assert!(!begin(&mut shared, 1));
     shared.slots[0].end(Over::GivenBack);
@@ -124,7 +159,8 @@ fn a_worker_that_was_made_to_leave_died_of_nothing() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let mut journal = journal();
     let begin = |shared: &mut Shared, journal: &mut Journal, slot| {
-        shared.begin(journal, slot, 7, "db_function", "f", 0).map(|earlier| (earlier.runs, earlier.deaths))
+        let earlier = shared.begin(journal, slot, 7, "db_function", "f", 0);
+        earlier.ok().map(|earlier| (earlier.runs, earlier.deaths))
     };
     assert_eq!(begin(&mut shared, &mut journal, 0), Some((0, 0)));
     shared.detach(&mut journal, 0, 0);

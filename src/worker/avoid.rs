@@ -25,6 +25,11 @@ impl Avoided {
     /// Leaves a task alone for a second, or for twice as long as the last time, up to `longest`.
     pub fn add(&mut self, task_id: i64, longest: Duration, place: Option<(Lane, Position)>) {
         let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(longest));
+        self.hold(task_id, length, place);
+    }
+
+    /// Leaves a task alone for so long.
+    pub fn hold(&mut self, task_id: i64, length: Duration, place: Option<(Lane, Position)>) {
         self.0.retain(|_, pause| pause.until + LONGEST > Instant::now());
         self.0.insert(task_id, Pause { until: Instant::now() + length, length, place });
     }

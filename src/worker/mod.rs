@@ -25,7 +25,7 @@ use crate::kind::Kinds;
 use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
-use crate::shared::{Admission, LaneSet, Over, Sources, Terms};
+use crate::shared::{Admission, Interrupted, LaneSet, NotFree, Over, Sources, Terms};
 use crate::unwritten::Means;
 use claim::Claimed;
 use pgrx::pg_sys;
@@ -93,6 +93,8 @@ enum Ran {
     NotYet,
     /// Another worker is about to write what comes of the task.
     Elsewhere,
+    /// This task is to wait for so many microseconds.
+    Paused(i64, i64),
     Ended(process::End),
     Calling(crate::provider::Prepared),
     Stopped(Stop),
@@ -267,15 +269,19 @@ impl Worker {
                 wake::pass_on_due(self, looked_at);
             }
             let brief = task.brief();
-            let Some(earlier) = self.slot.begin(&brief) else {
-                return Transaction::RollBack(Ran::Elsewhere);
+            let earlier = match self.slot.begin(&brief) {
+                Ok(earlier) => earlier,
+                Err(NotFree::Elsewhere) => return Transaction::RollBack(Ran::Elsewhere),
+                Err(NotFree::Paused(until)) => {
+                    return Transaction::RollBack(Ran::Paused(task.id, until - task.started_at));
+                }
             };
             // One that was cancelled with its worker's end, or is given up, is only ended now.
-            let runs_again = !earlier.cancelled && earlier.deaths < process::MAX_DEATHS;
+            let runs_again = !earlier.cancelled && !process::is_given_up(&earlier);
             task.uncounted = earlier.runs as i32 + i32::from(runs_again);
             claimed = Some(Brief { attempt: task.attempt(), uncounted: task.uncounted, ..brief });
             inject::point("begun");
-            match self.step(&task, earlier.deaths) {
+            match self.step(&task, &earlier) {
                 Ok(ran) => Transaction::Commit(ran),
                 Err(stop) => Transaction::RollBack(Ran::Stopped(stop)),
             }
@@ -293,6 +299,7 @@ impl Worker {
         match (ran, claimed) {
             (Ok(Ran::Nothing), _) => return Ok(false),
             (Ok(Ran::NotYet), _) => latch::wait(None, READING_PAUSE),
+            (Ok(Ran::Paused(id, pause)), _) => self.put_aside(id, pause),
             (Ok(Ran::Elsewhere), _) | (Ok(_), None) => self.slot.leave_to_other(),
             (Ok(Ran::Ended(end)), Some(brief)) => self.end(Some((brief, end))),
             (Ok(Ran::Calling(prepared)), Some(brief)) => {
@@ -325,8 +332,8 @@ impl Worker {
     }
 
     /// The first step of a claimed task, recorded.
-    fn step(&mut self, task: &Task, deaths: u32) -> Result<Ran, Stop> {
-        match process::start(self, task, deaths)? {
+    fn step(&mut self, task: &Task, earlier: &Interrupted) -> Result<Ran, Stop> {
+        match process::start(self, task, earlier)? {
             Step::Done(end) => {
                 let means = if task.is_given_up { Means::Any } else { Means::Ordinary };
                 record::finish(self, task, &end, means);
@@ -420,6 +427,13 @@ impl Worker {
         self.slot.shut(admission, terms);
         self.slot.end(Over::GivenBack);
         Ok(())
+    }
+
+    /// A task that is not to be run again for a while waits beside the queue, so that others run.
+    fn put_aside(&mut self, task_id: i64, pause: i64) {
+        let pause = Duration::from_micros(pause.max(0) as u64);
+        self.avoided.hold(task_id, pause, self.slot.taken());
+        self.slot.end(Over::GivenBack);
     }
 
     fn repeat(&mut self, brief: &Brief) -> Result<(), PgError> {

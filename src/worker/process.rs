@@ -9,6 +9,7 @@ use crate::handler::{self, Stop};
 use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
 use crate::provider::Prepared;
+use crate::shared::Interrupted;
 use pgrx::pg_sys;
 use serde_json::Value;
 
@@ -30,20 +31,27 @@ pub struct End {
     pub failures: Vec<Failure>,
 }
 
-/// Workers that may die of a task before it is given up.
-pub const MAX_DEATHS: u32 = 3;
+/// Workers that may die of a task before it is given up …
+const MAX_DEATHS: u32 = 3;
+/// … and commands that may interrupt it soon after its start: its handler may have caused them itself.
+const MAX_EVICTIONS: u32 = 5;
 
-/// The first step of a claimed task. `deaths`: workers that ended while they ran it.
-pub fn start(worker: &mut Worker, task: &Task, deaths: u32) -> Result<Step, Stop> {
+/// True if a task is not to be run again after what has become of its earlier runs.
+pub fn is_given_up(earlier: &Interrupted) -> bool {
+    earlier.deaths >= MAX_DEATHS || earlier.early_evictions >= MAX_EVICTIONS
+}
+
+/// The first step of a claimed task.
+pub fn start(worker: &mut Worker, task: &Task, earlier: &Interrupted) -> Result<Step, Stop> {
     if task.is_given_up {
         // What went wrong is recorded.
         return Ok(Step::Done(End { succeeded: false, outcome: None, failures: Vec::new() }));
     }
-    if deaths >= MAX_DEATHS {
+    if is_given_up(earlier) {
         let what = format!("{} {}", task.task_type, task.main_handler());
-        let failure = Failure::new("58000", &what, &given_up(deaths));
+        let failure = Failure::new("58000", &what, &given_up(earlier));
         // The error handler is called once: its worker may end, too.
-        if deaths > MAX_DEATHS {
+        if earlier.deaths > MAX_DEATHS || earlier.early_evictions > MAX_EVICTIONS {
             return Ok(Step::Done(End { succeeded: false, outcome: None, failures: vec![failure] }));
         }
         return conclude(worker, task, Err(failure)).map(Step::Done);
@@ -58,8 +66,15 @@ pub fn start(worker: &mut Worker, task: &Task, deaths: u32) -> Result<Step, Stop
     }
 }
 
-fn given_up(deaths: u32) -> String {
-    format!("its worker ended {deaths} times while it ran; it is not run again")
+fn given_up(earlier: &Interrupted) -> String {
+    match earlier {
+        Interrupted { deaths, .. } if *deaths >= MAX_DEATHS => {
+            format!("its worker ended {deaths} times while it ran; it is not run again")
+        }
+        Interrupted { early_evictions, .. } => format!(
+            "{early_evictions} times its worker had to leave for a command (ALTER EXTENSION pg_errand,              DROP DATABASE and the like) that was run just after its start; it is not run again"
+        ),
+    }
 }
 
 /// What is recorded of a task whose end could not be written, if `error` is the reason.
@@ -72,10 +87,10 @@ pub fn left_alone(what: &str, error: &PgError) -> Failure {
 }
 
 /// The last step of a task whose call has been answered.
-pub fn resume(worker: &mut Worker, stored: &Stored, deaths: u32) -> Result<End, Stop> {
-    if deaths >= MAX_DEATHS {
+pub fn resume(worker: &mut Worker, stored: &Stored, earlier: &Interrupted) -> Result<End, Stop> {
+    if is_given_up(earlier) {
         let what = format!("{} {}", stored.task.task_type, stored.task.main_handler());
-        let failures = vec![Failure::new("58000", &what, &given_up(deaths))];
+        let failures = vec![Failure::new("58000", &what, &given_up(earlier))];
         return Ok(End { succeeded: stored.failure.is_none(), outcome: None, failures });
     }
     let result = match (&stored.failure, stored.answer) {

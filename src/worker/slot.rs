@@ -5,8 +5,8 @@ use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
-    Admission, Batch, Database, InFlight, Interrupted, Lane, LaneSet, Next, Over, Position, Queue, Rest,
-    Shared, Slot, SlotState, Sources, Sweep, Terms, Went,
+    Admission, Batch, Database, InFlight, Interrupted, Lane, LaneSet, Next, NotFree, Over, Position, Queue,
+    Rest, Shared, Slot, SlotState, Sources, Sweep, Terms, Went,
 };
 use pgrx::pg_sys::Oid;
 use std::time::Duration;
@@ -171,8 +171,8 @@ impl MySlot {
     }
 
     /// Shows a task as running, so that it can be cancelled; returns what is known of earlier
-    /// runs. `None` if it is not free yet.
-    pub fn begin(self, task: &Brief) -> Option<Interrupted> {
+    /// runs.
+    pub fn begin(self, task: &Brief) -> Result<Interrupted, NotFree> {
         shmem::write_journal(|shared, journal| {
             shared.begin(journal, self.index, task.id, &task.task_type, &task.handler, task.started_at)
         })

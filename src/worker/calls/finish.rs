@@ -5,7 +5,7 @@ use crate::error::{Failure, PgError};
 use crate::handler::Stop;
 use crate::inject;
 use crate::pg::{session, transaction};
-use crate::shared::Over;
+use crate::shared::{Interrupted, NotFree, Over};
 use crate::unwritten::Means;
 use crate::worker::task::Brief;
 use crate::worker::{Worker, claim, process, record};
@@ -22,9 +22,11 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
             return transaction::End::Commit(Ok(Resumed::NotNow(claim::is_open(worker, task_id))));
         };
         let brief = stored.task.brief();
-        let earlier = worker.slot.begin(&brief);
-        let deaths = earlier.map_or(0, |earlier| earlier.deaths);
-        let end = process::resume(worker, &stored, deaths).and_then(|end| {
+        let earlier = match worker.slot.begin(&brief) {
+            Err(NotFree::Paused(_)) => return transaction::End::Commit(Ok(Resumed::NotNow(true))),
+            earlier => earlier.unwrap_or(Interrupted::NONE),
+        };
+        let end = process::resume(worker, &stored, &earlier).and_then(|end| {
             record::finish(worker, &stored.task, &end, Means::Ordinary);
             inject::point("call_finished");
             worker.close(end)

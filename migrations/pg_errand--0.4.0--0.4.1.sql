@@ -332,3 +332,43 @@ revoke all on function queues.refuse_unwritten(regclass, boolean), queues.end_ta
 
 -- == Commands and restarts ==
 
+-- Records an error, of a task or (null) of none in particular. A task that counts as finished only
+-- because it was handed out without a lease has failed by that.
+create or replace function queues.append_error(task_id bigint, error_message text)
+returns jsonb
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+    _task queues.task;
+    _message text := coalesce(append_error.error_message, '');
+begin
+    if octet_length(_message) > 65536 then
+        _message := left(_message, 16384)
+            || format('... (truncated, %s bytes in all)', octet_length(_message));
+    end if;
+
+    -- Reading first and changing then would deadlock with REINDEX.
+    lock table queues.task in row exclusive mode;
+
+    select *
+    into _task
+    from queues.task t
+    where t.task_id = append_error.task_id
+    for key share;
+
+    insert into queues.error (task_id, error_message, task_type, attempt)
+    values (_task.task_id, _message, _task.task_type, _task.attempts);
+
+    update queues.task t
+    set final_status = 'failed'
+    where t.task_id = append_error.task_id
+        and t.final_status = 'succeeded'
+        and t.leased;
+
+    return '{"success": true}';
+end;
+$$;
+

@@ -127,7 +127,13 @@ as $$
 #variable_conflict use_variable
 declare
     _task queues.task;
+    _message text := coalesce(append_error.error_message, '');
 begin
+    if octet_length(_message) > 65536 then
+        _message := left(_message, 16384)
+            || format('... (truncated, %s bytes in all)', octet_length(_message));
+    end if;
+
     -- Reading first and changing then would deadlock with REINDEX.
     lock table queues.task in row exclusive mode;
 
@@ -138,7 +144,7 @@ begin
     for key share;
 
     insert into queues.error (task_id, error_message, task_type, attempt)
-    values (_task.task_id, coalesce(append_error.error_message, ''), _task.task_type, _task.attempts);
+    values (_task.task_id, _message, _task.task_type, _task.attempts);
 
     if not found then
         perform queues.refuse_unwritten('queues.error', _inserted => true);

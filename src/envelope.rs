@@ -1,6 +1,7 @@
 //! What DB functions return: `{success, error, validation_failure_message, payload}`, or the newer
 //! `{status, payload}`.
 
+use crate::error::{kept, kept_text};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -95,7 +96,7 @@ fn text_of(json: &str) -> String {
         Some(b'{') => serde_json::from_str(json).ok().map(|found: WithMessage| found.message),
         _ => None,
     };
-    found.unwrap_or_else(|| json.to_owned())
+    found.map_or_else(|| kept(json.as_bytes()), kept_text)
 }
 
 /// What kind of value JSON text with this first character is.

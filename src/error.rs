@@ -1,5 +1,29 @@
 //! What went wrong, as it is recorded.
 
+/// So much is kept of a text that says what went wrong, in bytes: a handler may raise a message of any length.
+const MAX_TEXT: usize = 64 * 1024;
+/// By so much it may be longer: what was cut is not cut again when the step and the handler are named before it.
+const MARGIN: usize = 4 * 1024;
+
+/// As much of a text as is kept, and how long it was; for texts from PostgreSQL, which may be in another encoding.
+pub fn kept(text: &[u8]) -> String {
+    let Some(start) = text.get(..MAX_TEXT).filter(|_| is_long(text)) else {
+        return String::from_utf8_lossy(text).into_owned();
+    };
+    // A character that is cut in two is left out.
+    let start = String::from_utf8_lossy(start);
+    format!("{}... (truncated, {} bytes in all)", start.trim_end_matches('\u{fffd}'), text.len())
+}
+
+/// [`kept`] of a text of Rust's.
+pub fn kept_text(text: String) -> String {
+    if is_long(text.as_bytes()) { kept(text.as_bytes()) } else { text }
+}
+
+fn is_long(text: &[u8]) -> bool {
+    text.len() > MAX_TEXT + MARGIN
+}
+
 /// A PostgreSQL error, caught.
 #[derive(Clone, Debug, Default)]
 pub struct PgError {
@@ -15,7 +39,7 @@ pub struct PgError {
 impl PgError {
     /// An error of this crate's own.
     pub fn new(sqlstate: &str, message: impl Into<String>) -> Self {
-        PgError { sqlstate: sqlstate.to_owned(), message: message.into(), ..Default::default() }
+        PgError { sqlstate: sqlstate.to_owned(), message: kept_text(message.into()), ..Default::default() }
     }
 
     /// The same error, naming the task that it came with.
@@ -66,11 +90,29 @@ impl Failure {
 
     /// A caught error in the step `what`.
     pub fn caught(what: &str, error: PgError) -> Self {
-        let message = format!("{what}: {}", error.message);
+        let message = kept_text(format!("{what}: {}", error.message));
         Failure { handler: None, error: PgError { message, ..error } }
     }
 
     pub fn of_handler(self, handler: &str) -> Self {
-        Failure { handler: Some(handler.to_owned()), ..self }
+        Failure { handler: Some(kept(handler.as_bytes())), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_long_texts_the_start_is_kept_and_their_length_is_told() {
+        for text in [String::new(), "é".repeat(MAX_TEXT / 2)] {
+            assert_eq!(kept(text.as_bytes()), text);
+            assert_eq!(kept_text(text.clone()), text);
+        }
+        let long = format!("a{}", "é".repeat(MAX_TEXT));
+        let cut = kept_text(long.clone());
+        assert!(cut.ends_with(&format!("é... (truncated, {} bytes in all)", long.len())), "{}", &cut[..9]);
+        assert!(cut.len() < MAX_TEXT + 100 && long.starts_with(&cut[..MAX_TEXT - 1]));
+        assert_eq!(kept_text(cut.clone()), cut);
     }
 }

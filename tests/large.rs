@@ -107,6 +107,62 @@ fn a_message_of_ten_megabytes_is_recorded_and_told_but_not_logged() {
     assert!(late < early.map(|bytes| bytes + KEPT).as_ref(), "{memory:?}");
 }
 
+/// A text that was cut short says how long it was.
+#[track_caller]
+fn assert_cut(text: &str, bytes: usize) {
+    let end = format!("... (truncated, {bytes} bytes in all)");
+    assert!(
+        text.ends_with(&end),
+        "{} bytes, end: {}",
+        text.len(),
+        text.chars().rev().take(40).collect::<String>()
+    );
+    assert!(text.len() < 70_000, "{} bytes", text.len());
+}
+
+#[test]
+fn of_texts_that_say_what_went_wrong_the_first_64_kb_are_kept() {
+    let mut probe = Probe::start(&[("pg_errand.log_level", "warning")]);
+    probe.create(
+        "create function public.rant(payload jsonb) returns jsonb language plpgsql as $$
+         begin
+             execute 'do $x$ begin ' || repeat(' ', 2000000) || ' raise exception ''%'', repeat(''x'', 2000000)
+                 using detail = repeat(''\u{e9}'', 1000000), hint = repeat(''z'', 2000000); end $x$';
+         end $$;
+         create function public.confess(payload jsonb) returns jsonb language sql as $$
+             select jsonb_build_object('error', repeat('x', 2000000))
+         $$;
+         create function public.shrug(payload jsonb) returns jsonb language sql as $$
+             select jsonb_build_object('validation_failure_message', repeat('x', 2000000))
+         $$",
+    );
+    let prefix = "db_function public.rant: ".len();
+    probe.run(json!({"db_function": "public.rant", "error_handler": "public.on_error"}));
+    let sql = "select error_message, detail, hint, context from queues.error order by error_id desc limit 1";
+    let row = probe.client.query_one(sql, &[]).unwrap();
+    for (column, bytes) in [(1, 2_000_000), (2, 2_000_000)] {
+        assert_cut(row.get(column), bytes);
+    }
+    let message: String = row.get(0);
+    assert!(message.contains("... (truncated, ") && message.len() < 70_000 + prefix, "{}", message.len());
+    let context: String = row.get(3);
+    assert!(context.contains("... (truncated, ") && context.len() < 70_000, "{}", context.len());
+    let told: String = one(&mut probe.client, "select payload ->> 'error' from public.told");
+    assert_eq!(told, message);
+
+    probe.run(json!({"db_function": "public.confess"}));
+    let recorded = "select error_message from queues.error order by error_id desc limit 1";
+    assert!(one::<String>(&mut probe.client, recorded).len() < 70_000);
+    probe.run(json!({"db_function": "public.shrug"}));
+    let outcome = "select outcome from queues.task where outcome is not null";
+    assert_cut(&one::<String>(&mut probe.client, outcome), 2_000_000);
+    for call in ["append_error(null, repeat('x', 2000000))", "fail_task(1, repeat('x', 2000000))"] {
+        probe.create(&format!("select queues.{call}"));
+        assert_cut(&one::<String>(&mut probe.client, recorded), 2_000_000);
+    }
+    probe.assert_well();
+}
+
 #[test]
 fn a_mail_of_a_hundred_megabytes_is_refused_clearly_and_harms_no_other() {
     let standin = Standin::start(Options::default()).unwrap();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::cluster::Cluster;
 use crate::harness::queue::{enqueue, install, workers};
 use crate::harness::wait::{eventually, wait_until_sql};
+use crate::probe::Probe;
 
 /// `app.dirty` does what the payload says, and then fails, meets a serialization failure once, or returns;
 /// `app.inspect` tells what it finds in its session.
@@ -357,4 +358,36 @@ fn what_a_superusers_handler_sets_changes_no_worker() {
     let log = app._cluster.log_since(mark);
     let logged = log.lines().filter(|line| line.contains("task succeeded")).count();
     assert!(logged >= 29, "{logged} tasks are in the log:\n{log}");
+}
+
+#[test]
+fn a_handler_cannot_have_its_errors_end_the_worker() {
+    let mut probe = Probe::start(&[]);
+    probe.create(
+        "create function public.with_setting() returns void language plpgsql set exit_on_error = on as $$
+         begin
+             raise exception 'with it';
+         end $$",
+    );
+    for sql in [
+        "set exit_on_error = on",
+        "set local exit_on_error = on",
+        "select set_config('exit_on_error', 'on', false)",
+        "select public.with_setting()",
+        "do $$ begin perform set_config('exit_on_error', 'on', true); perform 1 / 0; end $$",
+    ] {
+        // The worker would end at the second error, which is caught.
+        let caught = format!(
+            "do $do$ begin execute $x${sql}$x$; perform 1 / 0; exception when division_by_zero then null; end $do$"
+        );
+        assert_eq!(probe.run_sql(&caught).refusal(), "55P02", "{sql}");
+        assert_eq!(probe.run_sql("select 1 / 0").refusal(), "22012", "{sql}");
+        probe.assert_well();
+    }
+    // What the configuration says does not count, nor does it keep the rest of it from being read.
+    probe.cluster.set(&[("exit_on_error", "on"), ("pg_errand.handler_timeout", "100ms")]);
+    eventually("the worker has read it", || probe.run_sql("select pg_sleep(0.5)").refusal() == "57014");
+    assert_eq!(probe.run_sql("select 1 / 0").refusal(), "22012");
+    probe.cluster.set(&[("exit_on_error", "off")]);
+    probe.assert_well();
 }

@@ -1,10 +1,10 @@
 //! PostgreSQL errors as values.
 
-use crate::error::PgError;
+use crate::error::{PgError, kept};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgTryBuilder, pg_sys};
-use std::ffi::CStr;
-use std::os::raw::{c_char, c_void};
+use std::ffi::{CStr, CString};
+use std::os::raw::{c_char, c_int, c_void};
 use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 
@@ -39,9 +39,9 @@ fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {
 fn from_report(report: &ErrorReportWithLevel) -> PgError {
     PgError {
         sqlstate: sqlstate_text(report.sql_error_code() as i32),
-        message: report.message().to_owned(),
-        detail: report.detail().map(Box::from),
-        hint: report.hint().map(Box::from),
+        message: kept(report.message().as_bytes()),
+        detail: report.detail().map(|text| kept(text.as_bytes()).into()),
+        hint: report.hint().map(|text| kept(text.as_bytes()).into()),
         context: None,
     }
 }
@@ -138,6 +138,7 @@ unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
                 message: text((*data).message).unwrap_or_default(),
                 context: text((*data).context).map(Into::into),
             });
+            shorten(&*data);
         }
         pg_sys::MemoryContextSwitchTo(previous);
         pg_sys::MemoryContextReset(copies);
@@ -146,5 +147,32 @@ unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
 
 unsafe fn text(text: *const c_char) -> Option<String> {
     // SAFETY: null or terminated, as the fields of ErrorData are.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    (!text.is_null()).then(|| kept(unsafe { CStr::from_ptr(text) }.to_bytes()))
+}
+
+unsafe extern "C-unwind" {
+    // utils/elog.h, without pgrx's error boundary: they only copy. errhint is not among its bindings.
+    fn errmsg_internal(format: *const c_char, ...) -> c_int;
+    fn errdetail_internal(format: *const c_char, ...) -> c_int;
+    fn errhint(format: *const c_char, ...) -> c_int;
+}
+
+/// Cuts the texts of the error that is being raised, of which `data` is a copy, down to what is kept: whoever
+/// catches it copies them all, several times.
+unsafe fn shorten(data: &pg_sys::ErrorData) {
+    type Set = unsafe extern "C-unwind" fn(*const c_char, ...) -> c_int;
+    let texts: [(*const c_char, Set); 3] =
+        [(data.message, errmsg_internal), (data.detail, errdetail_internal), (data.hint, errhint)];
+    for (old, set) in texts {
+        // SAFETY: null or terminated; an error is being raised, in whose callbacks these may be called. They
+        // copy the text to where the error keeps its own.
+        unsafe {
+            if let Some(new) = text(old)
+                && new.len() < CStr::from_ptr(old).to_bytes().len()
+                && let Ok(new) = CString::new(new)
+            {
+                set(c"%s".as_ptr(), new.as_ptr());
+            }
+        }
+    }
 }

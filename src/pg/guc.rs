@@ -211,6 +211,27 @@ pub fn value(name: &str) -> Option<String> {
     }
 }
 
+/// From here on no statement of this process changes the setting: not SET, set_config() or a function's SET clause.
+pub fn fix(name: &CStr) {
+    // SAFETY: main thread. The record is this process's own, and lives as long as it; its context says who may
+    // set it, and values that are put back at the end of a transaction are not asked for that (guc.c).
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let record = {
+            let records = pg_sys::get_guc_variables();
+            (0..pg_sys::GetNumConfigOptions() as usize)
+                .map(|i| *records.add(i))
+                .find(|record| CStr::from_ptr((**record).name) == name)
+                .unwrap_or(std::ptr::null_mut())
+        };
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let record = pg_sys::find_option(name.as_ptr(), false, true, 0);
+        if let Some(record) = record.as_mut() {
+            record.context = pg_sys::GucContext::PGC_INTERNAL;
+        }
+    }
+}
+
 /// Says why a value is refused (GUC_check_errmsg and its siblings).
 pub(super) fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
     let copy = |text: &str| {

@@ -3,7 +3,7 @@
 //! The worker is connected as `pg_errand.role`, and handlers run as that role, under its settings. The
 //! worker's own statements run as the extension's owner, under a `search_path` that no user can reach into.
 
-use super::interrupt;
+use super::{guc, interrupt};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -29,7 +29,10 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"default_transaction_deferrable", c"off"),
     (c"idle_in_transaction_session_timeout", c"0"),
     (c"idle_session_timeout", c"0"),
-    // A handler's failure would end the worker.
+];
+
+/// Settings with which an error of a handler, or its duration, would end the worker. Handlers can't change them.
+const FIXED: &[(&CStr, &CStr)] = &[
     (c"exit_on_error", c"off"),
     #[cfg(any(feature = "pg17", feature = "pg18"))]
     (c"transaction_timeout", c"0"),
@@ -37,7 +40,7 @@ const PINNED: &[(&CStr, &CStr)] = &[
 
 /// Prepares the session of a worker that has just connected.
 pub fn prepare() {
-    for (name, value) in PINNED {
+    for (name, value) in PINNED.iter().chain(FIXED) {
         // SAFETY: known settings and valid values.
         unsafe {
             pg_sys::SetConfigOption(
@@ -48,6 +51,7 @@ pub fn prepare() {
             );
         }
     }
+    FIXED.iter().for_each(|(name, _)| guc::fix(name));
     interrupt::hold_cancel();
 }
 

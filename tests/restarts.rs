@@ -4,7 +4,7 @@
 use postgres::Client;
 use serde_json::json;
 
-use crate::harness::cluster::Cluster;
+use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{create_database, install, one, run_one, runner, task, worker_pids};
 use crate::harness::queue::{errors, wait_status};
 use crate::harness::wait::eventually;
@@ -160,6 +160,44 @@ fn a_command_does_not_wait_for_ever_for_a_worker_that_does_not_leave() {
     update(&mut client);
     client.batch_execute("update public.door set open = true").unwrap();
     wait_status(&mut client, id, "succeeded");
+}
+
+#[test]
+fn a_handler_that_computes_without_end_in_perl_can_be_cancelled_terminated_limited_and_stopped() {
+    let cluster = Cluster::start(&STAY);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create extension plperl;
+             create function public.spin(payload jsonb) returns jsonb language plperl as 'while (1) {}'",
+        )
+        .unwrap();
+    let id = task(&mut client, "spin", json!({}));
+    runner(&mut client, id);
+    assert!(one::<bool>(&mut client, &format!("select queues.cancel({id})")));
+    wait_status(&mut client, id, "cancelled");
+    run_one(&mut client, "after a cancel");
+
+    let id = task(&mut client, "spin", json!({}));
+    let pid = runner(&mut client, id);
+    assert!(one::<bool>(&mut client, &format!("select pg_terminate_backend({pid})")));
+    let next =
+        eventually("another worker runs it", || Some(runner(&mut client, id)).filter(|other| *other != pid));
+    drop(client);
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    assert_ne!(runner(&mut client, id), next);
+    cluster.set(&[("pg_errand.handler_timeout", "100ms")]);
+    // The limit counts from the next run on.
+    let pid = runner(&mut client, id);
+    assert!(one::<bool>(&mut client, &format!("select pg_terminate_backend({pid})")));
+    wait_status(&mut client, id, "failed");
+    let errors = errors(&mut client, id);
+    assert!(errors.len() == 1 && errors[0].error_message.contains("its worker ended 3 times"), "{errors:?}");
+    run_one(&mut client, "after its end");
+    let log = cluster.log();
+    assert!(log.contains("a handler goes on computing although its worker was told to end"), "{log}");
+    assert!(!log.contains("PANIC:") && !log.contains("terminated by signal"), "{log}");
 }
 
 /// More databases than the server's shared memory has room for.

@@ -4,6 +4,7 @@
 //! `queues.cancel`) acts only while a handler runs: outside of one, cancels are held off, so that
 //! it never hits the worker's own statements.
 
+use super::runaway;
 use pgrx::pg_sys;
 use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -43,11 +44,19 @@ pub fn install() {
     // SAFETY: called once, at the start of a background worker, with signals still blocked.
     unsafe {
         pqsignal(libc::SIGHUP, Some(SignalHandlerForConfigReload));
-        pqsignal(libc::SIGTERM, Some(die));
+        pqsignal(libc::SIGTERM, Some(terminate));
         pqsignal(libc::SIGINT, Some(cancel));
         pqsignal(libc::SIGQUIT, Some(on_quit));
+        runaway::install();
         pg_sys::BackgroundWorkerUnblockSignals();
     }
+}
+
+/// SIGTERM's handler.
+unsafe extern "C-unwind" fn terminate(signal: c_int) {
+    // SAFETY: in a signal handler, as PostgreSQL calls it.
+    unsafe { die(signal) }
+    runaway::watch();
 }
 
 /// The postmaster has every process end at once: another one crashed, or it stops immediately.
@@ -97,6 +106,7 @@ pub fn terminate_myself() {
         pg_sys::InterruptPending = 1;
         pg_sys::SetLatch(pg_sys::MyLatch);
     }
+    runaway::watch();
 }
 
 /// CHECK_FOR_INTERRUPTS: barriers, and the end of the process when it was asked for.

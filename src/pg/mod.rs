@@ -20,6 +20,7 @@ pub mod journal;
 pub mod jsonb;
 pub mod latch;
 pub mod log;
+mod runaway;
 pub mod secret;
 pub mod session;
 pub mod shape;

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{create_database, install, one, run_one, runner, task, worker_pids};
-use crate::harness::queue::{errors, wait_status};
-use crate::harness::wait::eventually;
+use crate::harness::queue::{errors, status, wait_status};
+use crate::harness::wait::{eventually, wait_until_sql};
 
 /// Workers that stay, and find nothing by polling.
 const STAY: [(&str, &str); 3] =
@@ -198,6 +198,47 @@ fn a_handler_that_computes_without_end_in_perl_can_be_cancelled_terminated_limit
     let log = cluster.log();
     assert!(log.contains("a handler goes on computing although its worker was told to end"), "{log}");
     assert!(!log.contains("PANIC:") && !log.contains("terminated by signal"), "{log}");
+}
+
+#[test]
+fn a_handler_that_has_its_worker_ignore_signals_does_so_for_its_own_task_only() {
+    let cluster = Cluster::start(&[STAY[0], STAY[1], ("pg_errand.concurrency", "1")]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create extension plperl;
+             create function public.deafen(payload jsonb) returns jsonb language plperl as $$
+                 $SIG{$_} = 'IGNORE' for qw(TERM INT ALRM USR1 HUP);
+                 return '{}';
+             $$",
+        )
+        .unwrap();
+    let deafen = |client: &mut Client| {
+        let id = task(client, "deafen", json!({}));
+        wait_status(client, id, "succeeded");
+    };
+    deafen(&mut client);
+    let id = task(&mut client, "linger", json!({}));
+    let pid = runner(&mut client, id);
+    assert!(one::<bool>(&mut client, &format!("select pg_cancel_backend({pid})")));
+    wait_status(&mut client, id, "failed");
+    deafen(&mut client);
+    let id = task(&mut client, "linger", json!({}));
+    assert_eq!(runner(&mut client, id), pid);
+    assert!(one::<bool>(&mut client, &format!("select pg_terminate_backend({pid})")));
+    eventually("another worker runs it", || runner(&mut client, id) != pid);
+    client.batch_execute("update public.door set open = true").unwrap();
+    wait_status(&mut client, id, "succeeded");
+    deafen(&mut client);
+    cluster.set(&[("pg_errand.handler_timeout", "100ms")]);
+    eventually("the limit counts", || {
+        let id = task(&mut client, "nap", json!({"seconds": 0.5}));
+        let ended = format!(
+            "select count(*)::text from queues.task where task_id = {id} and finished_at is not null"
+        );
+        wait_until_sql(&mut client, &ended, "1");
+        status(&mut client, id) == "failed"
+    });
 }
 
 /// More databases than the server's shared memory has room for.

@@ -17,6 +17,8 @@ pub enum About {
     Room,
     /// `pg_errand.databases`.
     List,
+    /// An error in the launcher itself.
+    Itself,
     Database(Oid),
 }
 

@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 const SCAN_INTERVAL: i64 = 60 * 1_000_000;
 /// A slot that was never attached is taken back after this time, in microseconds.
 const ATTACH_TIME: i64 = 30 * 1_000_000;
-/// Pause after a fault.
+/// Pause after a fault; doubled after each that follows, up to about a minute.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -80,17 +80,23 @@ pub fn main() -> ! {
     log::event(LogLevel::Info, "launcher started".into());
 
     let mut launcher = Launcher::default();
+    let mut faults = 0;
     loop {
         interrupt::check();
         interrupt::forget_cancel();
         let pause = match launcher.cycle() {
             // Not longer than that, since the clock may be set meanwhile.
             Ok(until) => {
+                faults = 0;
+                launcher.complaints.withdraw(About::Itself);
                 Duration::from_micros(until.saturating_sub(backend::now()).clamp(0, SCAN_INTERVAL) as u64)
             }
             Err(error) => {
-                log::event(LogLevel::Error, format!("launcher: {}", error.message));
-                FAULT_PAUSE
+                let hint =
+                    "It is tried again, after longer and longer pauses. Tasks may have to wait meanwhile.";
+                launcher.complaints.say(About::Itself, &format!("launcher: {}", error.message), hint);
+                faults += 1;
+                FAULT_PAUSE * (1 << (faults - 1).min(6))
             }
         };
         flush::wait(pause);

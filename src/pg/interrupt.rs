@@ -7,6 +7,7 @@
 use super::runaway;
 use pgrx::pg_sys;
 use std::os::raw::c_int;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[cfg(not(feature = "pg18"))]
@@ -57,6 +58,47 @@ unsafe extern "C-unwind" fn terminate(signal: c_int) {
     // SAFETY: in a signal handler, as PostgreSQL calls it.
     unsafe { die(signal) }
     runaway::watch();
+}
+
+/// Signals that mean something to a worker.
+const SIGNALS: [c_int; 9] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGTERM,
+    libc::SIGALRM,
+    libc::SIGPIPE,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGVTALRM,
+];
+
+/// What they lead to in this process.
+static HANDLERS: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
+
+/// Remembers what signals lead to, for [`restore_handlers`]; once, when all handlers are installed.
+pub fn remember_handlers() {
+    let _ = HANDLERS.set(SIGNALS.map(|signal| {
+        // SAFETY: a system call that writes the struct.
+        unsafe {
+            let mut action = std::mem::zeroed();
+            libc::sigaction(signal, std::ptr::null(), &mut action);
+            action
+        }
+    }));
+}
+
+/// Puts handlers of signals back that a task may have replaced: PL/Perl lets it (`%SIG`).
+pub fn restore_handlers() {
+    if !runaway::has_interpreter() {
+        return;
+    }
+    for (signal, action) in SIGNALS.iter().zip(HANDLERS.get().into_iter().flatten()) {
+        // SAFETY: what the kernel has told of the same signal.
+        unsafe {
+            libc::sigaction(*signal, action, std::ptr::null_mut());
+        }
+    }
 }
 
 /// The postmaster has every process end at once: another one crashed, or it stops immediately.

@@ -8,9 +8,10 @@
 use super::{interrupt, log};
 use crate::config::LogLevel;
 use pgrx::pg_sys;
+use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::os::raw::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 /// How long the process may go on after it was told to end, in seconds of computing time: whatever asks for
 /// interrupts has done so by then …
@@ -71,6 +72,40 @@ unsafe extern "C-unwind" fn on_time(_signal: c_int, _info: *const libc::siginfo_
         log::event(LogLevel::Error, "a handler goes on computing although its worker was told to end".into());
         interrupt::exit(1);
     }
+}
+
+/// How many libraries this process had loaded when it was last looked which they are, and whether an
+/// interpreter was among them.
+static LOADED: AtomicU64 = AtomicU64::new(0);
+static HAS_INTERPRETER: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process has loaded an interpreter. As long as it has loaded nothing new, asking costs next to
+/// nothing.
+pub fn has_interpreter() -> bool {
+    let mut loaded: u64 = 0;
+    // SAFETY: the callbacks are of the kind that is asked for, and the first one writes to the number.
+    unsafe {
+        libc::dl_iterate_phdr(Some(count), (&raw mut loaded).cast());
+        if LOADED.swap(loaded, Relaxed) != loaded {
+            libc::dl_iterate_phdr(Some(look), std::ptr::null_mut());
+        }
+    }
+    HAS_INTERPRETER.load(Relaxed)
+}
+
+/// Called for the first library only.
+unsafe extern "C" fn count(library: *mut libc::dl_phdr_info, _size: usize, loaded: *mut c_void) -> c_int {
+    // SAFETY: a complete description; the number of `has_interpreter`.
+    unsafe { *loaded.cast() = (*library).dlpi_adds as u64 };
+    1
+}
+
+/// Called for every library.
+unsafe extern "C" fn look(library: *mut libc::dl_phdr_info, _size: usize, _arg: *mut c_void) -> c_int {
+    // SAFETY: a complete description, whose name is terminated.
+    let name = unsafe { CStr::from_ptr((*library).dlpi_name) };
+    HAS_INTERPRETER.fetch_or(names_interpreter(name.to_bytes()), Relaxed);
+    0
 }
 
 /// Where the process was when the signal came.
@@ -145,7 +180,7 @@ fn covers(line: &[u8], address: usize) -> bool {
     }
 }
 
-/// Whether such a line ends with the path of an interpreter's library.
+/// Whether a path, or a line that ends with one, is that of an interpreter's library.
 fn names_interpreter(line: &[u8]) -> bool {
     let name = line.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     INTERPRETERS.iter().any(|start| name.starts_with(start))

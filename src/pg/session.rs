@@ -167,11 +167,12 @@ pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// Removes what a task's handlers left in the session beyond settings: cursors, prepared
-/// statements, temporary objects, advisory locks, cached sequence values.
+/// statements, temporary objects, advisory locks, cached sequence values, handlers of signals.
 ///
 /// What DISCARD ALL does (commands/discard.c), but within the task's transaction and without
 /// throwing away the worker's plans.
 pub fn discard_leftovers() {
+    interrupt::restore_handlers();
     // SAFETY: within a transaction, no portal or query is active.
     unsafe {
         pg_sys::PortalHashTableDeleteAll();

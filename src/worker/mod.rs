@@ -112,6 +112,7 @@ pub fn main(slot: usize) -> ! {
     activity::name(&format!("pg_errand worker {}", slot.number));
     session::prepare();
     timeout::register();
+    interrupt::remember_handlers();
 
     let mut worker = match set_up::set_up(slot) {
         Ok(Some(worker)) => worker,

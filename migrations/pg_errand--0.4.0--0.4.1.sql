@@ -329,6 +329,16 @@ revoke all on function queues.refuse_unwritten(regclass, boolean), queues.end_ta
 
 -- == Numbers and sizes ==
 
+-- A payload is measured when it changes, too.
+drop trigger task_before_update on queues.task;
+
+create trigger task_before_update
+    before update of task_type, scheduled_at, payload on queues.task
+    for each row
+    execute function queues.task_before_write();
+
+alter table queues.task enable always trigger task_before_update;
+
 
 -- == Commands and restarts ==
 

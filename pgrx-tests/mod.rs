@@ -2,9 +2,11 @@
 //! Workers are tested from outside, in tests/.
 
 mod enqueue;
+mod envelope;
 mod outside;
 mod registries;
 mod run_function;
+mod sizes;
 
 use pgrx::prelude::*;
 

@@ -55,9 +55,9 @@ create trigger task_before_insert
     for each row
     execute function queues.task_before_write();
 
--- A task that is put off or brought forward, too.
+-- A task that is put off or brought forward, or has another payload, too.
 create trigger task_before_update
-    before update of task_type, scheduled_at on queues.task
+    before update of task_type, scheduled_at, payload on queues.task
     for each row
     execute function queues.task_before_write();
 

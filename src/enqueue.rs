@@ -1,11 +1,13 @@
 //! Enqueueing: who may enqueue what.
 
-use crate::kind::{Kind, Kinds};
+use crate::config::MAX_PAYLOAD_SIZE;
+use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME};
+use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session};
 use crate::unwritten::{self, Command};
-use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
+use pgrx::{PgSqlErrorCode, pg_sys};
 use std::rc::Rc;
 
 static ENQUEUE: Statement =
@@ -48,9 +50,22 @@ pub fn check(kinds: &Kinds, task_type: Option<&str>, kind: Option<&Rc<Kind>>) {
     }
 }
 
+/// Raises if a payload is larger than the setting allows, measured as the text that a dump makes of it.
+pub fn check_size(payload: pg_sys::Datum) {
+    let limit = MAX_PAYLOAD_SIZE.get();
+    if is_longer(payload, limit as usize) {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("the payload has more than {limit} bytes as text"),
+            "Enqueue less, for instance the key of a row that holds it, or raise pg_errand.max_payload_size."
+                .into(),
+        );
+    }
+}
+
 fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
     let message = match task_type {
-        Some(name) => format!("unknown task type \"{name}\""),
+        Some(name) => format!("unknown task type \"{}\"", log::excerpt(name, MAX_SHOWN_NAME)),
         None => "a task needs a task type".to_owned(),
     };
     let hint = format!("Known task types: {}.", kinds.names());

@@ -94,6 +94,11 @@ impl Failure {
         Failure { handler: None, error: PgError { message, ..error } }
     }
 
+    /// One with a sentence that says what to do.
+    pub fn with_hint(self, hint: &str) -> Self {
+        Failure { error: PgError { hint: Some(hint.into()), ..self.error }, ..self }
+    }
+
     pub fn of_handler(self, handler: &str) -> Self {
         Failure { handler: Some(kept(handler.as_bytes())), ..self }
     }

@@ -1,8 +1,9 @@
 //! Functions that SQL calls. Their declarations are in sql/, next to what they are for.
 
 use crate::enqueue;
-use crate::kind::Kinds;
+use crate::kind::{self, Kinds};
 use crate::pg::home::here;
+use crate::pg::jsonb_field::View;
 use crate::pg::spi::Arg;
 use crate::pg::trigger::NewRow;
 use crate::pg::{backend, catalog, invalidation, log, shmem};
@@ -24,10 +25,10 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     let kinds = Kinds::now();
     // The tables of 0.1.0 have no origins.
     let is_ours = row.get::<i64>(c"origin").is_none_or(|origin| Some(origin) == home::origin());
-    let kind = task_type.and_then(|name| kinds.find(name));
+    let task_kind = task_type.and_then(|name| kinds.find(name));
     // A task of another database may come before its type; it waits in any case.
     if is_ours {
-        enqueue::check(&kinds, task_type, kind);
+        enqueue::check(&kinds, task_type, task_kind);
     }
     let task_id: Option<i64> = row.get(c"task_id");
     // It stands for «none» in shared memory.
@@ -38,12 +39,15 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
             "Leave task_id out to have the next number.".into(),
         );
     }
+    if let Some(payload) = row.jsonb(c"payload") {
+        enqueue::check_size(payload);
+    }
     if !is_ours {
         wake::note_held();
     } else {
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
         wake::note_task(
-            kind.map_or(Lane::LOCAL, |kind| kinds.lane_of(kind)),
+            task_kind.map_or(Lane::LOCAL, |kind| kinds.lane_of(kind)),
             Position { scheduled_at, task_id: task_id.unwrap_or_default() },
         );
     }
@@ -74,16 +78,39 @@ extern "C" fn pg_finfo_kinds_after_change() -> *const pg_sys::Pg_finfo_record {
 }
 
 /// `queues.check_provider(jsonb)`.
-#[pg_extern(sql = false)]
-fn check_provider(row: pgrx::JsonB) {
-    let name = row.0["name"].as_str().unwrap_or_default().to_owned();
-    if let Err(reason) = service::check(row.0) {
-        log::refuse(
-            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("provider \"{name}\": {reason}"),
-            "See docs/providers.md for what the columns of queues.provider may hold.".into(),
-        );
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: called by the function manager, with the argument of its declaration, which is strict.
+    let row = unsafe { pgrx::pg_getarg_datum(fcinfo, 0) }.unwrap_or(pg_sys::Datum::null());
+    let name = || {
+        let name = View::of(row).get("name").and_then(|name| name.string(kind::MAX_SHOWN_NAME));
+        name.unwrap_or_default()
+    };
+    match kind::fields(row) {
+        Err(reason) => log::refuse(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("provider \"{}\": {reason}", name()),
+            "Keep what is large, or has numbers of many digits, out of the columns of queues.provider."
+                .into(),
+        ),
+        Ok(fields) => {
+            if let Err(reason) = service::check(fields) {
+                log::refuse(
+                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                    format!("provider \"{}\": {reason}", name()),
+                    "See docs/providers.md for what the columns of queues.provider may hold.".into(),
+                );
+            }
+        }
     }
+    pg_sys::Datum::null()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_check_provider_wrapper() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
 }
 
 /// `queues.enqueue(text, jsonb, timestamptz)`.

@@ -5,6 +5,7 @@ use crate::config;
 use crate::envelope::{self, Verdict};
 use crate::error::{Failure, PgError};
 use crate::pg::function::Function;
+use crate::pg::jsonb_field::View;
 use crate::pg::spi::{Arg, Plan, Statement};
 use crate::pg::{activity, ident, interrupt, jsonb, session, spi, timeout, transaction};
 use crate::shared::{Admission, Terms};
@@ -43,12 +44,11 @@ pub struct Returned {
 
 impl Returned {
     pub fn verdict(&self) -> Verdict {
-        if jsonb::is_empty_object(self.value) { Verdict::Success } else { envelope::judge(&self.text()) }
+        if jsonb::is_empty_object(self.value) { Verdict::Success } else { envelope::judge(&self.view()) }
     }
 
-    /// Its JSON text.
-    pub fn text(&self) -> String {
-        jsonb::to_text(self.value)
+    pub fn view(&self) -> View {
+        View::of(self.value)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::PgError;
 use crate::pg::spi::{Row, Statement};
-use crate::pg::{catalog, guc, invalidation, jsonb, session, transaction};
+use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
 use crate::processor::{self, Processor};
 use crate::provider::Service;
 use crate::shared::{Lane, LaneSet};
@@ -15,6 +15,11 @@ use std::sync::Arc;
 
 static KINDS: Statement = Statement::new(include_str!("../sql/runtime/kinds.sql"), &[]);
 static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[]);
+
+/// Bytes of a provider's row at most, as text: each session reads all rows.
+const MAX_PROVIDER_SIZE: usize = 1024 * 1024;
+/// How much of a name messages show, in bytes.
+pub const MAX_SHOWN_NAME: usize = 300;
 
 /// What stands for every role.
 const EVERYBODY: &str = "public";
@@ -221,12 +226,25 @@ fn kind(row: &Row) -> Kind {
     }
 }
 
+/// A provider's row, measured before it is read.
+///
+/// # Errors
+/// That it is too large.
+pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
+    let text = jsonb::to_text(row, MAX_PROVIDER_SIZE)
+        .map_err(|_| format!("its row has more than {MAX_PROVIDER_SIZE} bytes as text"))?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
 fn service(row: &Row) -> Found {
-    let text = row.keep(2).map(jsonb::to_text).unwrap_or_default();
-    let fields: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let name = fields["name"].as_str().unwrap_or_default().to_owned();
-    let service = Service::of_row(fields)
+    let name: String = row.get(2).unwrap_or_default();
+    let service = row
+        .keep(3)
+        .map_or(Err("it has no fields".into()), fields)
+        .and_then(Service::of_row)
         .map(Arc::new)
-        .map_err(|error| format!("provider \"{name}\" cannot be used: {error}"));
+        .map_err(|error| {
+            format!("provider \"{}\" cannot be used: {error}", log::excerpt(&name, MAX_SHOWN_NAME))
+        });
     (name, Lane::call(row.get::<i16>(1).unwrap_or(0)), service)
 }

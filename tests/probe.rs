@@ -3,6 +3,7 @@
 use postgres::Client;
 use serde_json::{Value, json};
 
+use crate::harness::builder::Builder;
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, run_one, worker_pids};
 use crate::harness::memory;
@@ -79,13 +80,21 @@ impl Probe {
     /// With these settings on top of those that keep the worker.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Self {
+        Self::build(
+            settings.iter().fold(Cluster::builder(), |builder, (name, value)| builder.set(name, value)),
+        )
+    }
+
+    /// With a cluster as described; only what keeps the worker is added.
+    #[track_caller]
+    pub fn build(builder: Builder) -> Self {
         let base = [
             ("pg_errand.concurrency", "1"),
             ("pg_errand.max_idle_time", "0"),
             // What a process has touched of these counts for its peak.
             ("shared_buffers", "16MB"),
         ];
-        let cluster = Cluster::start(&[&base, settings].concat());
+        let cluster = base.iter().fold(builder, |builder, (name, value)| builder.set(name, value)).start();
         let mut client = install(&cluster, "postgres");
         client.batch_execute(HANDLERS).unwrap();
         run_one(&mut client, "first");

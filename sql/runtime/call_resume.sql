@@ -4,10 +4,6 @@ select
     t.task_type,
     t.payload,
     t.attempts,
-    t.payload ->> 'db_function',
-    t.payload ->> 'before_handler',
-    t.payload ->> 'success_handler',
-    t.payload ->> 'error_handler',
     c.answer,
     c.failure
 from queues.task t

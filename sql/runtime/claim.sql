@@ -5,10 +5,6 @@ select
     t.task_type,
     t.payload,
     t.attempts,
-    t.payload ->> 'db_function',
-    t.payload ->> 'before_handler',
-    t.payload ->> 'success_handler',
-    t.payload ->> 'error_handler',
     -- A run that the row does not count: its end could not be written, see record::give_up.
     exists (
         select 1

@@ -3,11 +3,7 @@ select
     t.task_id,
     t.task_type,
     t.payload,
-    t.attempts,
-    t.payload ->> 'db_function',
-    t.payload ->> 'before_handler',
-    t.payload ->> 'success_handler',
-    t.payload ->> 'error_handler'
+    t.attempts
 from queues.task t
 where t.task_id = $1
     and t.finished_at is null

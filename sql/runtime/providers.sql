@@ -1,6 +1,7 @@
--- All providers: the lane in which their tasks wait, and the row, with times in seconds.
+-- All providers: the lane in which their tasks wait, the name, and the row, with times in seconds.
 select
     p.lane,
+    p.name,
     to_jsonb(p) || jsonb_build_object(
         'timeout', extract(epoch from p.timeout)::float8,
         'keys_kept_for', extract(epoch from p.keys_kept_for)::float8,

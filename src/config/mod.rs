@@ -23,6 +23,7 @@ static ALL: &[&'static dyn Setting] = &[
     &FLUSH_INTERVAL,
     &LEASE_DURATION,
     &HANDLER_TIMEOUT,
+    &MAX_PAYLOAD_SIZE,
     &HTTP_TIMEOUT,
     &HTTP_ALLOWED_HOSTS,
     &HTTP_PROXY,
@@ -179,6 +180,23 @@ pub static HANDLER_TIMEOUT: Int = Int {
     min: 0,
     max: i32::MAX,
     unit: Unit::Milliseconds,
+};
+
+/// A dump writes at most twice as much for it, and no row of a dump can have more than a gigabyte.
+const LARGEST_PAYLOAD: i32 = 256 * 1024 * 1024 - 1;
+
+pub static MAX_PAYLOAD_SIZE: Int = Int {
+    about: About {
+        name: c"pg_errand.max_payload_size",
+        short: c"Largest payload of a task, as text.",
+        long: c"Numbers count with all their digits, strings with their escapes. A task with a larger one is refused; a \
+            response of a provider that is larger is kept as a string of JSON.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<i32>::new(LARGEST_PAYLOAD),
+    min: 1024,
+    max: LARGEST_PAYLOAD,
+    unit: Unit::Bytes,
 };
 
 pub static RETENTION: Int = Int {

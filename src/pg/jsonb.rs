@@ -1,10 +1,20 @@
 //! jsonb between PostgreSQL and Rust, by its text form: exact, whatever the numbers in it.
 
-use pgrx::{FromDatum, IntoDatum, pg_sys};
+use super::jsonb_field::TooLong;
+use super::jsonb_size;
+use pgrx::{IntoDatum, pg_sys};
 use std::ffi::{CStr, CString};
 
 /// The text of a jsonb datum.
-pub fn to_text(datum: pg_sys::Datum) -> String {
+///
+/// # Errors
+/// That it has more than `limit` bytes; then none is made.
+pub fn to_text(datum: pg_sys::Datum, limit: usize) -> Result<String, TooLong> {
+    if jsonb_size::is_longer(datum, limit) { Err(TooLong) } else { Ok(output(datum)) }
+}
+
+/// The text of a jsonb datum that has been measured.
+pub(super) fn output(datum: pg_sys::Datum) -> String {
     // SAFETY: a jsonb datum; jsonb_out returns a palloc'd C string in the database encoding.
     unsafe {
         let text = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), datum);
@@ -30,18 +40,6 @@ pub fn is_empty_object(datum: pg_sys::Datum) -> bool {
 pub fn unpacked(datum: pg_sys::Datum) -> pg_sys::Datum {
     // SAFETY: a jsonb datum.
     unsafe { pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(datum.cast_mut_ptr())) }
-}
-
-/// The text of a field of an object, as `->>` gives it.
-pub fn field(object: pg_sys::Datum, name: &str) -> Option<String> {
-    // SAFETY: a jsonb datum and a text; the result is a text, or none.
-    unsafe {
-        let text = pgrx::direct_function_call_as_datum(
-            pg_sys::jsonb_object_field_text,
-            &[Some(object), name.into_datum()],
-        )?;
-        String::from_datum(text, false)
-    }
 }
 
 /// A string as jsonb. Raises if it is larger than jsonb may be.

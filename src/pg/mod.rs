@@ -18,6 +18,8 @@ pub mod interrupt;
 pub mod invalidation;
 pub mod journal;
 pub mod jsonb;
+pub mod jsonb_field;
+pub mod jsonb_size;
 pub mod latch;
 pub mod log;
 mod runaway;

@@ -1,7 +1,7 @@
 //! A row-level trigger function, without building Rust values of the row; and whose rights the
 //! triggers of others have.
 
-use pgrx::{FromDatum, IntoDatum, pg_sys};
+use pgrx::{FromDatum, IntoDatum, JsonB, pg_sys};
 use std::ffi::CStr;
 
 /// The new row that a BEFORE trigger was called for.
@@ -46,6 +46,17 @@ impl NewRow {
             let mut null = false;
             let datum = pg_sys::heap_getattr(self.tuple, self.number::<T>(column)?, self.shape, &mut null);
             T::from_datum(datum, null)
+        }
+    }
+
+    /// A column's jsonb, as it is; `None` for null or if the table has no such column of that type.
+    pub fn jsonb(&self, column: &CStr) -> Option<pg_sys::Datum> {
+        // SAFETY: a valid tuple with its own descriptor.
+        unsafe {
+            let mut null = false;
+            let number = self.number::<JsonB>(column)?;
+            let datum = pg_sys::heap_getattr(self.tuple, number, self.shape, &mut null);
+            (!null).then_some(datum)
         }
     }
 

@@ -1,11 +1,12 @@
 //! `call`: a provider is called. A `before_handler` builds the request, or the payload holds it.
 
 use super::{Context, Processor, Started};
-use crate::envelope;
+use crate::config::HTTP_MAX_REQUEST_SIZE;
+use crate::envelope::{self, Refusal};
 use crate::error::Failure;
 use crate::handler::Stop;
 use crate::kind::Kinds;
-use crate::pg::jsonb;
+use crate::pg::jsonb_field::View;
 use crate::provider::{Prepared, Service};
 use crate::worker::task::Task;
 use serde_json::Value;
@@ -44,37 +45,52 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
         Some(name) => match context.call(task, "before_handler", name, task.payload)? {
             Ok(returned) => {
                 let what = format!("{} before_handler {name}", task.task_type);
-                (what, envelope::provider_payload(&returned.text()))
+                (what, envelope::provider_payload(&returned.view()))
             }
             Err(failure) => return Ok(failed(failure)),
         },
         None => (task.task_type.clone(), request_in_payload(task, &service)),
     };
-    let refused = |sqlstate: &str, reason: String| {
-        let failure = Failure::new(sqlstate, &what, &reason);
-        failed(Failure { handler: task.before_handler.clone(), ..failure })
-    };
-    let prepared = payload.and_then(|payload| Prepared::new(service.clone(), &payload));
+    let refused = |failure: Failure| failed(Failure { handler: task.before_handler.clone(), ..failure });
+    let prepared = payload.and_then(|payload| prepared(service.clone(), &payload));
     Ok(match prepared {
         Ok(prepared) => match service.provider.credentials(&service, &prepared.request) {
             Ok(_) => Started::Call(prepared),
             // No call is stored that could not be made.
-            Err(reason) => refused("F0000", reason),
+            Err(reason) => refused(Failure::new("F0000", &what, &reason)),
         },
-        Err(reason) => refused(if task.before_handler.is_some() { "P0001" } else { "22023" }, reason),
+        Err(Refusal::Said(reason)) => {
+            let sqlstate = if task.before_handler.is_some() { "P0001" } else { "22023" };
+            refused(Failure::new(sqlstate, &what, &reason))
+        }
+        Err(Refusal::TooLarge(reason)) => refused(
+            Failure::new("54000", &what, &reason)
+                .with_hint("Send less, or raise pg_errand.http_max_request_size."),
+        ),
     })
 }
 
+/// The request, unless it is too large to be sent.
+fn prepared(service: Arc<Service>, payload: &Value) -> Result<Prepared, Refusal> {
+    let prepared = Prepared::new(service, payload).map_err(Refusal::Said)?;
+    let (size, limit) = (prepared.request.size(), HTTP_MAX_REQUEST_SIZE.get() as usize);
+    if size > limit {
+        return Err(Refusal::TooLarge(format!(
+            "the request has {size} bytes; pg_errand.http_max_request_size allows {limit}"
+        )));
+    }
+    Ok(prepared)
+}
+
 /// The request that the payload holds.
-fn request_in_payload(task: &Task, service: &Service) -> Result<Value, String> {
+fn request_in_payload(task: &Task, service: &Service) -> Result<Value, Refusal> {
     let missing =
         "before_handler is missing in the payload; it has to name the function that builds the request";
     if !service.provider.takes_request_from_payload() {
-        return Err(missing.into());
+        return Err(Refusal::Said(missing.into()));
     }
-    let payload: Value = serde_json::from_str(&jsonb::to_text(task.payload)).unwrap_or_default();
-    match payload.get("request") {
-        Some(request) if !request.is_null() => Ok(request.clone()),
-        _ => Err(format!("{missing}; or give the request itself as \"request\"")),
+    match View::of(task.payload).get("request").filter(|request| !request.is_null()) {
+        Some(request) => envelope::request_of(&request),
+        None => Err(Refusal::Said(format!("{missing}; or give the request itself as \"request\""))),
     }
 }

@@ -95,12 +95,16 @@ fn described(service: &Service, payload: &Value) -> Result<Map<String, Value>, S
         None => payload.clone(),
         Some(Value::Object(fields)) => {
             let mut rest = fields.clone();
-            // A value that is inserted into a path is one segment of it.
+            // A value that is inserted into a path is one segment of it, and changes no host.
             let path = rest.shift_remove("path");
             let mut filled = template::fill(&Value::Object(rest), payload)?;
             if let Some(Value::String(path)) = path {
-                filled["path"] =
-                    template::insert(&path, payload, &mut |value| target::segment(&value))?.into();
+                filled["path"] = target::fill_path(&path, payload)?.into();
+            }
+            if let Some(Value::String(url)) = fields.get("url")
+                && let Some(url) = target::fill_url(url, payload)?
+            {
+                filled["url"] = url.into();
             }
             filled
         }
@@ -313,9 +317,9 @@ mod tests {
             "headers": { "X-Who": "{{who}}" }, "body": { "json": { "text": "Hi {{who}}", "tags": "{{tags}}" } },
         });
         let service = Service { request: Some(template), ..service() };
-        let payload = json!({ "channel": "a/../b", "who": "Ann", "tags": [1] });
+        let payload = json!({ "channel": "a b?c", "who": "Ann", "tags": [1] });
         let made = request(&service, payload).unwrap();
-        assert_eq!(made.url, "https://api.test/channels/a%2F..%2Fb/messages");
+        assert_eq!(made.url, "https://api.test/channels/a%20b%3Fc/messages");
         assert_eq!(made.body, Body::Text(r#"{"text":"Hi Ann","tags":[1]}"#.into()));
         let injected = json!({ "channel": "c", "who": "x\r\nEvil: 1", "tags": [] });
         assert!(request(&service, injected).unwrap_err().contains("X-Who"));

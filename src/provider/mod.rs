@@ -11,6 +11,7 @@ mod http;
 mod mail;
 mod message;
 pub mod outgoing;
+mod path;
 mod reply;
 pub mod resend;
 pub mod service;
@@ -125,6 +126,16 @@ pub enum Request {
 }
 
 impl Request {
+    /// True if both go to the same URL or server.
+    pub fn has_destination_of(&self, other: &Request) -> bool {
+        match (self, other) {
+            (Request::Http(one), Request::Http(other)) => one.url == other.url,
+            (Request::Smtp(one), Request::Smtp(other)) => one.server == other.server,
+            (Request::Local { .. }, Request::Local { .. }) => true,
+            _ => false,
+        }
+    }
+
     /// Bytes of its body, as it is stored.
     pub fn size(&self) -> usize {
         match self {

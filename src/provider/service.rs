@@ -3,6 +3,7 @@
 use super::header::header_problem;
 use super::{Batching, HttpRequest, Provider, Request, find, http};
 use crate::config::BaseUrl;
+use crate::hosts::Target;
 use crate::pg::guc::Check;
 use crate::secret;
 use crate::shared::Terms;
@@ -253,6 +254,30 @@ impl Service {
             None => self.provider.base_url_of_superuser(),
         }
     }
+
+    /// Whether a request that was stored earlier still goes where this service's credentials belong.
+    ///
+    /// # Errors
+    /// What has changed since; names only.
+    pub fn check_destination(&self, request: &Request) -> Result<(), String> {
+        let Request::Http(request) = request else { return Ok(()) };
+        let base = self.base_url.clone().or_else(|| self.provider.base_url_of_superuser());
+        // Without a base URL there are no credentials.
+        let Some(base) = base else { return Ok(()) };
+        let (made_for, now) = (Target::parse(&request.url)?, Target::parse(&base)?);
+        if made_for.has_origin_of(&now) {
+            return Ok(());
+        }
+        let origin =
+            |target: &Target| format!("{}://{target}", if target.is_https() { "https" } else { "http" });
+        Err(format!(
+            "the base URL of provider \"{}\" has changed: the request was made for {}, and its credentials are for {} \
+             now; it was not sent",
+            self.name,
+            origin(&made_for),
+            origin(&now)
+        ))
+    }
 }
 
 fn provider<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Provider, D::Error> {
@@ -296,6 +321,23 @@ mod tests {
         assert_eq!(service.timeout_of(&of(None), Duration::from_secs(1)), LONGEST_CALL);
         assert_eq!(service.timeout_of(&of(Some(50)), Duration::from_secs(1)), Duration::from_millis(50));
         assert_eq!(service.timeout_of(&of(Some(u64::MAX)), Duration::from_secs(1)), LONGEST_CALL);
+    }
+
+    #[test]
+    fn a_stored_request_goes_only_to_where_the_service_is_now() {
+        let service = |base: &str| Service { base_url: Some(base.into()), ..Service::plain(&Simulated) };
+        let made_for = |url: &str| Request::Http(HttpRequest { url: url.into(), ..HttpRequest::default() });
+        let request = made_for("https://api.test/v1/x?y=1");
+        for same in ["https://api.test", "https://API.test:443/v2"] {
+            assert_eq!(service(same).check_destination(&request), Ok(()), "{same}");
+        }
+        for other in
+            ["http://api.test", "https://api.test:8443", "https://api.test.evil", "https://other.test"]
+        {
+            let refusal = service(other).check_destination(&request).unwrap_err();
+            assert!(refusal.contains("https://api.test, ") && refusal.contains("not sent"), "{refusal}");
+        }
+        assert_eq!(Service::plain(&Simulated).check_destination(&request), Ok(()));
     }
 
     #[test]

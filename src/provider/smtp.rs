@@ -40,8 +40,11 @@ impl Provider for Smtp {
 
     fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
         // Whoever can write stored requests must not get the password sent to another server.
-        if !matches!(request, Request::Smtp(request) if request.server == server()?) {
-            return Err("the mail was made for another mail server than that of the settings".into());
+        let now = server()?;
+        match request {
+            Request::Smtp(request) if request.server == now => {}
+            Request::Smtp(request) => return Err(moved(&request.server, &now)),
+            _ => return Err("the request is no mail".into()),
         }
         let user = service.auth_name.clone().unwrap_or_else(|| SMTP_USER.get());
         if user.is_empty() {
@@ -76,6 +79,18 @@ fn server() -> Result<MailServer, String> {
         _ => usual_port(tls),
     };
     Ok(MailServer { host, port, tls })
+}
+
+/// What has changed since a mail was made.
+fn moved(made_for: &MailServer, now: &MailServer) -> String {
+    let named =
+        |server: &MailServer| format!("{}:{} ({:?})", server.host, server.port, server.tls).to_lowercase();
+    format!(
+        "the mail server of the settings has changed: the mail was made for {}, and the password is for {} now; it was \
+         not sent",
+        named(made_for),
+        named(now)
+    )
 }
 
 fn usual_port(tls: SmtpTls) -> u16 {

@@ -4,14 +4,16 @@
 use super::calls::CallResult;
 use super::task::Task;
 use super::{Worker, read, record, table};
+use crate::config::MAX_PAYLOAD_SIZE;
 use crate::inject;
+use crate::pg::jsonb_field::{TooLong, View};
+use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{Arg, Row, Statement, text};
 use crate::pg::table::{self as locked, Lock, Seen};
 use crate::pg::{backend, jsonb, session};
 use crate::shared::{Next, Ready};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8ARRAYOID, INT8OID};
 use pgrx::{IntoDatum, pg_sys};
-use serde_json::json;
 
 static CLAIM: Statement = Statement::new(include_str!("../../sql/runtime/claim.sql"), &[INT8OID, INT8OID]);
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
@@ -26,6 +28,13 @@ static CALL_RECLAIM: Statement = Statement::new(
     include_str!("../../sql/runtime/call_reclaim.sql"),
     &[INT8OID, INT8ARRAYOID, INT8OID, INT4OID, INT8OID],
 );
+
+/// Bytes of a handler's name at most. Blanks around it are allowed, any number of them.
+const MAX_NAME: usize = 4 * 1024 * 1024;
+/// Bytes of a stored failure's message at most.
+const MAX_MESSAGE: usize = 256 * 1024 * 1024;
+/// Bytes of a stored request at most, as text: with its escapes it is longer than what is sent.
+const MAX_REQUEST_TEXT: usize = 512 * 1024 * 1024;
 
 /// What came of looking for a task.
 pub enum Claimed {
@@ -65,7 +74,7 @@ fn one(worker: &Worker, ready: Ready) -> Option<Task> {
     }
     let args: [Arg; 2] = [task_id.into_datum(), worker.origin.into_datum()];
     to_write(worker, || {
-        CLAIM.row(&args, |row| Task { is_given_up: row.get(9) == Some(true), ..task_of(row, 1) })
+        CLAIM.row(&args, |row| Task { is_given_up: row.get(5) == Some(true), ..task_of(row, 1) })
     })
 }
 
@@ -90,7 +99,7 @@ pub fn again(worker: &Worker, task_id: i64) -> Option<Task> {
 pub struct Stored {
     pub task: Task,
     pub answer: Arg,
-    /// JSON text of `queues.call.failure`.
+    /// Why there is none.
     pub failure: Option<String>,
 }
 
@@ -108,8 +117,8 @@ pub fn answered(worker: &Worker, task_id: i64, result: Option<&CallResult>) -> O
         let args: [Arg; 2] = [task_id.into_datum(), worker.slot.owner.into_datum()];
         CALL_RESUME.row(&args, |row| Stored {
             task: task_of(row, 0),
-            answer: row.keep(9),
-            failure: row.keep(10).map(jsonb::to_text),
+            answer: row.keep(5),
+            failure: row.keep(6).map(|failure| message_in(&View::of(failure))),
         })
     })
 }
@@ -123,9 +132,7 @@ fn stored(row: locked::Row, result: &CallResult) -> Stored {
     let task = Task { uncounted: 0, ..task_of_row(row) };
     match result {
         Ok(answer) => Stored { task, answer: Some(record::storable(answer)), failure: None },
-        Err(message) => {
-            Stored { task, answer: None, failure: Some(json!({ "message": message }).to_string()) }
-        }
+        Err(message) => Stored { task, answer: None, failure: Some(message.clone()) },
     }
 }
 
@@ -141,7 +148,7 @@ pub struct Orphan {
     pub task_id: i64,
     pub provider: String,
     pub key: String,
-    /// JSON text of the stored request.
+    /// JSON text of the stored request; empty if it cannot be one.
     pub request: String,
     pub answered: bool,
     /// Seconds since it was stored.
@@ -171,7 +178,10 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
             task_id: row.get(1).unwrap_or_default(),
             provider: row.get(2).unwrap_or_default(),
             key: row.get(3).unwrap_or_default(),
-            request: row.keep(4).map(jsonb::to_text).unwrap_or_default(),
+            request: row
+                .keep(4)
+                .and_then(|request| jsonb::to_text(request, MAX_REQUEST_TEXT).ok())
+                .unwrap_or_default(),
             answered: row.get(5).unwrap_or_default(),
             age: row.get(6).unwrap_or_default(),
             batch: row.get(7),
@@ -197,43 +207,79 @@ fn to_write<R>(worker: &Worker, statement: impl FnOnce() -> R) -> R {
     session::as_owner(worker.owner, statement)
 }
 
-/// A handler's name; an empty one is none.
-fn name(row: &Row, column: i32) -> Option<String> {
-    row.get(column).filter(|name: &String| !name.is_empty())
+/// `message` of a stored failure.
+fn message_in(failure: &View) -> String {
+    failure
+        .get("message")
+        .and_then(|message| message.text(MAX_MESSAGE).ok().flatten())
+        .unwrap_or_else(|| "the call was not answered".into())
 }
 
-fn task_of(row: &Row, uncounted: i32) -> Task {
+/// A task without what its payload says.
+fn plain(id: i64, task_type: String, payload: pg_sys::Datum, attempts: i32) -> Task {
     Task {
-        id: row.get(1).unwrap_or_default(),
-        task_type: row.get(2).unwrap_or_default(),
-        payload: row.keep(3).unwrap_or(pg_sys::Datum::null()),
-        attempts: row.get(4).unwrap_or_default(),
-        db_function: name(row, 5),
-        before_handler: name(row, 6),
-        success_handler: name(row, 7),
-        error_handler: name(row, 8),
+        id,
+        task_type,
+        payload,
+        attempts,
+        db_function: None,
+        before_handler: None,
+        success_handler: None,
+        error_handler: None,
+        problem: None,
         started_at: backend::now(),
-        uncounted,
+        uncounted: 0,
         is_given_up: false,
         row: None,
     }
 }
 
+/// Reads the handlers' names in a task's payload, and finds out what is wrong with it.
+fn with_payload(mut task: Task) -> Task {
+    let limit = MAX_PAYLOAD_SIZE.get() as usize;
+    if is_longer(task.payload, limit) {
+        task.problem = Some(format!(
+            "the payload has more than {limit} bytes as text; pg_errand.max_payload_size allows no more"
+        ));
+    }
+    let payload = View::of(task.payload);
+    let names = [
+        ("db_function", &mut task.db_function),
+        ("before_handler", &mut task.before_handler),
+        ("success_handler", &mut task.success_handler),
+        ("error_handler", &mut task.error_handler),
+    ];
+    for (field, name) in names {
+        match payload.get(field).map_or(Ok(None), |field| field.text(MAX_NAME)) {
+            Ok(found) => *name = found.filter(|name| !name.is_empty()),
+            Err(TooLong) => {
+                task.problem = Some(format!(
+                    "{field} has more than {MAX_NAME} bytes; it has to be the name of a function"
+                ));
+            }
+        }
+    }
+    task
+}
+
+fn task_of(row: &Row, uncounted: i32) -> Task {
+    let payload = row.keep(3).unwrap_or(pg_sys::Datum::null());
+    let task = plain(
+        row.get(1).unwrap_or_default(),
+        row.get(2).unwrap_or_default(),
+        payload,
+        row.get(4).unwrap_or_default(),
+    );
+    with_payload(Task { uncounted, ..task })
+}
+
 fn task_of_row(row: locked::Row) -> Task {
     let payload = row.get(table::PAYLOAD).map_or(pg_sys::Datum::null(), jsonb::unpacked);
-    let name = |field| jsonb::field(payload, field).filter(|name| !name.is_empty());
-    Task {
-        id: row.get(table::TASK_ID).map_or(0, |datum| datum.value() as i64),
-        task_type: row.get(table::TASK_TYPE).and_then(text).unwrap_or_default(),
+    let task = plain(
+        row.get(table::TASK_ID).map_or(0, |datum| datum.value() as i64),
+        row.get(table::TASK_TYPE).and_then(text).unwrap_or_default(),
         payload,
-        attempts: row.get(table::ATTEMPTS).map_or(0, |datum| datum.value() as i32),
-        db_function: name("db_function"),
-        before_handler: name("before_handler"),
-        success_handler: name("success_handler"),
-        error_handler: name("error_handler"),
-        started_at: backend::now(),
-        uncounted: 1,
-        is_given_up: false,
-        row: Some(row),
-    }
+        row.get(table::ATTEMPTS).map_or(0, |datum| datum.value() as i32),
+    );
+    with_payload(Task { uncounted: 1, row: Some(row), ..task })
 }

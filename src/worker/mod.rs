@@ -183,7 +183,7 @@ impl Worker {
             copied::tell_of_held(self)?;
         }
         calls::begin_turn(&mut self.calls, glance.resumes, retiring);
-        busy |= calls::send_held(self);
+        busy |= calls::send_held(self)?;
         busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;
         if may_claim {

@@ -11,7 +11,6 @@ use crate::processor::{Context, Product, Started};
 use crate::provider::Prepared;
 use crate::shared::Interrupted;
 use pgrx::pg_sys;
-use serde_json::Value;
 
 /// Runs of a task at most, if each ends in a serialization failure or deadlock.
 pub const MAX_RUNS: i32 = 10;
@@ -56,6 +55,10 @@ pub fn start(worker: &mut Worker, task: &Task, earlier: &Interrupted) -> Result<
         }
         return conclude(worker, task, Err(failure)).map(Step::Done);
     }
+    if let Some(problem) = &task.problem {
+        let failure = Failure::new("54000", &task.task_type, problem);
+        return conclude(worker, task, Err(failure)).map(Step::Done);
+    }
     let processor = match dispatch::select(&task.task_type) {
         Ok(processor) => processor,
         Err(failure) => return conclude(worker, task, Err(failure)).map(Step::Done),
@@ -95,7 +98,9 @@ pub fn resume(worker: &mut Worker, stored: &Stored, earlier: &Interrupted) -> Re
     }
     let result = match (&stored.failure, stored.answer) {
         (None, Some(worker_payload)) => Ok(Product { worker_payload, outcome: None }),
-        (failure, _) => Err(stored_failure(&stored.task, failure.as_deref().unwrap_or("{}"))),
+        (failure, _) => {
+            Err(stored_failure(&stored.task, failure.as_deref().unwrap_or("the call was not answered")))
+        }
     };
     conclude(worker, &stored.task, result)
 }
@@ -155,10 +160,8 @@ fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
     Context { handlers: &mut worker.handlers, slot: worker.slot, ready: &worker.calls, may_repeat }
 }
 
-/// A failure as `queues.call.failure` holds it.
-fn stored_failure(task: &Task, text: &str) -> Failure {
-    let stored: Value = serde_json::from_str(text).unwrap_or_default();
-    let reason = stored.get("message").and_then(Value::as_str).unwrap_or("the call was not answered");
+/// The failure of a call.
+fn stored_failure(task: &Task, reason: &str) -> Failure {
     let what = format!("{} {}", task.task_type, task.main_handler());
     let message = format!("{}: {reason}", what.trim_end());
     Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) }

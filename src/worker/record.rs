@@ -4,11 +4,11 @@ use super::Worker;
 use super::process::End;
 use super::table;
 use super::task::{Brief, Task};
-use crate::config::LogLevel;
+use crate::config::{LogLevel, MAX_PAYLOAD_SIZE};
 use crate::error::Failure;
 use crate::pg::spi::{Arg, Statement};
 use crate::pg::table::Lock;
-use crate::pg::{backend, jsonb, log, session, transaction};
+use crate::pg::{backend, jsonb, jsonb_size, log, session, transaction};
 use crate::provider::Prepared;
 use crate::unwritten::{self, Command, Means};
 use pgrx::datum::Uuid;
@@ -92,7 +92,7 @@ pub fn finish(worker: &Worker, task: &Task, end: &End, means: Means) {
 /// durable, see `calls::settle`.
 pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
-    let request = Some(storable(&request));
+    let request = Some(to_jsonb(&request));
     let (owner, provider) = (worker.slot.owner.into_datum(), prepared.service.name.as_str().into_datum());
     let inserted = worker.call_rows.insert(&[
         task.id.into_datum(),
@@ -371,8 +371,27 @@ fn timestamp(microseconds: i64) -> Arg {
     Some(pg_sys::Datum::from(microseconds))
 }
 
-/// JSON text of a value for a jsonb column: without U+0000, which jsonb cannot hold.
+/// A value for a jsonb column, as [`to_jsonb`] makes it. In what would be too long as the text of a jsonb, numbers are
+/// not written out: its body, or all of it, is kept as a string of JSON.
 pub fn storable(value: &Value) -> pg_sys::Datum {
+    let limit = MAX_PAYLOAD_SIZE.get() as usize;
+    let jsonb = to_jsonb(value);
+    if !jsonb_size::is_longer(jsonb, limit) {
+        return jsonb;
+    }
+    let mut with_text = value.clone();
+    if let Some(body) = with_text.get_mut("body") {
+        *body = body.to_string().into();
+        let jsonb = to_jsonb(&with_text);
+        if !jsonb_size::is_longer(jsonb, limit) {
+            return jsonb;
+        }
+    }
+    to_jsonb(&value.to_string().into())
+}
+
+/// A value as jsonb: without U+0000, which jsonb cannot hold.
+fn to_jsonb(value: &Value) -> pg_sys::Datum {
     let text = value.to_string();
     if text.contains("\\u0000") {
         return jsonb::from_text(&without_nul(value.clone()).to_string());

@@ -16,6 +16,8 @@ pub struct Task {
     pub before_handler: Option<String>,
     pub success_handler: Option<String>,
     pub error_handler: Option<String>,
+    /// Why no handler can be given it: it is too large, for instance.
+    pub problem: Option<String>,
     /// When this run started: microseconds since 2000-01-01.
     pub started_at: i64,
     /// Its handler was run, and neither that nor a failure could be written.

@@ -33,6 +33,7 @@ pub struct Builder {
     tried_before: bool,
     settings: Vec<(String, String)>,
     environment: Vec<(String, String)>,
+    memory: Option<u64>,
 }
 
 impl Builder {
@@ -74,6 +75,11 @@ impl Builder {
         self
     }
 
+    /// The address space that each process of the server may have, in bytes.
+    pub fn memory(self, bytes: u64) -> Self {
+        Self { memory: Some(bytes), ..self }
+    }
+
     /// Creates the cluster, starts it and waits until it takes connections. Waits before that while three other tests
     /// have clusters.
     ///
@@ -94,13 +100,13 @@ impl Builder {
         if self.tried_before {
             try_out(&data_dir);
         }
-        let cluster = Cluster::new(home, self.environment, permit);
+        let cluster = Cluster::new(home, self.environment, self.memory, permit);
         cluster.start_again();
         cluster
     }
 
     fn from_source(source: Source) -> Self {
-        Self { source, tried_before: false, settings: Vec::new(), environment: Vec::new() }
+        Self { source, tried_before: false, settings: Vec::new(), environment: Vec::new(), memory: None }
     }
 }
 

@@ -5,8 +5,9 @@ mod connect;
 mod inspect;
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use super::builder::Builder;
@@ -40,6 +41,7 @@ pub enum StopMode {
 pub struct Cluster {
     home: PathBuf,
     environment: Vec<(String, String)>,
+    memory: Option<u64>,
     postmaster: Mutex<Option<Child>>,
     _permit: Permit,
 }
@@ -61,8 +63,13 @@ impl Cluster {
         Builder::new()
     }
 
-    pub(super) fn new(home: PathBuf, environment: Vec<(String, String)>, permit: Permit) -> Self {
-        Self { home, environment, postmaster: Mutex::new(None), _permit: permit }
+    pub(super) fn new(
+        home: PathBuf,
+        environment: Vec<(String, String)>,
+        memory: Option<u64>,
+        permit: Permit,
+    ) -> Self {
+        Self { home, environment, memory, postmaster: Mutex::new(None), _permit: permit }
     }
 
     /// Starts the server after a stop, and waits until it takes connections.
@@ -138,6 +145,9 @@ impl Cluster {
         command.arg("-D").arg(self.data_dir()).current_dir(&self.home).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("the log")).stderr(log);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(bytes) = self.memory {
+            limit_memory(&mut command, bytes);
+        }
         command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
@@ -165,6 +175,21 @@ impl Drop for Cluster {
         }
         let _ = fs::remove_dir_all(&self.home);
     }
+}
+
+/// Has a program, and what it starts, take no more address space than this.
+fn limit_memory(command: &mut Command, bytes: u64) {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    let set = move || {
+        // SAFETY: the limit is read, and nothing is written.
+        if unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    // SAFETY: between fork and exec it makes one system call.
+    unsafe { command.pre_exec(set) };
 }
 
 fn pid_of(child: &Child) -> i32 {

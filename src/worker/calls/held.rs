@@ -2,6 +2,8 @@
 
 use super::Calls;
 use super::parcel::Parcel;
+use crate::error::PgError;
+use crate::kind::Kinds;
 use crate::pg::backend;
 use crate::shared::{Admission, Terms};
 use crate::worker::Worker;
@@ -49,12 +51,17 @@ pub fn begin_turn(calls: &mut Calls, resumes: u64, retiring: bool) {
 }
 
 /// Sends what was held, in order, as far as the providers let it. True if anything was sent.
-pub fn send_held(worker: &mut Worker) -> bool {
+///
+/// # Errors
+/// When the providers' rows cannot be read.
+pub fn send_held(worker: &mut Worker) -> Result<bool, PgError> {
     let now = Instant::now();
     let calls = &worker.calls;
     if calls.held.iter().all(|held| held.not_before > now || calls.is_for_others(held)) {
-        return false;
+        return Ok(false);
     }
+    // They may have waited for long, and messages of changes come as a transaction starts.
+    Kinds::refresh()?;
     let before = worker.calls.held.len();
     let mut refused: Vec<(u64, Wait)> = Vec::new();
     let mut place = 0;
@@ -77,7 +84,7 @@ pub fn send_held(worker: &mut Worker) -> bool {
         }
     }
     worker.show_calls();
-    worker.calls.held.len() < before
+    Ok(worker.calls.held.len() < before)
 }
 
 #[derive(Clone, Copy)]

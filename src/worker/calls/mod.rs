@@ -20,7 +20,7 @@ use crate::error::PgError;
 use crate::kind::Kinds;
 use crate::pg::{log, thread};
 use crate::processor::Ready;
-use crate::provider::{Prepared, Request, Service};
+use crate::provider::{Credential, Prepared, Request, Service};
 use crate::secret;
 use crate::shared::{Lane, Terms, Went};
 pub use cancel::cancel_calls;
@@ -245,12 +245,10 @@ impl Calls {
             || idle && self.waiting_for.len() + self.held.len() + self.answered.len() < GROUP_FROM
     }
 
-    fn send_stored(&mut self, parcel: Parcel) {
-        let service = parcel.service.clone();
-        let request = parcel.request();
-        let proofs = service.provider.credentials(&service, &request);
-        match proofs.and_then(|proofs| Ok((proofs, certificate(&service)?))) {
-            Ok((credentials, client_certificate)) => {
+    fn send_stored(&mut self, mut parcel: Parcel) {
+        match prove(&mut parcel) {
+            Ok(Proven { request, credentials, client_certificate }) => {
+                let service = parcel.service.clone();
                 let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
                 let repeatable = parcel.is_resumable;
                 let lane = Kinds::known().lane_of_service(&service.name);
@@ -444,6 +442,27 @@ impl Calls {
         let now = Instant::now();
         self.answered.iter().find(|answered| answered.not_before <= now).map(|a| a.task_id)
     }
+}
+
+/// A request with what proves who we are.
+struct Proven {
+    request: Arc<Request>,
+    credentials: Vec<Credential>,
+    client_certificate: Option<ClientCert>,
+}
+
+/// Adds credentials to a stored request: those of its provider as it is now. They belong to where the provider is,
+/// and the request may have been made for another place.
+///
+/// # Errors
+/// What has changed, or which secret is missing.
+fn prove(parcel: &mut Parcel) -> Result<Proven, String> {
+    parcel.follow(&Kinds::known())?;
+    let (service, request) = (&parcel.service, parcel.request());
+    service.check_destination(&request)?;
+    let credentials = service.provider.credentials(service, &request)?;
+    let client_certificate = certificate(service)?;
+    Ok(Proven { request, credentials, client_certificate })
 }
 
 /// The certificate that a service wants to see.

@@ -3,6 +3,7 @@
 use super::CallResult;
 use crate::call::{Outcome, redact};
 use crate::config::{self, LogLevel};
+use crate::kind::Kinds;
 use crate::pg::log;
 use crate::provider::{Parts, Reply, Request, Service};
 use crate::shared::Terms;
@@ -88,7 +89,9 @@ impl Parcel {
 
     /// True if this request can join. What does not fit is the last one that tries.
     pub fn takes(&mut self, service: &Arc<Service>, request: &Request) -> bool {
-        if !self.has_room_for(service) || !service.batching().is_some_and(|batching| batching.takes(request))
+        if !self.has_room_for(service)
+            || !request.has_destination_of(&self.members[0].request)
+            || !service.batching().is_some_and(|batching| batching.takes(request))
         {
             return false;
         }
@@ -96,6 +99,30 @@ impl Parcel {
         // Each has a separator.
         self.full = self.size() + request.size() + self.members.len() + 2 > limit;
         !self.full
+    }
+
+    /// Goes on with its provider as `kinds` has it.
+    ///
+    /// # Errors
+    /// That the provider is gone, or is spoken to in another way.
+    pub fn follow(&mut self, kinds: &Kinds) -> Result<(), String> {
+        let now = kinds
+            .service(&self.service.name)
+            .map_err(|reason| format!("{reason}; the request was not sent"))?;
+        let (before, after) = (self.service.provider.name(), now.provider.name());
+        if before != after {
+            return Err(format!(
+                "the interface of provider \"{}\" has changed from {before} to {after}; the request was not sent",
+                now.name
+            ));
+        }
+        if !Arc::ptr_eq(&self.service, &now) {
+            let first = &self.members[0].request;
+            (self.of_service, self.account) = (now.terms(), now.account_of(first));
+            self.is_resumable = !now.provider.remembers_keys_for(&now).is_zero();
+            self.service = now;
+        }
+        Ok(())
     }
 
     /// What its host lets us do, or its service. Calls to all hosts are counted together.

@@ -55,7 +55,7 @@ pub fn settle(worker: &mut Worker, idle: bool) -> Result<bool, PgError> {
     }
     worker.show_calls();
     // What its provider has not been asked for, or its host may not be sent.
-    send_held(worker);
+    send_held(worker)?;
     Ok(true)
 }
 

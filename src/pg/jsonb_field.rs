@@ -1,0 +1,150 @@
+//! Looking into a jsonb, without making text of more than what is wanted.
+
+use super::jsonb;
+use super::jsonb_size::{Count, is_value_longer};
+use pgrx::pg_sys;
+
+/// A jsonb value, unpacked; lives as long as the memory context that it was unpacked in.
+pub struct View {
+    root: *mut pg_sys::JsonbContainer,
+}
+
+/// A text that would be too long.
+#[derive(Debug)]
+pub struct TooLong;
+
+impl View {
+    pub fn of(datum: pg_sys::Datum) -> View {
+        // SAFETY: a jsonb datum; unpacked, it is valid as long as the memory context.
+        unsafe {
+            let value = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
+            View { root: &raw mut (*value).root }
+        }
+    }
+
+    /// A field, if this is an object that has it.
+    pub fn get(&self, name: &str) -> Option<Field> {
+        // SAFETY: valid as long as the memory context.
+        unsafe { field(self.root, name) }
+    }
+
+    /// What it is instead of an object.
+    pub fn kind_if_no_object(&self) -> Option<&'static str> {
+        // SAFETY: valid as long as the memory context; a scalar stands in an array of its own.
+        unsafe {
+            let header = (*self.root).header;
+            if header & pg_sys::JB_FOBJECT != 0 {
+                return None;
+            }
+            let mut value = pg_sys::JsonbValue::default();
+            if header & pg_sys::JB_FSCALAR == 0 || !pg_sys::JsonbExtractScalar(self.root, &mut value) {
+                return Some("an array");
+            }
+            Some(match value.type_ {
+                pg_sys::jbvType::jbvString => "a string",
+                pg_sys::jbvType::jbvBool => "a boolean",
+                pg_sys::jbvType::jbvNull => "null",
+                _ => "a number",
+            })
+        }
+    }
+}
+
+/// A value in a jsonb.
+pub struct Field(pg_sys::JsonbValue);
+
+impl Field {
+    pub fn is_null(&self) -> bool {
+        self.0.type_ == pg_sys::jbvType::jbvNull
+    }
+
+    pub fn is_false(&self) -> bool {
+        // SAFETY: the type says which field of the union counts.
+        unsafe { self.0.type_ == pg_sys::jbvType::jbvBool && !self.0.val.boolean }
+    }
+
+    /// True for `""` and `{}`.
+    pub fn is_empty(&self) -> bool {
+        // SAFETY: as above; a container begins with its kind and the number of its entries.
+        unsafe {
+            match self.0.type_ {
+                pg_sys::jbvType::jbvString => self.0.val.string.len == 0,
+                pg_sys::jbvType::jbvBinary => (*self.0.val.binary.data).header == pg_sys::JB_FOBJECT,
+                _ => false,
+            }
+        }
+    }
+
+    /// A field of it, if it is an object.
+    pub fn get(&self, name: &str) -> Option<Field> {
+        let is_container = self.0.type_ == pg_sys::jbvType::jbvBinary;
+        // SAFETY: the type says which field of the union counts.
+        is_container.then(|| unsafe { field(self.0.val.binary.data, name) }).flatten()
+    }
+
+    /// A string's content; of a longer one the first `limit` bytes, or somewhat less.
+    pub fn string(&self, limit: usize) -> Option<String> {
+        let bytes = self.bytes()?;
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 4)]);
+        Some(start[..start.floor_char_boundary(limit)].to_owned())
+    }
+
+    /// The JSON text.
+    ///
+    /// # Errors
+    /// That it has more than `limit` bytes, counted so.
+    pub fn json(&self, count: Count, limit: usize) -> Result<String, TooLong> {
+        let mut value = self.0;
+        // SAFETY: what it points to lives as long as the memory context; it is copied.
+        unsafe {
+            if is_value_longer(count, &value, limit) {
+                return Err(TooLong);
+            }
+            let datum = pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(&mut value));
+            Ok(jsonb::output(datum))
+        }
+    }
+
+    /// The text as `->>` gives it: a string without quotes, null as none.
+    ///
+    /// # Errors
+    /// That it has more than `limit` bytes.
+    pub fn text(&self, limit: usize) -> Result<Option<String>, TooLong> {
+        match self.bytes() {
+            Some(bytes) if bytes.len() > limit => Err(TooLong),
+            Some(_) => Ok(self.string(limit)),
+            None if self.is_null() => Ok(None),
+            None => self.json(Count::Text, limit).map(Some),
+        }
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        // SAFETY: the type says which field of the union counts.
+        unsafe {
+            let is_string = self.0.type_ == pg_sys::jbvType::jbvString;
+            is_string.then(|| {
+                let string = self.0.val.string;
+                std::slice::from_raw_parts(string.val.cast::<u8>(), string.len as usize)
+            })
+        }
+    }
+}
+
+/// # Safety
+/// A valid container.
+unsafe fn field(container: *mut pg_sys::JsonbContainer, name: &str) -> Option<Field> {
+    // SAFETY: on the caller's promise; the result is written where it is told to.
+    unsafe {
+        if (*container).header & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        let mut value = pg_sys::JsonbValue::default();
+        let found = pg_sys::getKeyJsonValueFromContainer(
+            container,
+            name.as_ptr().cast(),
+            name.len() as i32,
+            &mut value,
+        );
+        (!found.is_null()).then_some(Field(value))
+    }
+}

@@ -1,0 +1,134 @@
+//! Paths that lead nowhere else, whatever the server at the other end, or a proxy before it, makes of them: some undo
+//! escapes twice, take "\\" for "/", or drop what follows ";".
+
+/// Escapes within escapes are undone so often; what holds still more is no path.
+const MAX_DEPTH: usize = 4;
+
+/// The segments of the path before its query.
+pub fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('?').next().unwrap_or_default().split('/')
+}
+
+/// Checks a path, with a query or without.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(path: &str) -> Result<(), String> {
+    if path.chars().any(|c| c.is_control() || c == '#')
+        || path.split('?').next().unwrap_or_default().contains('\\')
+    {
+        return Err("the path holds a control character, \"#\" or \"\\\"".into());
+    }
+    let mut all = segments(path).skip(1).peekable();
+    while let Some(segment) = all.next() {
+        // The last one may be empty: a slash at the end.
+        if segment.is_empty() && all.peek().is_some() {
+            return Err("the path has an empty segment".into());
+        }
+        check_segment(segment)?;
+    }
+    Ok(())
+}
+
+fn check_segment(segment: &str) -> Result<(), String> {
+    let plain =
+        decoded(segment.as_bytes()).ok_or("the path holds \"%\" that is no escape, or too many escapes")?;
+    let plain = std::str::from_utf8(&plain).map_err(|_| "the path's escapes are no UTF-8")?;
+    if plain.chars().any(|c| c.is_control() || matches!(c, '/' | '\\')) {
+        return Err("a segment of the path holds an escaped \"/\", \"\\\" or control character".into());
+    }
+    let name = plain.split(';').next().unwrap_or_default().trim();
+    if matches!(name, "." | "..") || name.is_empty() && !plain.is_empty() {
+        return Err(format!("the path has a segment that some take for a step: {plain:?}"));
+    }
+    Ok(())
+}
+
+/// Without escapes, of whatever depth. `None`: it holds something else than escapes, or they go too deep.
+fn decoded(segment: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = undo(segment, true)?;
+    for _ in 0..MAX_DEPTH {
+        let further = undo(&bytes, false)?;
+        if further == bytes {
+            return Some(bytes);
+        }
+        bytes = further;
+    }
+    None
+}
+
+/// Undoes one layer of escapes; `strict`: a "%" is nothing else.
+fn undo(text: &[u8], strict: bool) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let code = if *first == b'%' { escape(after) } else { None };
+        if strict && *first == b'%' && code.is_none() {
+            return None;
+        }
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &after[2..] } else { after };
+    }
+    Some(bytes)
+}
+
+fn escape(digits: &[u8]) -> Option<u8> {
+    let digit = |place: usize| char::from(*digits.get(place)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_lead_nowhere_else() {
+        for good in [
+            "",
+            "/",
+            "/a",
+            "/a/",
+            "/a/b?x=//..%2f",
+            "?x",
+            "/a;v=1/b",
+            "/100%25",
+            "/%E2%82%AC",
+            "/...",
+            "/a..b",
+            "/..a",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "/..",
+            "/.",
+            "/a/../b",
+            "/%2e%2E/b",
+            "/.%2e",
+            "/..%2fadmin",
+            "/..%5c",
+            "/..;/x",
+            "/..;a=1/x",
+            "/..%3b/x",
+            "/%252e%252e/x",
+            "/a%252fb",
+            "/a%25252525252fb",
+            "//x",
+            "/a//b",
+            "/a\\b",
+            "/a#b",
+            "/a\tb",
+            "/a%00b",
+            "/a%0d%0ab",
+            "/%c0%ae",
+            "/%",
+            "/%2",
+            "/%u002f",
+            "/%20..",
+            "/..%20",
+            "/;x/b",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -39,7 +39,7 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
             "Leave task_id out to have the next number.".into(),
         );
     }
-    if let Some(payload) = row.jsonb(c"payload") {
+    if let Some(payload) = row.new_jsonb(c"payload") {
         enqueue::check_size(payload);
     }
     if !is_ours {

@@ -6,11 +6,12 @@ use crate::envelope::{self, Verdict};
 use crate::error::{Failure, PgError};
 use crate::pg::function::Function;
 use crate::pg::jsonb_field::View;
+use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{Arg, Plan, Statement};
-use crate::pg::{activity, ident, interrupt, jsonb, session, spi, timeout, transaction};
+use crate::pg::{activity, ident, interrupt, jsonb, log, session, spi, timeout, transaction};
 use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 use std::collections::HashMap;
 use std::fmt;
 
@@ -155,6 +156,7 @@ impl Handlers {
             session::handler_scope(|| {
                 timeout::arm(limit);
                 let returned = self.execute(call);
+                check_size(&returned);
                 transaction::fire_deferred_triggers();
                 returned
             })
@@ -253,6 +255,18 @@ impl Handlers {
             session::as_owner(self.owner, || statement.row(&args, |row| row.get::<String>(1)))
         });
         found.ok().flatten().flatten()
+    }
+}
+
+/// Raises if a result is larger than a payload may be, as text.
+fn check_size(returned: &Returned) {
+    let limit = config::MAX_PAYLOAD_SIZE.get();
+    if is_longer(returned.value, limit as usize) {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("it returned more than {limit} bytes as text; pg_errand.max_payload_size allows no more"),
+            "Return less, or raise pg_errand.max_payload_size.".into(),
+        );
     }
 }
 

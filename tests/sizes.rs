@@ -19,9 +19,14 @@ use crate::probe::{MIB, Probe};
 const NUMBERS: &str = "('[' || rtrim(repeat('1e131071,', 7000), ',') || ']')::jsonb";
 const GIGABYTE: u64 = 1024 * MIB;
 
-/// With a worker that looks for tasks often, and has a gigabyte.
+/// With a worker that looks for tasks often, and has half a gigabyte.
 fn probe() -> Probe {
-    Probe::build(Cluster::builder().memory(GIGABYTE).set("pg_errand.poll_interval", "100ms"))
+    Probe::build(Cluster::builder().memory(GIGABYTE / 2).set("pg_errand.poll_interval", "100ms"))
+}
+
+/// As many of them as a payload may have: 262 MB.
+fn few() -> String {
+    NUMBERS.replace("7000", "2000")
 }
 
 /// SQLSTATE and hint of what was refused.
@@ -89,9 +94,11 @@ fn a_payload_that_got_in_otherwise_fails_its_task_and_nothing_else() {
     probe.create(&format!(
         "begin;
          alter table queues.task disable trigger task_before_insert;
-         insert into queues.task (task_id, task_type, payload) values (1000, 'db_function', {payload});
+         insert into queues.task (task_id, task_type, payload, scheduled_at)
+         values (1000, 'db_function', {payload}, 'infinity');
          alter table queues.task enable always trigger task_before_insert;
-         commit"
+         commit;
+         update queues.task set scheduled_at = now() where task_id = 1000"
     ));
     let fate = probe.fate(1000);
     assert!(fate.errors[0].message.contains("pg_errand.max_payload_size"), "{fate:?}");
@@ -102,8 +109,7 @@ fn a_payload_that_got_in_otherwise_fails_its_task_and_nothing_else() {
 #[test]
 fn a_handlers_name_that_is_no_name_is_no_text_either() {
     let mut probe = probe();
-    let few = NUMBERS.replace("7000", "2000");
-    for name in [few.as_str(), "to_jsonb(repeat('x', 5000000))"] {
+    for name in [few().as_str(), "to_jsonb(repeat('x', 5000000))"] {
         for field in ["db_function", "success_handler", "error_handler"] {
             let payload = format!(
                 "jsonb_build_object('db_function', 'public.run_sql', 'sql', 'select 1') || jsonb_build_object('{field}', {name})"
@@ -122,9 +128,11 @@ fn what_a_handler_says_is_found_without_making_text_of_the_rest() {
     probe.create(&format!(
         "create function public.say(payload jsonb) returns jsonb language sql as $$
              select case payload ->> 'how'
-                 when 'beside' then jsonb_build_object('n', {NUMBERS})
-                 else jsonb_build_object(payload ->> 'how', {NUMBERS}) end
-         $$"
+                 when 'beside' then jsonb_build_object('n', {few})
+                 when 'too much' then {NUMBERS}
+                 else jsonb_build_object(payload ->> 'how', {few}) end
+         $$",
+        few = few(),
     ));
     for (how, status, errors) in [
         ("beside", "succeeded", 0),
@@ -132,11 +140,14 @@ fn what_a_handler_says_is_found_without_making_text_of_the_rest() {
         ("status", "succeeded", 0),
         ("validation_failure_message", "succeeded", 0),
         ("error", "failed", 1),
+        ("too much", "failed", 1),
     ] {
         let handlers = json!({"db_function": "public.say", "success_handler": "public.run_sql", "how": how, "sql": "select 1"});
         let fate = probe.run(handlers);
         assert_eq!((fate.status.as_str(), fate.errors.len()), (status, errors), "{how}: {fate:?}");
     }
+    let refused = "select count(*) from queues.error where sqlstate = '54000' and error_message like '%pg_errand.max_payload_size%'";
+    assert_eq!(one::<i64>(&mut probe.client, refused), 1);
     let longest: i32 = one(&mut probe.client, "select max(octet_length(outcome)) from queues.task");
     assert!(longest < 1000, "{longest}");
     probe.assert_well();
@@ -147,12 +158,14 @@ fn a_request_is_measured_before_it_is_text() {
     let mut probe = probe();
     probe.create(&format!(
         "create function public.build(payload jsonb) returns jsonb language sql as $$
-             select jsonb_build_object('payload', jsonb_build_object('to_number', '1', 'body', 'b', 'message_id', {NUMBERS}))
-         $$"
+             select jsonb_build_object('payload', jsonb_build_object('to_number', '1', 'body', 'b', 'message_id', {few}))
+         $$",
+        few = few(),
     ));
-    let few = NUMBERS.replace("7000", "2000");
-    let request =
-        format!("jsonb_build_object('request', jsonb_build_object('url', 'http://x.test/', 'body', {few}))");
+    let request = format!(
+        "jsonb_build_object('request', jsonb_build_object('url', 'http://x.test/', 'body', {}))",
+        few()
+    );
     for (task_type, payload) in
         [("sms", "jsonb_build_object('before_handler', 'public.build')"), ("http", &request)]
     {

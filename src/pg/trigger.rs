@@ -1,12 +1,14 @@
 //! A row-level trigger function, without building Rust values of the row; and whose rights the
 //! triggers of others have.
 
-use pgrx::{FromDatum, IntoDatum, JsonB, pg_sys};
+use pgrx::{FromDatum, IntoDatum, JsonB, pg_sys, varsize_any};
 use std::ffi::CStr;
 
 /// The new row that a BEFORE trigger was called for.
 pub struct NewRow {
     tuple: pg_sys::HeapTuple,
+    /// The row before an update.
+    old: Option<pg_sys::HeapTuple>,
     shape: pg_sys::TupleDesc,
 }
 
@@ -34,8 +36,11 @@ impl NewRow {
                 );
             }
             let new = (*data).tg_newtuple;
-            let tuple = if new.is_null() { (*data).tg_trigtuple } else { new };
-            NewRow { tuple, shape: (*(*data).tg_relation).rd_att }
+            let (tuple, old) = match new.is_null() {
+                true => ((*data).tg_trigtuple, None),
+                false => (new, Some((*data).tg_trigtuple)),
+            };
+            NewRow { tuple, old, shape: (*(*data).tg_relation).rd_att }
         }
     }
 
@@ -49,14 +54,25 @@ impl NewRow {
         }
     }
 
-    /// A column's jsonb, as it is; `None` for null or if the table has no such column of that type.
-    pub fn jsonb(&self, column: &CStr) -> Option<pg_sys::Datum> {
-        // SAFETY: a valid tuple with its own descriptor.
+    /// A column's jsonb, as it is; `None` for null, what an update leaves alone, or if the table has no such column of
+    /// that type.
+    pub fn new_jsonb(&self, column: &CStr) -> Option<pg_sys::Datum> {
+        // SAFETY: valid tuples with their descriptor; values are compared as they are stored.
         unsafe {
-            let mut null = false;
             let number = self.number::<JsonB>(column)?;
-            let datum = pg_sys::heap_getattr(self.tuple, number, self.shape, &mut null);
-            (!null).then_some(datum)
+            let of = |tuple| {
+                let mut null = false;
+                let datum = pg_sys::heap_getattr(tuple, number, self.shape, &mut null);
+                (!null).then_some(datum)
+            };
+            let stored = |datum: pg_sys::Datum| {
+                let value: *const pg_sys::varlena = datum.cast_mut_ptr();
+                std::slice::from_raw_parts(value.cast::<u8>(), varsize_any(value))
+            };
+            let is_same = |new, old| stored(new) == stored(old);
+            let new = of(self.tuple)?;
+            let old = self.old.and_then(of);
+            old.is_none_or(|old| !is_same(new, old)).then_some(new)
         }
     }
 

@@ -26,7 +26,7 @@ create table queues.provider (
     idempotency_header text,
     -- how long the provider recognizes a key; 0: what was cut off is not sent again
     keys_kept_for interval,
-    -- limits, of all databases and workers together
+    -- limits of all workers together, see docs/providers.md
     requests_per_second double precision,
     burst integer,
     max_in_flight integer,

@@ -4,7 +4,7 @@ use crate::config::MAX_PAYLOAD_SIZE;
 use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME};
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
-use crate::pg::{backend, catalog, ident, log, session};
+use crate::pg::{backend, catalog, ident, log, session, transaction};
 use crate::unwritten::{self, Command};
 use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -19,14 +19,21 @@ pub fn enqueue(args: &[Arg; 3]) -> i64 {
     let kinds = Kinds::now();
     check(&kinds, task_type.as_deref(), task_type.as_deref().and_then(|name| kinds.find(name)));
     let Some(owner) = catalog::owner_of(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
+    let args = [args[0], args[1], args[2].filter(|due| is_later(*due))];
     session::as_definer(owner, || {
-        ENQUEUE.row_as_is(args, |row| row.get(1)).flatten().unwrap_or_else(refuse_row)
+        ENQUEUE.row_as_is(&args, |row| row.get(1)).flatten().unwrap_or_else(refuse_row)
     })
 }
 
 fn refuse_row() -> i64 {
     let Some(table) = catalog::relation(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
     unwritten::refuse(table, Command::Insert)
+}
+
+/// True for a time after now, the default. One in the past, `-infinity` included, would put a task before those
+/// of others, who came first.
+fn is_later(due: pg_sys::Datum) -> bool {
+    due.value() as i64 > transaction::started_at()
 }
 
 /// Raises unless the current user may enqueue tasks of this type.

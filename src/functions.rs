@@ -6,7 +6,7 @@ use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::Arg;
 use crate::pg::trigger::NewRow;
-use crate::pg::{backend, catalog, invalidation, log, shmem};
+use crate::pg::{backend, catalog, log, shmem};
 use crate::provider::service;
 use crate::shared::{Lane, Position, Told};
 use crate::unwritten::{self, Command};
@@ -64,9 +64,7 @@ extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn kinds_after_change(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    if let Some(table) = catalog::relation(c"queues", c"task_kind") {
-        invalidation::announce(table);
-    }
+    kind::announce_change();
     wake::note_kinds();
     pg_sys::Datum::null()
 }

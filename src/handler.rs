@@ -1,6 +1,8 @@
 //! Calling handlers: users' functions `name(payload jsonb)`, as the worker's role, in a
 //! subtransaction and a clean session.
 
+mod rule;
+
 use crate::config;
 use crate::envelope::{self, Verdict};
 use crate::error::{Failure, PgError};
@@ -12,6 +14,7 @@ use crate::pg::{activity, ident, interrupt, jsonb, log, session, spi, timeout, t
 use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+use rule::Checked;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -81,7 +84,11 @@ struct Kept {
     plan: Plan,
     /// Its name, quoted where needed.
     name: String,
-    /// What the plan calls, if that can be called without it; looked for when it is wanted.
+    /// What the plan calls,
+    callee: pg_sys::Oid,
+    /// found to be a handler as of this,
+    checked: Checked,
+    /// if it can be called without the plan; looked for when it is wanted.
     function: Option<Function>,
     looked: bool,
 }
@@ -89,11 +96,11 @@ struct Kept {
 impl Kept {
     /// The function, as long as it is certain that the plan would call it.
     fn function(&mut self) -> Option<&Function> {
-        if !self.is_current() {
+        if !self.is_current() || self.checked != Checked::now() {
             return None;
         }
         if !std::mem::replace(&mut self.looked, true) {
-            self.function = Function::find(&self.name);
+            self.function = Function::find(&self.name).filter(|function| function.oid() == self.callee);
         }
         self.function.as_ref().filter(|function| function.may_be_called())
     }
@@ -195,23 +202,30 @@ impl Handlers {
     }
 
     fn plan(&mut self, name: &str) -> Plan {
-        if let Some(kept) = self.kept.get(name).filter(|kept| kept.is_current()) {
+        let now = Checked::now();
+        if let Some(kept) = self.kept.get_mut(name).filter(|kept| kept.is_current()) {
+            if kept.checked != now {
+                rule::check(kept.plan, &kept.name, self.owner, &self.role);
+                kept.checked = now;
+            }
             return kept.plan;
         }
         self.forget(name);
         let quoted: Vec<String> = ident::parse(name).iter().map(|part| ident::quote(part)).collect();
         let quoted = quoted.join(".");
         let sql = format!("select {quoted}($1)::pg_catalog.jsonb");
+        let plan = Plan::prepare_once(&sql, &[pg_sys::JSONBOID]);
+        let callee = rule::check(plan, &quoted, self.owner, &self.role);
         if name.len() > MAX_KEPT_NAME {
-            return Plan::prepare_once(&sql, &[pg_sys::JSONBOID]);
+            return plan;
         }
-        let plan = Plan::prepare(&sql, &[pg_sys::JSONBOID]);
+        plan.keep();
         if self.kept.len() >= MAX_PLANS
             && let Some(any) = self.kept.keys().next().cloned()
         {
             self.forget(&any);
         }
-        let kept = Kept { plan, name: quoted, function: None, looked: false };
+        let kept = Kept { plan, name: quoted, callee, checked: now, function: None, looked: false };
         self.kept.insert(name.to_owned(), kept);
         plan
     }
@@ -228,7 +242,8 @@ impl Handlers {
             );
         }
         match error.sqlstate.as_str() {
-            "42501" => {
+            // Ours say what to do.
+            "42501" if error.hint.is_none() => {
                 if let Some(grants) = self.advice(&MISSING_GRANTS, call.name, true) {
                     error.message = format!("{}; to allow it, run: {grants}", error.message);
                     error.hint.get_or_insert(grants.into());

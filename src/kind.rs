@@ -202,9 +202,22 @@ impl Kinds {
 /// Name, lane, and the service, or what is wrong with its row.
 type Found = (String, Lane, Result<Arc<Service>, String>);
 
+/// Has every process read the tables anew, and look again which functions may be handlers, after the commit of
+/// the current transaction.
+pub fn announce_change() {
+    if let Some(table) = watched() {
+        invalidation::announce(table);
+    }
+}
+
+/// The table that stands for both.
+fn watched() -> Option<pg_sys::Oid> {
+    catalog::relation(c"queues", c"task_kind")
+}
+
 /// The owner of the tables, if there are any.
 fn begin_reading() -> Option<pg_sys::Oid> {
-    invalidation::begin_reading(catalog::relation(c"queues", c"task_kind")?);
+    invalidation::begin_reading(watched()?);
     catalog::owner_of(c"queues", c"task_kind")
 }
 

@@ -514,3 +514,43 @@ fn other_peoples_commands_fail_as_they_do_without_the_library() {
         assert_eq!(told(&with, prepare, sql), told(&without, prepare, sql), "{sql}");
     }
 }
+
+/// One role's tasks don't come before those of others that were there first.
+#[test]
+fn a_time_in_the_past_counts_as_now_for_callers_of_enqueue() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    install(&mut client);
+    client
+        .batch_execute(
+            "create role app login;
+             grant usage on schema queues to app;
+             grant execute on function queues.enqueue, queues.http_post, queues.http_get to app;
+             select queues.allow('http', 'app')",
+        )
+        .unwrap();
+    let mut app = cluster.connect_as("app", "postgres");
+    let first = enqueue(&mut app, "db_function", json!({"db_function": "app.f"}));
+    for past in ["-infinity", "4713-01-01 BC", "2000-01-01", "now() - interval '1 us'", "now()"] {
+        let past = if past.starts_with("now") { past.to_owned() } else { format!("timestamptz '{past}'") };
+        for call in [
+            format!("queues.enqueue('db_function', '{{}}', {past})"),
+            format!("queues.http_post('https://a.test', _scheduled_at => {past})"),
+            format!("queues.http_get('https://a.test', _scheduled_at => {past})"),
+        ] {
+            app.query_one(&format!("select {call}"), &[]).unwrap();
+        }
+    }
+    app.query_one("select queues.enqueue('db_function', '{}', 'infinity')", &[]).unwrap();
+    app.query_one("select queues.enqueue('db_function', '{}', now() + interval '1 h')", &[]).unwrap();
+    let mut value = |sql: &str| client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
+    assert_eq!(value("select count(*) from queues.task where scheduled_at = enqueued_at"), 16);
+    assert_eq!(value("select count(*) from queues.task where scheduled_at > enqueued_at"), 2);
+    assert_eq!(value("select task_id from queues.task order by scheduled_at, task_id limit 1"), first);
+    // Whoever may write the table may choose.
+    let insert =
+        "insert into queues.task (task_type, payload, scheduled_at) values ('db_function', '{}', '-infinity')
+        returning task_id";
+    let ahead = value(insert);
+    assert_eq!(value("select task_id from queues.task order by scheduled_at, task_id limit 1"), ahead);
+}

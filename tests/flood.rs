@@ -36,9 +36,9 @@ fn a_million_tasks_of_one_statement_hold_up_nobody_and_cost_workers_no_memory() 
 
     // One that is due before all of them is the next; one that is due now comes after them.
     let last = task(&mut client, "note", json!({"label": "last"}));
-    let urgent =
-        "select queues.enqueue('db_function', '{\"db_function\": \"public.note\", \"label\": \"urgent\"}',
-        now() - interval '1 day')";
+    let urgent = "insert into queues.task (task_type, payload, scheduled_at)
+        values ('db_function', '{\"db_function\": \"public.note\", \"label\": \"urgent\"}', now() - interval '1 day')
+        returning task_id";
     let urgent: i64 = one(&mut client, urgent);
     wait_status(&mut client, urgent, "succeeded");
     let before_it = "select count(*) from public.done";

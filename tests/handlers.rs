@@ -911,8 +911,9 @@ fn twenty_thousand_tasks_of_one_statement_run_once_each() {
 fn tasks_start_in_the_order_of_their_time_and_number() {
     let mut app = App::start(&[("pg_errand.concurrency", "0")]);
     app.create(
-        "select queues.enqueue('db_function', jsonb_build_object('db_function', 'app.note', 'n', n),
-             case when n % 3 = 0 then now() - interval '1 hour' * n when n % 3 = 1 then now() - interval '30 minutes' end)
+        "insert into queues.task (task_type, payload, scheduled_at)
+         select 'db_function', jsonb_build_object('db_function', 'app.note', 'n', n),
+             case n % 3 when 0 then now() - interval '1 hour' * n when 1 then now() - interval '30 minutes' else now() end
          from generate_series(1, 60) n",
     );
     app.cluster.set(&[("pg_errand.concurrency", "1")]);

@@ -641,8 +641,9 @@ fn a_cancelled_task_is_not_started_again_by_another_worker() {
              from generate_series(1, 20000)",
         )
         .unwrap();
-    let enqueue =
-        "select queues.enqueue('db_function', '{\"db_function\": \"app.nap\"}', now() - interval '1 hour')";
+    let enqueue = "insert into queues.task (task_type, payload, scheduled_at)
+         values ('db_function', '{\"db_function\": \"app.nap\"}', now() - interval '1 hour')
+         returning task_id";
     for _ in 0..20 {
         let id: i64 = client.query_one(enqueue, &[]).unwrap().get(0);
         wait_until_asleep(&mut client, id);

@@ -22,6 +22,7 @@ static ALL: &[&'static dyn Setting] = &[
     &MAX_IN_FLIGHT,
     &FLUSH_INTERVAL,
     &LEASE_DURATION,
+    &HANDLERS,
     &HANDLER_TIMEOUT,
     &MAX_PAYLOAD_SIZE,
     &HTTP_TIMEOUT,
@@ -168,6 +169,27 @@ pub static LEASE_DURATION: Int = Int {
     max: i32::MAX,
     unit: Unit::Milliseconds,
 };
+
+pub static HANDLERS: Choice<HandlerRule> = Choice {
+    about: About {
+        name: c"pg_errand.handlers",
+        short: c"Which functions may be handlers.",
+        long: c"users: those in users' schemas that belong to no extension. granted: those granted to the role of the \
+            workers (or owned by it) by name, not through PUBLIC. any: all that the role may execute.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<HandlerRule>::new(HandlerRule::Users),
+};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PostgresGucEnum)]
+pub enum HandlerRule {
+    #[name = c"users"]
+    Users,
+    #[name = c"granted"]
+    Granted,
+    #[name = c"any"]
+    Any,
+}
 
 pub static HANDLER_TIMEOUT: Int = Int {
     about: About {

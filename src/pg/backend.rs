@@ -83,6 +83,12 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
+/// A time as PostgreSQL's log shows it.
+pub fn time_text(time: i64) -> String {
+    // SAFETY: returns a terminated string, copied at once.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::timestamptz_to_str(time)) }.to_string_lossy().into_owned()
+}
+
 /// Ends of a top-level transaction that callbacks are told of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

@@ -20,6 +20,8 @@ pub enum Notice {
     Changes,
     /// Settings stored for databases or roles may be others after it.
     Settings,
+    /// Functions may belong to an extension after it, or to none.
+    Members,
     /// It changes the role of this session: its password, its settings, its members.
     OwnRole,
     /// It would remove the extension, which is somebody else's, with something that it depends on.
@@ -213,6 +215,7 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
                 let stmt = &*node.cast::<pg_sys::ReassignOwnedStmt>();
                 own_the_queue(stmt.roles).then(|| Notice::Clear(backend::database()))
             }
+            T_AlterExtensionContentsStmt => Some(Notice::Members),
             T_DropdbStmt => clear_owned((*node.cast::<pg_sys::DropdbStmt>()).dbname),
             T_RenameStmt => {
                 let stmt = &*node.cast::<pg_sys::RenameStmt>();

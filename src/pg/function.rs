@@ -59,6 +59,10 @@ impl Function {
         path() == Some(self.path)
     }
 
+    pub fn oid(&self) -> pg_sys::Oid {
+        self.oid
+    }
+
     pub fn may_be_called(&self) -> bool {
         may_execute(self.oid)
     }

@@ -1,8 +1,8 @@
-//! A cache of what two tables hold, and how changes of them get known: by the invalidation messages
-//! that PostgreSQL sends of relations, also to the session that makes the change.
+//! How changes get known of what is cached: by the invalidation messages that PostgreSQL sends, also to the
+//! session that makes the change. Cached are what two tables hold, and whether functions may be handlers.
 
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The relation that stands for the cached tables; 0: not known.
 static WATCHED: AtomicU32 = AtomicU32::new(0);
@@ -10,6 +10,8 @@ static WATCHED: AtomicU32 = AtomicU32::new(0);
 static READING: AtomicBool = AtomicBool::new(false);
 static STALE: AtomicBool = AtomicBool::new(true);
 static REGISTERED: AtomicBool = AtomicBool::new(false);
+/// Counts changes of functions, roles and members of extensions.
+static FUNCTIONS: AtomicU64 = AtomicU64::new(0);
 
 /// True if the tables may have changed since they were read.
 pub fn is_stale() -> bool {
@@ -22,6 +24,11 @@ pub fn begin_reading(relation: pg_sys::Oid) {
         // SAFETY: once per process; the callback lives as long as the library.
         unsafe {
             pg_sys::CacheRegisterRelcacheCallback(Some(on_change), pg_sys::Datum::null());
+            use pg_sys::SysCacheIdentifier::{AUTHMEMMEMROLE, AUTHOID, PROCOID};
+            for cache in [PROCOID, AUTHOID, AUTHMEMMEMROLE] {
+                let callback = Some(on_function_change as _);
+                pg_sys::CacheRegisterSyscacheCallback(cache as i32, callback, pg_sys::Datum::null());
+            }
         }
     }
     WATCHED.store(relation.to_u32(), Relaxed);
@@ -38,7 +45,19 @@ pub fn end_reading() {
 unsafe extern "C-unwind" fn on_change(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     if relation == pg_sys::InvalidOid || relation.to_u32() == WATCHED.load(Relaxed) {
         STALE.store(true, Relaxed);
+        FUNCTIONS.fetch_add(1, Relaxed);
     }
+}
+
+/// Neither allocates nor fails.
+unsafe extern "C-unwind" fn on_function_change(_arg: pg_sys::Datum, _cache: i32, _hash: u32) {
+    FUNCTIONS.fetch_add(1, Relaxed);
+}
+
+/// Another number as soon as a function, its rights, a role or the members of an extension may be others, in a
+/// process that has read the tables.
+pub fn functions_as_of() -> u64 {
+    FUNCTIONS.load(Relaxed)
 }
 
 /// Tells every session, when the current transaction commits, that what is cached under `relation` has

@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod backend;
 pub mod bgworker;
+mod callee;
 pub mod catalog;
 pub mod catch;
 pub mod command;

@@ -90,9 +90,14 @@ impl Plan {
     /// Prepares and keeps `sql`; within [`connected`].
     pub fn prepare(sql: &str, types: &[pg_sys::Oid]) -> Plan {
         let plan = Plan::prepare_once(sql, types);
-        // SAFETY: a plan of this SPI connection.
-        unsafe { pg_sys::SPI_keepplan(plan.0) };
+        plan.keep();
         plan
+    }
+
+    /// Keeps a plan of [`Plan::prepare_once`] beyond its connection.
+    pub fn keep(self) {
+        // SAFETY: a plan of this SPI connection.
+        unsafe { pg_sys::SPI_keepplan(self.0) };
     }
 
     /// Prepares `sql` for the current connection only; within [`connected`].
@@ -147,6 +152,20 @@ impl Plan {
             (0..pg_sys::SPI_processed as usize)
                 .map(|i| map(&Row { tuple: *(*table).vals.add(i), shape: (*table).tupdesc }))
                 .collect()
+        }
+    }
+
+    /// The function that the plan of a `select name($1)` calls; `None` if the name is not a function's.
+    pub fn callee(self) -> Option<pg_sys::Oid> {
+        // SAFETY: a valid plan of one query, whose parse analysis SPI has done.
+        unsafe {
+            let sources = pg_sys::SPI_plan_get_plan_sources(self.0);
+            let source = pg_sys::list_nth(sources, 0).cast::<pg_sys::CachedPlanSource>();
+            let queries = (*source).query_list;
+            if queries.is_null() {
+                return None;
+            }
+            super::callee::of_query(pg_sys::list_nth(queries, 0).cast())
         }
     }
 

@@ -70,6 +70,12 @@ pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     }
 }
 
+/// When the current transaction began, which SQL calls `now()`; microseconds since 2000-01-01.
+pub fn started_at() -> i64 {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
 /// Whether the current transaction commits without waiting.
 static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 

@@ -73,6 +73,11 @@ pub trait Provider: Sync {
         None
     }
 
+    /// Address and account that settings say, which may differ between databases.
+    fn customer_of_settings(&self) -> String {
+        self.base_url_of_superuser().unwrap_or_default()
+    }
+
     /// How requests of several tasks go out as one, if there is such a request.
     fn batching(&self) -> Option<&'static dyn Batching> {
         None

@@ -80,6 +80,8 @@ pub fn check(mut row: Value) -> Result<(), String> {
 const LONGEST_CALL: Duration = Duration::from_secs(3600);
 /// Time between two requests at most, in microseconds: a day.
 const SLOWEST: f64 = 86_400e6;
+/// No circuit breaker stays open for longer.
+pub const LONGEST_BREAK: Duration = Duration::from_secs(3600);
 const LARGEST_BURST: i64 = 1_000_000;
 
 /// What a service lets us do.
@@ -194,19 +196,23 @@ impl Service {
                 .clamp(1, LARGEST_BURST),
             max_in_flight: max_in_flight.unwrap_or(0),
             break_after: break_after.unwrap_or(0),
-            break_for: break_for.map_or(0, micros),
+            break_for: break_for.map_or(0, |time| micros(time.min(LONGEST_BREAK))),
         }
     }
 
-    /// Whoever is at the same address with the same secret is the same customer there, in whatever database.
+    /// Whoever is at the same address with the same credentials is the same customer there, in whatever database.
     fn account(&self) -> u64 {
+        let interface = self.provider.name();
         match &self.base_url {
             Some(base) => account(&[
+                interface,
                 base,
+                &format!("{:?}", self.auth),
                 self.auth_name.as_deref().unwrap_or(""),
                 self.secret.as_deref().unwrap_or(""),
+                self.client_certificate.as_deref().unwrap_or(""),
             ]),
-            None => account(&[&self.name, self.provider.name()]),
+            None => account(&[&self.name, interface, &self.provider.customer_of_settings()]),
         }
     }
 
@@ -214,9 +220,7 @@ impl Service {
     pub fn account_of(&self, request: &Request) -> u64 {
         match request {
             Request::Http(http) if self.base_url.is_none() && self.provider.takes_request_from_payload() => {
-                let uri = http.url.parse::<ureq::http::Uri>().ok();
-                let authority = uri.as_ref().and_then(|uri| uri.authority());
-                account(&["host", authority.map_or("", |authority| authority.as_str())])
+                account(&["host", &host_of(http)])
             }
             _ => self.account(),
         }
@@ -288,6 +292,12 @@ fn provider<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Provide
 fn seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
     let seconds: Option<f64> = Deserialize::deserialize(source)?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
+}
+
+/// The host of a request, with its port if it names one.
+pub fn host_of(request: &HttpRequest) -> String {
+    let uri = request.url.parse::<ureq::http::Uri>().ok();
+    uri.as_ref().and_then(|uri| uri.authority()).map_or(String::new(), |authority| authority.to_string())
 }
 
 fn account(parts: &[&str]) -> u64 {

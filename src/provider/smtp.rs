@@ -67,6 +67,10 @@ impl Provider for Smtp {
     fn remembers_keys_for(&self, _service: &Service) -> Duration {
         Duration::ZERO
     }
+
+    fn customer_of_settings(&self) -> String {
+        format!("{} {} {}", SMTP_HOST.get(), SMTP_PORT.get(), SMTP_USER.get())
+    }
 }
 
 fn server() -> Result<MailServer, String> {

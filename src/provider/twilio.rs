@@ -61,6 +61,10 @@ impl Provider for Twilio {
         Duration::ZERO
     }
 
+    fn customer_of_settings(&self) -> String {
+        format!("{} {}", TWILIO_BASE_URL.get(), TWILIO_ACCOUNT_SID.get())
+    }
+
     fn base_url_of_superuser(&self) -> Option<String> {
         Some(TWILIO_BASE_URL.get())
     }

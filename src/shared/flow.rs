@@ -1,13 +1,22 @@
 //! What providers let us do, and what waits for them.
 
-use super::{Admission, InFlight, Lane, LaneSet, NEVER, Position, Shared, Slot, Terms, Went};
+use super::{Admission, Breaker, InFlight, Lane, LaneSet, NEVER, Position, Shared, Slot, Terms, Went};
+use pgrx::pg_sys::Oid;
+
+/// A call that has ended.
+pub struct Ended {
+    pub terms: Terms,
+    pub went: Went,
+    /// What it did to the circuit breaker, once that is known.
+    pub breaker: Option<Breaker>,
+}
 
 impl Shared {
     /// Whether a request may go out for a worker; then it counts. A task that is refused waits: see
     /// [`Shared::shut`].
     pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
         let in_flight = self.in_flight(terms.account);
-        let admission = self.limiter.admit(terms, in_flight, now);
+        let admission = self.limiter.admit(self.slots[slot].database, terms, in_flight, now);
         if admission == Admission::Admitted && terms.max_in_flight > 0 {
             self.slots[slot].calls.add(terms.account);
         }
@@ -20,9 +29,9 @@ impl Shared {
         live.map(|slot| slot.calls.of(account)).sum()
     }
 
-    /// A provider has asked us to wait.
-    pub fn pause(&mut self, account: u64, until: i64, now: i64) {
-        self.limiter.pause(account, until, now);
+    /// A provider has asked the database of a worker to wait.
+    pub fn pause(&mut self, slot: usize, account: u64, until: i64, now: i64) {
+        self.limiter.pause(self.slots[slot].database, account, until, now);
     }
 
     /// The task that the worker of `slot` took waits with all others of its lane.
@@ -49,16 +58,18 @@ impl Shared {
         self.put_back(slot);
     }
 
-    /// The calls of the worker of `slot` are these now; of `ended`, one has ended.
-    pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &[(Terms, Went)], now: i64) {
+    /// The calls of the worker of `slot` are these now, and those of `ended` have ended.
+    pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &mut [Ended], now: i64) {
+        let database = self.slots[slot].database;
         let before = std::mem::replace(&mut self.slots[slot].calls, calls);
         for account in before.accounts().filter(|account| calls.of(*account) < before.of(*account)) {
-            self.open(account, false);
+            self.open(account);
         }
-        for (terms, went) in ended {
-            if self.limiter.note(terms, *went, now) {
-                self.open(terms.account, true);
-                self.tell_of_resume();
+        for Ended { terms, went, breaker } in ended {
+            let noted = self.limiter.note(database, terms, *went, now);
+            *breaker = noted.breaker;
+            if noted.resumed {
+                self.resume(database, terms.account);
             }
         }
     }
@@ -73,12 +84,29 @@ impl Shared {
     }
 
     /// Calls of an account have ended: where that was waited for, there may be room.
-    /// `resumed`: where a pause was waited for, too.
-    pub(super) fn open(&mut self, account: u64, resumed: bool) {
+    pub(super) fn open(&mut self, account: u64) {
         for place in 0..self.used_queues {
-            if self.queues[place].open(account, resumed) {
-                self.wake(self.queues[place].database, 1);
-            }
+            self.open_queue(place, account, false);
         }
+    }
+
+    /// A pause of a database has ended.
+    fn resume(&mut self, database: Oid, account: u64) {
+        if let Some(place) = self.queues.iter().position(|queue| queue.database == database) {
+            self.open_queue(place, account, true);
+        }
+        self.tell_of_resume();
+    }
+
+    fn open_queue(&mut self, place: usize, account: u64, resumed: bool) {
+        if self.queues[place].open(account, resumed) {
+            self.wake(self.queues[place].database, 1);
+        }
+    }
+
+    /// The providers of a database have changed.
+    pub(super) fn close_breakers(&mut self, database: Oid) {
+        self.limiter.close_breakers(database);
+        self.tell_of_resume();
     }
 }

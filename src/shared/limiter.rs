@@ -1,10 +1,14 @@
-//! How much providers let us do: one account for each, which all workers of the server share. Who is at the
-//! same address with the same secret has the same account.
+//! How much providers let us do. Who is at the same address with the same credentials has the same account: with
+//! the same rate, all workers of the server share it. What came of calls, and the pauses that follow, is each
+//! database's own: one database's administrator stops no other's calls.
 
 use super::LANES;
+use pgrx::pg_sys::Oid;
 
 /// Accounts that are known at once.
 const ACCOUNTS: usize = 64;
+/// Rates that are kept at once.
+const RATES: usize = 64;
 
 /// After a pause the next request follows the first one when that has gone well, or after this time; in
 /// microseconds.
@@ -46,14 +50,32 @@ pub enum Went {
     Refused,
 }
 
+/// What became of a circuit breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// No call before this time.
+    Opened(i64),
+    Closed,
+}
+
+/// What the end of a call means for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Others waited for that.
+    pub resumed: bool,
+    pub breaker: Option<Breaker>,
+}
+
+/// What has come of a database's calls.
 #[derive(Clone, Copy)]
 struct Account {
+    database: Oid,
     /// 0: free.
     id: u64,
-    /// When the bucket of requests is full again: the theoretical arrival time of the generic cell rate
-    /// algorithm (ITU-T I.371), which is a token bucket in one number.
-    full_at: i64,
+    /// Of the provider's wish.
     paused_until: i64,
+    /// Of the circuit breaker, from when it opens until a call goes well.
+    broken_until: i64,
     /// After a pause one request has gone out; others wait for what comes of it.
     probing: bool,
     failures: u32,
@@ -62,113 +84,189 @@ struct Account {
 
 impl Account {
     const FREE: Account = Account {
+        database: Oid::INVALID,
         id: 0,
-        full_at: i64::MIN,
         paused_until: i64::MIN,
+        broken_until: i64::MIN,
         probing: false,
         failures: 0,
         used_at: i64::MIN,
     };
+
+    fn waits_until(&self) -> i64 {
+        self.paused_until.max(self.broken_until)
+    }
+}
+
+/// A token bucket, of all databases that have the same rate for an account: a slower one would hold up the others.
+#[derive(Clone, Copy)]
+struct Rate {
+    /// Whoever used it last.
+    database: Oid,
+    /// 0: free.
+    account: u64,
+    interval: i64,
+    burst: i64,
+    /// When the bucket of requests is full again: the theoretical arrival time of the generic cell rate
+    /// algorithm (ITU-T I.371), which is a token bucket in one number.
+    full_at: i64,
+}
+
+impl Rate {
+    const FREE: Rate = Rate { database: Oid::INVALID, account: 0, interval: 0, burst: 0, full_at: i64::MIN };
+
+    /// Takes a request out of the bucket.
+    fn admit(&mut self, now: i64) -> Admission {
+        let allowance = self.interval.saturating_mul(self.burst.max(1) - 1);
+        // Also when the clock has changed: never further ahead than the allowance.
+        let full_at = self.full_at.clamp(now, now + allowance + self.interval);
+        if full_at - allowance > now {
+            return Admission::Wait(full_at - allowance);
+        }
+        self.full_at = full_at + self.interval;
+        Admission::Admitted
+    }
+}
+
+/// The place of an entry to give up for one of `database`: a free one, or of the database that has most, the one with
+/// the least value. So no database makes others' be forgotten as long as it has more than its share.
+fn place_for<T: Copy, V: Ord>(
+    entries: &[T],
+    of: impl Fn(&T) -> Option<Oid>,
+    value: impl Fn(&T) -> V,
+) -> usize {
+    let count =
+        |entry: &T| of(entry).map(|oid| entries.iter().filter(|other| of(other) == Some(oid)).count());
+    let places = entries.iter().enumerate();
+    let order =
+        |(_, entry): &(usize, &T)| (of(entry).is_some(), std::cmp::Reverse(count(entry)), value(entry));
+    places.min_by_key(order).map_or(0, |(place, _)| place)
 }
 
 /// All accounts.
 #[derive(Clone, Copy)]
 pub struct Limiter {
     accounts: [Account; ACCOUNTS],
+    rates: [Rate; RATES],
 }
 
 impl Limiter {
-    pub const NEW: Limiter = Limiter { accounts: [Account::FREE; ACCOUNTS] };
+    pub const NEW: Limiter = Limiter { accounts: [Account::FREE; ACCOUNTS], rates: [Rate::FREE; RATES] };
 
-    fn knows(&self, id: u64) -> bool {
-        self.accounts.iter().any(|account| account.id == id)
+    fn known(&mut self, database: Oid, id: u64) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|account| account.id == id && account.database == database)
     }
 
     /// The account, made if need be in place of one of which there is least to remember, and that was not used
     /// for longest.
-    fn account(&mut self, id: u64, now: i64) -> &mut Account {
-        let known = self.accounts.iter().position(|account| account.id == id);
-        let place = known.unwrap_or_else(|| {
-            let by_age = |(_, account): &(usize, &Account)| {
-                let is_new = account.full_at <= now && !account.probing && account.failures == 0;
-                (account.paused_until > now, !is_new, account.used_at)
+    fn account(&mut self, database: Oid, id: u64, now: i64) -> &mut Account {
+        if self.known(database, id).is_none() {
+            let of = |account: &Account| (account.id != 0).then_some(account.database);
+            let value = |account: &Account| {
+                let is_new = !account.probing && account.failures == 0;
+                (account.waits_until() > now, !is_new, account.used_at)
             };
-            self.accounts.iter().enumerate().min_by_key(by_age).map_or(0, |(place, _)| place)
-        });
-        let account = &mut self.accounts[place];
-        if known.is_none() {
-            *account = Account { id, ..Account::FREE };
+            let place = place_for(&self.accounts, of, value);
+            self.accounts[place] = Account { database, id, ..Account::FREE };
         }
+        let place = self.accounts.iter().position(|known| known.id == id && known.database == database);
+        let account = &mut self.accounts[place.unwrap_or(0)];
         account.used_at = now;
         account
     }
 
-    /// Whether a request may go out now; then it counts. `in_flight`: calls under way.
-    pub fn admit(&mut self, terms: &Terms, in_flight: u32, now: i64) -> Admission {
-        let is_full = terms.max_in_flight > 0 && in_flight >= terms.max_in_flight;
-        // One of many hosts, for instance.
-        if terms.interval == 0 && !self.knows(terms.account) {
-            return if is_full { Admission::Full } else { Admission::Admitted };
+    fn rate(&mut self, database: Oid, terms: &Terms) -> &mut Rate {
+        let Terms { account, interval, burst, .. } = *terms;
+        let is_it = |rate: &Rate| rate.account == account && rate.interval == interval && rate.burst == burst;
+        let place = self.rates.iter().position(is_it).unwrap_or_else(|| {
+            let of = |rate: &Rate| (rate.account != 0).then_some(rate.database);
+            let place = place_for(&self.rates, of, |rate| rate.full_at);
+            self.rates[place] = Rate { account, interval, burst, ..Rate::FREE };
+            place
+        });
+        self.rates[place].database = database;
+        &mut self.rates[place]
+    }
+
+    /// Whether a request of a database may go out now; then it counts. `in_flight`: calls under way.
+    pub fn admit(&mut self, database: Oid, terms: &Terms, in_flight: u32, now: i64) -> Admission {
+        let waits_until =
+            self.known(database, terms.account).map_or(i64::MIN, |account| account.waits_until());
+        if waits_until > now {
+            return Admission::Wait(waits_until);
         }
-        let account = self.account(terms.account, now);
-        if account.paused_until > now {
-            return Admission::Wait(account.paused_until);
-        }
-        if is_full {
+        if terms.max_in_flight > 0 && in_flight >= terms.max_in_flight {
             return Admission::Full;
         }
-        if terms.interval > 0 {
-            let allowance = terms.interval.saturating_mul(terms.burst.max(1) - 1);
-            // Also when the clock or the terms have changed: never further ahead than the allowance.
-            let full_at = account.full_at.clamp(now, now + allowance + terms.interval);
-            if full_at - allowance > now {
-                return Admission::Wait(full_at - allowance);
-            }
-            account.full_at = full_at + terms.interval;
+        if terms.interval > 0
+            && let Admission::Wait(until) = self.rate(database, terms).admit(now)
+        {
+            return Admission::Wait(until);
         }
-        if account.paused_until > i64::MIN {
+        if waits_until > i64::MIN {
+            let account = self.account(database, terms.account, now);
             account.probing = true;
             account.paused_until = now + PROBE;
         }
         Admission::Admitted
     }
 
-    /// No request goes out before `until`.
-    pub fn pause(&mut self, account: u64, until: i64, now: i64) {
-        let account = self.account(account, now);
+    /// No request of a database goes out before `until`.
+    pub fn pause(&mut self, database: Oid, account: u64, until: i64, now: i64) {
+        let account = self.account(database, account, now);
         account.probing = false;
         account.paused_until = account.paused_until.max(until);
     }
 
-    /// A call has ended; true if others waited for that.
-    pub fn note(&mut self, terms: &Terms, went: Went, now: i64) -> bool {
-        if terms.break_after == 0 && !self.knows(terms.account) {
-            return false;
+    /// A call has ended.
+    pub fn note(&mut self, database: Oid, terms: &Terms, went: Went, now: i64) -> Noted {
+        let nothing = Noted::default();
+        if terms.break_after == 0 && self.known(database, terms.account).is_none() {
+            return nothing;
         }
-        let account = self.account(terms.account, now);
+        let account = self.account(database, terms.account, now);
         match went {
-            Went::Refused => return false,
+            Went::Refused => return nothing,
             Went::Badly => account.failures = account.failures.saturating_add(1),
             Went::Well => {
                 account.failures = 0;
                 if std::mem::take(&mut account.probing) {
-                    account.paused_until = i64::MIN;
-                    return true;
+                    let breaker = (account.broken_until > i64::MIN).then_some(Breaker::Closed);
+                    (account.paused_until, account.broken_until) = (i64::MIN, i64::MIN);
+                    return Noted { resumed: true, breaker };
                 }
             }
         }
-        if terms.break_after > 0 && account.failures >= terms.break_after {
-            account.failures = 0;
-            account.probing = false;
-            account.paused_until = account.paused_until.max(now.saturating_add(terms.break_for));
+        if terms.break_after == 0 || account.failures < terms.break_after {
+            return nothing;
         }
-        false
+        account.failures = 0;
+        account.probing = false;
+        let was_closed = account.broken_until == i64::MIN;
+        account.broken_until = account.broken_until.max(now.saturating_add(terms.break_for));
+        let breaker = was_closed.then_some(Breaker::Opened(account.broken_until));
+        Noted { resumed: false, breaker }
+    }
+
+    /// The providers of a database have changed: its circuit breakers are closed, and have counted nothing.
+    pub fn close_breakers(&mut self, database: Oid) {
+        for account in self.accounts.iter_mut().filter(|account| account.database == database) {
+            account.broken_until = i64::MIN;
+            account.failures = 0;
+        }
+    }
+
+    /// The database is gone, or has no extension any more.
+    pub fn forget(&mut self, database: Oid) {
+        for account in self.accounts.iter_mut().filter(|account| account.database == database) {
+            *account = Account::FREE;
+        }
     }
 
     /// The clock was set back: no pause ends later than it would have.
     pub fn set_back(&mut self) {
         for account in &mut self.accounts {
-            account.paused_until = i64::MIN;
+            (account.paused_until, account.broken_until) = (i64::MIN, i64::MIN);
         }
     }
 }
@@ -206,27 +304,30 @@ impl InFlight {
 mod tests {
     use super::*;
 
+    const HERE: Oid = Oid::from_u32(5);
+    const THERE: Oid = Oid::from_u32(6);
     const TERMS: Terms =
         Terms { account: 7, interval: 500, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
 
     #[test]
     fn requests_are_spread_evenly() {
         let mut limiter = Limiter::NEW;
-        assert_eq!(limiter.admit(&TERMS, 0, 1_000), Admission::Admitted);
-        assert_eq!(limiter.admit(&TERMS, 0, 1_000), Admission::Wait(1_500));
-        assert_eq!(limiter.admit(&TERMS, 0, 1_499), Admission::Wait(1_500));
-        assert_eq!(limiter.admit(&TERMS, 0, 1_500), Admission::Admitted);
-        assert_eq!(limiter.admit(&TERMS, 0, 9_000), Admission::Admitted);
-        assert_eq!(limiter.admit(&TERMS, 0, 9_000), Admission::Wait(9_500));
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(1_500));
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_499), Admission::Wait(1_500));
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_500), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 9_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 9_000), Admission::Wait(9_500));
     }
 
     #[test]
     fn after_a_pause_a_burst_may_go_out() {
         let mut limiter = Limiter::NEW;
         let terms = Terms { burst: 3, ..TERMS };
-        let admitted = (0..10).filter(|_| limiter.admit(&terms, 0, 1_000) == Admission::Admitted).count();
+        let admitted =
+            (0..10).filter(|_| limiter.admit(HERE, &terms, 0, 1_000) == Admission::Admitted).count();
         assert_eq!(admitted, 3);
-        assert_eq!(limiter.admit(&terms, 0, 1_000), Admission::Wait(1_500));
+        assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Wait(1_500));
     }
 
     #[test]
@@ -235,7 +336,7 @@ mod tests {
         let terms = Terms { burst: 4, ..TERMS };
         let times: Vec<i64> = (0..100_000)
             .step_by(37)
-            .filter(|now| limiter.admit(&terms, 0, *now) == Admission::Admitted)
+            .filter(|now| limiter.admit(HERE, &terms, 0, *now) == Admission::Admitted)
             .collect();
         for (i, from) in times.iter().enumerate() {
             for (n, to) in times[i..].iter().enumerate() {
@@ -248,58 +349,107 @@ mod tests {
     #[test]
     fn accounts_do_not_concern_each_other() {
         let mut limiter = Limiter::NEW;
-        limiter.pause(7, 5_000, 0);
-        assert_eq!(limiter.admit(&TERMS, 0, 1_000), Admission::Wait(5_000));
-        assert_eq!(limiter.admit(&Terms { account: 8, ..TERMS }, 0, 1_000), Admission::Admitted);
+        limiter.pause(HERE, 7, 5_000, 0);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(5_000));
+        assert_eq!(limiter.admit(HERE, &Terms { account: 8, ..TERMS }, 0, 1_000), Admission::Admitted);
         // A shorter pause does not end a longer one.
-        limiter.pause(7, 2_000, 0);
-        assert_eq!(limiter.admit(&TERMS, 0, 2_000), Admission::Wait(5_000));
-        assert_eq!(limiter.admit(&TERMS, 0, 5_000), Admission::Admitted);
+        limiter.pause(HERE, 7, 2_000, 0);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 2_000), Admission::Wait(5_000));
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 5_000), Admission::Admitted);
     }
 
     #[test]
     fn after_a_pause_one_request_goes_first() {
         let mut limiter = Limiter::NEW;
         let terms = Terms { interval: 0, ..TERMS };
-        limiter.pause(7, 5_000, 0);
-        assert_eq!(limiter.admit(&terms, 0, 5_000), Admission::Admitted);
-        assert_eq!(limiter.admit(&terms, 0, 5_001), Admission::Wait(5_000 + PROBE));
-        limiter.pause(7, 9_000, 5_002);
-        assert!(!limiter.note(&terms, Went::Refused, 5_002));
-        assert_eq!(limiter.admit(&terms, 0, 9_000 + PROBE), Admission::Admitted);
-        assert!(limiter.note(&terms, Went::Well, 10_000));
-        assert_eq!(limiter.admit(&terms, 0, 10_000), Admission::Admitted);
-        assert_eq!(limiter.admit(&terms, 0, 10_000), Admission::Admitted);
+        limiter.pause(HERE, 7, 5_000, 0);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 5_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 5_001), Admission::Wait(5_000 + PROBE));
+        limiter.pause(HERE, 7, 9_000, 5_002);
+        assert!(!limiter.note(HERE, &terms, Went::Refused, 5_002).resumed);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 9_000 + PROBE), Admission::Admitted);
+        assert!(limiter.note(HERE, &terms, Went::Well, 10_000).resumed);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 10_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 10_000), Admission::Admitted);
     }
 
     #[test]
     fn a_paused_account_is_not_forgotten_for_others() {
         let mut limiter = Limiter::NEW;
-        limiter.pause(7, 5_000, 0);
+        limiter.pause(HERE, 7, 5_000, 0);
         for account in 100..100 + 2 * ACCOUNTS as u64 {
-            limiter.admit(&Terms { account, ..TERMS }, 0, 1_000);
+            limiter.admit(HERE, &Terms { account, ..TERMS }, 0, 1_000);
         }
-        assert_eq!(limiter.admit(&TERMS, 0, 1_000), Admission::Wait(5_000));
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(5_000));
     }
 
     #[test]
     fn a_full_provider_takes_no_call() {
         let mut limiter = Limiter::NEW;
         let terms = Terms { max_in_flight: 2, ..TERMS };
-        assert_eq!(limiter.admit(&terms, 2, 1_000), Admission::Full);
-        assert_eq!(limiter.admit(&terms, 1, 1_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &terms, 2, 1_000), Admission::Full);
+        assert_eq!(limiter.admit(HERE, &terms, 1, 1_000), Admission::Admitted);
     }
 
     #[test]
     fn failures_in_a_row_are_followed_by_a_pause() {
         let mut limiter = Limiter::NEW;
         let terms = Terms { interval: 0, break_after: 2, break_for: 1_000, ..TERMS };
-        limiter.note(&terms, Went::Badly, 0);
-        limiter.note(&terms, Went::Well, 0);
-        limiter.note(&terms, Went::Badly, 0);
-        assert_eq!(limiter.admit(&terms, 0, 0), Admission::Admitted);
-        limiter.note(&terms, Went::Badly, 10);
-        assert_eq!(limiter.admit(&terms, 0, 20), Admission::Wait(1_010));
+        limiter.note(HERE, &terms, Went::Badly, 0);
+        limiter.note(HERE, &terms, Went::Well, 0);
+        limiter.note(HERE, &terms, Went::Badly, 0);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 0), Admission::Admitted);
+        limiter.note(HERE, &terms, Went::Badly, 10);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 20), Admission::Wait(1_010));
+    }
+
+    #[test]
+    fn one_database_s_pauses_breakers_and_slower_rate_are_not_another_s() {
+        let mut limiter = Limiter::NEW;
+        let broken = Terms { interval: 0, break_after: 1, break_for: 1_000_000, ..TERMS };
+        let plain = Terms { interval: 0, ..TERMS };
+        let opened = limiter.note(THERE, &broken, Went::Badly, 0);
+        assert_eq!(opened.breaker, Some(Breaker::Opened(1_000_000)));
+        // It is told once.
+        assert_eq!(limiter.note(THERE, &broken, Went::Badly, 1).breaker, None);
+        assert_eq!(limiter.admit(THERE, &broken, 0, 10), Admission::Wait(1_000_001));
+        assert_eq!(limiter.admit(HERE, &plain, 0, 10), Admission::Admitted);
+        limiter.pause(THERE, 7, 2_000_000, 10);
+        assert_eq!(limiter.admit(HERE, &plain, 0, 10), Admission::Admitted);
+
+        limiter.close_breakers(THERE);
+        assert_eq!(limiter.admit(THERE, &broken, 0, 10), Admission::Wait(2_000_000));
+
+        let slow = Terms { interval: 1_000_000, ..TERMS };
+        assert_eq!(limiter.admit(Oid::from_u32(8), &slow, 0, 10), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 10), Admission::Admitted);
+        // The same rate is shared.
+        assert_eq!(limiter.admit(Oid::from_u32(8), &TERMS, 0, 10), Admission::Wait(510));
+    }
+
+    #[test]
+    fn a_breaker_closes_with_the_first_call_that_goes_well_after_its_pause() {
+        let mut limiter = Limiter::NEW;
+        let terms = Terms { interval: 0, break_after: 1, break_for: 1_000, ..TERMS };
+        limiter.note(HERE, &terms, Went::Badly, 0);
+        assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Admitted);
+        let noted = limiter.note(HERE, &terms, Went::Well, 1_500);
+        assert_eq!(noted, Noted { resumed: true, breaker: Some(Breaker::Closed) });
+        assert_eq!(limiter.admit(HERE, &terms, 0, 1_501), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_database_with_many_accounts_has_none_of_another_forgotten() {
+        let mut limiter = Limiter::NEW;
+        let terms = Terms { break_after: 2, break_for: 1_000, ..TERMS };
+        limiter.note(HERE, &terms, Went::Badly, 0);
+        limiter.admit(HERE, &terms, 0, 0);
+        for account in 100..100 + 2 * ACCOUNTS as u64 {
+            limiter.pause(THERE, account, i64::MAX, 10);
+            limiter.admit(THERE, &Terms { account, interval: 400, ..terms }, 0, i64::MAX);
+        }
+        assert_eq!(limiter.admit(HERE, &terms, 0, 10), Admission::Wait(500));
+        assert!(limiter.note(HERE, &terms, Went::Badly, 10).breaker.is_some());
     }
 
     #[test]

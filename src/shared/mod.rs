@@ -22,9 +22,10 @@ mod waking;
 
 pub use announcement::Announcement;
 pub use database::Database;
+pub use flow::Ended;
 pub use hand_out::NotFree;
 pub use journal::{Interrupted, Journal, RunEnd};
-pub use limiter::{Admission, InFlight, Terms, Went};
+pub use limiter::{Admission, Breaker, InFlight, Terms, Went};
 pub use phase::Phase;
 pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep};
 pub use slot::{Over, Slot, SlotState, Told};
@@ -164,6 +165,7 @@ impl Shared {
         if let Some(queue) = self.queue(oid) {
             *queue = Queue::FREE;
         }
+        self.limiter.forget(oid);
     }
 
     pub fn slots_of(&self, database: Oid) -> impl Iterator<Item = &Slot> {
@@ -208,6 +210,7 @@ impl Shared {
             });
             queue.ask_for_sweep(now);
         }
+        self.close_breakers(oid);
         self.wake(oid, 1);
     }
 

@@ -45,7 +45,7 @@ impl Shared {
         journal.interrupt(slot, gone.run_end(now), self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         let launcher = self.launcher;
-        gone.calls.accounts().for_each(|account| self.open(account, false));
+        gone.calls.accounts().for_each(|account| self.open(account));
         if let Some(database) = self.database(gone.database) {
             database.next_due = database.next_due.min(opens_at);
             database.orphans |= gone.in_flight > 0;

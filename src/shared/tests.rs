@@ -278,11 +278,11 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.shut(1, Admission::Full, &terms);
     assert_eq!(shared.take(1, lanes, 0, i64::MAX - 1), Next::Nothing);
-    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 20);
+    shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 20);
     assert_eq!(shared.take(1, lanes, 0, 20), Next::Task(lane, task(2)));
 
     // A pause.
-    shared.pause(7, 500, 20);
+    shared.pause(0, 7, 500, 20);
     let refused = shared.admit(1, &terms, 20);
     assert_eq!(refused, Admission::Wait(500));
     shared.shut(1, refused, &terms);
@@ -301,17 +301,21 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 900);
 }
 
+fn well(terms: Terms) -> Ended {
+    Ended { terms, went: Went::Well, breaker: None }
+}
+
 #[test]
 fn the_end_of_a_pause_is_told_to_those_who_hold_requests() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
-    shared.pause(7, 500, 10);
+    shared.pause(0, 7, 500, 10);
     assert_eq!(shared.admit(0, &terms, 500), Admission::Admitted);
     assert!(matches!(shared.admit(1, &terms, 501), Admission::Wait(_)));
     assert_eq!(shared.resumes, 0);
-    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 502);
+    shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 502);
     assert_eq!((shared.resumes, shared.admit(1, &terms, 503)), (1, Admission::Admitted));
-    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 504);
+    shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 504);
     assert_eq!(shared.resumes, 1);
 }
 
@@ -322,7 +326,7 @@ fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
     shared.admit(0, &terms, 10);
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
-    shared.set_calls(0, InFlight::NONE, &[(terms, Went::Well)], 10);
+    shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 10);
     shared.take(1, LaneSet::NONE.with(lane), 0, 10);
     let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
     shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) }, 0);

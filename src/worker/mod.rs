@@ -532,8 +532,13 @@ impl Worker {
     /// Shows the calls in flight to others.
     fn show_calls(&mut self) {
         self.slot.set_in_flight(self.calls.tasks(), !self.calls.have_room());
-        let (counts, ended) = self.calls.take_counts();
-        self.slot.set_calls(counts, &ended);
+        let (counts, mut ended, providers) = self.calls.take_counts();
+        self.slot.set_calls(counts, &mut ended);
+        for (ended, provider) in ended.iter().zip(providers) {
+            if let Some(breaker) = ended.breaker {
+                calls::log_breaker(&provider, breaker, ended.terms.break_after);
+            }
+        }
     }
 
     pub fn in_flight(&self) -> usize {

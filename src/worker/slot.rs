@@ -5,8 +5,8 @@ use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
-    Admission, Batch, Database, InFlight, Interrupted, Lane, LaneSet, Next, NotFree, Over, Position, Queue,
-    Rest, Shared, Slot, SlotState, Sources, Sweep, Terms, Went,
+    Admission, Batch, Database, Ended, InFlight, Interrupted, Lane, LaneSet, Next, NotFree, Over, Position,
+    Queue, Rest, Shared, Slot, SlotState, Sources, Sweep, Terms,
 };
 use pgrx::pg_sys::Oid;
 use std::time::Duration;
@@ -230,7 +230,7 @@ impl MySlot {
     }
 
     /// [`Shared::set_calls`] for this worker.
-    pub fn set_calls(self, calls: InFlight, ended: &[(Terms, Went)]) {
+    pub fn set_calls(self, calls: InFlight, ended: &mut [Ended]) {
         let now = backend::now();
         shmem::write(|shared| shared.set_calls(self.index, calls, ended, now));
     }
@@ -250,7 +250,7 @@ impl MySlot {
     pub fn pause(self, account: u64, length: Duration) {
         let now = backend::now();
         let until = now.saturating_add(i64::try_from(length.as_micros()).unwrap_or(i64::MAX));
-        shmem::write(|shared| shared.pause(account, until, now));
+        shmem::write(|shared| shared.pause(self.index, account, until, now));
     }
 
     /// The task at hand can be cancelled again.

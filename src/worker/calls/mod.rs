@@ -22,7 +22,7 @@ use crate::pg::{log, thread};
 use crate::processor::Ready;
 use crate::provider::{Credential, Prepared, Request, Service};
 use crate::secret;
-use crate::shared::{Lane, Terms, Went};
+use crate::shared::{Breaker, Ended, Lane, Terms, Went};
 pub use cancel::cancel_calls;
 pub use finish::finish_answered;
 use held::Held;
@@ -92,7 +92,9 @@ pub struct Calls {
     /// Calls of workers that are gone are locked by others: they are not looked for before.
     no_orphans_before: Option<Instant>,
     /// How calls went that have ended since others were told of it.
-    ended: Vec<(Terms, Went)>,
+    ended: Vec<Ended>,
+    /// Whose they were, where that may be told.
+    ended_of: Vec<String>,
     /// Results that could not be stored yet.
     unstored: Vec<(i64, CallResult)>,
     answered: Vec<Answered>,
@@ -125,6 +127,7 @@ impl Calls {
             retiring: false,
             no_orphans_before: None,
             ended: Vec::new(),
+            ended_of: Vec::new(),
             unstored: Vec::new(),
             answered: Vec::new(),
             to_cancel: Vec::new(),
@@ -343,7 +346,9 @@ impl Calls {
             }
             _ => Went::Badly,
         };
-        self.ended.push((open.terms, went));
+        self.ended.push(Ended { terms: open.terms, went, breaker: None });
+        let is_to_be_told = open.terms.break_after > 0;
+        self.ended_of.push(if is_to_be_told { open.parcel.provider() } else { String::new() });
     }
 
     /// The provider has asked us to wait: all its requests do, this one in order to be sent again. `refused`: it has
@@ -492,4 +497,21 @@ pub fn log_start(brief: &Brief, provider: &str) {
             log::excerpt(&brief.handler, record::MAX_LOGGED_NAME)
         ),
     );
+}
+
+/// Tells that a circuit breaker has opened or closed.
+pub fn log_breaker(provider: &str, breaker: Breaker, failures: u32) {
+    match breaker {
+        Breaker::Opened(until) => log::event_with_hint(
+            LogLevel::Warning,
+            format!(
+                "circuit breaker opened provider={provider:?} until={:?}: calls that failed in a row: {failures}",
+                crate::pg::backend::time_text(until)
+            ),
+            "A change of its row in queues.provider closes the circuit breaker at once.".into(),
+        ),
+        Breaker::Closed => {
+            log::event(LogLevel::Info, format!("circuit breaker closed provider={provider:?}"));
+        }
+    }
 }

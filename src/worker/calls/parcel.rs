@@ -5,7 +5,7 @@ use crate::call::{Outcome, redact};
 use crate::config::{self, LogLevel};
 use crate::kind::Kinds;
 use crate::pg::log;
-use crate::provider::{Parts, Reply, Request, Service};
+use crate::provider::{Parts, Reply, Request, Service, service};
 use crate::shared::Terms;
 use crate::worker::record::JoinedCall;
 use std::sync::Arc;
@@ -136,6 +136,15 @@ impl Parcel {
     /// True if its host is one of many that its service may speak to.
     pub fn is_for_a_host(&self) -> bool {
         self.account != self.of_service.account
+    }
+
+    /// What messages call the provider: with the host, if that is one of many.
+    pub fn provider(&self) -> String {
+        let name = &self.service.name;
+        match self.members[0].request.as_ref() {
+            Request::Http(http) if self.is_for_a_host() => format!("{name} ({})", service::host_of(http)),
+            _ => name.clone(),
+        }
     }
 
     /// Bytes of its requests' bodies.

@@ -5,7 +5,7 @@ use super::{Calls, held};
 use crate::call::Room;
 use crate::config;
 use crate::kind::Kinds;
-use crate::shared::{InFlight, LANES, Lane, LaneSet, Sources, Terms, Went};
+use crate::shared::{Ended, InFlight, LANES, Lane, LaneSet, Sources};
 use crate::worker::flow;
 use std::time::Instant;
 
@@ -93,12 +93,12 @@ impl Calls {
     }
 
     /// What counts for the limits of providers, and how calls went since this was last asked.
-    pub fn take_counts(&mut self) -> (InFlight, Vec<(Terms, Went)>) {
+    pub fn take_counts(&mut self) -> (InFlight, Vec<Ended>, Vec<String>) {
         let mut counts = InFlight::NONE;
         let under_way = self.waiting_for.values().map(|open| &open.parcel);
         let limited = under_way.chain(&self.ready).filter(|parcel| parcel.of_service.max_in_flight > 0);
         limited.for_each(|parcel| counts.add(parcel.of_service.account));
-        (counts, std::mem::take(&mut self.ended))
+        (counts, std::mem::take(&mut self.ended), std::mem::take(&mut self.ended_of))
     }
 
     /// How many calls may be under way for this one to start at once.

@@ -93,6 +93,14 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
                 .into(),
         ),
         Ok(fields) => {
+            // Not refused: an older version's dump may hold such a row.
+            let break_for = fields["break_for"].as_str();
+            if break_for.is_some_and(|time| backend::is_longer(time, service::LONGEST_BREAK)) {
+                log::warn(
+                    format!("provider \"{}\": break_for counts as 1 hour", name()),
+                    "No circuit breaker stays open for longer.".into(),
+                );
+            }
             if let Err(reason) = service::check(fields) {
                 log::refuse(
                     PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,

@@ -17,6 +17,7 @@ mod hosts;
 mod inject;
 mod kind;
 mod launcher;
+mod masking;
 mod pg;
 mod processor;
 mod provider;
@@ -59,6 +60,7 @@ extern "C-unwind" fn _PG_init() {
         worker::wake::init();
         launcher::bar::init();
         commands::init();
+        masking::init();
         launcher::register();
     }
 }

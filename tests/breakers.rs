@@ -30,12 +30,13 @@ fn start() -> Mailing {
 fn a_breaker_of_one_database_stops_no_mail_of_another_and_goes_with_a_change_of_its_row() {
     let mut mailing = start();
     let mut other = other_database(&mailing.cluster);
+    let mark = mailing.cluster.log_mark();
     other
         .batch_execute(
             "update queues.provider set break_after = 1, break_for = '10 years' where name = 'resend'",
         )
         .unwrap();
-    let mark = mailing.cluster.log_mark();
+    mailing.cluster.wait_log(mark, "provider \"resend\": break_for counts as 1 hour");
     let failed = send(&mut other, "bad@mail.test");
     wait_status(&mut other, failed, "failed");
     let line = mailing.cluster.wait_log(mark, "circuit breaker opened");

@@ -48,6 +48,7 @@ mod roles;
 mod secrets;
 mod session;
 mod settings;
+mod shown;
 mod shutdown;
 mod sizes;
 mod smoke;

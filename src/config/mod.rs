@@ -55,6 +55,16 @@ pub fn init() {
     reserve_prefix(c"pg_errand");
 }
 
+/// The names of the settings, without the prefix: those of secrets, and all others.
+pub fn names() -> (Vec<&'static str>, Vec<&'static str>) {
+    let name = |setting: &&'static dyn Setting| {
+        let name = setting.about().name.to_str().unwrap_or_default();
+        name.split_once('.').map_or(name, |(_, name)| name)
+    };
+    let (secrets, others): (Vec<_>, Vec<_>) = ALL.iter().partition(|setting| setting.is_secret());
+    (secrets.iter().map(name).collect(), others.iter().map(name).collect())
+}
+
 pub static DATABASES: Text = Text {
     about: About {
         name: c"pg_errand.databases",

@@ -83,6 +83,25 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
+/// True if an interval, as text, is longer than `limit`; months count 30 days. Raises if it is no interval.
+pub fn is_longer(interval: &str, limit: std::time::Duration) -> bool {
+    let text = std::ffi::CString::new(interval).unwrap_or_default();
+    // SAFETY: interval_in takes a terminated text, an oid and a number, and returns an interval.
+    unsafe {
+        let args = [
+            Some(pg_sys::Datum::from(text.as_ptr())),
+            Some(pg_sys::Datum::from(pg_sys::InvalidOid)),
+            Some(pg_sys::Datum::from(-1i32)),
+        ];
+        let Some(value) = pgrx::direct_function_call_as_datum(pg_sys::interval_in, &args) else {
+            return false;
+        };
+        let pg_sys::Interval { time, day, month } = *value.cast_mut_ptr();
+        let days = i128::from(month) * 30 + i128::from(day);
+        i128::from(time) + days * 86_400_000_000 > limit.as_micros() as i128
+    }
+}
+
 /// A time as PostgreSQL's log shows it.
 pub fn time_text(time: i64) -> String {
     // SAFETY: returns a terminated string, copied at once.
@@ -101,13 +120,13 @@ type EndCallback = fn(Ended);
 
 /// What is called at the end of a transaction, and how the one that is ending has ended.
 struct EndCallbacks {
-    registered: Cell<[Option<EndCallback>; 2]>,
+    registered: Cell<[Option<EndCallback>; 3]>,
     ended: Cell<Option<Ended>>,
 }
 
 thread_local! {
     static END: EndCallbacks =
-        const { EndCallbacks { registered: Cell::new([None; 2]), ended: Cell::new(None) } };
+        const { EndCallbacks { registered: Cell::new([None; 3]), ended: Cell::new(None) } };
 }
 
 /// Registers `callback` for the end of every top-level transaction of this process and of those

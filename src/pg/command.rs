@@ -28,7 +28,7 @@ pub enum Notice {
     NotTheirs,
 }
 
-type Hook = unsafe extern "C-unwind" fn(
+pub(super) type Hook = unsafe extern "C-unwind" fn(
     *mut pg_sys::PlannedStmt,
     *const c_char,
     bool,
@@ -116,7 +116,7 @@ fn install() {
 
 unsafe extern "C-unwind" {
     // tcop/utility.h, without pgrx's error boundary
-    fn standard_ProcessUtility(
+    pub(super) fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
         text: *const c_char,
         read_only_tree: bool,

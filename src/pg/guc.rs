@@ -53,6 +53,13 @@ pub enum Context {
 pub trait Setting: Sync {
     /// Registers it with PostgreSQL; once, while the library is loaded.
     fn define(&'static self);
+
+    fn about(&self) -> &About;
+
+    /// True if nobody may get to see its value.
+    fn is_secret(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -108,6 +115,10 @@ impl Int {
 }
 
 impl Setting for Int {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
     fn define(&'static self) {
         let flags = self.flags();
         let About { name, short, long, context } = &self.about;
@@ -137,6 +148,10 @@ impl<T: GucEnum> Choice<T> {
 }
 
 impl<T: GucEnum> Setting for Choice<T> {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
     fn define(&'static self) {
         let About { name, short, long, context } = &self.about;
         GucRegistry::define_enum_guc(name, short, long, &self.value, (*context).into(), GucFlags::empty());
@@ -158,6 +173,10 @@ impl Text {
 }
 
 impl Setting for Text {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
     fn define(&'static self) {
         // SAFETY: the hook is guarded, see `check_hook`.
         unsafe { self.about.define_string(&self.value, GucFlags::empty(), self.check, None, None) }

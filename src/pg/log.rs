@@ -38,6 +38,11 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     report.report(severity);
 }
 
+/// Warns whoever calls.
+pub fn warn(message: String, hint: String) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "").set_hint(hint).report(PgLogLevel::WARNING);
+}
+
 /// Raises an error that says what to do.
 pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
     ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);

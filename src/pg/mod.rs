@@ -29,6 +29,7 @@ pub mod session;
 pub mod shape;
 pub mod shmem;
 pub mod spi;
+pub mod statement;
 pub mod table;
 pub mod thread;
 pub mod timeout;

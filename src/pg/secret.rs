@@ -47,6 +47,14 @@ impl<const N: usize, C> Secret<N, C> {
 }
 
 impl<const N: usize, C: Check> Setting for Secret<N, C> {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+
     fn define(&'static self) {
         // SAFETY: the hooks are guarded.
         unsafe {

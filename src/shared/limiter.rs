@@ -445,8 +445,8 @@ mod tests {
         limiter.note(HERE, &terms, Went::Badly, 0);
         limiter.admit(HERE, &terms, 0, 0);
         for account in 100..100 + 2 * ACCOUNTS as u64 {
+            limiter.admit(THERE, &Terms { account, interval: 40_000, ..terms }, 0, 10);
             limiter.pause(THERE, account, i64::MAX, 10);
-            limiter.admit(THERE, &Terms { account, interval: 400, ..terms }, 0, i64::MAX);
         }
         assert_eq!(limiter.admit(HERE, &terms, 0, 10), Admission::Wait(500));
         assert!(limiter.note(HERE, &terms, Went::Badly, 10).breaker.is_some());

@@ -2,6 +2,14 @@
 
 set local search_path = pg_catalog, pg_temp;
 
+-- What there is before, for the end of this script.
+select set_config('errand_upgrade.members', string_agg(format('%s %s', d.classid, d.objid), ','), true)
+from pg_depend d
+join pg_extension e on e.oid = d.refobjid
+where d.refclassid = 'pg_extension'::regclass
+    and d.deptype = 'e'
+    and e.extname = 'pg_errand';
+
 -- == Tables: src/pg/table.rs ==
 
 -- Raises because a row of this table was not changed, or inserted, though no statement failed; names the
@@ -131,7 +139,13 @@ as $$
 #variable_conflict use_variable
 declare
     _task queues.task;
+    _message text := coalesce(append_error.error_message, '');
 begin
+    if octet_length(_message) > 65536 then
+        _message := left(_message, 16384)
+            || format('... (truncated, %s bytes in all)', octet_length(_message));
+    end if;
+
     -- Reading first and changing then would deadlock with REINDEX.
     lock table queues.task in row exclusive mode;
 
@@ -142,7 +156,7 @@ begin
     for key share;
 
     insert into queues.error (task_id, error_message, task_type, attempt)
-    values (_task.task_id, coalesce(append_error.error_message, ''), _task.task_type, _task.attempts);
+    values (_task.task_id, _message, _task.task_type, _task.attempts);
 
     if not found then
         perform queues.refuse_unwritten('queues.error', _inserted => true);
@@ -320,65 +334,325 @@ revoke all on function queues.refuse_unwritten(regclass, boolean), queues.end_ta
 
 -- == Rights of roles ==
 
+-- Tasks' calls and errors follow them with the rights of the owner, what follows those with the rights of
+-- whoever removes the tasks.
+create or replace function queues.task_after_delete()
+returns trigger
+language c
+as 'MODULE_PATHNAME', 'task_after_delete';
 
--- == Enqueueing, handlers ==
+create or replace function queues.task_after_truncate()
+returns trigger
+language c
+as 'MODULE_PATHNAME', 'task_after_truncate';
 
+drop function queues.forget_runs();
 
--- == Providers and calls ==
+-- From now on only the owner of the extension creates them.
+do $$
+declare
+    _trigger record;
+begin
+    for _trigger in
+        select t.tgname, t.tgrelid::regclass as place, t.tgfoid::regprocedure as function
+        from pg_trigger t
+        where not t.tgisinternal
+            and t.tgrelid in (
+                select d.objid
+                from pg_depend d
+                join pg_extension e on e.oid = d.refobjid and e.extname = 'pg_errand'
+                where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_extension'::regclass
+            )
+            and not exists (
+                select
+                from pg_depend d
+                join pg_extension e on e.oid = d.refobjid and e.extname = 'pg_errand'
+                where d.classid = 'pg_proc'::regclass
+                    and d.objid = t.tgfoid
+                    and d.refclassid = 'pg_extension'::regclass
+            )
+    loop
+        raise warning 'trigger % of % is not part of the extension and runs with the rights of its owner',
+            quote_ident(_trigger.tgname), _trigger.place
+            using detail = format('It calls %s.', _trigger.function),
+                  hint = 'Drop it unless you have made it.';
+    end loop;
+end;
+$$;
 
-
--- == Numbers and sizes ==
-
--- A payload is measured when it changes, too.
-drop trigger task_before_update on queues.task;
-
-create trigger task_before_update
-    before update of task_type, scheduled_at, payload on queues.task
+-- A task that becomes another one or another database's is checked, too.
+create or replace trigger task_before_update
+    before update of task_type, payload, scheduled_at, origin on queues.task
     for each row
     execute function queues.task_before_write();
 
 alter table queues.task enable always trigger task_before_update;
 
+-- With the rights of whoever writes: only a superuser's word makes a provider trusted or built in.
+create or replace function queues.provider_before_write()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _super boolean := (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user);
+begin
+    if not _super then
+        new.built_in := tg_op = 'UPDATE' and old.built_in;
+        if tg_op = 'INSERT' or new.base_url is distinct from old.base_url then
+            new.trusted := false;
+        else
+            new.trusted := old.trusted;
+        end if;
+    elsif tg_op = 'UPDATE' then
+        -- What is replicated says itself who has set it.
+        new.trusted := new.trusted
+            or new.base_url is distinct from old.base_url
+            and current_setting('session_replication_role') <> 'replica';
+    elsif new.built_in then
+        -- As a dump has it. Not by a function with the owner's rights: a user's table may follow this one.
+        delete from queues.provider p
+        where p.name = new.name
+            and p.built_in;
+    end if;
+    return new;
+end;
+$$;
 
--- == Commands and restarts ==
-
--- Records an error, of a task or (null) of none in particular. A task that counts as finished only
--- because it was handed out without a lease has failed by that.
-create or replace function queues.append_error(task_id bigint, error_message text)
-returns jsonb
+create or replace function queues.provider_before_write_checked()
+returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_variable
-declare
-    _task queues.task;
-    _message text := coalesce(append_error.error_message, '');
 begin
-    if octet_length(_message) > 65536 then
-        _message := left(_message, 16384)
-            || format('... (truncated, %s bytes in all)', octet_length(_message));
+    perform queues.check_provider(to_jsonb(new));
+    if least(new.timeout, new.keys_kept_for, new.max_wait, new.break_for) < '0' or new.timeout = '0' then
+        raise exception 'provider "%": a time cannot be negative, and timeout has to be above 0', new.name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use null for the default.';
     end if;
-
-    -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
-
-    select *
-    into _task
-    from queues.task t
-    where t.task_id = append_error.task_id
-    for key share;
-
-    insert into queues.error (task_id, error_message, task_type, attempt)
-    values (_task.task_id, _message, _task.task_type, _task.attempts);
-
-    update queues.task t
-    set final_status = 'failed'
-    where t.task_id = append_error.task_id
-        and t.final_status = 'succeeded'
-        and t.leased;
-
-    return '{"success": true}';
+    if new.lane = 0 then
+        new.lane := coalesce(
+            (
+                select min(free.lane)
+                from generate_series(1, 14) as free (lane)
+                where not exists (select 1 from queues.provider p where p.lane = free.lane)
+            ),
+            15
+        );
+    end if;
+    return new;
 end;
 $$;
 
+-- With the rights of whoever writes, as for providers.
+create or replace function queues.task_kind_before_write()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
+        new.built_in := tg_op = 'UPDATE' and old.built_in;
+    elsif tg_op = 'INSERT' and new.built_in then
+        delete from queues.task_kind k
+        where k.name = new.name
+            and k.built_in;
+    end if;
+    return new;
+end;
+$$;
+
+create function queues.task_kind_before_write_checked()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if new.name !~ '^[a-z][a-z0-9_.-]{0,62}$' then
+        raise exception 'task type "%" is no proper name', new.name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use up to 63 lower case letters, digits, "_", "." and "-", beginning with a letter.';
+    end if;
+    if new.processor not in ('call', 'db_function') then
+        raise exception 'there is no processor "%"', new.processor
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use call or db_function.';
+    end if;
+    if new.processor = 'call' and new.provider is null and new.provider_setting is null then
+        raise exception 'task type "%" needs a provider', new.name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Name one of queues.provider, or use the processor db_function.';
+    end if;
+    if new.provider_setting not in ('pg_errand.email_provider', 'pg_errand.sms_provider') then
+        raise exception 'the setting "%" names no provider', new.provider_setting
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
+    end if;
+    -- Without roles that do not exist.
+    new.granted_to := array(
+        select g.grantee
+        from unnest(new.granted_to) with ordinality as g (grantee, position)
+        where g.grantee::text <> 'none'
+        order by g.position
+    );
+    -- While a dump is restored the provider may come later.
+    if new.provider is not null and not exists (select 1 from queues.provider p where p.name = new.provider) then
+        raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
+            using hint = 'Insert it into queues.provider; until then such tasks are refused.';
+    end if;
+    return new;
+end;
+$$;
+
+create trigger task_kind_before_write_checked
+    before insert or update on queues.task_kind
+    for each row
+    execute function queues.task_kind_before_write_checked();
+
+alter table queues.provider enable always trigger provider_before_write;
+alter table queues.task_kind enable always trigger task_kind_before_write;
+
+-- Who something is granted to: a role, or public. Written and read as its name, kept as its number: it follows
+-- the role when that is renamed, and a new role of the same name is another one. A role that does not exist
+-- is left out with a warning, so that a dump loads where a role is missing.
+create type queues.grantee;
+
+create function queues.grantee_in(cstring)
+returns queues.grantee
+stable
+strict
+language c
+as 'MODULE_PATHNAME', 'grantee_in_wrapper';
+
+create function queues.grantee_out(queues.grantee)
+returns cstring
+stable
+strict
+language c
+as 'MODULE_PATHNAME', 'grantee_out_wrapper';
+
+create type queues.grantee (
+    input = queues.grantee_in,
+    output = queues.grantee_out,
+    like = oid
+);
+
+comment on type queues.grantee is 'A role, or public: written as its name, kept as its number';
+
+-- Arrays of names are written and read.
+create cast (queues.grantee as text) with inout as implicit;
+create cast (text as queues.grantee) with inout as assignment;
+
+alter table queues.task_kind
+    alter column granted_to drop default,
+    alter column granted_to type queues.grantee[] using granted_to::queues.grantee[],
+    alter column granted_to set default '{}';
+
+-- Without roles that do not exist.
+update queues.task_kind
+set granted_to = granted_to;
+
+-- Lets a role enqueue tasks of a type.
+create or replace function queues.allow(_task_type text, _role regrole)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
+begin
+    if _name is null then
+        raise exception 'there is no such role to allow tasks of type "%"', _task_type
+            using errcode = 'undefined_object',
+                  hint = 'Name a role that exists; to_regrole() is null for others.';
+    end if;
+
+    update queues.task_kind k
+    set granted_to = array(
+        select g.grantee
+        from unnest(k.granted_to) as g (grantee)
+        where g.grantee::text <> _name
+        union all
+        select _name::text::queues.grantee
+    )
+    where k.name = _task_type;
+    if not found then
+        raise exception 'unknown task type "%"', _task_type
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Known task types are the rows of queues.task_kind.';
+    end if;
+end;
+$$;
+
+-- Takes that back.
+create or replace function queues.disallow(_task_type text, _role regrole)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
+begin
+    if _name is null then
+        raise exception 'there is no such role to disallow tasks of type "%"', _task_type
+            using errcode = 'undefined_object',
+                  hint = 'Name a role that exists; to_regrole() is null for others.';
+    end if;
+
+    update queues.task_kind k
+    set granted_to = array(
+        select g.grantee
+        from unnest(k.granted_to) as g (grantee)
+        where g.grantee::text <> _name
+    )
+    where k.name = _task_type;
+end;
+$$;
+
+
+-- == Rights on what is new ==
+
+-- Nobody but the owner may do anything with it until it is granted, whatever ALTER DEFAULT PRIVILEGES says. What
+-- this script grants comes after this.
+do $$
+declare
+    _revoke text;
+begin
+    for _revoke in
+        select distinct format(
+            'revoke all on %s %s from %s',
+            o.kind, o.name, case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
+        )
+        from pg_catalog.pg_extension e
+        join pg_catalog.pg_depend d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
+        cross join lateral (
+            select 'table' as kind, c.oid::regclass::text as name, c.relowner as owner, c.relacl as acl
+            from pg_catalog.pg_class c
+            where d.classid = 'pg_class'::regclass and c.oid = d.objid and c.relkind <> 'c'
+            union all
+            select 'function', p.oid::regprocedure::text, p.proowner,
+                coalesce(p.proacl, acldefault('f', p.proowner))
+            from pg_catalog.pg_proc p
+            where d.classid = 'pg_proc'::regclass and p.oid = d.objid
+            union all
+            select 'schema', quote_ident(n.nspname), n.nspowner, n.nspacl
+            from pg_catalog.pg_namespace n
+            where d.classid = 'pg_namespace'::regclass and n.oid = d.objid
+            union all
+            select 'type', t.oid::regtype::text, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
+            from pg_catalog.pg_type t
+            where d.classid = 'pg_type'::regclass and t.oid = d.objid and t.typtype = 'b' and t.typelem = 0
+        ) o
+        cross join lateral aclexplode(o.acl) a
+        where e.extname = 'pg_errand'
+            and a.grantee <> o.owner
+            and not format('%s %s', d.classid, d.objid)
+                = any (string_to_array(current_setting('errand_upgrade.members'), ','))
+    loop
+        execute _revoke;
+    end loop;
+end;
+$$;

@@ -55,9 +55,9 @@ create trigger task_before_insert
     for each row
     execute function queues.task_before_write();
 
--- A task that is put off or brought forward, or has another payload, too.
+-- A task that is put off or brought forward, or that becomes another one or another database's, too.
 create trigger task_before_update
-    before update of task_type, scheduled_at, payload on queues.task
+    before update of task_type, payload, scheduled_at, origin on queues.task
     for each row
     execute function queues.task_before_write();
 

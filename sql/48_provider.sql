@@ -47,6 +47,37 @@ create table queues.provider (
 
 comment on table queues.provider is 'Services that tasks are sent to';
 
+-- Who something is granted to: a role, or public. Written and read as its name, kept as its number: it follows
+-- the role when that is renamed, and a new role of the same name is another one. A role that does not exist
+-- is left out with a warning, so that a dump loads where a role is missing.
+create type queues.grantee;
+
+create function queues.grantee_in(cstring)
+returns queues.grantee
+stable
+strict
+language c
+as 'MODULE_PATHNAME', 'grantee_in_wrapper';
+
+create function queues.grantee_out(queues.grantee)
+returns cstring
+stable
+strict
+language c
+as 'MODULE_PATHNAME', 'grantee_out_wrapper';
+
+create type queues.grantee (
+    input = queues.grantee_in,
+    output = queues.grantee_out,
+    like = oid
+);
+
+comment on type queues.grantee is 'A role, or public: written as its name, kept as its number';
+
+-- Arrays of names are written and read.
+create cast (queues.grantee as text) with inout as implicit;
+create cast (text as queues.grantee) with inout as assignment;
+
 create table queues.task_kind (
     -- the task type
     name text primary key,
@@ -56,7 +87,7 @@ create table queues.task_kind (
     -- a setting that names the provider, if provider is null
     provider_setting text,
     -- roles that may enqueue such tasks; public: whoever may call queues.enqueue
-    granted_to text[] not null default '{}',
+    granted_to queues.grantee[] not null default '{}',
     built_in boolean not null default false
 );
 
@@ -85,8 +116,16 @@ begin
         else
             new.trusted := old.trusted;
         end if;
-    elsif tg_op = 'UPDATE' and new.base_url is distinct from old.base_url then
-        new.trusted := true;
+    elsif tg_op = 'UPDATE' then
+        -- What is replicated says itself who has set it.
+        new.trusted := new.trusted
+            or new.base_url is distinct from old.base_url
+            and current_setting('session_replication_role') <> 'replica';
+    elsif new.built_in then
+        -- As a dump has it. Not by a function with the owner's rights: a user's table may follow this one.
+        delete from queues.provider p
+        where p.name = new.name
+            and p.built_in;
     end if;
     return new;
 end;
@@ -104,12 +143,6 @@ begin
         raise exception 'provider "%": a time cannot be negative, and timeout has to be above 0', new.name
             using errcode = 'invalid_parameter_value',
                   hint = 'Use null for the default.';
-    end if;
-    if tg_op = 'INSERT' and new.built_in then
-        -- As a dump has it.
-        delete from queues.provider p
-        where p.name = new.name
-            and p.built_in;
     end if;
     if new.lane = 0 then
         new.lane := coalesce(
@@ -135,7 +168,25 @@ create trigger provider_before_write_checked
     for each row
     execute function queues.provider_before_write_checked();
 
+-- With the rights of whoever writes, as for providers.
 create function queues.task_kind_before_write()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
+        new.built_in := tg_op = 'UPDATE' and old.built_in;
+    elsif tg_op = 'INSERT' and new.built_in then
+        delete from queues.task_kind k
+        where k.name = new.name
+            and k.built_in;
+    end if;
+    return new;
+end;
+$$;
+
+create function queues.task_kind_before_write_checked()
 returns trigger
 language plpgsql
 security definer
@@ -162,11 +213,13 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
-    if tg_op = 'INSERT' and new.built_in then
-        delete from queues.task_kind k
-        where k.name = new.name
-            and k.built_in;
-    end if;
+    -- Without roles that do not exist.
+    new.granted_to := array(
+        select g.grantee
+        from unnest(new.granted_to) with ordinality as g (grantee, position)
+        where g.grantee::text <> 'none'
+        order by g.position
+    );
     -- While a dump is restored the provider may come later.
     if new.provider is not null and not exists (select 1 from queues.provider p where p.name = new.provider) then
         raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
@@ -180,6 +233,11 @@ create trigger task_kind_before_write
     before insert or update on queues.task_kind
     for each row
     execute function queues.task_kind_before_write();
+
+create trigger task_kind_before_write_checked
+    before insert or update on queues.task_kind
+    for each row
+    execute function queues.task_kind_before_write_checked();
 
 -- Has every session and worker read both tables anew.
 create function queues.kinds_after_change()
@@ -197,8 +255,10 @@ create trigger task_kind_after_change
     for each statement
     execute function queues.kinds_after_change();
 
--- Replicated rows count, too.
+-- Replicated rows count, too; and who may set session_replication_role may not have more than others by that.
+alter table queues.provider enable always trigger provider_before_write;
 alter table queues.provider enable always trigger provider_before_write_checked;
+alter table queues.task_kind enable always trigger task_kind_before_write;
 alter table queues.provider enable always trigger provider_after_change;
 alter table queues.task_kind enable always trigger task_kind_after_change;
 
@@ -231,8 +291,20 @@ as $$
 declare
     _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
 begin
+    if _name is null then
+        raise exception 'there is no such role to allow tasks of type "%"', _task_type
+            using errcode = 'undefined_object',
+                  hint = 'Name a role that exists; to_regrole() is null for others.';
+    end if;
+
     update queues.task_kind k
-    set granted_to = array_append(array_remove(k.granted_to, _name::text), _name::text)
+    set granted_to = array(
+        select g.grantee
+        from unnest(k.granted_to) as g (grantee)
+        where g.grantee::text <> _name
+        union all
+        select _name::text::queues.grantee
+    )
     where k.name = _task_type;
     if not found then
         raise exception 'unknown task type "%"', _task_type
@@ -245,14 +317,26 @@ $$;
 -- Takes that back.
 create function queues.disallow(_task_type text, _role regrole)
 returns void
-language sql
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
+begin
+    if _name is null then
+        raise exception 'there is no such role to disallow tasks of type "%"', _task_type
+            using errcode = 'undefined_object',
+                  hint = 'Name a role that exists; to_regrole() is null for others.';
+    end if;
+
     update queues.task_kind k
-    set granted_to = array_remove(k.granted_to, r.rolname::text)
-    from pg_catalog.pg_roles r
-    where k.name = _task_type
-        and r.oid = _role;
+    set granted_to = array(
+        select g.grantee
+        from unnest(k.granted_to) as g (grantee)
+        where g.grantee::text <> _name
+    )
+    where k.name = _task_type;
+end;
 $$;
 
 select pg_catalog.pg_extension_config_dump('queues.provider', '');

@@ -1,8 +1,47 @@
--- Nobody but the owner may call anything until it is granted.
-revoke all on all functions in schema queues from public;
-revoke all on function internal.run_function(text, jsonb) from public;
+-- Nobody but the owner may do anything until it is granted, whatever ALTER DEFAULT PRIVILEGES says.
+do $$
+declare
+    _revoke text;
+begin
+    for _revoke in
+        select distinct format(
+            'revoke all on %s %s from %s',
+            o.kind, o.name, case when a.grantee = 0 then 'public' else a.grantee::regrole::text end
+        )
+        from pg_catalog.pg_extension e
+        join pg_catalog.pg_depend d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
+        cross join lateral (
+            select 'table' as kind, c.oid::regclass::text as name, c.relowner as owner, c.relacl as acl
+            from pg_catalog.pg_class c
+            where d.classid = 'pg_class'::regclass and c.oid = d.objid and c.relkind <> 'c'
+            union all
+            select 'function', p.oid::regprocedure::text, p.proowner,
+                coalesce(p.proacl, acldefault('f', p.proowner))
+            from pg_catalog.pg_proc p
+            where d.classid = 'pg_proc'::regclass and p.oid = d.objid
+            union all
+            select 'schema', quote_ident(n.nspname), n.nspowner, n.nspacl
+            from pg_catalog.pg_namespace n
+            where d.classid = 'pg_namespace'::regclass and n.oid = d.objid
+            union all
+            select 'type', t.oid::regtype::text, t.typowner, coalesce(t.typacl, acldefault('T', t.typowner))
+            from pg_catalog.pg_type t
+            where d.classid = 'pg_type'::regclass and t.oid = d.objid and t.typtype = 'b' and t.typelem = 0
+        ) o
+        cross join lateral aclexplode(o.acl) a
+        where e.extname = 'pg_errand'
+            and a.grantee <> o.owner
+            -- A default and views call these two, with the rights of whoever uses them.
+            and not (
+                a.grantee = 0
+                and d.objid in ('internal.queue_origin()'::regprocedure, 'internal.worker_state()'::regprocedure)
+            )
+    loop
+        execute _revoke;
+    end loop;
+end;
+$$;
 
--- Whatever ALTER DEFAULT PRIVILEGES says: a default and the views call them, see there.
 grant execute on function internal.queue_origin(), internal.worker_state() to public;
 
 -- The role of the workers: it may enqueue, and otherwise only what users grant it.

@@ -1,11 +1,4 @@
 -- Says so if no worker can start.
-create function queues.preloaded()
-returns boolean
-language c
-as 'MODULE_PATHNAME', 'preloaded_wrapper';
-
-revoke all on function queues.preloaded() from public;
-
 do $$
 begin
     if not queues.preloaded() then

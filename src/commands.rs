@@ -22,6 +22,18 @@ fn on_command(notice: Notice) {
             "a task cannot change the role that it runs as".into(),
             "Have somebody else run the command, in a session.".into(),
         ),
+        Notice::FutureRights if worker::is_one() => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "a task cannot change the privileges of what is created later".into(),
+            "Have somebody else run the command, in a session; or grant on what the task has created.".into(),
+        ),
+        Notice::Trigger => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied to create a trigger on a table of the extension pg_errand".into(),
+            "Only the owner of the extension may, since it would run with the owner's rights. \
+             A table of yours that refers to it (REFERENCES) can follow it."
+                .into(),
+        ),
         Notice::NotTheirs => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the extension pg_errand would be dropped, too, and you are not its owner".into(),

@@ -70,6 +70,24 @@ pub fn check_size(payload: pg_sys::Datum) {
     }
 }
 
+/// Whether the current user may bring tasks of another database, or give tasks to another one, which are not
+/// checked: the owner of the queue, and replication.
+pub fn may_move() -> bool {
+    catalog::has_rights_of_owner() || backend::replicates()
+}
+
+/// Raises unless [`may_move`].
+pub fn check_move() {
+    if !may_move() {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied to set the origin of a task".into(),
+            "Leave the column origin out; tasks of another database are brought by the owner of queues.task."
+                .into(),
+        );
+    }
+}
+
 fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
     let message = match task_type {
         Some(name) => format!("unknown task type \"{}\"", log::excerpt(name, MAX_SHOWN_NAME)),

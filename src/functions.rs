@@ -1,17 +1,18 @@
 //! Functions that SQL calls. Their declarations are in sql/, next to what they are for.
 
 use crate::enqueue;
+use crate::grantee::Grantee;
 use crate::kind::{self, Kinds};
 use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::Arg;
-use crate::pg::trigger::NewRow;
+use crate::pg::trigger::{NewRow, Transition};
 use crate::pg::{backend, catalog, log, shmem};
 use crate::provider::service;
 use crate::shared::{Lane, Position, Told};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
-use crate::{home, launcher, worker};
+use crate::{home, launcher, removal, worker};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -26,8 +27,14 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     // The tables of 0.1.0 have no origins.
     let is_ours = row.get::<i64>(c"origin").is_none_or(|origin| Some(origin) == home::origin());
     let task_kind = task_type.and_then(|name| kinds.find(name));
-    // A task of another database may come before its type; it waits in any case.
-    if is_ours {
+    let moves = match row.earlier::<i64>(c"origin") {
+        Some(earlier) => row.get(c"origin") != Some(earlier),
+        None => !is_ours,
+    };
+    if moves {
+        enqueue::check_move();
+    } else if is_ours || !enqueue::may_move() {
+        // A task of another database may come before its type; it waits until it is adopted.
         enqueue::check(&kinds, task_type, task_kind);
     }
     let task_id: Option<i64> = row.get(c"task_id");
@@ -60,6 +67,37 @@ extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
     &V1
 }
 
+/// Trigger of `queues.task`, after a DELETE.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn task_after_delete(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: called by the function manager.
+    removal::after_delete(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_DELETE) });
+    pg_sys::Datum::null()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_task_after_delete() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// Trigger of `queues.task`, after a TRUNCATE.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn task_after_truncate(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: called by the function manager.
+    removal::after_truncate(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_TRUNCATE) });
+    forget_runs();
+    pg_sys::Datum::null()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_task_after_truncate() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
 /// Trigger of `queues.provider` and `queues.task_kind`: has every process read them anew.
 #[unsafe(no_mangle)]
 #[pg_guard]
@@ -73,6 +111,18 @@ unsafe extern "C-unwind" fn kinds_after_change(_fcinfo: pg_sys::FunctionCallInfo
 extern "C" fn pg_finfo_kinds_after_change() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
+}
+
+/// Input of `queues.grantee`.
+#[pg_extern(sql = false)]
+fn grantee_in(name: &std::ffi::CStr) -> i32 {
+    Grantee::read(&name.to_string_lossy()).to_bits()
+}
+
+/// Output of `queues.grantee`.
+#[pg_extern(sql = false)]
+fn grantee_out(grantee: i32) -> std::ffi::CString {
+    std::ffi::CString::new(Grantee::from_bits(grantee).name()).unwrap_or_default()
 }
 
 /// `queues.check_provider(jsonb)`.
@@ -146,7 +196,7 @@ fn announce(due_at: TimestampWithTimeZone) {
     wake::note_due(i64::from(due_at));
 }
 
-/// `queues.forget_runs()`.
+/// `queues.forget_runs()`, which versions before 0.4.1 have: forgets runs that ended with their worker.
 #[pg_extern(sql = false)]
 fn forget_runs() {
     if shmem::available() {

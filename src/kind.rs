@@ -2,27 +2,31 @@
 //! cached in each process until one of them changes.
 
 use crate::error::PgError;
+use crate::grantee::Grantee;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
 use crate::processor::{self, Processor};
 use crate::provider::Service;
+use crate::provider::service::check;
 use crate::shared::{Lane, LaneSet};
-use pgrx::pg_sys;
+use pgrx::pg_sys::BuiltinOid::TEXTOID;
+use pgrx::{IntoDatum, pg_sys};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 static KINDS: Statement = Statement::new(include_str!("../sql/runtime/kinds.sql"), &[]);
-static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[]);
+static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[TEXTOID]);
+static PROVIDER_NAMES: Statement = Statement::new(include_str!("../sql/runtime/provider_names.sql"), &[]);
 
 /// Bytes of a provider's row at most, as text: each session reads all rows.
 const MAX_PROVIDER_SIZE: usize = 1024 * 1024;
 /// How much of a name messages show, in bytes.
 pub const MAX_SHOWN_NAME: usize = 300;
 
-/// What stands for every role.
-const EVERYBODY: &str = "public";
+/// Settings that name a provider, see `queues.task_kind_before_write_checked`.
+const PROVIDER_SETTINGS: [&str; 2] = ["pg_errand.email_provider", "pg_errand.sms_provider"];
 
 thread_local! {
     static CACHE: RefCell<Option<Rc<Kinds>>> = const { RefCell::new(None) };
@@ -38,11 +42,11 @@ pub struct Kinds {
 /// A type of tasks.
 pub struct Kind {
     pub name: String,
-    /// `None`: a later version of the extension knows it.
-    pub processor: Option<&'static dyn Processor>,
+    /// Or what is wrong with its row.
+    pub processor: Result<&'static dyn Processor, String>,
     provider: Option<String>,
     provider_setting: Option<String>,
-    granted_to: Vec<String>,
+    granted_to: Vec<Grantee>,
 }
 
 impl Kind {
@@ -53,18 +57,12 @@ impl Kind {
 
     /// True if its tasks need a provider call.
     pub fn calls(&self) -> bool {
-        self.processor.is_some_and(|processor| processor.calls())
+        self.processor.as_ref().is_ok_and(|processor| processor.calls())
     }
 
     /// True if the current user may enqueue such tasks: `owner` of the queue may, and who it was granted to.
     pub fn may_be_enqueued(&self) -> bool {
-        self.granted_to.iter().any(|role| role == EVERYBODY)
-            || catalog::owner_of(c"queues", c"task").is_some_and(catalog::has_rights_of)
-            || self
-                .granted_to
-                .iter()
-                .filter_map(|role| catalog::role(role))
-                .any(|r| catalog::has_rights_of(r.oid))
+        self.granted_to.iter().any(|grantee| grantee.is_current_user()) || catalog::has_rights_of_owner()
     }
 }
 
@@ -128,10 +126,10 @@ impl Kinds {
         let kind = |name: &str| {
             let kind = Kind {
                 name: name.into(),
-                processor: processor::find("db_function"),
+                processor: processor_named("db_function"),
                 provider: None,
                 provider_setting: None,
-                granted_to: vec![EVERYBODY.into()],
+                granted_to: Grantee::named("public").into_iter().collect(),
             };
             (name.to_owned(), Rc::new(kind))
         };
@@ -154,7 +152,8 @@ impl Kinds {
     /// # Errors
     /// Why the tasks of a kind cannot be sent anywhere.
     pub fn check_service_of(&self, kind: &Kind) -> Result<(), String> {
-        if kind.calls() { self.service_of(kind).map(drop) } else { Ok(()) }
+        let calls = kind.processor.as_ref().map_err(String::clone)?.calls();
+        if calls { self.service_of(kind).map(drop) } else { Ok(()) }
     }
 
     /// The service of that name.
@@ -163,6 +162,18 @@ impl Kinds {
     /// That there is none, or what is wrong with its row.
     pub fn service(&self, name: &str) -> Result<Arc<Service>, String> {
         self.services.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
+    }
+
+    /// What is wrong with rows, however it got there.
+    pub fn problems(&self) -> Vec<String> {
+        let kinds = self.kinds.values().filter_map(|kind| {
+            let reason = kind.processor.as_ref().err()?;
+            Some(format!("task type \"{}\" cannot be used: {reason}", kind.name))
+        });
+        let services = self.services.values().filter_map(|service| service.as_ref().err().cloned());
+        let mut problems: Vec<String> = kinds.chain(services).collect();
+        problems.sort_unstable();
+        problems
     }
 
     /// Where the tasks of a kind wait.
@@ -222,20 +233,48 @@ fn begin_reading() -> Option<pg_sys::Oid> {
 }
 
 fn read_kinds(owner: pg_sys::Oid) -> Vec<Kind> {
-    session::as_owner(owner, || KINDS.rows_as_of_now(kind))
+    session::as_owner(owner, || KINDS.rows_as_of_now(&[], kind))
 }
 
 fn read_services(owner: pg_sys::Oid) -> Vec<Found> {
-    session::as_owner(owner, || PROVIDERS.rows_as_of_now(service))
+    attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&[None], service))).unwrap_or_else(|_| {
+        // One by one, so that it is one row that fails.
+        let name = |row: &Row| row.get::<String>(1).unwrap_or_default();
+        let names = session::as_owner(owner, || PROVIDER_NAMES.rows_as_of_now(&[], name));
+        names.into_iter().filter_map(|name| read_service(owner, name)).collect()
+    })
+}
+
+fn read_service(owner: pg_sys::Oid, name: String) -> Option<Found> {
+    let args = [name.as_str().into_datum()];
+    let found = attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&args, service)).pop());
+    found.unwrap_or_else(|error| {
+        let problem = cannot_be_used(&name, &error.message);
+        Some((name, Lane::LAST, Err(problem)))
+    })
+}
+
+/// Reads something that may be too much for the server; what else goes wrong is raised.
+fn attempt<R>(read: impl FnOnce() -> R) -> Result<R, PgError> {
+    transaction::attempt(read).inspect_err(|error| {
+        // Program limits, memory, what a value cannot be, and failures without a class.
+        if !["54", "53", "22", "XX"].iter().any(|class| error.sqlstate.starts_with(class)) {
+            log::raise(error);
+        }
+    })
 }
 
 fn kind(row: &Row) -> Kind {
+    let (provider, provider_setting) = (row.get(3), row.get(4));
+    let processor = processor_named(&row.get::<String>(2).unwrap_or_default());
     Kind {
         name: row.get(1).unwrap_or_default(),
-        processor: row.get::<String>(2).and_then(|name| processor::find(&name)),
-        provider: row.get(3),
-        provider_setting: row.get(4),
-        granted_to: row.get(5).unwrap_or_default(),
+        processor: processor.and_then(|processor| {
+            names_provider(processor, provider.as_deref(), provider_setting.as_deref()).map(|()| processor)
+        }),
+        provider,
+        provider_setting,
+        granted_to: row.get(5).map(granted).unwrap_or_default(),
     }
 }
 
@@ -249,15 +288,41 @@ pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
+fn processor_named(name: &str) -> Result<&'static dyn Processor, String> {
+    processor::find(name).ok_or_else(|| format!("there is no processor \"{name}\""))
+}
+
+fn names_provider(
+    processor: &dyn Processor,
+    provider: Option<&str>,
+    setting: Option<&str>,
+) -> Result<(), String> {
+    match setting {
+        Some(setting) if !PROVIDER_SETTINGS.contains(&setting) => {
+            Err(format!("the setting \"{setting}\" names no provider"))
+        }
+        None if processor.calls() && provider.is_none() => Err("it names no provider".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whoever of these exists.
+fn granted(names: Vec<String>) -> Vec<Grantee> {
+    names.iter().filter_map(|name| Grantee::named(name)).collect()
+}
+
 fn service(row: &Row) -> Found {
     let name: String = row.get(2).unwrap_or_default();
+    // By whatever way a row has come, no worker has to do with one that the table would refuse.
     let service = row
         .keep(3)
         .map_or(Err("it has no fields".into()), fields)
-        .and_then(Service::of_row)
+        .and_then(|fields| check(fields.clone()).and_then(|()| Service::of_row(fields)))
         .map(Arc::new)
-        .map_err(|error| {
-            format!("provider \"{}\" cannot be used: {error}", log::excerpt(&name, MAX_SHOWN_NAME))
-        });
+        .map_err(|reason| cannot_be_used(&name, &reason));
     (name, Lane::call(row.get::<i16>(1).unwrap_or(0)), service)
+}
+
+fn cannot_be_used(provider: &str, reason: &str) -> String {
+    format!("provider \"{}\" cannot be used: {reason}", log::excerpt(provider, MAX_SHOWN_NAME))
 }

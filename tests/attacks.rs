@@ -1,11 +1,13 @@
 //! Attacks on the queue, its secrets and its rights; the list is in docs/security.md, a test each.
 
 mod definers;
+mod grants;
 mod install;
 mod names;
 mod owners;
 mod reading;
 mod rights;
+mod triggers;
 mod wrong_calls;
 
 use postgres::{Client, Error};

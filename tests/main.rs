@@ -5,6 +5,7 @@
 mod activity;
 mod application;
 mod attacks;
+mod bad_rows;
 mod batches;
 mod breakers;
 mod calling;

@@ -1,4 +1,5 @@
--- All providers: the lane in which their tasks wait, the name, and the row, with times in seconds.
+-- All providers, or the one named $1: the lane in which their tasks wait, the name, and the row, with times in
+-- seconds.
 select
     p.lane,
     p.name,
@@ -8,4 +9,6 @@ select
         'max_wait', extract(epoch from p.max_wait)::float8,
         'break_for', extract(epoch from p.break_for)::float8
     )
-from queues.provider p;
+from queues.provider p
+where $1 is null
+    or p.name = $1;

@@ -69,7 +69,11 @@ pub fn on_command(notice: Notice) {
             PENDING.set(Pending { barred: true, changes: true, ..pending });
             clear(database);
         }
-        Notice::CommitPrepared | Notice::Members | Notice::NotTheirs => {}
+        Notice::CommitPrepared
+        | Notice::Members
+        | Notice::NotTheirs
+        | Notice::FutureRights
+        | Notice::Trigger => {}
     }
 }
 

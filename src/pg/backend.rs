@@ -239,3 +239,9 @@ pub fn signal(pid: i32, signal: i32) {
         libc::kill(pid, signal);
     }
 }
+
+/// True in a process that applies what is replicated from another database.
+pub fn replicates() -> bool {
+    // SAFETY: a plain value of this process.
+    unsafe { pg_sys::IsLogicalWorker() }
+}

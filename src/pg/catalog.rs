@@ -51,6 +51,60 @@ pub fn role(name: &str) -> Option<Role> {
     }
 }
 
+/// The name of a role, if there is one of that number.
+pub fn role_name(role: pg_sys::Oid) -> Option<String> {
+    // SAFETY: a catalog look-up; the name is copied.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(role, true);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// True if the current user has the rights of the owner of the queue's tables.
+pub fn has_rights_of_owner() -> bool {
+    owner_of(c"queues", c"task").is_some_and(has_rights_of)
+}
+
+/// Whether the extension of that name exists, and the relation is part of it.
+pub fn is_member(relation: pg_sys::Oid, extension: &CStr) -> bool {
+    // SAFETY: catalog look-ups.
+    unsafe {
+        let of = pg_sys::getExtensionOfObject(pg_sys::RelationRelationId, relation);
+        of != pg_sys::InvalidOid && of == pg_sys::get_extension_oid(extension.as_ptr(), true)
+    }
+}
+
+/// The relation that a trigger belongs to, also of one that the current command has made.
+pub fn relation_of_trigger(trigger: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: an index scan of a catalog; its row is used before the scan ends.
+    unsafe {
+        let catalog = pg_sys::table_open(pg_sys::TriggerRelationId, pg_sys::AccessShareLock as _);
+        let mut key = pg_sys::ScanKeyData::default();
+        pg_sys::ScanKeyInit(
+            &mut key,
+            pg_sys::Anum_pg_trigger_oid as _,
+            pg_sys::BTEqualStrategyNumber as _,
+            pg_sys::Oid::from(pg_sys::F_OIDEQ),
+            pg_sys::Datum::from(trigger),
+        );
+        let snapshot = &raw mut pg_sys::SnapshotSelfData;
+        let scan = pg_sys::systable_beginscan(
+            catalog,
+            pg_sys::Oid::from(pg_sys::TriggerOidIndexId),
+            true,
+            snapshot,
+            1,
+            &mut key,
+        );
+        let tuple = pg_sys::systable_getnext(scan);
+        let relation = (!tuple.is_null())
+            .then(|| (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>()).tgrelid);
+        pg_sys::systable_endscan(scan);
+        pg_sys::table_close(catalog, pg_sys::AccessShareLock as _);
+        relation
+    }
+}
+
 /// True if `role` may connect to `database`.
 pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up.

@@ -24,6 +24,10 @@ pub enum Notice {
     Members,
     /// It changes the role of this session: its password, its settings, its members.
     OwnRole,
+    /// It changes what rights others will have on what is created later.
+    FutureRights,
+    /// Whoever does not own the extension has made a trigger of one of its tables.
+    Trigger,
     /// It would remove the extension, which is somebody else's, with something that it depends on.
     NotTheirs,
 }
@@ -70,6 +74,34 @@ unsafe extern "C-unwind" fn on_access(
         }
         if access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::ExtensionRelationId {
             tell_of_drop(object);
+        }
+        if access == pg_sys::ObjectAccessType::OAT_POST_CREATE
+            && class == pg_sys::TriggerRelationId
+            && !is_internal(arg)
+        {
+            tell_of_trigger(object);
+        }
+    }
+}
+
+/// What a foreign key needs is internal.
+unsafe fn is_internal(arg: *mut std::os::raw::c_void) -> bool {
+    // SAFETY: what the hook is given when an object was created, if anything.
+    unsafe { !arg.is_null() && (*arg.cast::<pg_sys::ObjectAccessPostCreate>()).is_internal }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn tell_of_trigger(trigger: pg_sys::Oid) {
+    let is_ours = |relation| catalog::is_member(relation, OURS);
+    if catalog::relation_of_trigger(trigger).is_some_and(is_ours)
+        && catalog::owns_extension(OURS) == Some(false)
+    {
+        // SAFETY: as below.
+        unsafe {
+            let observer = OBSERVER.load(Relaxed);
+            if !observer.is_null() {
+                std::mem::transmute::<*mut (), fn(Notice)>(observer)(Notice::Trigger);
+            }
         }
     }
 }
@@ -249,6 +281,10 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
             T_GrantRoleStmt if grants_own_role(&*node.cast::<pg_sys::GrantRoleStmt>()) => {
                 Some(Notice::OwnRole)
             }
+            T_CreateRoleStmt if joins_own_role((*node.cast::<pg_sys::CreateRoleStmt>()).options) => {
+                Some(Notice::OwnRole)
+            }
+            T_AlterDefaultPrivilegesStmt => Some(Notice::FutureRights),
             T_AlterDatabaseSetStmt | T_AlterRoleSetStmt | T_DropRoleStmt => Some(Notice::Settings),
             T_AlterRoleStmt | T_CreateRoleStmt | T_GrantStmt | T_GrantRoleStmt => Some(Notice::Changes),
             _ => None,
@@ -282,6 +318,18 @@ unsafe fn grants_own_role(stmt: &pg_sys::GrantRoleStmt) -> bool {
         (0..length).map(|i| pg_sys::list_nth(list, i).cast::<pg_sys::AccessPriv>()).any(|role| {
             !(*role).priv_name.is_null()
                 && pg_sys::get_role_oid((*role).priv_name, true) == pg_sys::GetSessionUserId()
+        })
+    }
+}
+
+/// Whether a new role becomes a member of the session's role.
+unsafe fn joins_own_role(options: *mut pg_sys::List) -> bool {
+    // SAFETY: the option IN ROLE has a list of RoleSpec nodes.
+    unsafe {
+        option(options, c"addroleto").is_some_and(|element| {
+            let roles = (*element).arg.cast::<pg_sys::List>();
+            let length = if roles.is_null() { 0 } else { (*roles).length };
+            (0..length).any(|i| is_own_role(pg_sys::list_nth(roles, i).cast()))
         })
     }
 }

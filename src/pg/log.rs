@@ -1,6 +1,7 @@
 //! The server log: one line per event, filtered by `pg_errand.log_level`. And errors for whoever calls.
 
 use crate::config::{self, LogLevel};
+use crate::error::PgError;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
 
 /// Messages are cut off here, in bytes: what users' functions say and are called may be of any length.
@@ -46,6 +47,26 @@ pub fn warn(message: String, hint: String) {
 /// Raises an error that says what to do.
 pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
     ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
+    unreachable!("an ERROR does not return")
+}
+
+/// Raises a caught error again.
+pub fn raise(error: &PgError) -> ! {
+    // MAKE_SQLSTATE in utils/elog.h: six bits each.
+    let code = error
+        .sqlstate
+        .bytes()
+        .rev()
+        .fold(0, |code, byte| code << 6 | i32::from(byte.wrapping_sub(b'0') & 0x3f));
+    let detail = error.detail.as_deref().unwrap_or_default();
+    let mut report = ErrorReport::new(PgSqlErrorCode::from(code), error.message.clone(), "");
+    if !detail.is_empty() {
+        report = report.set_detail(detail);
+    }
+    if let Some(hint) = &error.hint {
+        report = report.set_hint(hint.to_string());
+    }
+    report.report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
 }
 

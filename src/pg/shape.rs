@@ -87,7 +87,7 @@ impl Shape {
         for _ in 0..MAX_READS {
             self.kept.state.store(READING, Relaxed);
             let found = session::as_owner(owner, || {
-                SHAPE.rows_with_as_of_now(&args, |row| {
+                SHAPE.rows_as_of_now(&args, |row| {
                     (row.get::<i64>(1), row.get::<Vec<i64>>(2).unwrap_or_default())
                 })
             });

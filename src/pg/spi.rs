@@ -2,6 +2,7 @@
 
 use super::session;
 use super::table::Address;
+use super::trigger::Transition;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
 use std::ffi::CString;
@@ -31,14 +32,9 @@ impl Statement {
         self.with_plan(|plan| plan.execute(args, map))
     }
 
-    /// [`Statement::rows`] of a query without arguments, as everybody else sees them now: the snapshot of the
-    /// current transaction may be an old one.
-    pub fn rows_as_of_now<R>(&self, map: impl FnMut(&Row) -> R) -> Vec<R> {
-        self.rows_with_as_of_now(&[], map)
-    }
-
-    /// [`Statement::rows_as_of_now`] of a query with arguments.
-    pub fn rows_with_as_of_now<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
+    /// [`Statement::rows`] of a query, as everybody else sees them now: the snapshot of the current transaction
+    /// may be an old one.
+    pub fn rows_as_of_now<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
         // SAFETY: within a transaction; used at once.
         let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
         self.with_plan(|plan| plan.execute_with(args, snapshot, true, map))
@@ -61,6 +57,17 @@ impl Statement {
     /// [`Statement::row`] without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
     pub fn row_leaving_triggers<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
         self.with_plan(|plan| plan.execute_with(args, std::ptr::null_mut(), false, map)).pop()
+    }
+
+    /// Executes the statement for its effect within the function of a trigger, whose transition tables it may
+    /// read; without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
+    pub fn run_in_trigger(&self, transition: &Transition) {
+        session::with_own_settings(|| {
+            connected(|| {
+                transition.register();
+                self.plan().execute_with(&[], std::ptr::null_mut(), false, |_| ());
+            });
+        });
     }
 
     /// Executes the statement for its effect; returns the number of rows affected.

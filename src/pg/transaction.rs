@@ -47,6 +47,15 @@ pub fn commit_after<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
 
 /// Runs `body` in a subtransaction; an ERROR undoes the body's work and only that.
 pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
+    let result = attempt(body);
+    if result.is_err() {
+        interrupt::hold_cancel();
+    }
+    result
+}
+
+/// [`savepoint`] in any session.
+pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     // SAFETY: within a transaction on the main thread. Context and resource owner are put back as
     // PL/pgSQL does around its exception blocks (pl_exec.c, exec_stmt_block).
     unsafe {
@@ -62,7 +71,6 @@ pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
         if result.is_err() {
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
-            interrupt::hold_cancel();
         }
         pg_sys::MemoryContextSwitchTo(context);
         pg_sys::CurrentResourceOwner = owner;

@@ -1,6 +1,7 @@
 //! A row-level trigger function, without building Rust values of the row; and whose rights the
 //! triggers of others have.
 
+use super::catalog;
 use pgrx::{FromDatum, IntoDatum, JsonB, pg_sys, varsize_any};
 use std::ffi::CStr;
 
@@ -46,10 +47,21 @@ impl NewRow {
 
     /// A column's value; `None` for null or if the table has no such column of this type.
     pub fn get<T: FromDatum + IntoDatum>(&self, column: &CStr) -> Option<T> {
+        // SAFETY: the row's own tuple.
+        unsafe { self.column(self.tuple, column) }
+    }
+
+    /// The value that a column had before the update; `None` also if the row is inserted.
+    pub fn earlier<T: FromDatum + IntoDatum>(&self, column: &CStr) -> Option<T> {
+        // SAFETY: the row's own tuple.
+        self.old.and_then(|old| unsafe { self.column(old, column) })
+    }
+
+    unsafe fn column<T: FromDatum + IntoDatum>(&self, tuple: pg_sys::HeapTuple, name: &CStr) -> Option<T> {
         // SAFETY: a valid tuple with its own descriptor; the column is of the type that is asked for.
         unsafe {
             let mut null = false;
-            let datum = pg_sys::heap_getattr(self.tuple, self.number::<T>(column)?, self.shape, &mut null);
+            let datum = pg_sys::heap_getattr(tuple, self.number::<T>(name)?, self.shape, &mut null);
             T::from_datum(datum, null)
         }
     }
@@ -89,6 +101,41 @@ impl NewRow {
     /// The row unchanged, as the trigger's result.
     pub fn unchanged(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
+    }
+}
+
+/// What a statement-level AFTER trigger of `queues.task` was called for.
+pub struct Transition(*mut pg_sys::TriggerData);
+
+impl Transition {
+    /// Of a trigger call after this operation (`TRIGGER_EVENT_…`); raises if `fcinfo` is none, or another one.
+    ///
+    /// # Safety
+    /// `fcinfo` comes from PostgreSQL's function manager.
+    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo, operation: u32) -> Transition {
+        // SAFETY: TRIGGER_FIRED_* of commands/trigger.h, on the caller's promise.
+        unsafe {
+            let data = (*fcinfo).context.cast::<pg_sys::TriggerData>();
+            let called = !data.is_null()
+                && (*data.cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_TriggerData
+                && (*data).tg_event & pg_sys::TRIGGER_EVENT_OPMASK == operation
+                && (*data).tg_event & pg_sys::TRIGGER_EVENT_ROW == 0
+                && (*data).tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER
+                && catalog::relation(c"queues", c"task") == Some((*(*data).tg_relation).rd_id);
+            if !called {
+                pgrx::error!(
+                    "this function is a trigger of queues.task, after each statement that removes rows"
+                );
+            }
+            Transition(data)
+        }
+    }
+
+    /// Gives the statements of the current SPI connection the trigger's transition tables.
+    pub(super) fn register(&self) {
+        // SAFETY: connected to SPI, within the trigger call.
+        let code = unsafe { pg_sys::SPI_register_trigger_data(self.0) };
+        assert!(code >= 0, "SPI_register_trigger_data failed: {code}");
     }
 }
 

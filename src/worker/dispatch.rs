@@ -11,8 +11,9 @@ use crate::processor::Processor;
 /// another database, and a type may be taken away.
 pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
     let kinds = Kinds::known();
-    kinds.find(task_type).and_then(|kind| kind.processor).ok_or_else(|| {
-        let reason = format!("no processor for this task type; known: {}", kinds.names());
-        Failure::new("22023", task_type, &reason)
-    })
+    let found = match kinds.find(task_type) {
+        Some(kind) => kind.processor.clone(),
+        None => Err(format!("no processor for this task type; known: {}", kinds.names())),
+    };
+    found.map_err(|reason| Failure::new("22023", task_type, &reason))
 }

@@ -239,8 +239,25 @@ impl Worker {
             Kinds::refresh()?;
             self.kinds_changes = glance.kinds_changes;
             self.lanes = Kinds::known().lanes();
+            self.tell_of_rows();
         }
         Ok(())
+    }
+
+    /// Says once which rows of task types and providers cannot be used.
+    fn tell_of_rows(&self) {
+        let problems = Kinds::known().problems();
+        let now = if problems.is_empty() { 0 } else { crate::pg::home::digest(&problems.join("\n")) };
+        let told = self.slot.change_database(|database| std::mem::replace(&mut database.told_of_rows, now));
+        if told != Some(now) {
+            for problem in problems {
+                log::event_with_hint(
+                    LogLevel::Error,
+                    format!("{problem}; its tasks fail"),
+                    "Mend its row in queues.task_kind or queues.provider.".into(),
+                );
+            }
+        }
     }
 
     /// Looks for tasks that are ready and that no announcement led to.

@@ -233,3 +233,23 @@ fn called_by_a_trigger_or_a_handler_they_do_the_same() {
     }
     attack.handler("select 1").unwrap();
 }
+
+#[test]
+fn the_docs_name_all_of_them() {
+    let mut attack = Attack::start(&[("pg_errand.concurrency", "0")]);
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/security.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let (_, section) = docs.split_once("## SECURITY DEFINER functions").unwrap();
+    let (table, _) = section.split_once("\n## ").unwrap();
+    let names = attack.text(
+        "select string_agg(p.proname, ' ' order by p.proname) from pg_proc p
+         join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+         join pg_extension e on e.oid = d.refobjid and e.extname = 'pg_errand'
+         where p.prosecdef or p.proname in ('enqueue', 'task_after_delete', 'task_after_truncate')",
+    );
+    assert!(names.contains("provider_before_write_checked"), "{names}");
+    for name in names.split(' ') {
+        let named = [format!("`queues.{name}`"), format!("`{name}`")].iter().any(|name| table.contains(name));
+        assert!(named, "{name} is not in docs/security.md");
+    }
+}

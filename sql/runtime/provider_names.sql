@@ -1,0 +1,3 @@
+-- The names of all providers.
+select p.name
+from queues.provider p;

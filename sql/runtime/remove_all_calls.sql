@@ -1,0 +1,2 @@
+-- All tasks were removed: the calls go.
+delete from queues.call;

@@ -1,0 +1,34 @@
+//! What follows when tasks are removed: their errors stay, without them; their calls go (`sql/45_removal.sql`).
+
+use crate::pg::spi::Statement;
+use crate::pg::trigger::{self, Transition};
+use crate::pg::{catalog, session};
+
+static DETACH_ERRORS: Statement = Statement::new(include_str!("../sql/runtime/detach_errors.sql"), &[]);
+static REMOVE_CALLS: Statement = Statement::new(include_str!("../sql/runtime/remove_calls.sql"), &[]);
+static DETACH_ALL_ERRORS: Statement =
+    Statement::new(include_str!("../sql/runtime/detach_all_errors.sql"), &[]);
+static REMOVE_ALL_CALLS: Statement = Statement::new(include_str!("../sql/runtime/remove_all_calls.sql"), &[]);
+
+/// After a statement that removed some tasks, which `gone` holds.
+pub fn after_delete(gone: &Transition) {
+    follow(|| {
+        DETACH_ERRORS.run_in_trigger(gone);
+        REMOVE_CALLS.run_in_trigger(gone);
+    });
+}
+
+/// After all tasks were removed.
+pub fn after_truncate(gone: &Transition) {
+    follow(|| {
+        DETACH_ALL_ERRORS.run_in_trigger(gone);
+        REMOVE_ALL_CALLS.run_in_trigger(gone);
+    });
+}
+
+/// Writes with the rights of the tables' owner. What users' tables do about it is done with those of whoever
+/// removes the tasks.
+fn follow(statements: impl FnOnce()) {
+    let Some(owner) = catalog::owner_of(c"queues", c"task") else { return };
+    trigger::fire_afterwards(|| session::as_owner(owner, statements));
+}

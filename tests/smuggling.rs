@@ -188,7 +188,10 @@ fn parts(plain: &str) -> Vec<(String, Vec<u8>)> {
         let boundary = format!("--{}", boundary.trim_end_matches('"'));
         let inner = body.split(&boundary).skip(1).take_while(|part| !part.starts_with("--"));
         return inner
-            .flat_map(|part| parts(part.trim_start_matches("\r\n").trim_end_matches("\r\n")))
+            .flat_map(|part| {
+                let part = part.strip_prefix("\r\n").unwrap_or(part);
+                parts(part.strip_suffix("\r\n").unwrap_or(part))
+            })
             .collect();
     }
     let content = match header("content-transfer-encoding:").as_str() {

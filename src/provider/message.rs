@@ -185,7 +185,7 @@ fn body(text: &str) -> Body {
 
 /// Only encodings that can hold anything are given.
 fn encoded(content: impl Into<MaybeString>, encoding: ContentTransferEncoding) -> Body {
-    Body::new_with_encoding(content, encoding).unwrap_or_else(|rest| Body::new(rest))
+    Body::new_with_encoding(content, encoding).unwrap_or_else(Body::new)
 }
 
 fn attachment(given: &Value) -> Result<SinglePart, String> {

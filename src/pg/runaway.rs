@@ -96,7 +96,7 @@ pub fn has_interpreter() -> bool {
 /// Called for the first library only.
 unsafe extern "C" fn count(library: *mut libc::dl_phdr_info, _size: usize, loaded: *mut c_void) -> c_int {
     // SAFETY: a complete description; the number of `has_interpreter`.
-    unsafe { *loaded.cast() = (*library).dlpi_adds as u64 };
+    unsafe { *loaded.cast() = (*library).dlpi_adds };
     1
 }
 

@@ -47,6 +47,7 @@ mod restarts;
 mod retention;
 mod roles;
 mod secrets;
+mod servers;
 mod session;
 mod settings;
 mod shown;

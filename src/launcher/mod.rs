@@ -16,7 +16,7 @@ mod start;
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::latch::LatchRef;
-use crate::pg::{activity, backend, bgworker, interrupt, log, shmem};
+use crate::pg::{activity, backend, bgworker, citus, interrupt, log, shmem};
 use crate::shared::{Database, NEVER, Shared, SlotState};
 use clock::Clock;
 use complaints::{About, Complaints};
@@ -78,6 +78,17 @@ pub fn main() -> ! {
         shared.next_owner = shared.next_owner.max(now);
     });
     log::event(LogLevel::Info, "launcher started".into());
+    if citus::is_unknown() {
+        log::event_with_hint(
+            LogLevel::Warning,
+            "Citus is loaded, but does not tell whether a transaction spans nodes: each task waits for its commit \
+             to be flushed"
+                .into(),
+            "A crash may lose a task that was enqueued in a transaction that also wrote on one other node. Use a \
+             version of Citus that exports InCoordinatedTransaction and Use2PCForCoordinatedTransaction."
+                .into(),
+        );
+    }
 
     let mut launcher = Launcher::default();
     let mut faults = 0;

@@ -22,6 +22,15 @@ pub fn in_transaction() -> bool {
     unsafe { pg_sys::IsTransactionState() }
 }
 
+/// True if this process is connected to a database, and the current transaction has changed something there.
+pub fn has_written() -> bool {
+    // SAFETY: state of this process.
+    unsafe {
+        pg_sys::MyDatabaseId != pg_sys::InvalidOid
+            && pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId
+    }
+}
+
 /// The bootstrap superuser, which every cluster has.
 pub const SYSTEM: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::BOOTSTRAP_SUPERUSERID);
 
@@ -120,13 +129,19 @@ type EndCallback = fn(Ended);
 
 /// What is called at the end of a transaction, and how the one that is ending has ended.
 struct EndCallbacks {
+    before_commit: Cell<Option<fn()>>,
     registered: Cell<[Option<EndCallback>; 3]>,
     ended: Cell<Option<Ended>>,
 }
 
 thread_local! {
-    static END: EndCallbacks =
-        const { EndCallbacks { registered: Cell::new([None; 3]), ended: Cell::new(None) } };
+    static END: EndCallbacks = const {
+        EndCallbacks {
+            before_commit: Cell::new(None),
+            registered: Cell::new([None; 3]),
+            ended: Cell::new(None),
+        }
+    };
 }
 
 /// Registers `callback` for the end of every top-level transaction of this process and of those
@@ -151,6 +166,13 @@ pub fn on_transaction_end(callback: EndCallback) {
     });
 }
 
+/// Registers `callback` for the moment before every top-level transaction of this process, and of those forked
+/// from it, commits; one callback at most. It runs before those of libraries that were loaded earlier, and may
+/// raise. Needs [`on_transaction_end`].
+pub fn before_commit(callback: fn()) {
+    END.with(|end| end.before_commit.set(Some(callback)));
+}
+
 /// Registers `callback` for each subtransaction of this process, and of those forked from it, that is
 /// rolled back; once. It must not allocate, raise or panic.
 pub fn on_savepoint_rollback(callback: fn()) {
@@ -171,8 +193,15 @@ unsafe extern "C-unwind" fn on_sub_xact(
 }
 
 /// Comes first, and knows how the transaction ends.
+#[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_xact(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let ended = match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT => {
+            if let Some(callback) = END.with(|end| end.before_commit.get()) {
+                callback();
+            }
+            return;
+        }
         pg_sys::XactEvent::XACT_EVENT_COMMIT => Ended::Committed,
         pg_sys::XactEvent::XACT_EVENT_ABORT => Ended::Aborted,
         pg_sys::XactEvent::XACT_EVENT_PREPARE => Ended::Prepared,

@@ -1,5 +1,6 @@
 //! PostgreSQL errors as values.
 
+use super::citus;
 use crate::error::{PgError, kept};
 use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 use pgrx::{PgTryBuilder, pg_sys};
@@ -18,7 +19,15 @@ pub fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
         .catch_rust_panic(|caught| Err(Box::new(caught)))
         .execute();
     let kept = frame.pop();
-    result.map_err(|caught| from_caught(*caught, kept))
+    result.map_err(|caught| with_deadlock_named(from_caught(*caught, kept)))
+}
+
+/// Citus resolves a deadlock across nodes by a cancel, which is told apart from others by a mark.
+fn with_deadlock_named(error: PgError) -> PgError {
+    if error.sqlstate != "57014" || !citus::was_deadlock_victim() {
+        return error;
+    }
+    PgError { sqlstate: "40P01".to_owned(), message: "distributed deadlock detected".to_owned(), ..error }
 }
 
 fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {

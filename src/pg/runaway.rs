@@ -5,10 +5,9 @@
 //! once, as by a FATAL error, if it holds no lock of PostgreSQL's and executes code of an interpreter: then no
 //! code of PostgreSQL's or of the allocator is half done. Wherever else it is, nothing is done.
 
-use super::{interrupt, log};
+use super::{interrupt, libraries, log};
 use crate::config::LogLevel;
 use pgrx::pg_sys;
-use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -74,38 +73,18 @@ unsafe extern "C-unwind" fn on_time(_signal: c_int, _info: *const libc::siginfo_
     }
 }
 
-/// How many libraries this process had loaded when it was last looked which they are, and whether an
-/// interpreter was among them.
+/// [`libraries::loads`] when it was last looked which libraries there are, and whether an interpreter was among them.
 static LOADED: AtomicU64 = AtomicU64::new(0);
 static HAS_INTERPRETER: AtomicBool = AtomicBool::new(false);
 
 /// Whether this process has loaded an interpreter. As long as it has loaded nothing new, asking costs next to
 /// nothing.
 pub fn has_interpreter() -> bool {
-    let mut loaded: u64 = 0;
-    // SAFETY: the callbacks are of the kind that is asked for, and the first one writes to the number.
-    unsafe {
-        libc::dl_iterate_phdr(Some(count), (&raw mut loaded).cast());
-        if LOADED.swap(loaded, Relaxed) != loaded {
-            libc::dl_iterate_phdr(Some(look), std::ptr::null_mut());
-        }
+    let loads = libraries::loads();
+    if LOADED.swap(loads, Relaxed) != loads {
+        HAS_INTERPRETER.store(libraries::any(|name| names_interpreter(name.as_bytes())), Relaxed);
     }
     HAS_INTERPRETER.load(Relaxed)
-}
-
-/// Called for the first library only.
-unsafe extern "C" fn count(library: *mut libc::dl_phdr_info, _size: usize, loaded: *mut c_void) -> c_int {
-    // SAFETY: a complete description; the number of `has_interpreter`.
-    unsafe { *loaded.cast() = (*library).dlpi_adds };
-    1
-}
-
-/// Called for every library.
-unsafe extern "C" fn look(library: *mut libc::dl_phdr_info, _size: usize, _arg: *mut c_void) -> c_int {
-    // SAFETY: a complete description, whose name is terminated.
-    let name = unsafe { CStr::from_ptr((*library).dlpi_name) };
-    HAS_INTERPRETER.fetch_or(names_interpreter(name.to_bytes()), Relaxed);
-    0
 }
 
 /// Where the process was when the signal came.

@@ -84,14 +84,30 @@ pub fn started_at() -> i64 {
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
-/// Whether the current transaction commits without waiting.
+/// Whether the current transaction is one of a worker's.
+static OWN: AtomicBool = AtomicBool::new(false);
+/// Whether the current transaction may commit without waiting.
 static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 
-/// Lets the current transaction commit without waiting for its WAL to reach the disk.
+/// Lets the current transaction commit without waiting for its WAL to reach the disk, unless it spans servers.
 ///
 /// Safe where all effects are in the transaction: a crash loses all of it or nothing.
 pub fn commit_asynchronously() {
     ASYNCHRONOUS.store(true, Relaxed);
+}
+
+/// True while a worker's transaction is open.
+pub fn is_own() -> bool {
+    OWN.load(Relaxed)
+}
+
+/// Has the commit that is under way not wait, if that was allowed; called by its callback.
+pub fn skip_wait_if_allowed() {
+    if ASYNCHRONOUS.load(Relaxed) {
+        // SAFETY: a plain setting, which `commit` puts back. It is given to this commit alone, not through the
+        // GUC machinery: what handlers have set is undone already.
+        unsafe { pg_sys::synchronous_commit = pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as _ };
+    }
 }
 
 /// Waits until all that this process has committed is as durable as the server's `synchronous_commit`
@@ -134,6 +150,7 @@ pub fn fire_deferred_triggers() {
 
 fn begin() {
     ASYNCHRONOUS.store(false, Relaxed);
+    OWN.store(true, Relaxed);
     // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
     // wants a snapshot below those that it takes for each statement.
     unsafe {
@@ -157,16 +174,13 @@ fn commit() {
     // A cancel for what is over must not break off the wait for a synchronous standby.
     interrupt::ignore_cancel(true);
     interrupt::forget_cancel();
-    // SAFETY: closes what `begin` opened. The setting is given to this commit alone, not through the GUC
-    // machinery: what handlers have set is undone already.
+    // SAFETY: closes what `begin` opened.
     unsafe {
         pg_sys::PopActiveSnapshot();
         let _restore = Restore(pg_sys::synchronous_commit);
-        if ASYNCHRONOUS.load(Relaxed) {
-            pg_sys::synchronous_commit = pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as _;
-        }
         pg_sys::CommitTransactionCommand();
     }
+    OWN.store(false, Relaxed);
     interrupt::ignore_cancel(false);
 }
 
@@ -175,5 +189,6 @@ fn abort() {
     interrupt::ignore_cancel(false);
     // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
     unsafe { pg_sys::AbortCurrentTransaction() };
+    OWN.store(false, Relaxed);
     interrupt::hold_cancel();
 }

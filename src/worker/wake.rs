@@ -7,7 +7,7 @@ use crate::error::PgError;
 use crate::inject;
 use crate::pg::backend::{self, Ended};
 use crate::pg::spi::Statement;
-use crate::pg::{activity, latch, session, shmem, transaction};
+use crate::pg::{activity, catalog, latch, remote, session, shmem, transaction};
 use crate::shared::{Announcement, Lane, NEVER, Position, Rest};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
@@ -26,6 +26,20 @@ thread_local! {
 /// Has this process announce at each commit what its transaction enqueued.
 pub fn init() {
     backend::on_transaction_end(at_transaction_end);
+    backend::before_commit(before_commit);
+}
+
+/// A transaction with a part on another server must not lose its local part in a crash: the task would be run
+/// again, or would never be.
+fn before_commit() {
+    if transaction::is_own() {
+        if remote::is_open() { remote::secure_commit() } else { transaction::skip_wait_if_allowed() }
+    } else if backend::has_written()
+        && remote::is_distributed()
+        && catalog::relation(c"queues", c"task").is_some_and(remote::has_written)
+    {
+        remote::secure_commit();
+    }
 }
 
 /// A task was enqueued in the current transaction, or put in another place.

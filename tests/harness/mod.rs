@@ -20,5 +20,5 @@ pub mod points;
 pub mod process;
 pub mod programs;
 pub mod queue;
-mod run_dir;
+pub mod run_dir;
 pub mod wait;

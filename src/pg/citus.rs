@@ -1,0 +1,103 @@
+//! Citus, where it is loaded: it commits its remote transactions from a callback of its own, in two phases
+//! if it is asked to. Its functions are found when the server runs, since it is no library to build against.
+
+use super::libraries;
+use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
+use std::ffi::c_void;
+use std::sync::OnceLock;
+
+/// What is used of Citus (13.2: distributed/transaction_management.h, distributed/backend_data.h).
+struct Citus {
+    in_coordinated_transaction: unsafe extern "C-unwind" fn() -> bool,
+    use_2pc: unsafe extern "C-unwind" fn(),
+    got_cancelled_due_to_deadlock: unsafe extern "C-unwind" fn(clear_state: bool) -> bool,
+    in_progress_transactions: *const pg_sys::dlist_head,
+}
+
+// SAFETY: addresses within a library that is never unloaded; only the main thread uses them.
+unsafe impl Send for Citus {}
+// SAFETY: as above.
+unsafe impl Sync for Citus {}
+
+/// Whether the current transaction spans servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Remote {
+    /// Citus is not loaded, or takes no part in the transaction.
+    None,
+    Open,
+    /// Citus is loaded, but a version that cannot be asked.
+    Unknown,
+}
+
+/// True if Citus is loaded and cannot be asked.
+pub fn is_unknown() -> bool {
+    is_loaded() && citus().is_none()
+}
+
+/// Whether the current transaction has connections to other nodes open.
+pub fn remote() -> Remote {
+    let Some(citus) = citus() else {
+        return if is_loaded() { Remote::Unknown } else { Remote::None };
+    };
+    // SAFETY: within a transaction; the list is empty while it is zero or leads to itself (lib/ilist.h).
+    unsafe {
+        if !boundary(|| (citus.in_coordinated_transaction)()) {
+            return Remote::None;
+        }
+        let head = citus.in_progress_transactions;
+        let next = (*head).head.next;
+        if next.is_null() || next.cast_const() == &raw const (*head).head {
+            Remote::None
+        } else {
+            Remote::Open
+        }
+    }
+}
+
+/// Has the remote transactions of the current one prepared before it commits, and committed after that.
+pub fn ask_for_two_phases() {
+    if let Some(citus) = citus() {
+        // SAFETY: in a coordinated transaction, before Citus's own callback runs.
+        unsafe { boundary(|| (citus.use_2pc)()) }
+    }
+}
+
+/// True if this process was cancelled, since it was last asked, to resolve a deadlock across nodes.
+pub fn was_deadlock_victim() -> bool {
+    // SAFETY: reads and clears a mark of this process.
+    citus().is_some_and(|citus| unsafe { boundary(|| (citus.got_cancelled_due_to_deadlock)(true)) })
+}
+
+fn is_loaded() -> bool {
+    static LOADED: OnceLock<bool> = OnceLock::new();
+    *LOADED.get_or_init(|| libraries::any(|name| name == "citus.so"))
+}
+
+/// Citus has to be preloaded, so looking once in a process is enough.
+fn citus() -> Option<&'static Citus> {
+    static CITUS: OnceLock<Option<Citus>> = OnceLock::new();
+    CITUS.get_or_init(|| if is_loaded() { find() } else { None }).as_ref()
+}
+
+fn find() -> Option<Citus> {
+    let in_coordinated_transaction = libraries::symbol(c"InCoordinatedTransaction")?;
+    let use_2pc = libraries::symbol(c"Use2PCForCoordinatedTransaction")?;
+    let got_cancelled_due_to_deadlock = libraries::symbol(c"MyBackendGotCancelledDueToDeadlock")?;
+    let in_progress_transactions = libraries::symbol(c"InProgressTransactions")?.cast_const().cast();
+    // SAFETY: functions of these types in every version that exports them by these names.
+    unsafe {
+        Some(Citus {
+            in_coordinated_transaction: std::mem::transmute::<
+                *mut c_void,
+                unsafe extern "C-unwind" fn() -> bool,
+            >(in_coordinated_transaction),
+            use_2pc: std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn()>(use_2pc),
+            got_cancelled_due_to_deadlock: std::mem::transmute::<
+                *mut c_void,
+                unsafe extern "C-unwind" fn(bool) -> bool,
+            >(got_cancelled_due_to_deadlock),
+            in_progress_transactions,
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! The shared libraries that this process has loaded.
+
+use std::ffi::{CStr, c_int, c_void};
+
+/// How often a library has been loaded so far; the same number means the same libraries, or fewer.
+pub fn loads() -> u64 {
+    let mut loads = 0;
+    each(|library| {
+        loads = library.dlpi_adds;
+        false
+    });
+    loads
+}
+
+/// True if the file name of one of the loaded libraries is as `wanted`.
+pub fn any(wanted: impl Fn(&str) -> bool) -> bool {
+    let mut found = false;
+    each(|library| {
+        if !library.dlpi_name.is_null() {
+            // SAFETY: a terminated path, which is valid while its library is visited.
+            let path = unsafe { CStr::from_ptr(library.dlpi_name) }.to_string_lossy();
+            found = wanted(path.rsplit('/').next().unwrap_or_default());
+        }
+        !found
+    });
+    found
+}
+
+/// Visits the loaded libraries as long as `visit` returns true.
+fn each<F: FnMut(&libc::dl_phdr_info) -> bool>(mut visit: F) {
+    unsafe extern "C" fn step<F: FnMut(&libc::dl_phdr_info) -> bool>(
+        library: *mut libc::dl_phdr_info,
+        _size: usize,
+        visit: *mut c_void,
+    ) -> c_int {
+        // SAFETY: called by dl_iterate_phdr below, with what it was given.
+        let (library, visit) = unsafe { (&*library, &mut *visit.cast::<F>()) };
+        c_int::from(!visit(library))
+    }
+    // SAFETY: `visit` outlives the call, and does not panic.
+    unsafe { libc::dl_iterate_phdr(Some(step::<F>), (&raw mut visit).cast()) };
+}
+
+/// The address of a symbol that one of the loaded libraries exports.
+pub fn symbol(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a look-up by name.
+    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}

@@ -1,0 +1,88 @@
+//! Transactions that span servers: whether the current one does, and how its commit is secured. A remote
+//! part that is committed while the local commit is still in memory would be done twice after a crash.
+
+use super::citus::{self, Remote};
+use super::{catalog, libraries};
+use pgrx::pg_sys;
+use std::cell::Cell;
+
+/// Libraries by which a session talks to other servers without a foreign table: `dblink`, PL/Proxy, and the
+/// clients of PostgreSQL for Python and Perl.
+const CLIENTS: &[&str] = &["dblink.so", "plproxy.so", "_psycopg", "libpq-", "Pg.so"];
+
+/// What this process has loaded.
+#[derive(Clone, Copy)]
+struct Loaded {
+    /// [`libraries::loads`] at the time.
+    loads: u64,
+    /// A foreign data wrapper; its tables are locked by who uses them.
+    wrapper: bool,
+    /// Something else that can talk to other servers: what it does in a transaction is not known.
+    client: bool,
+    /// libpq came with the libraries that the server preloads.
+    libpq_preloaded: bool,
+}
+
+thread_local! {
+    static LOADED: Cell<Option<Loaded>> = const { Cell::new(None) };
+}
+
+/// True if the current transaction has, or may have, a transaction open on another server.
+///
+/// A process that has loaded `dblink` or another client may have one in every transaction. One that has
+/// loaded nothing of the kind is known by the number of loads alone.
+pub fn is_open() -> bool {
+    let loaded = loaded();
+    loaded.client || citus::remote() != Remote::None || loaded.wrapper && holds_foreign_table()
+}
+
+/// Has the current transaction wait at its commit until that is on the disk, and with Citus, commit in two
+/// phases. To be called before the callbacks of other libraries are.
+pub fn secure_commit() {
+    if citus::remote() == Remote::Open {
+        citus::ask_for_two_phases();
+    }
+    // SAFETY: a mark of the current transaction.
+    unsafe { pg_sys::ForceSyncCommit() }
+}
+
+/// True if the current transaction is one of Citus's that spans nodes, as far as can be known.
+pub fn is_distributed() -> bool {
+    citus::remote() != Remote::None
+}
+
+/// True if the current transaction has changed rows of this table, or may have.
+pub fn has_written(table: pg_sys::Oid) -> bool {
+    is_locked(table, pg_sys::RowExclusiveLock)
+}
+
+fn loaded() -> Loaded {
+    let loads = libraries::loads();
+    let before = LOADED.get();
+    if let Some(loaded) = before.filter(|loaded| loaded.loads == loads) {
+        return loaded;
+    }
+    let has_libpq = libraries::any(|name| name.starts_with("libpq.so"));
+    let libpq_preloaded = before.map_or(has_libpq, |loaded| loaded.libpq_preloaded);
+    let wrapper = libraries::any(|name| name.ends_with("_fdw.so") && name != "file_fdw.so");
+    let client = libraries::any(|name| CLIENTS.iter().any(|client| name.starts_with(client)))
+        || has_libpq && !libpq_preloaded && !wrapper;
+    let loaded = Loaded { loads, wrapper, client, libpq_preloaded };
+    LOADED.set(Some(loaded));
+    loaded
+}
+
+/// True if the current transaction has used a foreign table: it keeps the lock to its end.
+fn holds_foreign_table() -> bool {
+    let tables = catalog::scan(pg_sys::ForeignTableRelationId, |tuple, _| {
+        // SAFETY: a row of pg_foreign_table; its fixed part maps onto the struct.
+        unsafe { (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_foreign_table>()).ftrelid }
+    });
+    tables.into_iter().any(|table| is_locked(table, pg_sys::AccessShareLock))
+}
+
+/// True if the current transaction holds a lock of this strength, or a stronger one, on a relation.
+fn is_locked(relation: pg_sys::Oid, mode: u32) -> bool {
+    // SAFETY: reads the process's own table of locks.
+    unsafe { pg_sys::CheckRelationOidLockedByMe(relation, mode as i32, true) }
+}

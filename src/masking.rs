@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 /// Hides secrets in what sessions run; while the postmaster preloads libraries.
 pub fn init() {
+    let (secrets, others) = crate::config::names();
+    let _ = NAMES.set(Names { secrets, others });
     statement::hide(&Rule { concerns: mentions, mask, mask_pieces });
 }
 
@@ -15,6 +17,7 @@ const PREFIX: &[u8] = b"pg_errand";
 const SHORTEST_FOUND: usize = 4;
 
 /// Names of the settings.
+#[derive(Default)]
 struct Names {
     /// Those of secrets, without the prefix.
     secrets: Vec<&'static str>,
@@ -22,12 +25,10 @@ struct Names {
     others: Vec<&'static str>,
 }
 
+static NAMES: OnceLock<Names> = OnceLock::new();
+
 fn names() -> &'static Names {
-    static NAMES: OnceLock<Names> = OnceLock::new();
-    NAMES.get_or_init(|| {
-        let (secrets, others) = crate::config::names();
-        Names { secrets, others }
-    })
+    NAMES.get_or_init(Names::default)
 }
 
 /// Bytes that identifiers are made of.
@@ -296,8 +297,17 @@ mod tests {
 
     const VALUE: &str = "s3cret-Value/9+x=";
 
+    /// The settings themselves belong to PostgreSQL, which is not there.
+    fn know_names() {
+        let _ = NAMES.set(Names {
+            secrets: vec!["resend_api_key", "smtp_password", "twilio_auth_token", "secrets"],
+            others: vec!["http_timeout", "role", "secrets_dir"],
+        });
+    }
+
     #[test]
     fn statements_that_name_a_secret() {
+        know_names();
         for text in [
             "alter system set pg_errand.resend_api_key = 'x'",
             "ALTER SYSTEM SET \"PG_Errand\".\"Resend_API_Key\" TO x",
@@ -324,6 +334,7 @@ mod tests {
 
     #[test]
     fn what_is_set_is_replaced_and_everything_else_stays() {
+        know_names();
         let shown = |text: &str| String::from_utf8(mask_copy(text.as_bytes()).0).unwrap();
         for text in [
             "alter system set pg_errand.resend_api_key = '@'",

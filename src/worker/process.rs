@@ -75,7 +75,8 @@ fn given_up(earlier: &Interrupted) -> String {
             format!("its worker ended {deaths} times while it ran; it is not run again")
         }
         Interrupted { early_evictions, .. } => format!(
-            "{early_evictions} times its worker had to leave for a command (ALTER EXTENSION pg_errand,              DROP DATABASE and the like) that was run just after its start; it is not run again"
+            "{early_evictions} times its worker had to leave for a command (ALTER EXTENSION pg_errand, \
+             DROP DATABASE and the like) that was run just after its start; it is not run again"
         ),
     }
 }

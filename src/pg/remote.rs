@@ -81,8 +81,14 @@ fn holds_foreign_table() -> bool {
     tables.into_iter().any(|table| is_locked(table, pg_sys::AccessShareLock))
 }
 
-/// True if the current transaction holds a lock of this strength, or a stronger one, on a relation.
+/// True if the current transaction holds a lock of this strength, or a stronger one, on a relation of this database.
 fn is_locked(relation: pg_sys::Oid, mode: u32) -> bool {
-    // SAFETY: reads the process's own table of locks.
-    unsafe { pg_sys::CheckRelationOidLockedByMe(relation, mode as i32, true) }
+    // SAFETY: reads the process's own table of locks, and of the relation only what identifies it there (lmgr.c); a
+    // relation of zeros is plain data. CheckRelationOidLockedByMe would do, but early minor releases lack it, and
+    // PostgreSQL refuses to load a library with a symbol that is missing.
+    unsafe {
+        let mut named: pg_sys::RelationData = std::mem::zeroed();
+        named.rd_lockInfo.lockRelId = pg_sys::LockRelId { relId: relation, dbId: pg_sys::MyDatabaseId };
+        pg_sys::CheckRelationLockedByMe(&mut named, mode as i32, true)
+    }
 }

@@ -54,13 +54,14 @@ pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     result
 }
 
-/// [`savepoint`] in any session.
+/// [`savepoint`] in any session: cancels are held off afterwards if they were before.
 pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     // SAFETY: within a transaction on the main thread. Context and resource owner are put back as
     // PL/pgSQL does around its exception blocks (pl_exec.c, exec_stmt_block).
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
         let owner = pg_sys::CurrentResourceOwner;
+        let held_off = pg_sys::QueryCancelHoldoffCount;
         pg_sys::BeginInternalSubTransaction(std::ptr::null());
         pg_sys::MemoryContextSwitchTo(context);
         let result = catch(|| {
@@ -69,6 +70,8 @@ pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
             value
         });
         if result.is_err() {
+            // The error has reset it.
+            pg_sys::QueryCancelHoldoffCount = held_off;
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
         }

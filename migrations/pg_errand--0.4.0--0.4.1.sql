@@ -2,7 +2,7 @@
 
 set local search_path = pg_catalog, pg_temp;
 
--- What there is before, for the end of this script.
+-- The members of the extension before this script, which its end leaves alone.
 select set_config('errand_upgrade.members', string_agg(format('%s %s', d.classid, d.objid), ','), true)
 from pg_depend d
 join pg_extension e on e.oid = d.refobjid
@@ -12,8 +12,8 @@ where d.refclassid = 'pg_extension'::regclass
 
 -- == Tables: src/pg/table.rs ==
 
--- Raises because a row of this table was not changed, or inserted, though no statement failed; names the
--- triggers and rules that may be the reason.
+-- Raises the error that a row of this table was not updated (or inserted) although no statement failed. It names
+-- the triggers and rules that may be the reason.
 create function queues.refuse_unwritten(_table regclass, _inserted boolean default false)
 returns void
 language c
@@ -98,7 +98,7 @@ begin
     returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
     into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
 
-    -- It would be handed out again.
+    -- Without its lease or end, the task would be handed out again.
     if exists (
         select 1
         from queues.task t
@@ -329,13 +329,11 @@ begin
 end;
 $$;
 
-revoke all on function queues.refuse_unwritten(regclass, boolean), queues.end_task(bigint, text) from public;
-
 
 -- == Rights of roles ==
 
--- Tasks' calls and errors follow them with the rights of the owner, what follows those with the rights of
--- whoever removes the tasks.
+-- Both functions write with the rights of the tables' owner. Triggers of other tables that follow (a user's foreign
+-- key that cascades) run with the rights of the role that removes the tasks.
 create or replace function queues.task_after_delete()
 returns trigger
 language c
@@ -348,7 +346,7 @@ as 'MODULE_PATHNAME', 'task_after_truncate';
 
 drop function queues.forget_runs();
 
--- From now on only the owner of the extension creates them.
+-- Warn about triggers that others have created: from now on only the owner of the extension can create them.
 do $$
 declare
     _trigger record;
@@ -380,7 +378,7 @@ begin
 end;
 $$;
 
--- A task that becomes another one or another database's is checked, too.
+-- Checks and announces a task again when its type, payload, time or origin is changed.
 create or replace trigger task_before_update
     before update of task_type, payload, scheduled_at, origin on queues.task
     for each row
@@ -388,7 +386,7 @@ create or replace trigger task_before_update
 
 alter table queues.task enable always trigger task_before_update;
 
--- With the rights of whoever writes: only a superuser's word makes a provider trusted or built in.
+-- Security invoker: only a superuser makes a provider trusted or built in.
 create or replace function queues.provider_before_write()
 returns trigger
 language plpgsql
@@ -405,12 +403,13 @@ begin
             new.trusted := old.trusted;
         end if;
     elsif tg_op = 'UPDATE' then
-        -- What is replicated says itself who has set it.
+        -- A replicated row keeps the value of trusted that it comes with.
         new.trusted := new.trusted
             or new.base_url is distinct from old.base_url
             and current_setting('session_replication_role') <> 'replica';
     elsif new.built_in then
-        -- As a dump has it. Not by a function with the owner's rights: a user's table may follow this one.
+        -- A dump holds built-in rows, which exist already where it is restored. Not in the SECURITY DEFINER trigger:
+        -- a user's table that refers to this one would run its triggers with the owner's rights.
         delete from queues.provider p
         where p.name = new.name
             and p.built_in;
@@ -446,7 +445,7 @@ begin
 end;
 $$;
 
--- With the rights of whoever writes, as for providers.
+-- Security invoker, as for providers: only a superuser makes a task type built in.
 create or replace function queues.task_kind_before_write()
 returns trigger
 language plpgsql
@@ -491,7 +490,7 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
-    -- Without roles that do not exist.
+    -- Leave roles out that do not exist.
     new.granted_to := array(
         select g.grantee
         from unnest(new.granted_to) with ordinality as g (grantee, position)
@@ -515,9 +514,9 @@ create trigger task_kind_before_write_checked
 alter table queues.provider enable always trigger provider_before_write;
 alter table queues.task_kind enable always trigger task_kind_before_write;
 
--- Who something is granted to: a role, or public. Written and read as its name, kept as its number: it follows
--- the role when that is renamed, and a new role of the same name is another one. A role that does not exist
--- is left out with a warning, so that a dump loads where a role is missing.
+-- A role, or public, that something is granted to. Its text form is the role's name; it is stored as the role's OID.
+-- So a grant follows a role that is renamed, and does not pass to a new role of the same name. A role that does
+-- not exist is left out with a warning, so that a dump can be restored where a role is missing.
 create type queues.grantee;
 
 create function queues.grantee_in(cstring)
@@ -540,9 +539,9 @@ create type queues.grantee (
     like = oid
 );
 
-comment on type queues.grantee is 'A role, or public: written as its name, kept as its number';
+comment on type queues.grantee is 'A role, or public: written as its name, stored as its OID';
 
--- Arrays of names are written and read.
+-- For queries that compare or set granted_to as an array of names.
 create cast (queues.grantee as text) with inout as implicit;
 create cast (text as queues.grantee) with inout as assignment;
 
@@ -551,7 +550,7 @@ alter table queues.task_kind
     alter column granted_to type queues.grantee[] using granted_to::queues.grantee[],
     alter column granted_to set default '{}';
 
--- Without roles that do not exist.
+-- Leave roles out that do not exist: the trigger does it.
 update queues.task_kind
 set granted_to = granted_to;
 
@@ -615,8 +614,8 @@ $$;
 
 -- == Rights on what is new ==
 
--- Nobody but the owner may do anything with it until it is granted, whatever ALTER DEFAULT PRIVILEGES says. What
--- this script grants comes after this.
+-- Revoke all privileges on new objects from all roles but the owner, whatever ALTER DEFAULT PRIVILEGES has granted.
+-- Grants of this script have to come after this.
 do $$
 declare
     _revoke text;

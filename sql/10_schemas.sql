@@ -15,7 +15,7 @@ begin
     if pg_catalog.to_regnamespace('internal') is null then
         create schema internal;
         alter extension pg_errand drop schema internal;
-        -- ALTER DEFAULT PRIVILEGES may have granted it to anybody.
+        -- ALTER DEFAULT PRIVILEGES may have granted privileges on it to other roles.
         execute (
             select coalesce(
                 string_agg(

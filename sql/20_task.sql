@@ -55,7 +55,7 @@ create trigger task_before_insert
     for each row
     execute function queues.task_before_write();
 
--- A task that is put off or brought forward, or that becomes another one or another database's, too.
+-- Checks and announces a task again when its type, payload, time or origin is changed.
 create trigger task_before_update
     before update of task_type, payload, scheduled_at, origin on queues.task
     for each row

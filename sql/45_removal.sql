@@ -2,9 +2,9 @@
 -- foreign keys: pg_restore --jobs loads the tables in any order, and the keys of an extension's
 -- tables are there before their rows.
 --
--- Both functions write with the rights of the tables' owner, and leave triggers of other tables that
--- follow (a foreign key of a user's that cascades) to whoever removes the tasks: no SECURITY DEFINER
--- function can do that, see src/removal.rs.
+-- Both functions write with the rights of the tables' owner. Triggers of other tables that follow (a user's
+-- foreign key that cascades) run with the rights of the role that removes the tasks. A SECURITY DEFINER
+-- function cannot do that, see src/removal.rs.
 create function queues.task_after_delete()
 returns trigger
 language c
@@ -16,7 +16,7 @@ create trigger task_after_delete
     for each statement
     execute function queues.task_after_delete();
 
--- It forgets runs that ended with their worker, too: their numbers may be given to other tasks.
+-- Also forgets runs that ended with their worker: their task numbers may be given to other tasks.
 create function queues.task_after_truncate()
 returns trigger
 language c

@@ -47,9 +47,9 @@ create table queues.provider (
 
 comment on table queues.provider is 'Services that tasks are sent to';
 
--- Who something is granted to: a role, or public. Written and read as its name, kept as its number: it follows
--- the role when that is renamed, and a new role of the same name is another one. A role that does not exist
--- is left out with a warning, so that a dump loads where a role is missing.
+-- A role, or public, that something is granted to. Its text form is the role's name; it is stored as the role's OID.
+-- So a grant follows a role that is renamed, and does not pass to a new role of the same name. A role that does
+-- not exist is left out with a warning, so that a dump can be restored where a role is missing.
 create type queues.grantee;
 
 create function queues.grantee_in(cstring)
@@ -72,9 +72,9 @@ create type queues.grantee (
     like = oid
 );
 
-comment on type queues.grantee is 'A role, or public: written as its name, kept as its number';
+comment on type queues.grantee is 'A role, or public: written as its name, stored as its OID';
 
--- Arrays of names are written and read.
+-- For queries that compare or set granted_to as an array of names.
 create cast (queues.grantee as text) with inout as implicit;
 create cast (text as queues.grantee) with inout as assignment;
 
@@ -100,7 +100,7 @@ strict
 language c
 as 'MODULE_PATHNAME', 'check_provider_wrapper';
 
--- With the rights of whoever writes: only a superuser's word makes a provider trusted or built in.
+-- Security invoker: only a superuser makes a provider trusted or built in.
 create function queues.provider_before_write()
 returns trigger
 language plpgsql
@@ -117,12 +117,13 @@ begin
             new.trusted := old.trusted;
         end if;
     elsif tg_op = 'UPDATE' then
-        -- What is replicated says itself who has set it.
+        -- A replicated row keeps the value of trusted that it comes with.
         new.trusted := new.trusted
             or new.base_url is distinct from old.base_url
             and current_setting('session_replication_role') <> 'replica';
     elsif new.built_in then
-        -- As a dump has it. Not by a function with the owner's rights: a user's table may follow this one.
+        -- A dump holds built-in rows, which exist already where it is restored. Not in the SECURITY DEFINER trigger:
+        -- a user's table that refers to this one would run its triggers with the owner's rights.
         delete from queues.provider p
         where p.name = new.name
             and p.built_in;
@@ -168,7 +169,7 @@ create trigger provider_before_write_checked
     for each row
     execute function queues.provider_before_write_checked();
 
--- With the rights of whoever writes, as for providers.
+-- Security invoker, as for providers: only a superuser makes a task type built in.
 create function queues.task_kind_before_write()
 returns trigger
 language plpgsql
@@ -213,7 +214,7 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
-    -- Without roles that do not exist.
+    -- Leave roles out that do not exist.
     new.granted_to := array(
         select g.grantee
         from unnest(new.granted_to) with ordinality as g (grantee, position)
@@ -255,7 +256,7 @@ create trigger task_kind_after_change
     for each statement
     execute function queues.kinds_after_change();
 
--- Replicated rows count, too; and who may set session_replication_role may not have more than others by that.
+-- Replicated rows are checked, too, and a role that may set session_replication_role gets no further rights by it.
 alter table queues.provider enable always trigger provider_before_write;
 alter table queues.provider enable always trigger provider_before_write_checked;
 alter table queues.task_kind enable always trigger task_kind_before_write;

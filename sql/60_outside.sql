@@ -1,7 +1,7 @@
 -- For workers outside the database, which compete with those inside.
 
--- Raises because a row of this table was not changed, or inserted, though no statement failed; names the
--- triggers and rules that may be the reason.
+-- Raises the error that a row of this table was not updated (or inserted) although no statement failed. It names
+-- the triggers and rules that may be the reason.
 create function queues.refuse_unwritten(_table regclass, _inserted boolean default false)
 returns void
 language c
@@ -58,7 +58,7 @@ begin
     returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
     into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
 
-    -- It would be handed out again.
+    -- Without its lease or end, the task would be handed out again.
     if exists (
         select 1
         from queues.task t

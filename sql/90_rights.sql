@@ -1,4 +1,4 @@
--- Nobody but the owner may do anything until it is granted, whatever ALTER DEFAULT PRIVILEGES says.
+-- Revoke all privileges from all roles but the owner, whatever ALTER DEFAULT PRIVILEGES has granted.
 do $$
 declare
     _revoke text;
@@ -31,7 +31,7 @@ begin
         cross join lateral aclexplode(o.acl) a
         where e.extname = 'pg_errand'
             and a.grantee <> o.owner
-            -- A default and views call these two, with the rights of whoever uses them.
+            -- A column's default and views call these two, with the rights of the role that uses them.
             and not (
                 a.grantee = 0
                 and d.objid in ('internal.queue_origin()'::regprocedure, 'internal.worker_state()'::regprocedure)

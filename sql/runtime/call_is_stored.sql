@@ -1,4 +1,4 @@
--- Whether a request is stored as it is to be sent. The parameters of call_store.sql.
+-- Whether a request is stored exactly as it is sent. The parameters are those of call_store.sql.
 select exists (
     select 1
     from queues.call c

@@ -1,4 +1,5 @@
--- How many of these calls are open, and how many of those have no answer. $1 tasks, $2 owner.
+-- How many of the calls of tasks $1 are open, and how many of the open ones have no answer. $2: the worker that has
+-- them.
 select count(*), count(*) filter (where c.answered_at is null)
 from queues.call c
 where c.task_id = any ($1)

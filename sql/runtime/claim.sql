@@ -5,7 +5,7 @@ select
     t.task_type,
     t.payload,
     t.attempts,
-    -- A run that the row does not count: its end could not be written, see record::give_up.
+    -- Whether the end of a later run than the row counts could not be written: see give_up in src/worker/record.rs.
     exists (
         select 1
         from queues.error e

@@ -1,5 +1,5 @@
--- The name of table $1, and what may have kept a row of it from being written: rules and triggers that are not this
--- extension's; those before the change, or if there is none, all of them. $2 the command in pg_trigger.tgtype, $3 in
+-- The name of table $1, and the rules and triggers of users that may have kept a row of it from being written: rules
+-- and BEFORE row triggers, or if there are none, all triggers. $2: the command in pg_trigger.tgtype, $3: in
 -- pg_rewrite.ev_type.
 with suspect (name, is_before) as (
     -- TRIGGER_TYPE_ROW and TRIGGER_TYPE_BEFORE

@@ -1,4 +1,4 @@
--- All tasks were removed: the errors stay, without them.
+-- After all tasks were removed: their errors stay, without a task.
 update queues.error
 set task_id = null
 where task_id is not null;

@@ -1,4 +1,4 @@
--- Tasks were removed: their errors stay, without them. "gone": the tasks, of the trigger that runs this.
+-- After tasks were removed: their errors stay, without a task. "gone" is the trigger's transition table.
 update queues.error e
 set task_id = null
 from gone

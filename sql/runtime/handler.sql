@@ -1,6 +1,6 @@
--- Whether function $1 may be a handler that runs as role $2: its name, the schema if that is none for users'
--- functions, the extension that it belongs to, whether it is granted to the role (or a role that it is a member
--- of) by name, and the database, quoted.
+-- What decides whether function $1 may be a handler that runs as role $2: its name as GRANT takes it; its schema if
+-- that is one of the system's; the extension that it belongs to; whether EXECUTE is granted by name to the role, or to
+-- a role that it is a member of; and the name of the database, quoted.
 with recursive function as (
     select p.oid, p.proname, p.proowner, p.proacl, n.nspname
     from pg_proc p

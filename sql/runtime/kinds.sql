@@ -1,4 +1,4 @@
--- All types of tasks; roles by name, also before 0.4.1, where they are kept as text.
+-- All task types. Roles come as names, also from tables before 0.4.1, where granted_to is an array of text.
 select
     k.name,
     k.processor,

@@ -1,5 +1,5 @@
--- All providers, or the one named $1: the lane in which their tasks wait, the name, and the row, with times in
--- seconds.
+-- All providers, or the provider named $1: the lane in which its tasks wait, its name, and its row as jsonb, with
+-- intervals in seconds.
 select
     p.lane,
     p.name,

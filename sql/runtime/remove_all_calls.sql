@@ -1,2 +1,2 @@
--- All tasks were removed: the calls go.
+-- After all tasks were removed: their calls are removed, too.
 delete from queues.call;

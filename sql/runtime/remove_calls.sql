@@ -1,4 +1,4 @@
--- Tasks were removed: their calls go. "gone": the tasks, of the trigger that runs this.
+-- After tasks were removed: their calls are removed, too. "gone" is the trigger's transition table.
 delete from queues.call c
 using gone
 where c.task_id = gone.task_id;

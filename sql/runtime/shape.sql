@@ -1,7 +1,7 @@
--- Whether rows of table $1 may be written without the executor, because a statement would do nothing else: the
--- index of its primary key, or null; and all its indexes. $2 its columns in order, $3 the numbers of those that are
--- changed, $4 the predicates of partial indexes, which are false of each row that was changed and true of each that
--- is inserted, $5 whether rows are inserted.
+-- The index of the primary key of table $1 if rows may be written without the executor, because a statement would do
+-- nothing else; otherwise null. And all indexes of the table. $2: its columns in order. $3: the numbers of the columns
+-- that are changed. $4: the predicates of partial indexes, which are false for each row that was changed and true for
+-- each row that is inserted. $5: whether rows are inserted.
 select
     (
         select k.indexrelid::bigint
@@ -36,7 +36,7 @@ select
                 order by a.attnum
             )
     )
-    -- What would be done besides.
+    -- Null if a statement would do something besides writing the row.
     * case
         when exists (
             select 1
@@ -80,7 +80,7 @@ select
         when exists (select 1 from pg_rewrite r where r.ev_class = $1 and r.ev_enabled <> 'D') then null
         when exists (select 1 from pg_constraint c where c.conrelid = $1 and c.contype = 'c') then null
         when exists (select 1 from pg_inherits h where h.inhparent = $1 or h.inhrelid = $1) then null
-        -- With a list of columns or a condition, which PostgreSQL 14 has not.
+        -- A publication with a column list or a row filter; PostgreSQL 14 has neither.
         when exists (
             select 1
             from pg_publication_rel p

@@ -10,6 +10,9 @@ use std::cell::Cell;
 /// clients of PostgreSQL for Python and Perl.
 const CLIENTS: &[&str] = &["dblink.so", "plproxy.so", "_psycopg", "libpq-", "Pg.so"];
 
+/// Libraries of foreign data wrappers that are not named `…_fdw`: Multicorn and Wrappers.
+const WRAPPERS: &[&str] = &["multicorn", "wrappers"];
+
 /// What this process has loaded.
 #[derive(Clone, Copy)]
 struct Loaded {
@@ -64,7 +67,10 @@ fn loaded() -> Loaded {
     }
     let has_libpq = libraries::any(|name| name.starts_with("libpq.so"));
     let libpq_preloaded = before.map_or(has_libpq, |loaded| loaded.libpq_preloaded);
-    let wrapper = libraries::any(|name| name.ends_with("_fdw.so") && name != "file_fdw.so");
+    let wrapper = libraries::any(|name| {
+        name.ends_with("_fdw.so") && name != "file_fdw.so"
+            || WRAPPERS.iter().any(|wrapper| name.starts_with(wrapper))
+    });
     let client = libraries::any(|name| CLIENTS.iter().any(|client| name.starts_with(client)))
         || has_libpq && !libpq_preloaded && !wrapper;
     let loaded = Loaded { loads, wrapper, client, libpq_preloaded };

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How often workers that should end are looked after.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long they are waited for: three times as long as PostgreSQL waits for other sessions of a database.
+/// How long a command waits for workers to leave: three times as long as PostgreSQL waits for other sessions of a
+/// database.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the current transaction of this process has to tell the launcher at its end.
@@ -77,7 +78,7 @@ pub fn on_command(notice: Notice) {
     }
 }
 
-/// Refuses a command that a task runs, and that could only go on when the worker of that task has left.
+/// Refuses a command of a task that would have to wait until the task's own worker has left.
 pub fn refuse_task() -> ! {
     log::refuse(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
@@ -112,7 +113,8 @@ fn clear(database: Oid) {
     }
 }
 
-/// Some worker does not leave: its handler takes notice of no signal. It may even wait for this command.
+/// Refuses a command because a worker does not leave: signals have no effect on its handler, which may even wait for
+/// this command.
 fn refuse_busy(database: Oid) -> ! {
     let left = shmem::read(|shared| {
         let left = shared.slots_of(database).find(|slot| slot.state != SlotState::Free);

@@ -19,8 +19,8 @@ pub struct Catalogs {
     /// Every role that some database's workers have: whether it may connect to which databases.
     roles: HashMap<String, Option<catalog::Role>>,
     denied: Vec<(Oid, Oid)>,
-    /// Databases that were known before the catalogs were read, and are not there any more. One that is known
-    /// since may be a new one.
+    /// Databases that were known before the catalogs were read and are not in them. One that has become known since
+    /// may have been created since.
     lost: Vec<Oid>,
 }
 
@@ -70,8 +70,8 @@ impl Catalogs {
         self.lost.contains(&entry.oid)
     }
 
-    /// True if nobody asks for what is known of `entry`: its database is not to be served, and has nothing to be
-    /// told of. It becomes known again when it is to be.
+    /// True if the entry of a database is not needed, since the database exists but is not to be served. An entry is
+    /// made again when it is.
     pub fn can_forget(&self, entry: &Database) -> bool {
         !entry.has_extension && self.find(entry.oid).is_some_and(|row| !self.is_wanted(row))
     }

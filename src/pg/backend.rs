@@ -68,7 +68,7 @@ fn name_of(role: pg_sys::Oid) -> String {
     }
 }
 
-/// The process at the other end of this session's connection, if that is a Unix socket of a system that tells.
+/// The client's process, if this session is connected through a Unix-domain socket and the system tells the process.
 pub fn client_pid() -> Option<i32> {
     #[cfg(target_os = "linux")]
     // SAFETY: the port of a session lives as long as it and begins with its socket (libpq/libpq-be.h, 14 to 18),
@@ -269,7 +269,7 @@ pub fn signal(pid: i32, signal: i32) {
     }
 }
 
-/// True in a process that applies what is replicated from another database.
+/// True in a worker of logical replication, which applies the changes of another database.
 pub fn replicates() -> bool {
     // SAFETY: a plain value of this process.
     unsafe { pg_sys::IsLogicalWorker() }

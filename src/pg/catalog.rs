@@ -65,7 +65,7 @@ pub fn has_rights_of_owner() -> bool {
     owner_of(c"queues", c"task").is_some_and(has_rights_of)
 }
 
-/// Whether the extension of that name exists, and the relation is part of it.
+/// True if the relation is a member of the extension of that name.
 pub fn is_member(relation: pg_sys::Oid, extension: &CStr) -> bool {
     // SAFETY: catalog look-ups.
     unsafe {

@@ -22,7 +22,8 @@ pub fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     result.map_err(|caught| with_deadlock_named(from_caught(*caught, kept)))
 }
 
-/// Citus resolves a deadlock across nodes by a cancel, which is told apart from others by a mark.
+/// Citus resolves a distributed deadlock by canceling a transaction. Its own flag distinguishes that from other
+/// cancels; the error is reported as a deadlock, so that the task is repeated.
 fn with_deadlock_named(error: PgError) -> PgError {
     if error.sqlstate != "57014" || !citus::was_deadlock_victim() {
         return error;
@@ -166,8 +167,8 @@ unsafe extern "C-unwind" {
     fn errhint(format: *const c_char, ...) -> c_int;
 }
 
-/// Cuts the texts of the error that is being raised, of which `data` is a copy, down to what is kept: whoever
-/// catches it copies them all, several times.
+/// Truncates the texts of the error that is being raised, of which `data` is a copy: code that catches the error
+/// copies them several times.
 unsafe fn shorten(data: &pg_sys::ErrorData) {
     type Set = unsafe extern "C-unwind" fn(*const c_char, ...) -> c_int;
     let texts: [(*const c_char, Set); 3] =

@@ -1,5 +1,5 @@
-//! Citus, where it is loaded: it commits its remote transactions from a callback of its own, in two phases
-//! if it is asked to. Its functions are found when the server runs, since it is no library to build against.
+//! Citus, if it is loaded. It commits its remote transactions in a transaction callback, with two phases if that
+//! was requested. Its functions are looked up at run time, since it cannot be linked against.
 
 use super::libraries;
 use pgrx::pg_sys;
@@ -26,11 +26,11 @@ pub enum Remote {
     /// Citus is not loaded, or takes no part in the transaction.
     None,
     Open,
-    /// Citus is loaded, but a version that cannot be asked.
+    /// Citus is loaded, but its version does not export the functions that tell.
     Unknown,
 }
 
-/// True if Citus is loaded and cannot be asked.
+/// True if Citus is loaded and does not export the functions that are used here.
 pub fn is_unknown() -> bool {
     is_loaded() && citus().is_none()
 }
@@ -55,7 +55,7 @@ pub fn remote() -> Remote {
     }
 }
 
-/// Has the remote transactions of the current one prepared before it commits, and committed after that.
+/// Requests that the remote parts of the current transaction are prepared before it commits, and committed after it.
 pub fn ask_for_two_phases() {
     if let Some(citus) = citus() {
         // SAFETY: in a coordinated transaction, before Citus's own callback runs.

@@ -24,9 +24,9 @@ pub enum Notice {
     Members,
     /// It changes the role of this session: its password, its settings, its members.
     OwnRole,
-    /// It changes what rights others will have on what is created later.
+    /// It changes default privileges.
     FutureRights,
-    /// Whoever does not own the extension has made a trigger of one of its tables.
+    /// A role that does not own the extension has created a trigger on one of its tables.
     Trigger,
     /// It would remove the extension, which is somebody else's, with something that it depends on.
     NotTheirs,
@@ -84,7 +84,7 @@ unsafe extern "C-unwind" fn on_access(
     }
 }
 
-/// What a foreign key needs is internal.
+/// True for an object that PostgreSQL creates by itself, such as a foreign key's triggers.
 unsafe fn is_internal(arg: *mut std::os::raw::c_void) -> bool {
     // SAFETY: what the hook is given when an object was created, if anything.
     unsafe { !arg.is_null() && (*arg.cast::<pg_sys::ObjectAccessPostCreate>()).is_internal }
@@ -96,7 +96,7 @@ unsafe extern "C-unwind" fn tell_of_trigger(trigger: pg_sys::Oid) {
     if catalog::relation_of_trigger(trigger).is_some_and(is_ours)
         && catalog::owns_extension(OURS) == Some(false)
     {
-        // SAFETY: as below.
+        // SAFETY: null, or the function that was stored there.
         unsafe {
             let observer = OBSERVER.load(Relaxed);
             if !observer.is_null() {

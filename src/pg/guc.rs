@@ -56,7 +56,7 @@ pub trait Setting: Sync {
 
     fn about(&self) -> &About;
 
-    /// True if nobody may get to see its value.
+    /// True if its value must never be shown.
     fn is_secret(&self) -> bool {
         false
     }

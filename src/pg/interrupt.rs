@@ -60,7 +60,7 @@ unsafe extern "C-unwind" fn terminate(signal: c_int) {
     runaway::watch();
 }
 
-/// Signals that mean something to a worker.
+/// The signals that a worker handles.
 const SIGNALS: [c_int; 9] = [
     libc::SIGHUP,
     libc::SIGINT,
@@ -73,10 +73,10 @@ const SIGNALS: [c_int; 9] = [
     libc::SIGVTALRM,
 ];
 
-/// What they lead to in this process.
+/// The handlers of [`SIGNALS`] in this process, as they were installed.
 static HANDLERS: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
-/// Remembers what signals lead to, for [`restore_handlers`]; once, when all handlers are installed.
+/// Remembers the signal handlers for [`restore_handlers`]; once, when all of them are installed.
 pub fn remember_handlers() {
     let _ = HANDLERS.set(SIGNALS.map(|signal| {
         // SAFETY: a system call that writes the struct.
@@ -88,7 +88,7 @@ pub fn remember_handlers() {
     }));
 }
 
-/// Puts handlers of signals back that a task may have replaced: PL/Perl lets it (`%SIG`).
+/// Restores signal handlers that a task may have replaced, as PL/Perl allows (`%SIG`).
 pub fn restore_handlers() {
     if !runaway::has_interpreter() {
         return;

@@ -1,5 +1,5 @@
-//! How changes get known of what is cached: by the invalidation messages that PostgreSQL sends, also to the
-//! session that makes the change. Cached are what two tables hold, and whether functions may be handlers.
+//! When caches have to be read again: PostgreSQL sends invalidation messages, also to the session that makes the
+//! change. Cached are the rows of two tables, and which functions may be handlers.
 
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -54,7 +54,7 @@ unsafe extern "C-unwind" fn on_function_change(_arg: pg_sys::Datum, _cache: i32,
     FUNCTIONS.fetch_add(1, Relaxed);
 }
 
-/// Another number as soon as a function, its rights, a role or the members of an extension may be others, in a
+/// A number that changes when functions, their privileges, roles or the members of extensions may have changed; in a
 /// process that has read the tables.
 pub fn functions_as_of() -> u64 {
     FUNCTIONS.load(Relaxed)

@@ -1,4 +1,4 @@
-//! Looking into a jsonb, without making text of more than what is wanted.
+//! Access to the fields of a jsonb without converting all of it to text.
 
 use super::jsonb;
 use super::jsonb_size::{Count, is_value_longer};

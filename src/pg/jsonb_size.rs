@@ -1,5 +1,5 @@
-//! How long the text of a jsonb is, found out without making it: a number of ten bytes can have 147,000 digits, and
-//! a control character in a string becomes six.
+//! The length of a jsonb's text, computed without making the text: a number of ten bytes can have 147,000 digits, and
+//! a control character in a string becomes six characters.
 
 use pgrx::{pg_sys, vardata_any, varsize_any_exhdr};
 

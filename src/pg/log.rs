@@ -39,7 +39,7 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     report.report(severity);
 }
 
-/// Warns whoever calls.
+/// Raises a warning in the current session.
 pub fn warn(message: String, hint: String) {
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "").set_hint(hint).report(PgLogLevel::WARNING);
 }

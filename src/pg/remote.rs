@@ -18,7 +18,7 @@ const WRAPPERS: &[&str] = &["multicorn", "wrappers"];
 struct Loaded {
     /// [`libraries::loads`] at the time.
     loads: u64,
-    /// A foreign data wrapper; its tables are locked by who uses them.
+    /// A foreign data wrapper. A transaction that uses one of its tables holds a lock on the table.
     wrapper: bool,
     /// Something else that can talk to other servers: what it does in a transaction is not known.
     client: bool,
@@ -39,8 +39,8 @@ pub fn is_open() -> bool {
     loaded.client || citus::remote() != Remote::None || loaded.wrapper && holds_foreign_table()
 }
 
-/// Has the current transaction wait at its commit until that is on the disk, and with Citus, commit in two
-/// phases. To be called before the callbacks of other libraries are.
+/// Makes the current transaction wait at its commit until the commit is flushed, and with Citus, commit in two
+/// phases. Has to be called before the transaction callbacks of other libraries.
 pub fn secure_commit() {
     if citus::remote() == Remote::Open {
         citus::ask_for_two_phases();

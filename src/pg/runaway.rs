@@ -12,10 +12,10 @@ use std::ops::ControlFlow;
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// How long the process may go on after it was told to end, in seconds of computing time: whatever asks for
-/// interrupts has done so by then …
+/// How long the process may go on after it was told to end, in seconds of computing time. Code that checks for
+/// interrupts has done so by then.
 const GRACE: libc::time_t = 1;
-/// … and how often it is looked at afterwards, in microseconds.
+/// How often the process is looked at after [`GRACE`], in microseconds.
 const AGAIN: libc::suseconds_t = 20_000;
 
 /// The starts of the names of interpreters' libraries: PL/Perl, PL/Python, PL/Tcl.
@@ -35,7 +35,7 @@ pub fn install() {
     }
 }
 
-/// Whether the timer runs: whoever tells a process to end does so again and again.
+/// Whether the timer runs. A process is told to end repeatedly; only the first time starts the timer.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
 /// Starts to watch this process, which was told to end. Callable from a signal handler.

@@ -132,8 +132,8 @@ pub fn with_own_settings<R>(body: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Runs `body`, a statement of our own, without the triggers and rules of its table, except for those that are enabled
-/// always or in replicas.
+/// Runs `body`, a statement of our own, with `session_replication_role = replica`: of the table's triggers and rules,
+/// only those that are enabled ALWAYS or REPLICA are applied.
 pub fn without_triggers<R>(body: impl FnOnce() -> R) -> R {
     settings_scope(|| {
         set_option_as(pg_sys::GucContext::PGC_SUSET, c"session_replication_role", c"replica");

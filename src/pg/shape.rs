@@ -1,6 +1,6 @@
-//! What a table of ours looks like, and whether a statement that writes a row of it would do anything besides: fire
-//! a trigger, apply a rule, check a constraint, fill another index. Found out from the catalogs, and kept until
-//! PostgreSQL tells that the table or one of its indexes has changed.
+//! Whether a statement that writes a row of one of our tables would do anything else: fire a trigger, apply a rule,
+//! check a constraint, insert into another index. That is read from the catalogs and cached until an invalidation
+//! message for the table or one of its indexes arrives.
 
 use super::session;
 use super::spi::Statement;
@@ -109,7 +109,7 @@ impl Kept {
         }
     }
 
-    /// False if something has changed since the reading began; then the table counts as changed until it is read anew.
+    /// False if the table has changed since reading began; then what was read is not used.
     fn keep(&self, key: i64, indexes: &[i64]) -> bool {
         let is_current = self.state.load(Relaxed) == READING;
         let key = if is_current && indexes.len() <= MAX_INDEXES { key } else { 0 };
@@ -123,7 +123,7 @@ impl Kept {
         is_current
     }
 
-    /// Whatever changes while the catalogs are read counts: which indexes there are is not known yet.
+    /// While the catalogs are read, a change of any relation counts: the indexes of the table are not known yet.
     fn concerns(&self, relation: u32) -> bool {
         relation == 0
             || self.state.load(Relaxed) == READING

@@ -1,5 +1,5 @@
-//! The text of the statement that a session runs, where others get to see it: `pg_stat_activity`, the server log, and
-//! modules that record statements. What is to be hidden of it is replaced before they do.
+//! The text of the statement that a session runs, as others can see it: in `pg_stat_activity`, in the server log, and
+//! in modules that record statements. Secrets are masked before the text gets there.
 
 use super::backend::{self, Ended};
 use super::command::{Hook as Utility, standard_ProcessUtility};
@@ -55,7 +55,7 @@ thread_local! {
     static STAND: RefCell<Option<Stand>> = const { RefCell::new(None) };
 }
 
-/// Has `rule` hold in all sessions from now on; while the postmaster preloads libraries.
+/// Applies `rule` in all sessions from now on. To be called while the postmaster preloads libraries.
 pub fn hide(rule: &'static Rule) {
     RULE.store(std::ptr::from_ref(rule).cast_mut(), Relaxed);
     // SAFETY: the postmaster's only thread; the hook that was there is kept.
@@ -173,8 +173,8 @@ unsafe extern "C-unwind" fn on_analysis(
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn hide_statement(state: *mut pg_sys::ParseState, query: *mut pg_sys::Query) {
-    // SAFETY: the text of the client's message is memory of this session's, which nobody parses any more: the
-    // trees are made. Texts of functions are not touched.
+    // SAFETY: the text of the client's message is memory of this session that is not parsed again: the parse trees
+    // hold copies. Texts of functions are not changed.
     unsafe {
         let text = (*state).p_sourcetext;
         let Some(rule) = rule() else { return };
@@ -237,7 +237,7 @@ fn is_session() -> bool {
     unsafe { pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND }
 }
 
-/// Commands within functions have texts of their own, of which others are handed a copy.
+/// Commands within functions have texts of their own; the next hook gets a masked copy of such a text.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn on_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -334,7 +334,8 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
     }
 }
 
-/// A statement that could not be parsed, and whose error is not logged, is still shown.
+/// Masks a statement in `pg_stat_activity` that could not be parsed and whose error was not logged. It allocates, but
+/// only if a statement with a secret has failed; it raises nothing.
 fn at_transaction_end(ended: Ended) {
     // SAFETY: state of this process.
     let text = unsafe { pg_sys::debug_query_string };

@@ -104,7 +104,7 @@ pub fn is_own() -> bool {
     OWN.load(Relaxed)
 }
 
-/// Has the commit that is under way not wait, if that was allowed; called by its callback.
+/// Makes the commit that is in progress asynchronous, if that was allowed; called from its callback.
 pub fn skip_wait_if_allowed() {
     if ASYNCHRONOUS.load(Relaxed) {
         // SAFETY: a plain setting, which `commit` puts back. It is given to this commit alone, not through the

@@ -66,7 +66,7 @@ impl NewRow {
         }
     }
 
-    /// A column's jsonb, as it is; `None` for null, what an update leaves alone, or if the table has no such column of
+    /// The jsonb in a column; `None` if it is null or not changed by the update, or if the table has no such column of
     /// that type.
     pub fn new_jsonb(&self, column: &CStr) -> Option<pg_sys::Datum> {
         // SAFETY: valid tuples with their descriptor; values are compared as they are stored.

@@ -32,9 +32,9 @@ pub struct Database {
     pub due_unknown: bool,
     /// The processes that want no worker here (a DROP DATABASE, for instance); 0: nobody.
     pub barred_by: [i32; MAX_BARS],
-    /// When the last of them was done,
+    /// When the last bar was lifted.
     pub unbarred_at: i64,
-    /// and how many came soon after the one before.
+    /// How many bars in a row came soon after the one before.
     pub bars_in_a_row: u32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
@@ -143,7 +143,7 @@ impl Database {
         after_failures.max(after_bars)
     }
 
-    /// `by` wants no worker here; false if too many do.
+    /// Process `by` bars workers from this database; false if too many processes do.
     pub(super) fn bar(&mut self, by: i32, now: i64) -> bool {
         if self.barred_by.contains(&by) {
             return true;
@@ -158,7 +158,7 @@ impl Database {
         true
     }
 
-    /// `by` has nothing more against workers here.
+    /// Lifts the bar of process `by`.
     pub(super) fn lift_bar(&mut self, by: i32, now: i64) {
         for pid in self.barred_by.iter_mut().filter(|pid| **pid == by) {
             *pid = 0;

@@ -29,7 +29,7 @@ impl Shared {
         live.map(|slot| slot.calls.of(account)).sum()
     }
 
-    /// A provider has asked the database of a worker to wait.
+    /// A provider has asked to wait; that counts for the database of the worker.
     pub fn pause(&mut self, slot: usize, account: u64, until: i64, now: i64) {
         self.limiter.pause(self.slots[slot].database, account, until, now);
     }

@@ -23,10 +23,10 @@ pub struct Interrupted {
     pub died: bool,
     /// The task was cancelled.
     pub cancelled: bool,
-    /// Runs that ended because a command wanted no workers, while no other task had started later …
+    /// Runs that ended because a command barred workers, while no other task had started later.
     #[serde(default)]
     pub evictions: u32,
-    /// … and those of them that ended soon after their start.
+    /// Those of `evictions` that came soon after the start of the run.
     #[serde(default)]
     pub early_evictions: u32,
     /// It is not to be run again before this time.
@@ -37,11 +37,11 @@ pub struct Interrupted {
 /// How a worker that was running a task has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RunEnd {
-    /// It was made to leave.
+    /// It was told to end.
     Left,
-    /// It was not.
+    /// It ended without having been told to.
     Died,
-    /// A command wanted no workers, and this task had started last; `early`: just before that.
+    /// A command barred workers, and this task had started last; `early`: just before the command.
     Evicted { early: bool, now: i64 },
 }
 

@@ -1,6 +1,6 @@
-//! How much providers let us do. Who is at the same address with the same credentials has the same account: with
-//! the same rate, all workers of the server share it. What came of calls, and the pauses that follow, is each
-//! database's own: one database's administrator stops no other's calls.
+//! How much providers let us do. Rows with the same address and credentials have the same account. All workers of the
+//! server share its rate, if their rows have the same rate. Failures of calls and the pauses that follow are kept by
+//! database, so that the administrator of one database cannot stop the calls of another.
 
 use super::LANES;
 use pgrx::pg_sys::Oid;
@@ -72,9 +72,9 @@ struct Account {
     database: Oid,
     /// 0: free.
     id: u64,
-    /// Of the provider's wish.
+    /// End of the pause that the provider has asked for.
     paused_until: i64,
-    /// Of the circuit breaker, from when it opens until a call goes well.
+    /// End of the circuit breaker's pause; set when it opens, and cleared when a call has gone well.
     broken_until: i64,
     /// After a pause one request has gone out; others wait for what comes of it.
     probing: bool,
@@ -98,10 +98,11 @@ impl Account {
     }
 }
 
-/// A token bucket, of all databases that have the same rate for an account: a slower one would hold up the others.
+/// A token bucket, shared by all databases that have the same rate for an account. A database with a lower rate has a
+/// bucket of its own, since it would delay the others.
 #[derive(Clone, Copy)]
 struct Rate {
-    /// Whoever used it last.
+    /// The database that used it last.
     database: Oid,
     /// 0: free.
     account: u64,
@@ -128,8 +129,8 @@ impl Rate {
     }
 }
 
-/// The place of an entry to give up for one of `database`: a free one, or of the database that has most, the one with
-/// the least value. So no database makes others' be forgotten as long as it has more than its share.
+/// The place for a new entry: a free one, or the least valuable entry of the database that has most. So a database
+/// with many entries displaces its own, not those of others.
 fn place_for<T: Copy, V: Ord>(
     entries: &[T],
     of: impl Fn(&T) -> Option<Oid>,

@@ -67,8 +67,8 @@ pub struct Slot {
     pub retire: bool,
     /// … and was told so at this time.
     pub retire_since: i64,
-    /// A command wants no workers, and of the tasks that are run here its had started last; `Some(true)`: just
-    /// before that.
+    /// Set if a command bars workers and, of the tasks of the database, this worker's was started last; `Some(true)`:
+    /// just before the command.
     pub evicted: Option<bool>,
     /// It should reread the configuration: SIGHUP is lost on a process that is just starting.
     pub reload: bool,
@@ -164,7 +164,7 @@ impl Slot {
         self.succeeded + self.failed > 0 || self.task_id != 0 || self.started_at + STEADY_AFTER < now
     }
 
-    /// What the end of its worker at `now` says of the task at hand.
+    /// How the run of the task at hand ends if its worker ends at `now`.
     pub(super) fn run_end(&self, now: i64) -> RunEnd {
         match self.evicted {
             Some(early) => RunEnd::Evicted { early, now },

@@ -119,8 +119,8 @@ impl Shared {
         Some(pids)
     }
 
-    /// Whoever wants no workers may do so at the wish of a task that one of them runs: then most likely of the
-    /// one that was started last, since those that are interrupted beside it are not made to wait.
+    /// A command that bars workers may have been caused by one of the tasks that they run. That is most likely the
+    /// task that was started last; other tasks that the command interrupts are not delayed.
     fn suspect_last_started(&mut self, oid: Oid, now: i64) {
         let busy = self
             .slots

@@ -30,8 +30,8 @@ fn refuse_row() -> i64 {
     unwritten::refuse(table, Command::Insert)
 }
 
-/// True for a time after now, the default. One in the past, `-infinity` included, would put a task before those
-/// of others, who came first.
+/// True for a time after now. A time in the past, `-infinity` included, counts as now: otherwise a task could be put
+/// before tasks of other roles that were enqueued earlier.
 fn is_later(due: pg_sys::Datum) -> bool {
     due.value() as i64 > transaction::started_at()
 }
@@ -70,8 +70,8 @@ pub fn check_size(payload: pg_sys::Datum) {
     }
 }
 
-/// Whether the current user may bring tasks of another database, or give tasks to another one, which are not
-/// checked: the owner of the queue, and replication.
+/// Whether the current user may set the origin of tasks, which are not checked then: true for the owner of the queue,
+/// and for replication.
 pub fn may_move() -> bool {
     catalog::has_rights_of_owner() || backend::replicates()
 }

@@ -7,7 +7,7 @@ use crate::pg::jsonb_field::{Field, View};
 use crate::pg::jsonb_size::Count;
 use serde_json::Value;
 
-/// Bytes of what a handler says of itself that are read at most: its error, its status …
+/// Bytes that are read at most of a returned error, validation failure message or status.
 const MAX_SAID: usize = 16 * 1024 * 1024;
 
 /// What a returned value says.
@@ -22,9 +22,9 @@ pub enum Verdict {
 /// Why a provider must not be called.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The handler says so, or has said nothing that makes sense.
+    /// The handler has returned that, or no usable envelope.
     Said(String),
-    /// There is too much of it.
+    /// The request is too large.
     TooLarge(String),
 }
 

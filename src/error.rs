@@ -1,11 +1,13 @@
 //! What went wrong, as it is recorded.
 
-/// So much is kept of a text that says what went wrong, in bytes: a handler may raise a message of any length.
+/// Bytes that are kept of an error text: a handler may raise a message of any length.
 const MAX_TEXT: usize = 64 * 1024;
-/// By so much it may be longer: what was cut is not cut again when the step and the handler are named before it.
+/// Texts that are longer by no more than this are not truncated, so that a truncated one is not truncated again after
+/// the names of the step and the handler were put before it.
 const MARGIN: usize = 4 * 1024;
 
-/// As much of a text as is kept, and how long it was; for texts from PostgreSQL, which may be in another encoding.
+/// A text, truncated if it is long, with its full length at the end. For texts from PostgreSQL, which may be in another
+/// encoding.
 pub fn kept(text: &[u8]) -> String {
     let Some(start) = text.get(..MAX_TEXT).filter(|_| is_long(text)) else {
         return String::from_utf8_lossy(text).into_owned();
@@ -15,7 +17,7 @@ pub fn kept(text: &[u8]) -> String {
     format!("{}... (truncated, {} bytes in all)", start.trim_end_matches('\u{fffd}'), text.len())
 }
 
-/// [`kept`] of a text of Rust's.
+/// [`kept`] for a string that is UTF-8 already.
 pub fn kept_text(text: String) -> String {
     if is_long(text.as_bytes()) { kept(text.as_bytes()) } else { text }
 }

@@ -143,7 +143,7 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
                 .into(),
         ),
         Ok(fields) => {
-            // Not refused: an older version's dump may hold such a row.
+            // Only a warning: a dump of an older version may hold such a row.
             let break_for = fields["break_for"].as_str();
             if break_for.is_some_and(|time| backend::is_longer(time, service::LONGEST_BREAK)) {
                 log::warn(

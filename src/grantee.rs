@@ -1,16 +1,16 @@
-//! Who something is granted to: the type `queues.grantee`, see `sql/48_provider.sql`. It is kept as four bytes,
-//! written and read as a name.
+//! The type `queues.grantee`: a role, or public, that a task type is granted to. It is stored as an OID, and its text
+//! form is a name; see `sql/48_provider.sql`.
 
 use crate::pg::catalog;
 use pgrx::pg_sys::Oid;
 
-/// A role, by its number, or one of these.
+/// The OID of a role, or one of the constants below.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grantee(Oid);
 
 const PUBLIC: Grantee = Grantee(Oid::from_u32(0));
-/// [`WORKERS_NAME`], whose number changes with pg_upgrade. Names that begin with `pg_` are PostgreSQL's: nobody
-/// can give another role this one.
+/// The role [`WORKERS_NAME`], whose OID changes with pg_upgrade. Names that begin with `pg_` are reserved, so that no
+/// other role can get this name.
 const WORKERS: Grantee = Grantee(Oid::from_u32(1));
 /// A role that does not exist, or not any more.
 const NOBODY: Grantee = Grantee(Oid::from_u32(u32::MAX));
@@ -21,7 +21,7 @@ const NOBODY_NAME: &str = "none";
 const WORKERS_NAME: &str = "pg_errand_worker";
 
 impl Grantee {
-    /// Who is named so now; `None`: there is no such role.
+    /// The role that has this name now; `None` if there is none.
     pub fn named(name: &str) -> Option<Grantee> {
         match name {
             PUBLIC_NAME => Some(PUBLIC),
@@ -39,7 +39,7 @@ impl Grantee {
         })
     }
 
-    /// As a column holds it.
+    /// The value that is stored.
     pub fn to_bits(self) -> i32 {
         self.0.to_u32().cast_signed()
     }

@@ -84,11 +84,11 @@ struct Kept {
     plan: Plan,
     /// Its name, quoted where needed.
     name: String,
-    /// What the plan calls,
+    /// The function that the plan calls.
     callee: pg_sys::Oid,
-    /// found to be a handler as of this,
+    /// As of when the function was found to be a handler.
     checked: Checked,
-    /// if it can be called without the plan; looked for when it is wanted.
+    /// The function, if it can be called without the plan; looked up when it is needed.
     function: Option<Function>,
     looked: bool,
 }
@@ -242,7 +242,7 @@ impl Handlers {
             );
         }
         match error.sqlstate.as_str() {
-            // Ours say what to do.
+            // Errors of our own have a hint already.
             "42501" if error.hint.is_none() => {
                 if let Some(grants) = self.advice(&MISSING_GRANTS, call.name, true) {
                     error.message = format!("{}; to allow it, run: {grants}", error.message);

@@ -42,7 +42,7 @@ pub struct Kinds {
 /// A type of tasks.
 pub struct Kind {
     pub name: String,
-    /// Or what is wrong with its row.
+    /// Its processor, or what is wrong with its row.
     pub processor: Result<&'static dyn Processor, String>,
     provider: Option<String>,
     provider_setting: Option<String>,
@@ -164,7 +164,7 @@ impl Kinds {
         self.services.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
     }
 
-    /// What is wrong with rows, however it got there.
+    /// What is wrong with rows of both tables, for the log.
     pub fn problems(&self) -> Vec<String> {
         let kinds = self.kinds.values().filter_map(|kind| {
             let reason = kind.processor.as_ref().err()?;
@@ -213,8 +213,8 @@ impl Kinds {
 /// Name, lane, and the service, or what is wrong with its row.
 type Found = (String, Lane, Result<Arc<Service>, String>);
 
-/// Has every process read the tables anew, and look again which functions may be handlers, after the commit of
-/// the current transaction.
+/// Makes every process read the tables again, and check again which functions may be handlers, after the commit of the
+/// current transaction.
 pub fn announce_change() {
     if let Some(table) = watched() {
         invalidation::announce(table);
@@ -238,7 +238,7 @@ fn read_kinds(owner: pg_sys::Oid) -> Vec<Kind> {
 
 fn read_services(owner: pg_sys::Oid) -> Vec<Found> {
     attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&[None], service))).unwrap_or_else(|_| {
-        // One by one, so that it is one row that fails.
+        // Read one by one, so that only the row that cannot be read is left out.
         let name = |row: &Row| row.get::<String>(1).unwrap_or_default();
         let names = session::as_owner(owner, || PROVIDER_NAMES.rows_as_of_now(&[], name));
         names.into_iter().filter_map(|name| read_service(owner, name)).collect()
@@ -254,10 +254,10 @@ fn read_service(owner: pg_sys::Oid, name: String) -> Option<Found> {
     })
 }
 
-/// Reads something that may be too much for the server; what else goes wrong is raised.
+/// Runs `read` in a subtransaction. Returns errors that a row can cause by what it holds; other errors are raised.
 fn attempt<R>(read: impl FnOnce() -> R) -> Result<R, PgError> {
     transaction::attempt(read).inspect_err(|error| {
-        // Program limits, memory, what a value cannot be, and failures without a class.
+        // Program limits, insufficient resources, data exceptions, internal errors.
         if !["54", "53", "22", "XX"].iter().any(|class| error.sqlstate.starts_with(class)) {
             log::raise(error);
         }
@@ -306,14 +306,14 @@ fn names_provider(
     }
 }
 
-/// Whoever of these exists.
+/// The roles of these names that exist.
 fn granted(names: Vec<String>) -> Vec<Grantee> {
     names.iter().filter_map(|name| Grantee::named(name)).collect()
 }
 
 fn service(row: &Row) -> Found {
     let name: String = row.get(2).unwrap_or_default();
-    // By whatever way a row has come, no worker has to do with one that the table would refuse.
+    // A row that got in without the trigger's check (a dump, replication) is checked here.
     let service = row
         .keep(3)
         .map_or(Err("it has no fields".into()), fields)

@@ -1,10 +1,10 @@
-//! Statements that may hold a secret, and what is shown of them: their text with every literal, and whatever is set,
-//! replaced by asterisks. It keeps its length, so that positions in it stay right.
+//! Masking of statements that may hold a secret: every literal, and every value that is set, is replaced by asterisks.
+//! The text keeps its length, so that error positions stay right.
 
 use crate::pg::statement::{self, Pieces, Rule, find_byte};
 use std::sync::OnceLock;
 
-/// Hides secrets in what sessions run; while the postmaster preloads libraries.
+/// Masks secrets in the statements of all sessions. To be called while the postmaster preloads libraries.
 pub fn init() {
     let (secrets, others) = crate::config::names();
     let _ = NAMES.set(Names { secrets, others });
@@ -124,9 +124,9 @@ pub fn mask_pieces(text: &mut [u8], pieces: &Pieces) -> bool {
 #[derive(Clone, Copy, PartialEq)]
 enum Armed {
     No,
-    /// Its name has come,
+    /// The name of a secret was read.
     Named,
-    /// and something of its value.
+    /// A part of its value was read.
     Value,
 }
 

@@ -1,4 +1,4 @@
-//! What follows when tasks are removed: their errors stay, without them; their calls go (`sql/45_removal.sql`).
+//! When tasks are removed, their errors stay, without a task, and their calls are removed (`sql/45_removal.sql`).
 
 use crate::pg::spi::Statement;
 use crate::pg::trigger::{self, Transition};
@@ -26,8 +26,8 @@ pub fn after_truncate(gone: &Transition) {
     });
 }
 
-/// Writes with the rights of the tables' owner. What users' tables do about it is done with those of whoever
-/// removes the tasks.
+/// Runs the statements with the rights of the tables' owner. Triggers that they fire in users' tables run with the
+/// rights of the role that removes the tasks.
 fn follow(statements: impl FnOnce()) {
     let Some(owner) = catalog::owner_of(c"queues", c"task") else { return };
     trigger::fire_afterwards(|| session::as_owner(owner, statements));

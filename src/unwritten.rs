@@ -1,5 +1,5 @@
-//! Rows of ours that were not written although no statement failed: a trigger or a rule of the user's has left them
-//! out, or has undone what was written.
+//! Rows of our tables that were not written although no statement failed: a user's trigger or rule has suppressed or
+//! reverted the change.
 
 use crate::pg::spi::Statement;
 use crate::pg::{log, session};
@@ -29,14 +29,13 @@ impl Command {
 /// How a row is to be written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Means {
-    /// With whatever users have added to its table.
+    /// By a statement, with users' triggers and rules.
     Ordinary,
-    /// If it is not written otherwise, without the table's triggers and rules, except for those that are enabled
-    /// always.
+    /// If that does not write it, by the statement again with `session_replication_role = replica`.
     Any,
 }
 
-/// Writes a row, and raises an error if it is not as it was to be. `is_written` looks, after the row's triggers.
+/// Writes a row, and raises an error if `is_written`, which is called afterwards, does not find it written.
 pub fn write<R>(
     table: pg_sys::Oid,
     command: Command,

@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A socket whose reads and writes fail from `end` on. The limit of the system alone begins anew with each
-/// byte that comes.
+/// A socket whose reads and writes fail from `end` on. The system's own time limit starts again with each read or
+/// write.
 pub struct Timed {
     socket: TcpStream,
     end: Instant,
@@ -27,7 +27,7 @@ impl Timed {
         self.socket.local_addr()
     }
 
-    /// True if the peer has neither closed the connection nor said anything that has not been read.
+    /// True if the peer has neither closed the connection nor sent anything that has not been read.
     pub fn is_quiet(&self) -> bool {
         let peek = |socket: &TcpStream| {
             socket.set_nonblocking(true)?;

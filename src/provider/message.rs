@@ -173,8 +173,8 @@ fn content(builder: MessageBuilder, fields: &Fields) -> Result<Message, String> 
     built.map_err(|error| format!("the mail cannot be built: {error}"))
 }
 
-/// A text, by whichever of the encodings is shorter: none lets through what is in the text as it is, line breaks
-/// and long lines above all.
+/// A text in quoted-printable or base64, whichever is shorter: neither lets line breaks or long lines of the text
+/// through.
 fn body(text: &str) -> Body {
     let short = Body::new(text.to_owned());
     match short.encoding() {

@@ -1,5 +1,5 @@
-//! What may go out to a mail server: no server may take for the end of a mail what another one takes for a
-//! part of it (RFC 5321, sections 2.3.8 and 4.5.3.1.6).
+//! Checks of what is sent to a mail server: the end of a mail has to be the same to every server, so lines end with
+//! CRLF and only with that (RFC 5321, sections 2.3.8 and 4.5.3.1.6).
 
 use lettre::Address;
 
@@ -8,6 +8,8 @@ const MAX_LINE: usize = 998;
 /// Characters of a line that an error shows.
 const SHOWN: usize = 40;
 
+/// Checks the lines of a mail.
+///
 /// # Errors
 /// Which line is too long, or that one holds a CR or LF that does not end it.
 pub fn check_lines(mail: &[u8]) -> Result<(), String> {
@@ -30,8 +32,10 @@ pub fn check_lines(mail: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks an address of the envelope.
+///
 /// # Errors
-/// That it is no address which can stand in a command.
+/// That it is not an address that can be part of a command.
 pub fn check_address(text: &str) -> Result<(), String> {
     let is_plain = !text.chars().any(|c| c.is_control() || matches!(c, '<' | '>'));
     if is_plain && text.parse::<Address>().is_ok() {

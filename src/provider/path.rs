@@ -1,7 +1,7 @@
-//! Paths that lead nowhere else, whatever the server at the other end, or a proxy before it, makes of them: some undo
-//! escapes twice, take "\\" for "/", or drop what follows ";".
+//! Checks that a path cannot lead out of the base URL, however a server or proxy interprets it: some decode escapes
+//! twice, take "\\" for "/", or drop what follows ";".
 
-/// Escapes within escapes are undone so often; what holds still more is no path.
+/// How often escapes within escapes are decoded; a path that holds more is refused.
 const MAX_DEPTH: usize = 4;
 
 /// The segments of the path before its query.

@@ -200,7 +200,7 @@ impl Service {
         }
     }
 
-    /// Whoever is at the same address with the same credentials is the same customer there, in whatever database.
+    /// Rows with the same address and credentials are the same customer of the service, also in different databases.
     fn account(&self) -> u64 {
         let interface = self.provider.name();
         match &self.base_url {

@@ -48,7 +48,7 @@ pub fn url(
     Ok(parsed.into())
 }
 
-/// `path` below a base URL, out of which it cannot lead, whoever reads it.
+/// `path` below a base URL. It cannot lead out of the base URL, however a server interprets it.
 fn below(base: &str, path: &str) -> Result<String, String> {
     if !(path.is_empty() || path.starts_with('/') || path.starts_with('?')) {
         return Err("the path has to begin with \"/\"".into());
@@ -56,7 +56,7 @@ fn below(base: &str, path: &str) -> Result<String, String> {
     path::check(path)?;
     let base = base.trim_end_matches('/');
     let full = format!("{base}{path}");
-    // It has been judged as it is written; this is what it is taken for.
+    // The text of the path was checked; this checks how it is parsed.
     let (root, parsed) = (parse(base)?, parse(&full)?);
     let is_below = parsed.origin() == root.origin()
         && parsed
@@ -86,7 +86,7 @@ pub fn fill_path(template: &str, payload: &Value) -> Result<String, String> {
 }
 
 /// Fills in a template of a whole URL that names a host: values cannot change it, nor the path's number of segments.
-/// `None` if the values say where the request goes.
+/// `None` if the host is a value itself.
 ///
 /// # Errors
 /// Which value is missing, or leads elsewhere.

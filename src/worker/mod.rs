@@ -418,8 +418,8 @@ impl Worker {
         Ok(())
     }
 
-    /// What became of a task cannot be written. Others run meanwhile; its handler is not run again if a trigger or a
-    /// rule has left the row as it was.
+    /// The end of a task cannot be written; other tasks go on. If a trigger or a rule is the reason, the handler is not
+    /// run again.
     fn leave_alone(&mut self, brief: &Brief, error: PgError) -> Result<(), PgError> {
         self.avoided.add(brief.id, avoid::LONGEST, self.slot.taken());
         if !error.is_unwritten() {
@@ -447,7 +447,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A task that is not to be run again for a while waits beside the queue, so that others run.
+    /// Leaves a task alone that must not be run again for a while, so that others run.
     fn put_aside(&mut self, task_id: i64, pause: i64) {
         let pause = Duration::from_micros(pause.max(0) as u64);
         self.avoided.hold(task_id, pause, self.slot.taken());
@@ -540,8 +540,8 @@ impl Worker {
         latch::wait(None, FAULT_PAUSE);
     }
 
-    /// Runs a statement about whose a call is and with what it goes out, which is nobody else's business: without the
-    /// triggers and rules that users have added to the table. Within a transaction that has locked it.
+    /// Runs a statement that changes which worker has a call, or which calls are sent together. Users' triggers and
+    /// rules of the table must not change that, so they are not applied. Within a transaction that has locked the table.
     fn keep_books<R>(&self, statement: impl FnOnce() -> R) -> R {
         if self.call_rows.is_plain() { statement() } else { session::without_triggers(statement) }
     }

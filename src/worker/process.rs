@@ -30,12 +30,12 @@ pub struct End {
     pub failures: Vec<Failure>,
 }
 
-/// Workers that may die of a task before it is given up …
+/// Deaths of workers that ran a task before it is given up.
 const MAX_DEATHS: u32 = 3;
-/// … and commands that may interrupt it soon after its start: its handler may have caused them itself.
+/// Commands that interrupted a task soon after its start before it is given up: its handler may have caused them.
 const MAX_EVICTIONS: u32 = 5;
 
-/// True if a task is not to be run again after what has become of its earlier runs.
+/// True if a task must not be run again because its earlier runs ended with their workers.
 pub fn is_given_up(earlier: &Interrupted) -> bool {
     earlier.deaths >= MAX_DEATHS || earlier.early_evictions >= MAX_EVICTIONS
 }
@@ -43,7 +43,7 @@ pub fn is_given_up(earlier: &Interrupted) -> bool {
 /// The first step of a claimed task.
 pub fn start(worker: &mut Worker, task: &Task, earlier: &Interrupted) -> Result<Step, Stop> {
     if task.is_given_up {
-        // What went wrong is recorded.
+        // Its error row has been written.
         return Ok(Step::Done(End { succeeded: false, outcome: None, failures: Vec::new() }));
     }
     if is_given_up(earlier) {

@@ -161,7 +161,7 @@ pub fn join_calls(worker: &Worker, tasks: &[i64], together: bool) -> Vec<JoinedC
     };
     worker.call_rows.lock_for_writing();
     let joined = worker.keep_books(join);
-    // The others have ended.
+    // Calls that are missing may have ended; if more are open, the statement was suppressed.
     if joined.len() < tasks.len() && (joined.len() as i64) < calls_left(worker, tasks).open {
         unwritten::refuse(worker.call_rows.oid, Command::Update);
     }
@@ -231,7 +231,7 @@ pub fn repeat(worker: &Worker, brief: &Brief) {
         timestamp(not_before),
         brief.uncounted.into_datum(),
     ];
-    // Or somebody else has taken it meanwhile.
+    // The row counts the run, or another process has taken the task meanwhile.
     let is_counted = |state: &State| state.calling || state.attempts >= brief.attempt;
     change_task(worker, brief.id, Means::Any, || REPEAT.run(&run), is_counted);
     session::discard_leftovers();
@@ -266,7 +266,7 @@ pub fn log_end(brief: &Brief, end: &End) {
     log::event(level, format!("task {how} {named}{outcome}"));
 }
 
-/// The end of a task could not be written, by no means: says so once in `queues.error`, where claim.sql looks.
+/// Records in `queues.error`, once, that the end of a task could not be written. claim.sql reads that row.
 pub fn give_up(worker: &Worker, brief: &Brief, failure: &Failure) {
     append_error(worker, brief, failure);
     session::discard_leftovers();
@@ -302,13 +302,13 @@ fn write_end(worker: &Worker, brief: &Brief, status: &str, outcome: Option<&str>
     change_task(worker, brief.id, means, || FINISH.run(&end), |_| false);
 }
 
-/// How a task's row stands that has not ended.
+/// The state of a task that has not ended.
 struct State {
     calling: bool,
     attempts: i32,
 }
 
-/// Changes a task's row, and raises an error if that is not seen afterwards, as far as the task has not ended.
+/// Changes a task's row. Raises an error if the task has not ended and `is_changed` does not find the change.
 fn change_task(
     worker: &Worker,
     task_id: i64,
@@ -322,7 +322,7 @@ fn change_task(
         means,
         || session::as_owner(worker.owner, &change),
         || {
-            // They may change it again at the commit.
+            // Deferred triggers could still change the row at the commit.
             transaction::fire_deferred_triggers();
             state_unless_ended(worker, task_id).is_none_or(|state| is_changed(&state))
         },
@@ -341,14 +341,14 @@ fn state_unless_ended(worker: &Worker, task_id: i64) -> Option<State> {
     state.flatten()
 }
 
-/// The task of a call ends: its request is dropped. If that cannot be done, it is kept until the task is removed; it
-/// is not sent again.
+/// Removes the request of a call whose task ends. If that is not possible, the request stays until the task is
+/// removed; it is not sent again.
 fn end_call(worker: &Worker, task_id: i64) {
     unwritten::by_any_means(|| session::as_owner(worker.owner, || CALL_END.run(&[task_id.into_datum()])));
 }
 
-/// No trigger of the user's keeps an error from being recorded; what is kept by one that is enabled always, the log
-/// has.
+/// Records an error, if need be without users' triggers. If one that is enabled ALWAYS suppresses the row, the error is
+/// in the log only.
 fn append_error(worker: &Worker, brief: &Brief, failure: &Failure) {
     let error = &failure.error;
     let text = |value: Option<&str>| value.and_then(IntoDatum::into_datum);
@@ -371,8 +371,8 @@ fn timestamp(microseconds: i64) -> Arg {
     Some(pg_sys::Datum::from(microseconds))
 }
 
-/// A value for a jsonb column, as [`to_jsonb`] makes it. In what would be too long as the text of a jsonb, numbers are
-/// not written out: its body, or all of it, is kept as a string of JSON.
+/// A value for a jsonb column, as [`to_jsonb`] makes it. If its text would be too long, since jsonb writes numbers with
+/// all digits, its body (or all of it) is kept as a string of JSON.
 pub fn storable(value: &Value) -> pg_sys::Datum {
     let limit = MAX_PAYLOAD_SIZE.get() as usize;
     let jsonb = to_jsonb(value);

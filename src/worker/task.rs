@@ -16,11 +16,11 @@ pub struct Task {
     pub before_handler: Option<String>,
     pub success_handler: Option<String>,
     pub error_handler: Option<String>,
-    /// Why no handler can be given it: it is too large, for instance.
+    /// Why it cannot be passed to a handler: its payload is too large, for instance.
     pub problem: Option<String>,
     /// When this run started: microseconds since 2000-01-01.
     pub started_at: i64,
-    /// Its handler was run, and neither that nor a failure could be written.
+    /// Its handler was run, but neither its end nor its failure could be written.
     pub is_given_up: bool,
     /// Its row, if it was locked without a statement.
     pub row: Option<Row>,

@@ -29,8 +29,8 @@ pub fn init() {
     backend::before_commit(before_commit);
 }
 
-/// A transaction with a part on another server must not lose its local part in a crash: the task would be run
-/// again, or would never be.
+/// A transaction with a part on another server must not lose its local part in a crash: its task would be run again,
+/// or never.
 fn before_commit() {
     if transaction::is_own() {
         if remote::is_open() { remote::secure_commit() } else { transaction::skip_wait_if_allowed() }

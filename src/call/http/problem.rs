@@ -8,7 +8,7 @@ use ureq::Timeout;
 /// What our own parts say through `ureq`.
 #[derive(Debug)]
 pub enum Reason {
-    /// Not allowed. Where a name leads to is told to nobody: it may be known in the server's network only.
+    /// Not allowed. The address of a name is not shown: it may be known in the server's network only.
     Refused,
     /// The name could not be looked up.
     Unknown(String),

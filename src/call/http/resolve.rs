@@ -20,13 +20,13 @@ const KEPT: Duration = Duration::from_secs(20);
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
 /// Look-ups under way at once, each on a thread; more wait.
 const MAX_LOOK_UPS: usize = 64;
-/// When so many names are known, those that are too old are forgotten …
+/// When so many names are known, those that are too old are forgotten.
 const MANY_NAMES: usize = 256;
-/// … and when so many are known that are not, all of them: payloads choose the names.
+/// When so many names are known after that, all are forgotten: payloads choose the names, so there can be any number.
 const MAX_NAMES: usize = 4096;
-/// Addresses of one host that are tried …
+/// Addresses of one host that are tried.
 pub const MAX_ADDRESSES: usize = 8;
-/// … out of those that are kept: how many there are is up to whoever answers for the name.
+/// Addresses of one host that are kept: a name server can send any number.
 const MAX_ADDRESSES_KEPT: usize = 64;
 
 pub type Spawn = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>;

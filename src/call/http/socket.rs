@@ -1,5 +1,5 @@
-//! The sockets under `ureq`. Its own begin their time limit anew with each read or write of some steps (a
-//! proxy's reply, a large request), so that a peer which moves slowly enough would keep a call for ever.
+//! The sockets under `ureq`. In some steps (a proxy's reply, a large request) `ureq`'s own sockets restart their time
+//! limit with each read or write, so that a slow peer could keep a call for ever.
 
 use crate::call::timed::Timed;
 use std::cell::Cell;

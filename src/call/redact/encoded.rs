@@ -1,9 +1,9 @@
-//! What becomes of a secret that is encoded together with what is around it.
+//! The encoded forms of a secret, also where the text around it is encoded with it.
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 
-/// Less is part of everything.
+/// Forms that are shorter are not masked: they occur in any text.
 const MIN_LENGTH: usize = 4;
 /// A shorter one is masked only where it stands alone.
 const MIN_ANYWHERE: usize = 6;

@@ -51,7 +51,7 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// Nothing that comes next takes longer than until `end`.
+    /// Reads and writes fail from `end` on.
     pub fn set_end(&mut self, end: Instant) {
         self.stream.get_mut().set_end(end);
     }
@@ -108,7 +108,7 @@ impl Dialogue {
         Ok(self.write(format!("{line}\r\n").as_bytes())?)
     }
 
-    /// What came without a question is the reply to none: somebody may have put it into the connection.
+    /// Bytes that arrive before a command are not its reply: somebody may have injected them.
     fn check_turn(&self) -> Result<(), Problem> {
         match self.stream.buffer().is_empty() {
             true => Ok(()),

@@ -134,7 +134,7 @@ struct Parcel {
 }
 
 impl Parcel {
-    /// What was stored may have been built by an older version: it is judged again.
+    /// A stored mail may have been built by an older version, so it is checked again.
     fn of(request: &SmtpRequest, max_size: u64) -> Result<Self, String> {
         let message = BASE64_STANDARD.decode(&request.message).map_err(|_| "the message is no base64")?;
         let size = message.len() as u64;
@@ -156,7 +156,7 @@ impl Parcel {
     /// What the server has to know of it (RFC 6152, RFC 6531).
     fn parameters(&self, connection: &Dialogue) -> Result<String, Problem> {
         let mut parameters = String::new();
-        // Texts and attachments are ASCII: what is not stands in an address, also of a header.
+        // Texts and attachments are encoded as ASCII; only addresses, also in headers, may hold other characters.
         let are_ascii = self.to.iter().chain([&self.from]).all(|address| address.is_ascii());
         let needed = [
             (are_ascii && self.message.is_ascii(), "SMTPUTF8", " SMTPUTF8"),

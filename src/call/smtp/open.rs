@@ -116,7 +116,7 @@ fn name(peer: &Peer) -> Result<ServerName<'static>, Problem> {
     ServerName::try_from(host).map_err(|error| Problem::Failed(error.to_string()))
 }
 
-/// A server that greets before it encrypts is told apart: the setting is wrong then.
+/// Recognizes a server that sends a plain-text greeting where TLS was expected: the setting is wrong then.
 fn handshake_problem(error: io::Error) -> Problem {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {

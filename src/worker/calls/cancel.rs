@@ -31,7 +31,7 @@ pub(super) fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
                 log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
                 Over::Cancelled
             }
-            // It would not be another time: the call goes on.
+            // Another attempt would fail, too: the call goes on.
             Err(error) if error.is_unwritten() => {
                 worker.faults.say("a call cannot be cancelled", &error.of_task(task_id));
                 Over::GivenBack

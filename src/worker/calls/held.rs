@@ -60,7 +60,7 @@ pub fn send_held(worker: &mut Worker) -> Result<bool, PgError> {
     if calls.held.iter().all(|held| held.not_before > now || calls.is_for_others(held)) {
         return Ok(false);
     }
-    // They may have waited for long, and messages of changes come as a transaction starts.
+    // The requests may have waited for long. Invalidation messages are processed when a transaction starts.
     Kinds::refresh()?;
     let before = worker.calls.held.len();
     let mut refused: Vec<(u64, Wait)> = Vec::new();

@@ -93,7 +93,7 @@ pub struct Calls {
     no_orphans_before: Option<Instant>,
     /// How calls went that have ended since others were told of it.
     ended: Vec<Ended>,
-    /// Whose they were, where that may be told.
+    /// The providers of `ended`, in the same order; empty where there is no circuit breaker to be logged.
     ended_of: Vec<String>,
     /// Results that could not be stored yet.
     unstored: Vec<(i64, CallResult)>,
@@ -449,15 +449,15 @@ impl Calls {
     }
 }
 
-/// A request with what proves who we are.
+/// A request with the credentials that it is sent with.
 struct Proven {
     request: Arc<Request>,
     credentials: Vec<Credential>,
     client_certificate: Option<ClientCert>,
 }
 
-/// Adds credentials to a stored request: those of its provider as it is now. They belong to where the provider is,
-/// and the request may have been made for another place.
+/// Adds the current credentials of its provider to a stored request, unless the request was made for another base URL:
+/// credentials must not be sent to a former host.
 ///
 /// # Errors
 /// What has changed, or which secret is missing.

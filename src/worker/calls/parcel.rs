@@ -101,10 +101,10 @@ impl Parcel {
         !self.full
     }
 
-    /// Goes on with its provider as `kinds` has it.
+    /// Takes over the current row of its provider from `kinds`.
     ///
     /// # Errors
-    /// That the provider is gone, or is spoken to in another way.
+    /// That the provider was removed or has another interface.
     pub fn follow(&mut self, kinds: &Kinds) -> Result<(), String> {
         let now = kinds
             .service(&self.service.name)
@@ -138,7 +138,7 @@ impl Parcel {
         self.account != self.of_service.account
     }
 
-    /// What messages call the provider: with the host, if that is one of many.
+    /// The provider's name for messages; with the host, if the provider has no base URL.
     pub fn provider(&self) -> String {
         let name = &self.service.name;
         match self.members[0].request.as_ref() {

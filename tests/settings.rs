@@ -25,12 +25,13 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 33] = [
+const SETTINGS: [Setting; 35] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
     ("email_provider", "resend", "enum", "", "superuser", "", "resend,smtp"),
     ("flush_interval", "0", "integer", "ms", "sighup", "-1", ""),
     ("handler_timeout", "0", "integer", "ms", "superuser", "0", ""),
+    ("handlers", "users", "enum", "", "superuser", "", "users,granted,any"),
     ("http_allowed_hosts", "public", "string", "", "superuser", "", ""),
     ("http_ca_file", "", "string", "", "superuser", "", ""),
     ("http_max_answer_size", "1MB", "integer", "B", "superuser", "1024", ""),
@@ -41,6 +42,7 @@ const SETTINGS: [Setting; 33] = [
     ("log_level", "info", "enum", "", "superuser", "", "debug,info,warning,error"),
     ("max_idle_time", "30s", "integer", "ms", "superuser", "0", ""),
     ("max_in_flight", "64", "integer", "", "superuser", "1", ""),
+    ("max_payload_size", "268435455B", "integer", "B", "superuser", "1024", ""),
     ("max_workers", "4", "integer", "", "sighup", "0", ""),
     ("poll_interval", "5s", "integer", "ms", "superuser", "10", ""),
     ("resend_api_key", "", "string", "", "superuser", "", ""),

@@ -14,7 +14,8 @@ use crate::worker::{Worker, claim, process, record};
 pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
     let Some(task_id) = worker.calls.next_answered() else { return Ok(false) };
     if let Some(error) = worker.calls.refusal(task_id) {
-        let ended = end_without_handlers(worker, task_id, error.clone());
+        // No run has begun: what the slot says of a cancel is about the task before.
+        let ended = write_end(worker, task_id, error.clone());
         return ended.or_else(|_| repeat_later(worker, task_id)).map(|()| true);
     }
     let result = transaction::run(|| {
@@ -74,9 +75,11 @@ enum Resumed {
 /// Only the commit failed, or a statement of ours: ends the task with what is known, so that it
 /// does not come round for ever.
 fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
-    if !worker.slot.close() {
-        return cancel(worker, task_id);
-    }
+    if worker.slot.close() { write_end(worker, task_id, error) } else { cancel(worker, task_id) }
+}
+
+/// Ends a task with what is known of its call, and records the error.
+fn write_end(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
     let resumed = transaction::commit_after(|| {
         let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {
             return Resumed::NotNow(claim::is_open(worker, task_id));

@@ -67,10 +67,25 @@ unsafe extern "C-unwind" fn on_time(_signal: c_int, _info: *const libc::siginfo_
         }
         program_counter(context.cast())
     };
-    if at.is_some_and(is_in_interpreter) {
+    if at.is_some_and(|at| keeping_errno(|| is_in_interpreter(at))) {
         log::event(LogLevel::Error, "a handler goes on computing although its worker was told to end".into());
         interrupt::exit(1);
     }
+}
+
+/// Runs `body` without a change of `errno`, which the interrupted code may be about to read.
+fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the number of this thread.
+    unsafe {
+        let number = libc::__errno_location();
+        let before = *number;
+        let result = body();
+        *number = before;
+        result
+    }
+    #[cfg(not(target_os = "linux"))]
+    body()
 }
 
 /// [`libraries::loads`] when it was last looked which libraries there are, and whether an interpreter was among them.

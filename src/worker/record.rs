@@ -49,6 +49,8 @@ static CALL_IS_STORED: Statement = Statement::new(
 static CALLS_LEFT: Statement =
     Statement::new(include_str!("../../sql/runtime/calls_left.sql"), &[INT8ARRAYOID, INT8OID]);
 static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
+static CALL_HAS_REQUEST: Statement =
+    Statement::new(include_str!("../../sql/runtime/call_has_request.sql"), &[INT8OID]);
 static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
 /// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
@@ -344,7 +346,16 @@ fn state_unless_ended(worker: &Worker, task_id: i64) -> Option<State> {
 /// Removes the request of a call whose task ends. If that is not possible, the request stays until the task is
 /// removed; it is not sent again.
 fn end_call(worker: &Worker, task_id: i64) {
-    unwritten::by_any_means(|| session::as_owner(worker.owner, || CALL_END.run(&[task_id.into_datum()])));
+    let call: [Arg; 1] = [task_id.into_datum()];
+    let end = || session::as_owner(worker.owner, || CALL_END.run(&call));
+    // A task without a call has no row to change.
+    let has_request = || {
+        let found = session::as_owner(worker.owner, || CALL_HAS_REQUEST.row(&call, |row| row.get::<bool>(1)));
+        found.flatten() == Some(true)
+    };
+    if end() == 0 && has_request() {
+        session::without_triggers(end);
+    }
 }
 
 /// Records an error, if need be without users' triggers. If one that is enabled ALWAYS suppresses the row, the error is

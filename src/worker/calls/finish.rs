@@ -16,7 +16,14 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
     if let Some(error) = worker.calls.refusal(task_id) {
         // No run has begun: what the slot says of a cancel is about the task before.
         let ended = write_end(worker, task_id, error.clone());
-        return ended.or_else(|_| repeat_later(worker, task_id)).map(|()| true);
+        return match ended {
+            Err(error) if !error.is_unwritten() => {
+                worker.calls.postpone(task_id);
+                Err(error.of_task(task_id))
+            }
+            Err(_) => repeat_later(worker, task_id).map(|()| true),
+            Ok(()) => Ok(true),
+        };
     }
     let result = transaction::run(|| {
         let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {

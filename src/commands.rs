@@ -34,6 +34,13 @@ fn on_command(notice: Notice) {
              A table of yours that refers to it (REFERENCES) can follow it."
                 .into(),
         ),
+        Notice::ForeignKey => log::refuse(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied to have a column of this type refer to a table of the extension pg_errand".into(),
+            "Its casts would run with the rights of the extension's owner. Give the column the type of the column \
+             that it refers to."
+                .into(),
+        ),
         Notice::NotTheirs => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "the extension pg_errand would be dropped, too, and you are not its owner".into(),

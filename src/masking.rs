@@ -8,13 +8,19 @@ use std::sync::OnceLock;
 pub fn init() {
     let (secrets, others) = crate::config::names();
     let _ = NAMES.set(Names { secrets, others });
-    statement::hide(&Rule { concerns: mentions, mask, mask_pieces });
+    statement::hide(&Rule { concerns: mentions, mask, mask_message, mask_pieces });
 }
 
 /// The prefix of all settings.
 const PREFIX: &[u8] = b"pg_errand";
 /// A shorter piece of a statement is not looked for in messages: it would be found in any word.
 const SHORTEST_FOUND: usize = 4;
+/// How many levels of literals within literals are looked into.
+const MAX_DEPTH: usize = 3;
+/// Bytes before a name in which the prefix of our settings is looked for.
+const LOOK_BACK: usize = 256;
+/// Bytes of pieces times bytes of a text that are compared at most; else nothing of the text is shown.
+const MAX_COMPARED: usize = 1 << 27;
 
 /// Names of the settings.
 #[derive(Default)]
@@ -86,27 +92,43 @@ fn is_secret_alone(name: &[u8]) -> bool {
 
 /// Replaces literals, comments and what is set in `text`; returns what was there.
 pub fn mask(text: &mut [u8]) -> Pieces {
-    let mut mask = Mask { text, at: 0, armed: Armed::No, pieces: Pieces::new() };
-    mask.run();
-    let mut pieces = mask.pieces;
+    mask_as(text, true)
+}
+
+/// [`mask`] of a part of a message, where a double quote may stand around a whole statement.
+pub fn mask_message(text: &mut [u8]) -> Pieces {
+    mask_as(text, false)
+}
+
+fn mask_as(text: &mut [u8], is_statement: bool) -> Pieces {
+    let mut pieces = replace_all(text, is_statement);
     // A literal may be a statement itself.
-    let inner: Vec<Pieces> =
-        pieces.iter().filter(|piece| mentions(piece)).map(|piece| mask_copy(piece).1).collect();
-    pieces.extend(inner.into_iter().flatten());
+    let mut from = 0;
+    for _ in 0..MAX_DEPTH {
+        let inner = |piece: &Vec<u8>| replace_all(&mut piece.clone(), is_statement);
+        let found: Pieces = pieces[from..].iter().filter(|piece| mentions(piece)).flat_map(inner).collect();
+        from = pieces.len();
+        pieces.extend(found);
+    }
     pieces.retain(|piece| piece.len() >= SHORTEST_FOUND);
-    pieces.sort_by_key(|piece| std::cmp::Reverse(piece.len()));
+    pieces.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    pieces.dedup();
     pieces
 }
 
-/// [`mask`] of a copy.
-pub fn mask_copy(text: &[u8]) -> (Vec<u8>, Pieces) {
-    let mut copy = text.to_vec();
-    let pieces = mask(&mut copy);
-    (copy, pieces)
+fn replace_all(text: &mut [u8], is_statement: bool) -> Pieces {
+    let mut mask = Mask { text, at: 0, armed: Armed::No, pieces: Pieces::new(), is_statement };
+    mask.run();
+    mask.pieces
 }
 
 /// Replaces each of `pieces` where it is found in `text`; true if any was.
 pub fn mask_pieces(text: &mut [u8], pieces: &Pieces) -> bool {
+    let size: usize = pieces.iter().map(Vec::len).filter(|size| *size <= text.len()).sum();
+    if size.saturating_mul(text.len()) > MAX_COMPARED {
+        text.fill(b'*');
+        return true;
+    }
     let mut any = false;
     for piece in pieces {
         let mut from = 0;
@@ -135,6 +157,8 @@ struct Mask<'a> {
     at: usize,
     armed: Armed,
     pieces: Pieces,
+    /// Double quotes are around names.
+    is_statement: bool,
 }
 
 impl Mask<'_> {
@@ -147,12 +171,12 @@ impl Mask<'_> {
                     self.at = end;
                 }
                 (b'/', Some(b'*')) => {
-                    let end = self.find(b"*/", self.at + 2).unwrap_or(self.text.len());
+                    let end = self.end_of_comment();
                     self.replace(self.at + 2, end, b'x');
                     self.at = (end + 2).min(self.text.len());
                 }
                 (b'\'', _) => self.literal(),
-                (b'"', _) => self.quoted_name(),
+                (b'"', _) if self.is_statement => self.quoted_name(),
                 (b'$', _) if self.dollar_literal() => {}
                 _ if is_word(byte) => self.word(),
                 _ => self.other(byte),
@@ -169,6 +193,21 @@ impl Mask<'_> {
         rest.windows(what.len()).position(|part| part == what).map(|place| from + place)
     }
 
+    /// Where the comment that begins here ends; comments nest.
+    fn end_of_comment(&self) -> usize {
+        let mut depth = 1;
+        let mut at = self.at + 2;
+        while at < self.text.len() {
+            match &self.text[at..] {
+                [b'*', b'/', ..] if depth == 1 => return at,
+                [b'*', b'/', ..] => (depth, at) = (depth - 1, at + 2),
+                [b'/', b'*', ..] => (depth, at) = (depth + 1, at + 2),
+                _ => at += 1,
+            }
+        }
+        at.min(self.text.len())
+    }
+
     fn replace(&mut self, from: usize, to: usize, with: u8) {
         let piece = &mut self.text[from..to];
         if piece.iter().any(|byte| !matches!(*byte, b'*' | b'x')) {
@@ -181,8 +220,9 @@ impl Mask<'_> {
     fn literal(&mut self) {
         let start = self.at + 1;
         let before = &self.text[..self.at];
-        let escapes = matches!(before, [.., b'e' | b'E'])
-            && !before.get(before.len().wrapping_sub(2)).is_some_and(|byte| is_word(*byte));
+        let escapes = statement::backslash_escapes()
+            || matches!(before, [.., b'e' | b'E'])
+                && !before.get(before.len().wrapping_sub(2)).is_some_and(|byte| is_word(*byte));
         let mut end = start;
         while let Some(byte) = self.text.get(end) {
             match byte {
@@ -274,6 +314,7 @@ impl Mask<'_> {
         let before: Vec<u8> = self.text[..start]
             .iter()
             .rev()
+            .take(LOOK_BACK)
             .copied()
             .filter(|byte| *byte != b'"' && !byte.is_ascii_whitespace())
             .take(PREFIX.len() + 1)
@@ -333,9 +374,52 @@ mod tests {
     }
 
     #[test]
+    fn what_anyone_may_send_takes_little_time_and_stack() {
+        know_names();
+        let dollars: String = (0..20_000).map(|i| format!("$a{i}$ ")).collect();
+        for text in [
+            format!("select 1 {} pg_errand.secrets", "-".repeat(1_000_000)),
+            format!("select pg_errand.secrets, {}", "\"\" ".repeat(300_000)),
+            format!("select 1 {dollars} pg_errand.secrets"),
+            format!("select 1 {} pg_errand.secrets", "/* ".repeat(300_000)),
+        ] {
+            let mut copy = text.clone().into_bytes();
+            let length = copy.len();
+            let pieces = mask(&mut copy);
+            mask_pieces(&mut text.into_bytes(), &pieces);
+            assert_eq!(copy.len(), length);
+        }
+    }
+
+    #[test]
+    fn nested_comments_and_quotes_in_messages() {
+        know_names();
+        let mut text = format!("/* /* */ don't */ set pg_errand.smtp_password = '{VALUE}'").into_bytes();
+        mask(&mut text);
+        assert!(!String::from_utf8(text).unwrap().contains(VALUE));
+        for message in [
+            format!("SQL statement \"SELECT set_config('pg_errand.smtp_password','{VALUE}',false)\""),
+            format!(
+                "SQL statement \"set pg_errand.smtp_password = {VALUE}\"\nPL/pgSQL function \"F\"() line 1"
+            ),
+            format!("SQL statement \"set \"pg_errand\".\"smtp_password\" = {VALUE}\""),
+            format!("{{ \"Query Text\": \"set pg_errand.smtp_password = \\\"{VALUE}\\\"\" }}"),
+        ] {
+            let mut text = message.into_bytes();
+            mask_message(&mut text);
+            let shown = String::from_utf8(text).unwrap();
+            assert!(!shown.contains(VALUE), "{shown}");
+        }
+    }
+
+    #[test]
     fn what_is_set_is_replaced_and_everything_else_stays() {
         know_names();
-        let shown = |text: &str| String::from_utf8(mask_copy(text.as_bytes()).0).unwrap();
+        let shown = |text: &str| {
+            let mut copy = text.as_bytes().to_vec();
+            mask(&mut copy);
+            String::from_utf8(copy).unwrap()
+        };
         for text in [
             "alter system set pg_errand.resend_api_key = '@'",
             "alter system set pg_errand.resend_api_key to '@';",
@@ -357,7 +441,7 @@ mod tests {
             let text = text.replace('@', VALUE);
             let shown = shown(&text);
             assert!(!shown.contains(VALUE) && shown.len() == text.len(), "{text}: {shown}");
-            let (_, pieces) = mask_copy(text.as_bytes());
+            let pieces = mask(&mut text.as_bytes().to_vec());
             let mut message = format!("near {VALUE}.").into_bytes();
             assert!(mask_pieces(&mut message, &pieces), "{text}");
         }

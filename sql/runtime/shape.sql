@@ -61,6 +61,13 @@ select
                                 and not i.indisexclusion
                                 and i.indnatts = 1
                                 and i.indexprs is null
+                                -- Other access methods than btree are left to the executor.
+                                and exists (
+                                    select 1
+                                    from pg_class x
+                                    where x.oid = i.indexrelid
+                                        and x.relam = 403
+                                )
                             )
                         ),
                     false

@@ -74,7 +74,8 @@ pub fn on_command(notice: Notice) {
         | Notice::Members
         | Notice::NotTheirs
         | Notice::FutureRights
-        | Notice::Trigger => {}
+        | Notice::Trigger
+        | Notice::ForeignKey => {}
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Notice {
     FutureRights,
     /// A role that does not own the extension has created a trigger on one of its tables.
     Trigger,
+    /// A column of a user's type refers to a table of the extension, by a role that does not own the extension.
+    ForeignKey,
     /// It would remove the extension, which is somebody else's, with something that it depends on.
     NotTheirs,
 }
@@ -81,6 +83,9 @@ unsafe extern "C-unwind" fn on_access(
         {
             tell_of_trigger(object);
         }
+        if access == pg_sys::ObjectAccessType::OAT_POST_CREATE && class == catalog::CONSTRAINTS {
+            tell_of_foreign_key(object);
+        }
     }
 }
 
@@ -93,14 +98,30 @@ unsafe fn is_internal(arg: *mut std::os::raw::c_void) -> bool {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn tell_of_trigger(trigger: pg_sys::Oid) {
     let is_ours = |relation| catalog::is_member(relation, OURS);
-    if catalog::relation_of_trigger(trigger).is_some_and(is_ours)
-        && catalog::owns_extension(OURS) == Some(false)
-    {
+    if catalog::relation_of_trigger(trigger).is_some_and(is_ours) {
+        tell_unless_owner(Notice::Trigger);
+    }
+}
+
+/// PostgreSQL checks a foreign key with the rights of the owner of the table that it refers to, the casts of its
+/// columns included.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn tell_of_foreign_key(constraint: pg_sys::Oid) {
+    let runs_users_code =
+        |key: catalog::ForeignKey| key.has_users_type && catalog::is_member(key.referenced, OURS);
+    if catalog::foreign_key(constraint).is_some_and(runs_users_code) {
+        tell_unless_owner(Notice::ForeignKey);
+    }
+}
+
+/// Tells the observer of what only the owner of the extension may do, if another role does it.
+fn tell_unless_owner(notice: Notice) {
+    if catalog::owns_extension(OURS) == Some(false) {
         // SAFETY: null, or the function that was stored there.
         unsafe {
             let observer = OBSERVER.load(Relaxed);
             if !observer.is_null() {
-                std::mem::transmute::<*mut (), fn(Notice)>(observer)(Notice::Trigger);
+                std::mem::transmute::<*mut (), fn(Notice)>(observer)(notice);
             }
         }
     }

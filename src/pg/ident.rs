@@ -1,11 +1,23 @@
 //! Names of functions, as users write them in payloads.
 
-use pgrx::{FromDatum, IntoDatum, direct_function_call_as_datum, pg_sys};
+use super::log;
+use pgrx::{FromDatum, IntoDatum, PgSqlErrorCode, direct_function_call_as_datum, pg_sys};
 use std::ffi::{CStr, CString};
+
+/// Quotation marks in a name at most: three parts of 63 bytes have fewer, doubled ones included. `parse_ident` moves the
+/// rest of the name at each doubled one, without a check for interrupts.
+const MAX_QUOTES: usize = 400;
 
 /// The parts of an optionally qualified, optionally quoted identifier. Raises 22023 on anything
 /// else, a call or a statement for instance (SQL function `parse_ident`, strict).
 pub fn parse(name: &str) -> Vec<String> {
+    if name.bytes().filter(|byte| *byte == b'"').count() > MAX_QUOTES {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("the name of a function has more than {MAX_QUOTES} quotation marks"),
+            "Name a function, with its schema if need be.".into(),
+        );
+    }
     // SAFETY: parse_ident takes a text and a boolean and returns text[].
     unsafe {
         let parts =

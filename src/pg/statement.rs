@@ -19,6 +19,8 @@ pub struct Rule {
     pub concerns: fn(&[u8]) -> bool,
     /// Hides it, without a change of the length; returns what was there.
     pub mask: fn(&mut [u8]) -> Pieces,
+    /// [`Rule::mask`] of a part of a message.
+    pub mask_message: fn(&mut [u8]) -> Pieces,
     /// Hides pieces of a statement wherever they are in a text; true if any is.
     pub mask_pieces: fn(&mut [u8], &Pieces) -> bool,
 }
@@ -91,8 +93,19 @@ unsafe extern "C-unwind" fn on_start() {
 }
 
 fn rule() -> Option<&'static Rule> {
-    // SAFETY: null, or a static.
-    unsafe { RULE.load(Relaxed).as_ref() }
+    // SAFETY: null, or a static; a plain setting of this process.
+    unsafe {
+        ESCAPES.store(!pg_sys::standard_conforming_strings, Relaxed);
+        RULE.load(Relaxed).as_ref()
+    }
+}
+
+/// Whether a backslash escapes in every literal (`standard_conforming_strings = off`).
+static ESCAPES: AtomicBool = AtomicBool::new(false);
+
+/// [`ESCAPES`], as of the statement at hand.
+pub fn backslash_escapes() -> bool {
+    ESCAPES.load(Relaxed)
 }
 
 /// The first `byte` in a text.
@@ -136,13 +149,14 @@ fn pieces_of(shown: &[u8]) -> Option<Pieces> {
 
 /// Keeps what was hidden of a statement.
 fn remember(shown: &[u8], pieces: Pieces) {
-    let known = pieces_of(shown).unwrap_or_default();
-    let new = pieces.into_iter().filter(|piece| !known.contains(piece));
-    let pieces: Pieces = known.iter().cloned().chain(new).collect();
+    let mut known = pieces_of(shown).unwrap_or_default();
+    known.extend(pieces);
+    known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    known.dedup();
     HIDDEN.with_borrow_mut(|all| {
         all.retain(|hidden| hidden.shown != shown);
         all.truncate(REMEMBERED - 1);
-        all.push_front(Hidden { shown: shown.to_vec(), pieces });
+        all.push_front(Hidden { shown: shown.to_vec(), pieces: known });
     });
 }
 
@@ -234,7 +248,9 @@ fn show(text: *const c_char) {
 /// True in a client's session; the text of another process may be of any kind of memory.
 fn is_session() -> bool {
     // SAFETY: state of this process.
-    unsafe { pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND }
+    unsafe {
+        matches!(pg_sys::MyBackendType, pg_sys::BackendType::B_BACKEND | pg_sys::BackendType::B_WAL_SENDER)
+    }
 }
 
 /// Commands within functions have texts of their own; the next hook gets a masked copy of such a text.
@@ -323,10 +339,10 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
             show(pg_sys::debug_query_string);
         }
         for field in around {
-            (rule.mask)(bytes_of(field));
+            (rule.mask_message)(bytes_of(field));
         }
         if is_log {
-            (rule.mask)(bytes_of(entry.message));
+            (rule.mask_message)(bytes_of(entry.message));
         }
         for field in [entry.message, entry.hint].into_iter().chain(around) {
             (rule.mask_pieces)(bytes_of(field), &pieces);
@@ -337,11 +353,11 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
 /// Masks a statement in `pg_stat_activity` that could not be parsed and whose error was not logged. It allocates, but
 /// only if a statement with a secret has failed; it raises nothing.
 fn at_transaction_end(ended: Ended) {
-    // SAFETY: state of this process.
-    let text = unsafe { pg_sys::debug_query_string };
-    if ended != Ended::Aborted || text.is_null() {
+    if ended != Ended::Aborted || !is_session() {
         return;
     }
+    // SAFETY: what is shown of this process, terminated; debug_query_string is null by now.
+    let text = unsafe { pg_sys::pgstat_get_backend_current_activity(pg_sys::MyProcPid, false) };
     // SAFETY: a terminated text.
     let copy = unsafe { hidden_copy(text) };
     if !copy.is_null() {

@@ -36,6 +36,8 @@ pub enum Lock {
 /// A row that this transaction has locked; a copy that lives as long.
 pub struct Row {
     table: Table,
+    /// The file of the table when the row was locked: in another file the row has another address.
+    file: pg_sys::Oid,
     tuple: pg_sys::HeapTuple,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
@@ -60,8 +62,9 @@ impl Row {
         Seen { values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key, so that the row is in no partial index any more. False if it has to
-    /// be done by a statement: that would do more, or the row was changed by this transaction since it was locked.
+    /// Changes columns that are in no key, so that the row is in no partial index any more. False if it has to be done
+    /// by a statement: that would do more, or this transaction has since changed the row, or altered, rewritten or
+    /// truncated the table, as a handler may.
     pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -71,11 +74,13 @@ impl Row {
             nulls[column - 1] = value.is_none();
             changed[column - 1] = true;
         }
-        // SAFETY: within the transaction that locked the row; arrays as wide as the table, which nobody
-        // can alter meanwhile.
+        // SAFETY: within the transaction that locked the row; arrays as wide as the table, which nobody else can alter
+        // meanwhile.
         unsafe {
             let relation = open(self.table.oid);
-            let Some(key) = self.table.key_index() else {
+            let is_same = (*(*relation).rd_rel).relfilenode == self.file
+                && (*(*relation).rd_att).natts as usize == width;
+            let Some(key) = self.table.key_index().filter(|_| is_same) else {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return false;
             };
@@ -140,7 +145,7 @@ impl Table {
                 let tuple =
                     pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
                 pg_sys::simple_heap_insert(relation, tuple);
-                insert_entries(relation, tuple, &values);
+                insert_entries(relation, tuple, &values, &nulls);
                 pg_sys::CommandCounterIncrement();
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
@@ -287,7 +292,8 @@ impl Table {
                 pg_sys::TM_Result::TM_Ok => {
                     let copy = pg_sys::heap_copytuple(&mut tuple);
                     let (values, nulls) = deform(copy, shape);
-                    Try::Locked(Row { table: *self, tuple: copy, values, nulls })
+                    let file = (*(*relation).rd_rel).relfilenode;
+                    Try::Locked(Row { table: *self, file, tuple: copy, values, nulls })
                 }
                 pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Try::Moved,
                 _ => Try::Not,
@@ -324,7 +330,12 @@ enum Try {
 }
 
 /// Inserts an entry into each index, as ExecInsertIndexTuples does.
-unsafe fn insert_entries(relation: pg_sys::Relation, new: pg_sys::HeapTuple, values: &[pg_sys::Datum]) {
+unsafe fn insert_entries(
+    relation: pg_sys::Relation,
+    new: pg_sys::HeapTuple,
+    values: &[pg_sys::Datum],
+    nulls: &[bool],
+) {
     // SAFETY: an open relation, a row of it that was just inserted; the list is a copy.
     unsafe {
         let indexes = pg_sys::RelationGetIndexList(relation);
@@ -341,7 +352,7 @@ unsafe fn insert_entries(relation: pg_sys::Relation, new: pg_sys::HeapTuple, val
             pg_sys::index_insert(
                 index,
                 [values[column - 1]].as_mut_ptr(),
-                [false].as_mut_ptr(),
+                [nulls[column - 1]].as_mut_ptr(),
                 &raw mut (*new).t_self,
                 relation,
                 check,

@@ -51,6 +51,11 @@ impl Dialogue {
         Ok(dialogue)
     }
 
+    /// True if the peer has neither closed the connection nor sent anything that was not asked for.
+    pub fn is_quiet(&self) -> bool {
+        self.stream.buffer().is_empty() && self.stream.get_ref().is_quiet()
+    }
+
     /// Reads and writes fail from `end` on.
     pub fn set_end(&mut self, end: Instant) {
         self.stream.get_mut().set_end(end);

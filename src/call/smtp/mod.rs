@@ -92,8 +92,10 @@ impl Client {
 
     /// A connection on which the mail has been announced: a kept one if it is still alive.
     fn begin(&self, parcel: &Parcel, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
-        if let Some(mut kept) = self.take(peer) {
-            kept.set_end(end.min(Instant::now() + MAX_SILENCE));
+        // The peer may have closed it, or have sent something that was not asked for.
+        if let Some(mut kept) = self.take(peer).filter(Dialogue::is_quiet) {
+            // Enough time is left for a new connection.
+            kept.set_end(Instant::now() + MAX_SILENCE.min(left(end)? / 3));
             if parcel.announce(&mut kept).is_ok() {
                 kept.set_end(end);
                 return Ok(kept);

@@ -37,6 +37,14 @@ impl Stream {
         self.socket().local_address()
     }
 
+    /// See [`Timed::is_quiet`].
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Stream::Plain(socket) => socket.is_quiet(),
+            Stream::Encrypted(stream) => stream.sock.is_quiet(),
+        }
+    }
+
     fn socket(&mut self) -> &mut Timed {
         match self {
             Stream::Plain(socket) => socket,

@@ -107,14 +107,24 @@ fn store_answers(worker: &mut Worker) -> bool {
     stored.is_ok()
 }
 
-/// One that no jsonb can hold (a number out of range) becomes a failure.
+/// The call has been made, so that a response which no jsonb can hold (a number out of range) is no failure: its body,
+/// or all of it, is kept as a string of JSON.
 fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
     // What handlers and the error table get is what is stored: without U+0000.
     if let Err(message) = result {
         *message = message.replace('\0', "\u{fffd}");
     }
-    transaction::savepoint(|| record::Answer::new(task_id, result)).unwrap_or_else(|error| {
-        *result = Err(format!("the provider's answer cannot be stored: {}", error.message));
-        record::Answer::new(task_id, result)
+    let try_to_store = |result: &CallResult| transaction::savepoint(|| record::Answer::new(task_id, result));
+    try_to_store(result).unwrap_or_else(|error| {
+        if let Ok(answer) = result {
+            match answer.get_mut("body") {
+                Some(body) => *body = body.to_string().into(),
+                None => *answer = answer.to_string().into(),
+            }
+        }
+        try_to_store(result).unwrap_or_else(|_| {
+            *result = Err(format!("the call was made, but its response cannot be stored: {}", error.message));
+            record::Answer::new(task_id, result)
+        })
     })
 }

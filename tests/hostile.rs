@@ -194,6 +194,17 @@ fn ten_thousand_names_of_handlers_cost_no_memory() {
 }
 
 #[test]
+fn a_name_of_quotation_marks_holds_up_nobody() {
+    let mut probe = Probe::start(&[]);
+    for name in ["'\"'", "'\"a'", "'\"\".'"] {
+        let payload = format!("jsonb_build_object('db_function', repeat({name}, 1000000))");
+        let fate = probe.run_built("db_function", &payload);
+        assert_eq!(fate.status, "failed", "{fate:?}");
+        assert!(fate.errors[0].message.contains("quotation marks"), "{fate:?}");
+    }
+}
+
+#[test]
 fn a_name_of_a_megabyte_is_an_error_like_any_other() {
     let mut probe = Probe::start(&[]);
     let mark = probe.cluster.log_mark();

@@ -40,6 +40,10 @@ const REFUSED: &[&str] = &[
     "select 1; alter system set pg_errand.resend_api_key = '@'; select 1",
     "create user mapping for watcher server pg_errand options (smtp_password '@')",
     "select '@'::int /* pg_errand.smtp_password */",
+    "select 1 /* /* */ don't */; alter system set pg_errand.smtp_password = '@'",
+    // The CONTEXT of these holds the inner statement.
+    "do $$ begin perform set_config('pg_errand.smtp_password', E'@\\n', false); end $$",
+    "do $$ begin set pg_errand.smtp_password = E'@\\n'; end $$",
 ];
 
 /// Statements that do what they say.
@@ -53,6 +57,7 @@ const DONE: &[&str] = &[
     "do $$ begin set pg_errand.smtp_password = '@'; end $$",
     "prepare q as select set_config('pg_errand.smtp_password', $1, false)",
     "execute q('@')",
+    "select /* /* */ @ */ set_config('pg_errand.smtp_password', 'y', false)",
     "prepare p as select set_config('pg_errand.smtp_password', $1 || '@', false)::int",
 ];
 
@@ -166,6 +171,37 @@ fn no_statement_shows_a_secret_with_pg_stat_statements_loaded_before() {
 #[test]
 fn no_statement_shows_a_secret_with_pg_stat_statements_loaded_after() {
     all_statements_are_hidden("pg_errand, pg_stat_statements");
+}
+
+#[test]
+fn statements_that_mention_a_secret_do_what_they_say_however_they_are_written() {
+    let (cluster, mut client) = start("pg_stat_statements, pg_errand");
+    let dollars: String = (0..5000).map(|n| format!("$a{n}$ ")).collect();
+    for (sql, expected) in [
+        ("select 1 /* /* */ don't */, 'pg_errand.secrets' as a, 5 as b".to_owned(), "1"),
+        ("select '\\' || 'x', 'pg_errand.secrets'".to_owned(), "\\x"),
+        (
+            "select $x$it's$x$, \"a\"\"b\" from (select 'pg_errand.secrets' as \"a\"\"b\") t".to_owned(),
+            "it's",
+        ),
+        (format!("select 2 {} pg_errand.secrets", "-".repeat(100_000)), "2"),
+        (format!("select 3 /* pg_errand.secrets {} */", "\"\" ".repeat(50_000)), "3"),
+        (format!("select 4 /* pg_errand.secrets {dollars} */"), "4"),
+        (format!("select 5 {} pg_errand.secrets {}", "/* ".repeat(10_000), "*/ ".repeat(10_000)), "5"),
+    ] {
+        for _ in 0..2 {
+            let rows = client.simple_query(&sql).unwrap();
+            let first = rows.iter().find_map(|row| match row {
+                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            });
+            assert_eq!(first.as_deref(), Some(expected), "{}", &sql[..sql.len().min(200)]);
+        }
+    }
+    client.batch_execute("set standard_conforming_strings = off; set escape_string_warning = off").unwrap();
+    client.batch_execute("select '\\'', set_config('pg_errand.smtp_password','x',false), '").unwrap_err();
+    client.batch_execute("select '\\'', set_config('pg_errand.smtp_password','x',false)").unwrap();
+    assert!(!cluster.log().contains("terminated by signal"));
 }
 
 #[test]

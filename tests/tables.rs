@@ -428,6 +428,13 @@ fn calls_are_in_each_index_and_noted_by_each_trigger_of_their_table() {
             &[NO_OPEN, "create unique index mine on queues.call (idempotency_key) where request is not null"],
             &[NO_INDEX, OPEN],
         ),
+        // Columns that are null when the row is inserted.
+        index(&["create unique index mine on queues.call (batch) where request is not null"], &[NO_INDEX]),
+        index(&["create index mine on queues.call (answer) where request is not null"], &[NO_INDEX]),
+        index(
+            &["create index mine on queues.call using hash (provider) where request is not null"],
+            &[NO_INDEX],
+        ),
         index(
             &[NO_OPEN, "create index concurrently mine on queues.call (provider)"],
             &["drop index concurrently queues.mine", OPEN],
@@ -463,4 +470,48 @@ fn calls_are_in_each_index_and_noted_by_each_trigger_of_their_table() {
         assert_indexes_are_whole(&mut mailing.client, &what);
     }
     assert_eq!(mailing.number("select count(*) from queues.call where request is not null"), 0);
+}
+
+/// Handlers of the table's owner, in each of which the row of their own task gets another place or shape.
+const REWRITES: [&str; 4] = [
+    "cluster queues.task using task_pkey",
+    "alter table queues.task add column z float8 default random()",
+    "alter table queues.task add column a int, add column b text, add column c text, add column d text",
+    "alter table queues.task set unlogged",
+];
+
+#[test]
+fn a_handler_that_rewrites_the_table_ends_its_own_task_and_no_other() {
+    let cluster = Cluster::start(&STAY);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute("create extension amcheck").unwrap();
+    for (n, rewrite) in REWRITES.into_iter().enumerate() {
+        client
+            .batch_execute(&format!(
+                "create function public.rewrite_{n}(payload jsonb) returns jsonb language plpgsql security definer as $$
+                 begin {rewrite}; return public.note(payload); end $$"
+            ))
+            .unwrap();
+        // Rows before it that are gone, so that the others move.
+        for _ in 0..3 {
+            run_one(&mut client, "before");
+        }
+        client.batch_execute("delete from queues.task where finished_at is not null").unwrap();
+        let mut transaction = client.transaction().unwrap();
+        let enqueue = "select queues.enqueue('db_function', jsonb_build_object('db_function', $1::text, 'label', $2::text))";
+        let mut ids = Vec::new();
+        for name in [format!("public.rewrite_{n}")].into_iter().chain((0..10).map(|_| "public.note".into())) {
+            ids.push(transaction.query_one(enqueue, &[&name, &rewrite]).unwrap().get::<_, i64>(0));
+        }
+        transaction.commit().unwrap();
+        for id in ids {
+            wait_status(&mut client, id, "succeeded");
+        }
+        let count = "select count(*) - count(distinct task_id) from queues.task";
+        assert_eq!(one::<i64>(&mut client, count), 0, "{rewrite}");
+        let ran = client.query_one("select count(*) from public.done where label = $1", &[&rewrite]).unwrap();
+        assert_eq!(ran.get::<_, i64>(0), 11, "{rewrite}");
+        assert_indexes_are_whole(&mut client, rewrite);
+    }
+    assert!(!cluster.log().contains("terminated by signal"));
 }

@@ -88,6 +88,21 @@ fn an_upgrade_opens_nothing_new_and_keeps_what_was_granted() {
 }
 
 #[test]
+fn an_upgrade_takes_back_what_default_privileges_gave_at_the_creation() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    client.batch_execute(GENEROUS).unwrap();
+    client
+        .batch_execute(
+            "create extension pg_errand version '0.4.0'; create role app;
+             grant execute on function queues.cancel(bigint) to app;
+             alter extension pg_errand update",
+        )
+        .unwrap();
+    assert_eq!(text(&mut client, GRANTED), "queues.cancel(bigint): EXECUTE to app");
+}
+
+#[test]
 fn a_handler_changes_nobody_s_future_rights() {
     let mut attack = Attack::start(&[("pg_errand.concurrency", "1")]);
     attack.create("create role powerful createrole");

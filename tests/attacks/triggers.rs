@@ -146,6 +146,22 @@ fn only_the_owner_of_the_extension_makes_triggers_of_its_tables() {
         }
     }
     assert_eq!(attack.text("select count(*) from pg_trigger where tgname = 't'"), "0");
+    // PostgreSQL checks a foreign key as the owner of the table that it refers to.
+    mallory
+        .batch_execute(
+            "create type hers.kind as enum ('a');
+             create function hers.cast_it(hers.kind) returns bigint language sql as 'select 1::bigint';
+             create cast (hers.kind as bigint) with function hers.cast_it(hers.kind) as implicit;
+             create table hers.plain (id bigint references queues.task)",
+        )
+        .unwrap();
+    for sql in [
+        "create table hers.cast_key (id hers.kind references queues.task)",
+        "alter table hers.plain alter column id type hers.kind using 'a'",
+    ] {
+        let error = mallory.batch_execute(sql).expect_err(sql);
+        assert_eq!(state(&error), NO_RIGHT, "{sql}: {error:?}");
+    }
     // Her own tables are hers, and so are their foreign keys.
     mallory.batch_execute(FOLLOWERS).unwrap();
     // The owner may.

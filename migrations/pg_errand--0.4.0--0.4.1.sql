@@ -614,14 +614,14 @@ $$;
 
 -- == Rights that default privileges gave ==
 
--- Revoke what ALTER DEFAULT PRIVILEGES had granted on functions and tables when the extension was created. Grants that
--- users made later are not in pg_init_privs.
+-- Revoke what ALTER DEFAULT PRIVILEGES had granted on functions when the extension was created. Grants that users made
+-- later are not in pg_init_privs.
 do $$
 declare
     _revoke text;
 begin
     for _revoke in
-        select distinct format('revoke all on %s %s from %s', o.kind, o.name, a.grantee::regrole)
+        select distinct format('revoke all on function %s from %s', p.oid::regprocedure, a.grantee::regrole)
         from pg_catalog.pg_init_privs i
         join pg_catalog.pg_extension e on e.extname = 'pg_errand'
         join pg_catalog.pg_depend d on d.classid = i.classoid
@@ -629,22 +629,17 @@ begin
             and d.refclassid = 'pg_extension'::regclass
             and d.refobjid = e.oid
             and d.deptype = 'e'
-        cross join lateral (
-            select 'function' as kind, p.oid::regprocedure::text as name, p.proowner as owner
-            from pg_catalog.pg_proc p
-            where i.classoid = 'pg_proc'::regclass and p.oid = i.objoid
-            union all
-            select 'table', c.oid::regclass::text, c.relowner
-            from pg_catalog.pg_class c
-            where i.classoid = 'pg_class'::regclass and c.oid = i.objoid
-        ) o
+        join pg_catalog.pg_proc p on p.oid = i.objoid
         cross join lateral aclexplode(i.initprivs) a
-        where i.objsubid = 0
-            and a.grantee <> 0
-            and a.grantee <> o.owner
-            -- The extension itself has granted these to the workers' role.
-            and o.name !~ '^(queues\.enqueue|internal\.run_function)\('
-            and exists (select 1 from pg_catalog.pg_roles r where r.oid = a.grantee)
+        join pg_catalog.pg_roles r on r.oid = a.grantee
+        where i.classoid = 'pg_proc'::regclass
+            and i.objsubid = 0
+            and a.grantee <> p.proowner
+            -- What the extension itself grants to the workers' role.
+            and not (
+                p.proname in ('enqueue', 'run_function')
+                and r.rolname = coalesce(nullif(current_setting('pg_errand.role', true), ''), 'pg_errand_worker')
+            )
     loop
         execute _revoke;
     end loop;

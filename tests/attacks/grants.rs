@@ -88,13 +88,13 @@ fn an_upgrade_opens_nothing_new_and_keeps_what_was_granted() {
 }
 
 #[test]
-fn an_upgrade_takes_back_what_default_privileges_gave_at_the_creation() {
+fn an_upgrade_revokes_what_default_privileges_granted_on_functions_at_the_creation() {
     let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
     let mut client = cluster.connect("postgres");
-    client.batch_execute(GENEROUS).unwrap();
     client
         .batch_execute(
-            "create extension pg_errand version '0.4.0'; create role app;
+            "create role spy; create role app; alter default privileges grant all on functions to spy with grant option;
+             create extension pg_errand version '0.4.0';
              grant execute on function queues.cancel(bigint) to app;
              alter extension pg_errand update",
         )

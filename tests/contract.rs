@@ -315,7 +315,7 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
 
 #[test]
 fn the_role_of_the_workers_is_created_where_missing() {
-    let cluster = Cluster::start(&[("pg_errand.role", "Errand Boy")]);
+    let cluster = Cluster::start(&[("pg_errand.role", "Errand Boy"), ("pg_errand.handlers", "any")]);
     let mut client = cluster.connect("postgres");
     install(&mut client);
     wait_until_sql(
@@ -411,7 +411,7 @@ fn what_users_keep_in_internal_outlives_the_extension() {
 
 #[test]
 fn the_extension_can_be_dropped_and_created_again_while_it_works() {
-    let cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[("pg_errand.handlers", "any")]);
     let mut client = cluster.connect("postgres");
     for _ in 0..3 {
         install(&mut client);

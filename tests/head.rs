@@ -47,7 +47,9 @@ fn insert(label: &str, count: i64, scheduled_at: &str) -> String {
 /// Enqueues a task that is due at some time.
 #[track_caller]
 fn at(client: &mut Client, handler: &str, fields: Value, scheduled_at: &str) -> i64 {
-    let sql = "select queues.enqueue('db_function', $1, $2::text::timestamptz)";
+    // A time in the past counts as now for callers of `enqueue`.
+    let sql = "insert into queues.task (task_type, payload, scheduled_at)
+               values ('db_function', $1, $2::text::timestamptz) returning task_id";
     client.query_one(sql, &[&payload(handler, fields), &scheduled_at]).unwrap().get(0)
 }
 

@@ -131,7 +131,11 @@ struct App {
 
 impl App {
     fn start() -> Self {
-        let cluster = Cluster::start(&[("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "0")]);
+        let cluster = Cluster::start(&[
+            ("pg_errand.concurrency", "1"),
+            ("pg_errand.max_idle_time", "0"),
+            ("pg_errand.handlers", "any"),
+        ]);
         let mut sql = cluster.connect("postgres");
         install(&mut sql);
         sql.batch_execute(APP).unwrap();

@@ -133,8 +133,10 @@ fn tasks_are_handed_out_in_order_and_each_to_one_worker() {
     let (cluster, mut client) = start(&[NOTHING_RUNS_INSIDE]);
     let rows = client
         .query(
-            "select queues.enqueue('sms', '{}', now() + t)
-             from unnest(array['-1 s', '-3 s', '1 day', '-2 s', '-3 s']::interval[]) t",
+            "insert into queues.task (task_type, payload, scheduled_at)
+             select 'sms', '{}', now() + t
+             from unnest(array['-1 s', '-3 s', '1 day', '-2 s', '-3 s']::interval[]) t
+             returning task_id",
             &[],
         )
         .unwrap();

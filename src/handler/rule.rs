@@ -2,11 +2,12 @@
 
 use crate::config::{self, HandlerRule};
 use crate::pg::spi::{Plan, Statement};
-use crate::pg::{ident, invalidation, log, session};
-use pgrx::pg_sys::BuiltinOid::{OIDOID, TEXTOID};
+use crate::pg::{catalog, ident, invalidation, log, session};
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, OIDOID, TEXTOID};
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
-static HANDLER: Statement = Statement::new(include_str!("../../sql/runtime/handler.sql"), &[OIDOID, TEXTOID]);
+static HANDLER: Statement =
+    Statement::new(include_str!("../../sql/runtime/handler.sql"), &[OIDOID, TEXTOID, BOOLOID]);
 
 /// As of when a function was found to be a handler.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,12 +23,10 @@ impl Checked {
     }
 }
 
+/// What messages say of a function, and whether it is granted by name.
 struct Facts {
     /// With its arguments, as GRANT takes it.
     name: String,
-    /// The schema, if it is the system's.
-    reserved: Option<String>,
-    extension: Option<String>,
     is_granted: bool,
     database: String,
 }
@@ -41,45 +40,52 @@ pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::
             "Name a function that takes one jsonb argument.".into(),
         )
     };
-    let rule = config::HANDLERS.get();
-    if rule != HandlerRule::Any
-        && let Some(facts) = facts(function, owner, role)
-    {
-        match rule {
-            HandlerRule::Granted => require_grant(&facts, role),
-            HandlerRule::Users | HandlerRule::Any => require_users(&facts),
+    let facts = |is_users| facts(function, owner, role, is_users);
+    match config::HANDLERS.get() {
+        HandlerRule::Any => {}
+        HandlerRule::Users => {
+            if let Some(reason) = why_not_users(function)
+                && let Some(facts) = facts(false)
+            {
+                refuse_others(&facts, &reason);
+            }
+        }
+        HandlerRule::Granted => {
+            if let Some(facts) = facts(why_not_users(function).is_none()) {
+                require_grant(&facts, role);
+            }
         }
     }
     function
 }
 
-fn facts(function: pg_sys::Oid, owner: pg_sys::Oid, role: &str) -> Option<Facts> {
+/// Why a function is not one of the users'; `None` if it is.
+fn why_not_users(function: pg_sys::Oid) -> Option<String> {
+    let schema = catalog::schema_of_function(function)?;
+    if schema.starts_with("pg_") || schema == "information_schema" {
+        return Some(format!("it is in the schema \"{schema}\""));
+    }
+    let extension = catalog::extension_of_function(function)?;
+    Some(format!("it belongs to the extension \"{extension}\""))
+}
+
+fn facts(function: pg_sys::Oid, owner: pg_sys::Oid, role: &str, is_users: bool) -> Option<Facts> {
+    let args = [function.into_datum(), role.into_datum(), is_users.into_datum()];
     session::as_owner(owner, || {
-        HANDLER.row(&[function.into_datum(), role.into_datum()], |row| {
-            Some(Facts {
-                name: row.get(1)?,
-                reserved: row.get(2),
-                extension: row.get(3),
-                is_granted: row.get(4)?,
-                database: row.get(5)?,
-            })
+        HANDLER.row(&args, |row| {
+            Some(Facts { name: row.get(1)?, is_granted: row.get(2)?, database: row.get(3)? })
         })
     })
     .flatten()
 }
 
-fn require_users(facts: &Facts) {
-    let reason = match (&facts.reserved, &facts.extension) {
-        (Some(schema), _) => format!("it is in the schema \"{schema}\""),
-        (None, Some(extension)) => format!("it belongs to the extension \"{extension}\""),
-        (None, None) => return,
-    };
+fn refuse_others(facts: &Facts, reason: &str) -> ! {
     let hint = format!(
         "Name a function of your own that calls it. To allow all functions that the role of the workers may \
          execute, run: ALTER DATABASE {} SET pg_errand.handlers = 'any';",
         facts.database
     );
-    refuse(facts, &reason, hint)
+    refuse(facts, reason, hint)
 }
 
 fn require_grant(facts: &Facts, role: &str) {

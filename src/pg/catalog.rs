@@ -74,6 +74,34 @@ pub fn is_member(relation: pg_sys::Oid, extension: &CStr) -> bool {
     }
 }
 
+/// The name of the schema of a function.
+pub fn schema_of_function(function: pg_sys::Oid) -> Option<String> {
+    // SAFETY: look-ups in catalogs; null for what is not there.
+    unsafe { owned_text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(function))) }
+}
+
+/// The name of the extension that a function is a member of.
+pub fn extension_of_function(function: pg_sys::Oid) -> Option<String> {
+    // SAFETY: look-ups in catalogs; null for what is not there.
+    unsafe {
+        let extension = pg_sys::getExtensionOfObject(pg_sys::ProcedureRelationId, function);
+        if extension == pg_sys::InvalidOid {
+            return None;
+        }
+        owned_text(pg_sys::get_extension_name(extension))
+    }
+}
+
+/// A terminated text that was allocated for the caller; `None` for null.
+unsafe fn owned_text(text: *mut std::os::raw::c_char) -> Option<String> {
+    // SAFETY: on the caller's promise; the copy is what is used from here on.
+    unsafe {
+        let owned = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())?;
+        pg_sys::pfree(text.cast());
+        Some(owned)
+    }
+}
+
 /// The relation that a trigger belongs to, also of one that the current command has made.
 pub fn relation_of_trigger(trigger: pg_sys::Oid) -> Option<pg_sys::Oid> {
     let (catalog, index) = (pg_sys::TriggerRelationId, pg_sys::TriggerOidIndexId);

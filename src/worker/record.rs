@@ -391,14 +391,15 @@ pub fn storable(value: &Value) -> pg_sys::Datum {
         return jsonb;
     }
     let mut with_text = value.clone();
-    if let Some(body) = with_text.get_mut("body") {
-        *body = body.to_string().into();
-        let jsonb = to_jsonb(&with_text);
-        if !jsonb_size::is_longer(jsonb, limit) {
-            return jsonb;
-        }
-    }
-    to_jsonb(&value.to_string().into())
+    keep_as_text(&mut with_text);
+    let jsonb = to_jsonb(&with_text);
+    if jsonb_size::is_longer(jsonb, limit) { to_jsonb(&value.to_string().into()) } else { jsonb }
+}
+
+/// Replaces the body of a response, or all of it if it has none, by a string of JSON.
+pub fn keep_as_text(response: &mut Value) {
+    let part = if response.get("body").is_some() { &mut response["body"] } else { response };
+    *part = part.to_string().into();
 }
 
 /// A value as jsonb: without U+0000, which jsonb cannot hold.

@@ -117,10 +117,7 @@ fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
     let try_to_store = |result: &CallResult| transaction::savepoint(|| record::Answer::new(task_id, result));
     try_to_store(result).unwrap_or_else(|error| {
         if let Ok(answer) = result {
-            match answer.get_mut("body") {
-                Some(body) => *body = body.to_string().into(),
-                None => *answer = answer.to_string().into(),
-            }
+            record::keep_as_text(answer);
         }
         try_to_store(result).unwrap_or_else(|_| {
             *result = Err(format!("the call was made, but its response cannot be stored: {}", error.message));

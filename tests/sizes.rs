@@ -204,6 +204,18 @@ fn a_response_whose_numbers_explode_is_kept_as_text_and_the_database_can_be_dump
 }
 
 #[test]
+fn a_response_with_a_number_that_jsonb_cannot_hold_is_kept_as_text() {
+    let mut calling = Calling::start(&[], |_| Answer::new(200, "application/json", r#"{"n":[1e131073,2]}"#));
+    calling.register("api", json!({}));
+    let task_id = calling.call_handled("api", &json!({"path": "/x"}));
+    calling.wait(task_id, "succeeded");
+    let response = calling.result(task_id).unwrap();
+    assert_eq!((&response["status"], &response["body"]), (&json!(200), &json!(r#"{"n":[1e+131073,2]}"#)));
+    let seen: Vec<Value> = calling.seen("success");
+    assert_eq!(seen[0]["worker_payload"]["body"], response["body"]);
+}
+
+#[test]
 fn a_providers_row_that_is_too_long_as_text_is_refused_and_left_out_if_it_is_there() {
     let cluster = Cluster::builder().memory(GIGABYTE).start();
     let mut client = cluster.connect("postgres");

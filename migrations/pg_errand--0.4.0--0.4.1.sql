@@ -64,7 +64,8 @@ as $$
 #variable_conflict use_column
 declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
-    _leased_until timestamptz := clock_timestamp() + _lease;
+    _now timestamptz;
+    _leased_until timestamptz;
     _here bigint := queues.here();
     _next bigint;
 begin
@@ -87,12 +88,16 @@ begin
         return;
     end if;
 
+    -- The lease begins when the row is locked, and not before the wait for the table.
+    _now := clock_timestamp();
+    _leased_until := _now + _lease;
+
     update queues.task t
-    set dequeued_at = clock_timestamp(),
+    set dequeued_at = _now,
         attempts = t.attempts + 1,
         leased = true,
         held_until = case when _lease > '0' then _leased_until end,
-        finished_at = case when _lease = '0' then clock_timestamp() end,
+        finished_at = case when _lease = '0' then _now end,
         final_status = case when _lease = '0' then 'succeeded' end
     where t.task_id = _next
     returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at

@@ -17,7 +17,8 @@ pub(crate) async fn serve(mut stream: TcpStream, connection: usize, shared: Arc<
     let mut reader = Reader::new();
     let mut closing = shared.idle_closed.subscribe();
     for earlier in 0.. {
-        if reader.is_empty() && !something_to_read(&stream, &mut closing).await {
+        // A new connection is not idle: its first request is on the way.
+        if earlier > 0 && reader.is_empty() && !something_to_read(&stream, &mut closing).await {
             return;
         }
         let origin = Origin { connection, peer_port: peer.port(), earlier };

@@ -42,6 +42,7 @@ mod moments;
 mod outside;
 mod peers;
 mod probe;
+mod recurring;
 mod registering;
 mod restarts;
 mod retention;

@@ -283,7 +283,7 @@ values
     ('sms', 'call', null, 'pg_errand.sms_provider', '{public}', true),
     ('http', 'call', 'http', null, '{}', true);
 
--- Lets a role enqueue tasks of a type.
+-- Lets a role enqueue tasks of a type. A notice names the privileges that it needs besides.
 create function queues.allow(_task_type text, _role regrole)
 returns void
 language plpgsql
@@ -291,6 +291,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
+    _missing text;
 begin
     if _name is null then
         raise exception 'there is no such role to allow tasks of type "%"', _task_type
@@ -311,6 +312,29 @@ begin
         raise exception 'unknown task type "%"', _task_type
             using errcode = 'invalid_parameter_value',
                   hint = 'Known task types are the rows of queues.task_kind.';
+    end if;
+
+    -- Being allowed a type is of no use without these. Granting them is for the owner of the extension.
+    select string_agg(format('GRANT %s TO %I;', n.privilege, _name), ' ' order by n.place)
+    into _missing
+    from (
+        select 1, 'USAGE ON SCHEMA queues'
+        where not has_schema_privilege(_role, 'queues', 'usage')
+        union all
+        select 2, format('EXECUTE ON FUNCTION %s', string_agg(f.name, ', ' order by f.place))
+        from (
+            values
+                (1, 'queues.enqueue(text, jsonb, timestamptz)', true),
+                (2, 'queues.http_post(text, jsonb, jsonb, timestamptz)', _task_type = 'http'),
+                (3, 'queues.http_get(text, jsonb, timestamptz)', _task_type = 'http')
+        ) as f (place, name, needed)
+        where f.needed
+            and not has_function_privilege(_role, f.name, 'execute')
+        having count(*) > 0
+    ) as n (place, privilege);
+    if _missing is not null then
+        raise notice 'role "%" cannot enqueue tasks yet, since it lacks privileges', _name
+            using hint = format('Run: %s', _missing);
     end if;
 end;
 $$;

@@ -270,3 +270,50 @@ fn a_body_that_is_no_json_comes_as_text_or_base64() {
     assert_eq!((&result["body"], &result["body_encoding"]), (&json!("AP8B"), &json!("base64")));
     wait_until_sql(&mut calling.client, "select count(*) from queues.error", "0");
 }
+
+/// The blocks of SQL in a section of a page of the documentation.
+fn blocks(page: &str, section: &str) -> Vec<String> {
+    let path = format!("{}/../docs/{page}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let section = text.split("\n## ").find(|part| part.starts_with(section)).unwrap();
+    let blocks = section.split("```sql\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn http_in_one_line_works_as_the_page_shows_it() {
+    let mut calling = Calling::friendly(&[]);
+    let [grants, request, hosts, ..] = &blocks("providers.md", "HTTP in one line")[..] else { panic!() };
+    // The server of the test stands for those that the page names.
+    let (grants, request) =
+        (grants.clone(), request.replace("https://hooks.example.com", &calling.web.url()));
+    let hosts = hosts.replace("localhost:8080", "127.0.0.1");
+    calling.cluster.psql("postgres", &hosts);
+    calling.cluster.psql("postgres", &grants);
+    let mut app = calling.cluster.connect_as("app", "postgres");
+    let sql = request.split_once(';').unwrap().0;
+    let task_id: i64 = app.query_one(sql, &[]).unwrap().get(0);
+    calling.wait(task_id, "succeeded");
+    let sql = format!("select queues.result({task_id})");
+    assert_eq!(app.query_one(&sql, &[]).unwrap().get::<_, Value>(0)["status"], json!(200));
+}
+
+#[test]
+fn allow_says_which_privileges_a_role_lacks_besides() {
+    let calling = Calling::friendly(&[]);
+    let allow = "set log_min_messages = notice; select queues.allow('http', '\"An App\"')";
+    let said = |sql: &str| {
+        let mark = calling.cluster.log_mark();
+        calling.cluster.psql("postgres", sql);
+        calling.cluster.log_since(mark)
+    };
+    calling.cluster.psql("postgres", "create role \"An App\"");
+    let statements = "GRANT USAGE ON SCHEMA queues TO \"An App\"; GRANT EXECUTE ON FUNCTION \
+                      queues.enqueue(text, jsonb, timestamptz), queues.http_post(text, jsonb, jsonb, timestamptz), \
+                      queues.http_get(text, jsonb, timestamptz) TO \"An App\";";
+    let log = said(allow);
+    assert!(log.contains("cannot enqueue tasks yet") && log.contains(&format!("Run: {statements}")), "{log}");
+    calling.cluster.psql("postgres", statements);
+    let log = said(allow);
+    assert!(!log.contains("cannot enqueue"), "{log}");
+}

@@ -226,6 +226,40 @@ fn no_second_has_more_requests_than_the_provider_allows() {
 }
 
 #[test]
+fn a_changed_rate_counts_at_once_for_tasks_that_wait() {
+    let mut calling = Calling::friendly(&[TWO_WORKERS]);
+    // At this rate the second request would go out after a day.
+    calling.register("rated", json!({"requests_per_second": 0.00001, "burst": 1}));
+    enqueue_numbered(&mut calling.client, "rated", 5);
+    wait_ended(&mut calling.client, "rated", 1);
+    let change = |client: &mut Client, rate: f64| {
+        let sql = "update queues.provider set requests_per_second = $1 where name = 'rated'";
+        client.execute(sql, &[&rate]).unwrap();
+    };
+    // Up and down again: what went out at one rate does not count twice at another.
+    for (rate, ended) in [(0.02, 2), (0.00001, 2), (1000.0, 5)] {
+        change(&mut calling.client, rate);
+        wait_ended(&mut calling.client, "rated", ended);
+    }
+    assert_eq!(calling.web.requests().len(), 5);
+}
+
+#[test]
+fn a_changed_rate_counts_at_once_for_a_request_that_was_refused() {
+    let closed = Arc::new(AtomicBool::new(true));
+    let mut calling = Calling::start(&[ONE_WORKER], door(&closed, 429, "1"));
+    calling.register("rated", json!({"requests_per_second": 0.00001, "burst": 1}));
+    let task_id = calling.call("rated", json!({"path": "/x"}));
+    calling.cluster.wait_log(0, "call postponed");
+    closed.store(false, SeqCst);
+    calling
+        .client
+        .batch_execute("update queues.provider set requests_per_second = 1000 where name = 'rated'")
+        .unwrap();
+    calling.wait(task_id, "succeeded");
+}
+
+#[test]
 fn the_rate_of_a_provider_is_that_of_all_its_types_and_databases() {
     let mut calling = Calling::friendly(&[TWO_WORKERS]);
     calling.register("rated", json!({"requests_per_second": 20, "burst": 1}));

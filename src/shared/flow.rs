@@ -34,9 +34,11 @@ impl Shared {
         self.limiter.pause(self.slots[slot].database, account, until, now);
     }
 
-    /// The task that the worker of `slot` took waits with all others of its lane.
-    pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms) {
+    /// The task that the worker of `slot` took waits with all others of its lane. `kinds_changes`: as of when the worker
+    /// knows what the provider allows; if that has changed since, the task is only put back.
+    pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, kinds_changes: u64) {
         let Slot { database: oid, taken, .. } = self.slots[slot];
+        let is_current = self.database(oid).is_none_or(|database| database.kinds_changes == kinds_changes);
         // Calls may have ended since.
         let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
         if let Some((lane, _)) = taken
@@ -50,6 +52,7 @@ impl Shared {
                 return;
             }
             match admission {
+                _ if !is_current => {}
                 Admission::Wait(until) => queue.shut(lane, until, terms.account),
                 Admission::Full if is_full => queue.shut(lane, NEVER, terms.account),
                 Admission::Full | Admission::Admitted => {}

@@ -118,14 +118,24 @@ impl Rate {
 
     /// Takes a request out of the bucket.
     fn admit(&mut self, now: i64) -> Admission {
-        let allowance = self.interval.saturating_mul(self.burst.max(1) - 1);
-        // Also when the clock has changed: never further ahead than the allowance.
-        let full_at = self.full_at.clamp(now, now + allowance + self.interval);
-        if full_at - allowance > now {
-            return Admission::Wait(full_at - allowance);
+        self.see_time(now);
+        let admitted_at = self.full_at.saturating_sub(self.allowance());
+        if admitted_at > now {
+            return Admission::Wait(admitted_at);
         }
-        self.full_at = full_at + self.interval;
+        self.full_at = self.full_at.max(now) + self.interval;
         Admission::Admitted
+    }
+
+    /// An empty bucket is full after this time, and one interval: no time is further ahead, unless the clock was set
+    /// back. That is kept, since the wait for it would begin anew with each look.
+    fn see_time(&mut self, now: i64) {
+        self.full_at = self.full_at.min(now + self.allowance() + self.interval);
+    }
+
+    /// Time in which the requests of a burst are earned, without the first one.
+    fn allowance(&self) -> i64 {
+        self.interval.saturating_mul(self.burst.max(1) - 1)
     }
 }
 
@@ -264,11 +274,12 @@ impl Limiter {
         }
     }
 
-    /// The clock was set back: no pause ends later than it would have.
-    pub fn set_back(&mut self) {
+    /// The clock was set back to `now`: no pause ends later than it would have.
+    pub fn set_back(&mut self, now: i64) {
         for account in &mut self.accounts {
             (account.paused_until, account.broken_until) = (i64::MIN, i64::MIN);
         }
+        self.rates.iter_mut().for_each(|rate| rate.see_time(now));
     }
 }
 
@@ -329,6 +340,34 @@ mod tests {
             (0..10).filter(|_| limiter.admit(HERE, &terms, 0, 1_000) == Admission::Admitted).count();
         assert_eq!(admitted, 3);
         assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Wait(1_500));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_costs_one_wait_however_often_it_is_looked_at() {
+        for noticed in [false, true] {
+            let mut limiter = Limiter::NEW;
+            assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000_000), Admission::Admitted);
+            if noticed {
+                limiter.set_back(1_000);
+            }
+            assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(1_500));
+            for now in 1_001..1_500 {
+                assert_eq!(limiter.admit(HERE, &TERMS, 0, now), Admission::Wait(1_500));
+            }
+            assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_500), Admission::Admitted);
+        }
+    }
+
+    #[test]
+    fn a_changed_rate_counts_at_once() {
+        let mut limiter = Limiter::NEW;
+        let slow = Terms { interval: 1_000_000_000, ..TERMS };
+        assert_eq!(limiter.admit(HERE, &slow, 0, 1_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &slow, 0, 2_000), Admission::Wait(1_000_001_000));
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 2_000), Admission::Admitted);
+        assert_eq!(limiter.admit(HERE, &TERMS, 0, 2_000), Admission::Wait(2_500));
+        // Back again, the earlier request counts.
+        assert_eq!(limiter.admit(HERE, &slow, 0, 3_000), Admission::Wait(1_000_001_000));
     }
 
     #[test]

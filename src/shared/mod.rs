@@ -228,7 +228,7 @@ impl Shared {
                 *time = now.min(*time);
             }
         }
-        self.limiter.set_back();
+        self.limiter.set_back(now);
         for queue in self.queues.iter_mut() {
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.no_sweep_before = now.min(queue.no_sweep_before);

@@ -276,7 +276,7 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
 
     assert_eq!(shared.take(1, lanes, 0, 10), Next::Task(lane, task(2)));
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
-    shared.shut(1, Admission::Full, &terms);
+    shared.shut(1, Admission::Full, &terms, 0);
     assert_eq!(shared.take(1, lanes, 0, i64::MAX - 1), Next::Nothing);
     shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 20);
     assert_eq!(shared.take(1, lanes, 0, 20), Next::Task(lane, task(2)));
@@ -285,17 +285,17 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     shared.pause(0, 7, 500, 20);
     let refused = shared.admit(1, &terms, 20);
     assert_eq!(refused, Admission::Wait(500));
-    shared.shut(1, refused, &terms);
+    shared.shut(1, refused, &terms, 0);
     assert_eq!(shared.take(1, lanes, 0, 499), Next::Nothing);
     // It goes out with what has been let pass.
     let beside = Sources { lanes, shut_too: LaneSet::NONE.with(lane) };
     assert_eq!(shared.take(1, beside, 0, 499), Next::Task(lane, task(2)));
-    shared.shut(1, refused, &terms);
+    shared.shut(1, refused, &terms, 0);
     assert_eq!(shared.settle(1, 0, Some(REST), 20), Some(500));
     assert_eq!(shared.take(1, lanes, 0, 500), Next::Task(lane, task(2)));
 
     // With the last worker it is the database's business.
-    shared.shut(1, Admission::Wait(900), &terms);
+    shared.shut(1, Admission::Wait(900), &terms, 0);
     shared.detach(&mut journal(), 0, 600);
     shared.detach(&mut journal(), 1, 600);
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 900);
@@ -331,7 +331,7 @@ fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
     shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
-    shared.shut(1, Admission::Full, &terms);
+    shared.shut(1, Admission::Full, &terms, 0);
     assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
 }
 
@@ -353,13 +353,29 @@ fn a_provider_shuts_the_lane_of_no_other_tasks() {
     let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
     shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(1)));
-    shared.shut(0, Admission::Wait(500), &terms);
+    shared.shut(0, Admission::Wait(500), &terms, 0);
     // It is looked for in its own lane.
     assert!(matches!(shared.take(0, LaneSet::NONE.with(Lane::call(1)), 0, 10), Next::Read(..)));
     shared.put_back(0);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
     shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(2)));
+}
+
+#[test]
+fn a_refusal_by_terms_that_have_changed_since_shuts_no_lane() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    let (lane, terms) = (
+        Lane::call(1),
+        Terms { account: 7, interval: 1_000_000, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 },
+    );
+    shared.take(0, LaneSet::NONE.with(lane), 0, 10);
+    let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(0, &Batch { lane, tasks: &[task], all_due_at: Some(10) }, 0);
+    assert_eq!(shared.take(0, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
+    shared.forget_queue(DATABASE, 10);
+    shared.shut(0, Admission::Wait(1_000_000), &terms, 0);
+    assert!(matches!(shared.take(0, LaneSet::NONE.with(lane), 1, 10), Next::Task(..) | Next::Read(..)));
 }
 
 #[test]

@@ -442,7 +442,7 @@ impl Worker {
         if !self.slot.close() {
             return self.cancel(brief);
         }
-        self.slot.shut(admission, terms);
+        self.slot.shut(admission, terms, self.kinds_changes);
         self.slot.end(Over::GivenBack);
         Ok(())
     }

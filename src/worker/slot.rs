@@ -242,8 +242,8 @@ impl MySlot {
     }
 
     /// [`Shared::shut`] for this worker.
-    pub fn shut(self, admission: Admission, terms: &Terms) {
-        shmem::write(|shared| shared.shut(self.index, admission, terms));
+    pub fn shut(self, admission: Admission, terms: &Terms, kinds_changes: u64) {
+        shmem::write(|shared| shared.shut(self.index, admission, terms, kinds_changes));
     }
 
     /// No request of an account goes out for so long.

@@ -62,13 +62,17 @@ pub fn send_held(worker: &mut Worker) -> Result<bool, PgError> {
     }
     // The requests may have waited for long. Invalidation messages are processed when a transaction starts.
     Kinds::refresh()?;
+    let kinds = Kinds::known();
     let before = worker.calls.held.len();
     let mut refused: Vec<(u64, Wait)> = Vec::new();
     let mut place = 0;
-    while let Some(held) = worker.calls.held.get(place) {
+    while let Some(held) = worker.calls.held.get_mut(place) {
+        // What its row allows now counts. A request that can no longer be sent need not wait to be told so.
+        let is_lost = held.parcel.follow(&kinds).is_err();
+        let held = &worker.calls.held[place];
         let account = held.parcel.account;
         let known = refused.iter().find(|(known, _)| *known == account).map(|(_, wait)| *wait);
-        match known.or_else(|| wait_of(worker, held, now)) {
+        match known.or_else(|| wait_of(worker, held, now)).filter(|_| !is_lost) {
             None => {
                 let held = worker.calls.held.remove(place);
                 worker.calls.send_stored(held.parcel);

@@ -257,6 +257,49 @@ fn a_redirect_to_another_host_is_not_followed() {
 }
 
 #[test]
+fn a_request_whose_method_and_body_were_not_delivered_is_no_success() {
+    let mut calling = Calling::start(&[LOOPBACK], |request| match request.path() {
+        "/there" => ok(),
+        path => {
+            let status = path.trim_start_matches('/').parse().unwrap();
+            Answer::new(status, "text/plain", "").with("Location", "/there?key=s3cret")
+        }
+    });
+    let request = |calling: &Calling, status: u16, redirects: &str| {
+        let url = format!("{}/{status}", calling.web.url());
+        json!({"url": url, "body": {"order": 7}, "redirects": redirects})
+    };
+    let methods = |calling: &Calling| {
+        let all = calling.web.requests();
+        all.iter().map(|exchange| exchange.request.method.clone()).collect::<Vec<_>>()
+    };
+    for status in [301, 302, 303] {
+        for redirects in ["same_host", "all"] {
+            let asked = request(&calling, status, redirects);
+            let message = calling.fail("http", asked);
+            assert!(message.contains(&format!("HTTP {status}: ")), "{message}");
+            assert!(message.contains("/there") && message.contains("same_host_as_get"), "{message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+    assert_eq!(methods(&calling), ["POST"; 6]);
+    for status in [307, 308] {
+        let asked = request(&calling, status, "same_host");
+        calling.succeed("http", asked);
+    }
+    assert_eq!(methods(&calling), ["POST"; 10]);
+    let asked = request(&calling, 303, "same_host_as_get");
+    let task_id = calling.succeed("http", asked);
+    assert_eq!(calling.result(task_id).unwrap()["body"], json!({"ok": true}));
+    assert_eq!(methods(&calling)[10..], ["POST", "GET"]);
+    // A redirect that is not followed is the answer: whoever expects one has it.
+    let mut asked = request(&calling, 302, "same_host");
+    asked["expect"] = json!(302);
+    let task_id = calling.succeed("http", asked);
+    assert_eq!(calling.result(task_id).unwrap()["status"], json!(302));
+}
+
+#[test]
 fn a_body_that_is_no_json_comes_as_text_or_base64() {
     let mut calling = Calling::start(&[LOOPBACK], |request| match request.path() {
         "/text" => Answer::new(200, "text/plain", "Grüße"),

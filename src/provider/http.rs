@@ -3,7 +3,7 @@
 use super::reply::{self, json_of};
 use super::service::Auth;
 use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
-use super::{auth, expect, target, template};
+use super::{auth, expect, redirect, target, template};
 use crate::provider::header::header_problem;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -49,7 +49,7 @@ impl Provider for Http {
             headers,
             body,
             timeout: given("timeout").map(timeout).transpose()?,
-            redirects: given("redirects").map_or(Ok(Redirects::default()), redirects)?,
+            redirects: given("redirects").map_or(Ok(Redirects::default()), Redirects::of_field)?,
             expect: given("expect").cloned(),
         }))
     }
@@ -71,8 +71,15 @@ impl Provider for Http {
                 .map_or(Ok(answer.clone()), |answer_as| template::fill(answer_as, &answer));
         }
         let said = service.failure.as_ref().and_then(|failure| template::fill(failure, &answer).ok());
+        let redirected = match request {
+            Request::Http(request) => redirect::not_followed(request, reply),
+            _ => None,
+        };
         Err(match said {
-            None | Some(Value::Null) => format!("HTTP {}: {}", reply.status, reply::excerpt(reply)),
+            None | Some(Value::Null) => {
+                let said = redirected.unwrap_or_else(|| reply::excerpt(reply));
+                format!("HTTP {}: {said}", reply.status)
+            }
             Some(Value::String(said)) => format!("HTTP {}: {said}", reply.status),
             Some(said) => format!("HTTP {}: {said}", reply.status),
         })
@@ -199,15 +206,6 @@ fn timeout(given: &Value) -> Result<u64, String> {
         _ => None,
     };
     millis.filter(|millis| *millis >= 1.0 && *millis < 1e9).map(|millis| millis as u64).ok_or_else(wrong)
-}
-
-fn redirects(given: &Value) -> Result<Redirects, String> {
-    match given {
-        Value::Bool(false) => Ok(Redirects::None),
-        Value::Bool(true) => Ok(Redirects::All),
-        other => serde_json::from_value(other.clone())
-            .map_err(|_| "redirects has to be \"none\", \"same_host\" or \"all\"".into()),
-    }
 }
 
 /// The check of a row's templates.

@@ -12,6 +12,7 @@ mod mail;
 mod message;
 pub mod outgoing;
 mod path;
+pub mod redirect;
 mod reply;
 pub mod resend;
 pub mod service;
@@ -23,6 +24,7 @@ mod twilio;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+pub use redirect::Redirects;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use service::Service;
@@ -193,25 +195,6 @@ impl Body {
 impl Default for Body {
     fn default() -> Self {
         Body::Text(String::new())
-    }
-}
-
-/// Which redirects are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Redirects {
-    /// None: the redirect is the answer.
-    None,
-    /// Those that lead to the same scheme, host and port.
-    #[default]
-    SameHost,
-    /// All; credentials, and headers that the request names as such, stay with the first host.
-    All,
-}
-
-impl Redirects {
-    fn is_default(&self) -> bool {
-        *self == Redirects::default()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Twilio: text messages. Interface: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
-use super::{Body, Credential, HttpRequest, Provider, Reply, Request, Service, auth, reply, target};
+use super::{
+    Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, reply, target,
+};
 use crate::config::{TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -29,6 +31,8 @@ impl Provider for Twilio {
             url: format!("{}/2010-04-01/Accounts/{account}/Messages.json", base.trim_end_matches('/')),
             headers: vec![("Content-Type".into(), "application/x-www-form-urlencoded".into())],
             body: Body::Text(target::form(&Value::Object(parameters), "the payload")?),
+            // Its interface has none: what another page answers says nothing of the message.
+            redirects: Redirects::None,
             ..HttpRequest::default()
         }))
     }

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use crate::hosts::Target;
 use crate::provider::header::header_problem;
-use crate::provider::{Body, Credential, HttpRequest, Placed, Redirects, Reply};
+use crate::provider::{Body, Credential, HttpRequest, Placed, Redirects, Reply, redirect};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::Method;
@@ -67,25 +67,18 @@ impl Hop {
 
     /// What the reply asks for, if it is a redirect that is followed.
     pub fn next(&self, reply: &Reply, redirects: Redirects) -> Option<Hop> {
-        if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
+        if !redirect::is_redirect(reply.status) {
             return None;
         }
+        let becomes_get = redirect::becomes_get(self.method.as_str(), reply.status);
         let target = self.target.join(reply.header("location")?).ok()?;
         let stays = target.has_origin_of(&self.target);
-        let is_wanted = match redirects {
-            Redirects::None => false,
-            Redirects::SameHost => stays,
-            Redirects::All => stays || target.is_https() || !self.target.is_https(),
-        };
-        is_wanted.then(|| self.redirected(target, stays, reply.status))
+        let is_safe = target.is_https() || !self.target.is_https();
+        let is_wanted = redirects.follow(stays, is_safe) && (redirects.allow_get() || !becomes_get);
+        is_wanted.then(|| self.redirected(target, stays, becomes_get))
     }
 
-    fn redirected(&self, target: Target, stays: bool, status: u16) -> Hop {
-        let becomes_get = match status {
-            303 => !matches!(self.method, Method::GET | Method::HEAD),
-            301 | 302 => self.method == Method::POST,
-            _ => false,
-        };
+    fn redirected(&self, target: Target, stays: bool, becomes_get: bool) -> Hop {
         let is_kept = |name: &str| {
             let name = name.to_ascii_lowercase();
             (stays || !PERSONAL.contains(&name.as_str())) && !(becomes_get && name.starts_with("content-"))

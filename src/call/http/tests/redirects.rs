@@ -36,11 +36,40 @@ fn a_to_b(status: u16) -> Server {
 }
 
 #[test]
+fn a_request_that_would_become_another_one_is_not_sent_on() {
+    let job = allowing("127.0.0.1");
+    for (method, status, is_kept) in [
+        ("POST", 301, false),
+        ("POST", 302, false),
+        ("POST", 303, false),
+        ("PUT", 303, false),
+        ("DELETE", 303, false),
+        ("PUT", 301, true),
+        ("DELETE", 302, true),
+        ("GET", 303, true),
+        ("HEAD", 303, true),
+        ("POST", 307, true),
+        ("PATCH", 308, true),
+    ] {
+        let server = a_to_b(status);
+        let body = Body::Text(if matches!(method, "GET" | "HEAD") { "" } else { "the body" }.into());
+        let request =
+            HttpRequest { method: method.into(), body, ..post(&server.url("/a"), Redirects::SameHost) };
+        let answer = send(&client(), &request, &job).unwrap();
+        assert_eq!(answer.status == 200, is_kept, "{method} {status}");
+        let seen = server.seen();
+        assert_eq!(seen.len(), if is_kept { 2 } else { 1 }, "{method} {status}");
+        let first = seen[0].replace(" /a", " /b");
+        assert!(!is_kept || seen[1] == first, "{method} {status}: {seen:?}");
+    }
+}
+
+#[test]
 fn methods() {
     for (status, is_kept) in [(301, false), (302, false), (303, false), (307, true), (308, true)] {
         let server = a_to_b(status);
         let job = allowing("127.0.0.1");
-        let answer = send(&client(), &post(&server.url("/a"), Redirects::SameHost), &job).unwrap();
+        let answer = send(&client(), &post(&server.url("/a"), Redirects::SameHostAsGet), &job).unwrap();
         assert_eq!(answer.body, b"there");
         let second = server.seen()[1].to_ascii_lowercase();
         assert!(second.starts_with(if is_kept { "post /b" } else { "get /b" }), "{status}: {second}");
@@ -56,12 +85,12 @@ fn redirects_that_are_not_followed_are_the_answer() {
     let status = |server: &Server, redirects| {
         send(&client(), &post(&server.url("/a"), redirects), &job).unwrap().status
     };
-    assert_eq!(status(&away, Redirects::SameHost), 302);
+    assert_eq!(status(&away, Redirects::SameHostAsGet), 302);
     assert_eq!(status(&a_to_b(302), Redirects::None), 302);
     for to in ["ftp://127.0.0.1/", "file:///etc/passwd", "http://u:p@127.0.0.1/", "http://"] {
-        assert_eq!(status(&redirecting(302, to), Redirects::All), 302, "{to}");
+        assert_eq!(status(&redirecting(302, to), Redirects::AllAsGet), 302, "{to}");
     }
-    assert_eq!(status(&Server::always(reply(302, "", "")), Redirects::All), 302);
+    assert_eq!(status(&Server::always(reply(302, "", "")), Redirects::AllAsGet), 302);
     assert!(there.seen().is_empty());
 }
 
@@ -69,7 +98,7 @@ fn redirects_that_are_not_followed_are_the_answer() {
 fn a_loop_ends() {
     let server = redirecting(302, "/again");
     let job = allowing("127.0.0.1");
-    let answer = send(&client(), &post(&server.url("/a"), Redirects::All), &job).unwrap();
+    let answer = send(&client(), &post(&server.url("/a"), Redirects::AllAsGet), &job).unwrap();
     assert_eq!((answer.status, server.seen().len()), (302, 6));
 }
 
@@ -137,7 +166,7 @@ fn what_proves_who_we_are_stays_with_the_first_host() {
 fn not_from_https_to_http() {
     let hop = |url: &str| Hop::first(&post(url, Redirects::All), &[], 1000).unwrap();
     let to = |location: &str| Reply {
-        status: 302,
+        status: 307,
         headers: vec![("location".into(), location.into())],
         ..Reply::default()
     };

@@ -18,7 +18,7 @@ use hop::Hop;
 pub use network::Network;
 pub use problem::Problem;
 pub use resolve::Spawn;
-use resolve::{LookUp, Names};
+use resolve::{ChosenBy, LookUp, Names};
 use std::time::{Duration, Instant};
 use ureq::http::{self, Method};
 use ureq::{AsSendBody, Body};
@@ -74,11 +74,19 @@ impl Client {
         if let Some(refusal) = job.network.refusal(&hop.target).filter(|_| !exempt) {
             return Err(problem(refusal.into()));
         }
+        resolve::set_chosen_by(chosen_by(job, hop));
         let client = job.client_certificate.as_ref().filter(|_| hop.is_home);
         let agent = self.agents.get(&job.network, exempt, client)?;
         let answer = open(&agent, hop, job, end).map_err(problem)?;
         read(answer, job.network.max_answer).map_err(problem)
     }
+}
+
+/// Who has chosen the name that is looked up: behind a proxy it is the proxy's own.
+fn chosen_by(job: &Job, hop: &Hop) -> ChosenBy {
+    let has_base_url = job.service.base_url.is_some() || job.trusted_base.is_some();
+    let is_provider_s = job.network.proxy.is_some() || hop.is_home && has_base_url;
+    if is_provider_s { ChosenBy::Provider } else { ChosenBy::Payload }
 }
 
 /// True if a superuser has chosen this host for the service.

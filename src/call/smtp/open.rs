@@ -3,7 +3,7 @@
 use super::dialogue::Dialogue;
 use super::stream::Stream;
 use super::{Peer, Problem, left};
-use crate::call::http::resolve::{self, MAX_ADDRESSES, Names, Spawn};
+use crate::call::http::resolve::{self, ChosenBy, MAX_ADDRESSES, Names, Spawn};
 use crate::call::http::tls;
 use crate::call::timed::Timed;
 use crate::config::SmtpTls;
@@ -79,7 +79,7 @@ impl Opener {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok([address].into());
         }
-        match self.names.find(host, left(end)?) {
+        match self.names.find(host, ChosenBy::Provider, left(end)?) {
             Some(found) => found.map_err(|reason| Problem::Failed(format!("no such host: {reason}"))),
             None => Err(Problem::Failed("it could not be looked up in time".into())),
         }

@@ -1,8 +1,10 @@
 //! Time and size.
 
 use super::*;
+use crate::provider::Service;
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Condvar, Mutex};
 
 /// Sends `first`, then `next` again and again.
 fn endless(first: &'static str, next: &'static str, pause: Duration) -> Server {
@@ -83,6 +85,38 @@ fn a_look_up_that_hangs() {
     let problem = send(&Client::with_look_up(slow, spawn), &get("http://inside.test"), &job).unwrap_err();
     assert!(problem.contains("looked up"), "{problem}");
     assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn names_of_payloads_that_hang_hold_up_no_provider() {
+    static OPEN: Mutex<bool> = Mutex::new(false);
+    static OPENED: Condvar = Condvar::new();
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let slow = |name: &str| {
+        if name.starts_with("slow") {
+            ASKED.fetch_add(1, SeqCst);
+            drop(OPENED.wait_while(OPEN.lock().unwrap(), |open| !*open));
+        }
+        local_names("inside.test")
+    };
+    let client = Client::with_look_up(slow, spawn);
+    let server = Server::always(reply(200, "", ""));
+    std::thread::scope(|scope| {
+        for n in 0..70 {
+            let client = &client;
+            let job = Job { timeout: Duration::from_secs(60), ..allowing("*") };
+            scope.spawn(move || send(client, &get(&format!("http://slow{n}.test:1/")), &job));
+        }
+        while ASKED.load(SeqCst) < 32 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let base = format!("http://provider.test:{}", server.port);
+        let service = Service { base_url: Some(base.clone()), ..(*allowing("*").service).clone() };
+        let job = Job { service: Arc::new(service), timeout: Duration::from_secs(60), ..allowing("*") };
+        assert_eq!(send(&client, &get(&base), &job).map(|reply| reply.status), Ok(200));
+        *OPEN.lock().unwrap() = true;
+        OPENED.notify_all();
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use crate::config::HTTP_MAX_REQUEST_SIZE;
 use crate::error::kept_text;
+use crate::json;
 use crate::pg::jsonb_field::{Field, View};
 use crate::pg::jsonb_size::Count;
 use serde_json::Value;
@@ -76,7 +77,7 @@ pub fn request_of(field: &Field) -> Result<Value, Refusal> {
             "the request would have more than {limit} bytes; pg_errand.http_max_request_size allows no more"
         ))
     })?;
-    serde_json::from_str(&text).map_err(|error| Refusal::Said(format!("unreadable payload: {error}")))
+    json::read(&text).map_err(|problem| Refusal::Said(format!("the request cannot be read: {problem}")))
 }
 
 /// True for null, false, `""` and `{}`.

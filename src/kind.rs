@@ -3,6 +3,7 @@
 
 use crate::error::PgError;
 use crate::grantee::Grantee;
+use crate::json;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
 use crate::processor::{self, Processor};
@@ -285,7 +286,7 @@ fn kind(row: &Row) -> Kind {
 pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
     let text = jsonb::to_text(row, MAX_PROVIDER_SIZE)
         .map_err(|_| format!("its row has more than {MAX_PROVIDER_SIZE} bytes as text"))?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+    Ok(json::read(&text)?)
 }
 
 fn processor_named(name: &str) -> Result<&'static dyn Processor, String> {

@@ -16,6 +16,7 @@ mod handler;
 mod home;
 mod hosts;
 mod inject;
+mod json;
 mod kind;
 mod launcher;
 mod masking;

@@ -2,6 +2,8 @@
 //! server's environment. Read each time, so that a new one counts at once.
 
 use crate::config;
+use crate::json;
+use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -19,7 +21,7 @@ pub fn find(name: &str) -> Result<String, String> {
             "\"{name}\" is no name of a secret: letters, digits, \"_\", \"-\" and \".\" are allowed"
         ));
     }
-    let set = config::SECRETS.get().and_then(|all| of_setting(&all, name));
+    let set = config::SECRETS.get().map_or(Ok(None), |all| of_setting(&all, name))?;
     let found = match set {
         Some(secret) => Some(secret),
         None => of_directory(&config::SECRETS_DIR.get(), name)?,
@@ -40,14 +42,36 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// Checks the text of `pg_errand.secrets`.
-pub fn is_setting(text: &str) -> bool {
-    serde_json::from_str::<std::collections::HashMap<String, String>>(text)
-        .is_ok_and(|all| all.keys().all(|name| is_name(name)))
+///
+/// # Errors
+/// What is wrong with it; nothing of it is repeated.
+pub fn check_setting(text: &str) -> Result<(), String> {
+    let all = all_of_setting(text)?;
+    match all.keys().position(|name| !is_name(name)) {
+        Some(place) => Err(format!("the name of its secret {} is none that a secret can have", place + 1)),
+        None => Ok(()),
+    }
 }
 
-fn of_setting(text: &str, name: &str) -> Option<String> {
-    let mut all: std::collections::HashMap<String, String> = serde_json::from_str(text).ok()?;
-    all.remove(name)
+fn of_setting(text: &str, name: &str) -> Result<Option<String>, String> {
+    match all_of_setting(text) {
+        Ok(mut all) => Ok(all.remove(name).and_then(|secret| Some(secret.as_str()?.to_owned()))),
+        // The setting itself is checked when it is set.
+        Err(reason) => Err(format!(
+            "the secret \"{name}\" cannot be looked up: pg_errand.secrets, or the server's environment variable {}, cannot be \
+             used: {reason}",
+            config::SECRETS.environment
+        )),
+    }
+}
+
+fn all_of_setting(text: &str) -> Result<Map<String, Value>, String> {
+    let read = json::read(text).map_err(|problem| format!("it is no JSON ({})", problem.place))?;
+    let Value::Object(all) = read else { return Err("it is no JSON object".into()) };
+    match all.values().position(|secret| !secret.is_string()) {
+        Some(place) => Err(format!("its secret {} is no text", place + 1)),
+        None => Ok(all),
+    }
 }
 
 fn of_directory(directory: &str, name: &str) -> Result<Option<String>, String> {
@@ -110,8 +134,22 @@ mod tests {
 
     #[test]
     fn settings() {
-        assert!(is_setting(r#"{"a": "x", "b": "y"}"#) && is_setting("{}"));
-        assert!(!is_setting("a=b") && !is_setting(r#"{"a": 1}"#) && !is_setting(r#"{"../a": "x"}"#));
+        for good in [r#"{"a": "x", "b": "y"}"#, "{}"] {
+            assert_eq!(check_setting(good), Ok(()), "{good}");
+        }
+        for (bad, reason) in [
+            ("s3cret=b", "no JSON (line 1, column 1)"),
+            ("[\"s3cret\"]", "no JSON object"),
+            (r#"{"a": "x", "b": 53}"#, "secret 2 is no text"),
+            (r#"{"../s3cret": "x"}"#, "name of its secret 1"),
+        ] {
+            let problem = check_setting(bad).unwrap_err();
+            assert!(problem.contains(reason) && !problem.contains("s3cret"), "{bad}: {problem}");
+            assert!(!problem.contains("53"), "{problem}");
+        }
+        let problem = of_setting("{\"key\": s3cret}", "key").unwrap_err();
+        assert!(problem.contains("PG_ERRAND_SECRETS") && problem.contains("line 1, column 9"), "{problem}");
+        assert!(!problem.contains("s3cret"), "{problem}");
         assert_eq!(of_setting(r#"{"a": "x"}"#, "a").as_deref(), Some("x"));
     }
 }

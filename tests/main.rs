@@ -31,6 +31,7 @@ mod hosts;
 mod http;
 mod interfaces;
 mod interrupt;
+mod json;
 mod kept;
 mod large;
 mod launcher;

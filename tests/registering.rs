@@ -532,6 +532,66 @@ fn a_row_that_makes_no_sense_is_refused_and_says_why() {
 }
 
 #[test]
+fn a_base_url_is_judged_by_the_same_rules_in_a_row_and_in_a_setting() {
+    let mut calling = Calling::friendly(&[]);
+    for (bad, reason) in [
+        ("https://api.test/v1#x", "base URL has no fragment"),
+        ("https://api.test/v1?x=1", "base URL has no query"),
+        ("https://{{tenant}}.api.test", "base URL has no placeholders"),
+        ("https://api.test/{{tenant}}", "base URL has no placeholders"),
+        ("https://user:pass@api.test", "URL with a user or a password in it cannot be called"),
+        ("https://api.test\n", "URL holds a control character"),
+        (" https://api.test", "URL begins or ends with a space"),
+        ("https://api..test", "URL has no valid host"),
+        ("https://127.0.0.256", "URL is not valid"),
+        ("ftp://api.test", "only URLs with http:// or https:// can be called"),
+    ] {
+        assert_refused(&mut calling.client, &json!({"base_url": bad}), reason);
+        // In a setting the reason is a sentence.
+        for setting in ["resend_base_url", "twilio_base_url", "http_proxy"] {
+            let sql = format!("set pg_errand.{setting} = '{bad}'");
+            let error = calling.client.batch_execute(&sql).unwrap_err();
+            let detail = error.as_db_error().unwrap().detail().unwrap();
+            assert!(detail.contains(&reason[1..]), "{setting} {bad}: {detail}");
+        }
+    }
+    // The same of the URL in a payload, as far as a base URL's rules concern it.
+    calling.cluster.set(&[("pg_errand.http_allowed_hosts", "127.0.0.1")]);
+    for (bad, reason) in [
+        ("https://user:pass@api.test", "URL with a user or a password in it cannot be called"),
+        ("https://api.test/\n", "URL holds a control character"),
+        ("https://api..test", "URL has no valid host"),
+        ("ftp://api.test", "only URLs with http:// or https:// can be called"),
+    ] {
+        let message = calling.fail("http", json!({"url": bad}));
+        assert!(message.contains(reason), "{bad}: {message}");
+    }
+    for good in ["https://bücher.test/ä", "HTTPS://API.test.:443/v1/"] {
+        let fields = json!({"base_url": good});
+        insert_provider(&mut calling.client, "odd", &fields).unwrap_or_else(|error| panic!("{error:?}"));
+        let sql = format!(
+            "delete from queues.provider where name = 'odd'; set pg_errand.resend_base_url = '{good}'"
+        );
+        calling.client.batch_execute(&sql).unwrap_or_else(|error| panic!("{good}: {error:?}"));
+    }
+}
+
+#[test]
+fn a_host_is_the_same_provider_in_every_spelling() {
+    let mut calling = Calling::friendly(&[]);
+    let port = calling.web.url().rsplit_once(':').unwrap().1.to_owned();
+    for (name, host) in
+        [("plain", "127.0.0.1"), ("short", "127.1"), ("wide", "１２７.0.0.1"), ("dotted", "127.0.0.1.")]
+    {
+        let fields = json!({"base_url": format!("http://{host}:{port}/v1/")});
+        register(&mut calling.client, name, &fields).unwrap_or_else(|error| panic!("{host}: {error:?}"));
+        calling.succeed(name, json!({"path": "/x"}));
+        assert_eq!(calling.web.requests().last().unwrap().request.target, "/v1/x", "{host}");
+        assert_eq!(calling.last_header("Host"), Some(format!("127.0.0.1:{port}")), "{host}");
+    }
+}
+
+#[test]
 fn a_type_whose_provider_is_unknown_is_refused_when_it_is_enqueued() {
     let mut calling = Calling::friendly(&[]);
     let insert = "insert into queues.task_kind (name, provider) values ('early', 'late')";

@@ -1,6 +1,6 @@
 //! What values of settings have to be.
 
-use crate::hosts::AllowList;
+use crate::hosts::{self, AllowList};
 use crate::pg::guc::{Check, split_list};
 use crate::secret;
 
@@ -33,10 +33,11 @@ pub struct SecretList;
 
 impl Check for SecretList {
     fn check(value: &str) -> Result<(), String> {
-        if value.is_empty() || secret::is_setting(value) {
+        if value.is_empty() {
             return Ok(());
         }
-        Err("A JSON object of texts is allowed: {\"name\": \"secret\"}.".into())
+        let allowed = "A JSON object of texts is allowed: {\"name\": \"secret\"}.";
+        secret::check_setting(value).map_err(|reason| format!("{} {allowed}", sentence(&reason)))
     }
 }
 
@@ -84,13 +85,15 @@ pub struct BaseUrl;
 impl Check for BaseUrl {
     fn check(value: &str) -> Result<(), String> {
         let allowed = "A URL such as https://api.example.com is allowed, without user, query or fragment.";
-        let url: ureq::http::Uri = value.parse().map_err(|_| allowed.to_owned())?;
-        let plain = matches!(url.scheme_str(), Some("http" | "https"))
-            && url.host().is_some_and(|host| !host.is_empty())
-            && url.query().is_none()
-            && !url.authority().is_some_and(|authority| authority.as_str().contains('@'));
-        if plain { Ok(()) } else { Err(allowed.into()) }
+        hosts::base_url(value).map(drop).map_err(|reason| format!("{} {allowed}", sentence(&reason)))
     }
+}
+
+/// A reason as a sentence.
+fn sentence(reason: &str) -> String {
+    let mut letters = reason.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).chain(['.']).collect()
 }
 
 pub struct Hosts;
@@ -105,19 +108,11 @@ pub struct ProxyUrl;
 
 impl Check for ProxyUrl {
     fn check(value: &str) -> Result<(), String> {
-        let is_plain = |url: url::Url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-        };
-        if value.is_empty() || url::Url::parse(value).is_ok_and(is_plain) {
+        if value.is_empty() {
             return Ok(());
         }
-        Err("A URL such as http://proxy.example.com:3128 is allowed, without user, path or query.".into())
+        let allowed = "A URL such as http://proxy.example.com:3128 is allowed, without user, path or query.";
+        hosts::proxy_url(value).map(drop).map_err(|reason| format!("{} {allowed}", sentence(&reason)))
     }
 }
 
@@ -141,8 +136,15 @@ mod tests {
         for good in ["https://api.resend.com", "http://127.0.0.1:8080", "https://proxy.example/resend"] {
             assert_eq!(BaseUrl::check(good), Ok(()), "{good}");
         }
-        for bad in ["", "api.resend.com", "ftp://x", "https://u:p@x", "https://x/?a=b", "https://"] {
-            assert!(BaseUrl::check(bad).is_err(), "{bad}");
+        assert_eq!(BaseUrl::check("https://bücher.test"), Ok(()));
+        for bad in
+            ["", "api.resend.com", "ftp://x", "https://u:p@x", "https://x/?a=b", "https://", "https://x#y"]
+        {
+            let problem = BaseUrl::check(bad).unwrap_err();
+            assert!(
+                problem.contains(". A URL such as https://api.example.com is allowed"),
+                "{bad}: {problem}"
+            );
         }
     }
 

@@ -6,7 +6,6 @@ mod http;
 mod provider;
 
 use crate::pg::guc::{About, Choice, Context, Int, Setting, Text, Unit, check_hook, reserve_prefix};
-pub use check::BaseUrl;
 use check::{NameList, RoleName};
 pub use http::*;
 use pgrx::guc::{GucSetting, PostgresGucEnum};

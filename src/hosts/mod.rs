@@ -3,7 +3,9 @@
 
 mod address;
 mod allow;
+mod base;
 mod target;
 
 pub use allow::AllowList;
+pub use base::{base_url, proxy_url};
 pub use target::{Host, Target};

@@ -44,8 +44,15 @@ impl Target {
     /// # Errors
     /// What is wrong; nothing of the URL is repeated.
     pub fn parse(text: &str) -> Result<Target, String> {
-        if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
-            return Err("the URL holds a space, a control character or a backslash".into());
+        if text.chars().any(char::is_control) {
+            return Err("the URL holds a control character, such as a line break".into());
+        }
+        if text.trim() != text {
+            return Err("the URL begins or ends with a space".into());
+        }
+        // Some take it for a slash.
+        if text.split(['?', '#']).next().is_some_and(|start| start.contains('\\')) {
+            return Err("the URL holds a backslash".into());
         }
         let url = Url::parse(text).map_err(|error| format!("the URL is not valid: {error}"))?;
         Target::new(url)
@@ -88,6 +95,19 @@ impl Target {
     /// True if both have the same scheme, host and port.
     pub fn has_origin_of(&self, other: &Target) -> bool {
         self.url.scheme() == other.url.scheme() && self.host == other.host && self.port == other.port
+    }
+
+    /// Appends encoded parameters to the query.
+    pub fn append_query(&mut self, encoded: &str) {
+        let all = [self.url.query().unwrap_or(""), encoded];
+        let all = all.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+        self.url.set_query((!all.is_empty()).then_some(&all));
+    }
+
+    /// True if its path is that of `base`, or below it, at the same scheme, host and port.
+    pub fn is_below(&self, base: &Target) -> bool {
+        let rest = self.url.path().strip_prefix(base.url.path().trim_end_matches('/'));
+        self.has_origin_of(base) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Adds a parameter to the query, in place of one of that name (a redirect may repeat it).
@@ -172,6 +192,8 @@ mod tests {
             "http://example.com:0/",
             "http://example.com:65536/",
             "http://exa mple.com/",
+            " http://example.com/",
+            "http://example.com/ ",
             "http://example.com\\@127.0.0.1/",
             "http://example.com/\r\nHost: x",
             "http://example.com%00.org/",
@@ -179,6 +201,13 @@ mod tests {
         ] {
             assert!(Target::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn letters_that_are_not_ascii_are_encoded() {
+        let target = Target::parse("https://Bücher.test/ü b?q=ü \\").unwrap();
+        assert_eq!(target.host, Host::Name("xn--bcher-kva.test".into()));
+        assert_eq!(target.url(), "https://xn--bcher-kva.test/%C3%BC%20b?q=%C3%BC%20\\");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The journal's memory: mapped by the postmaster, which keeps it as long as it lives, and shared by
 //! all its processes; between two lives of a postmaster it is a file.
 
-use super::directory;
+use super::{directory, log};
+use crate::config::LogLevel;
 use crate::shared::{Interrupted, Journal, MAX_SLOTS};
 use pgrx::pg_sys;
 use std::path::PathBuf;
@@ -86,9 +87,15 @@ fn path() -> PathBuf {
 
 /// What an earlier postmaster left, once.
 fn load() -> Vec<(u32, Interrupted)> {
-    let kept = std::fs::read(path()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let Ok(text) = std::fs::read(path()) else { return Vec::new() };
     let _ = std::fs::remove_file(path());
-    kept.unwrap_or_default()
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        log::event(
+            LogLevel::Warning,
+            format!("the runs that an earlier server noted cannot be read: {error}"),
+        );
+        Vec::new()
+    })
 }
 
 /// At the end of the postmaster, when all its processes are gone.

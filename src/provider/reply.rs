@@ -1,6 +1,7 @@
 //! Replies, as handlers are given them.
 
 use super::Reply;
+use crate::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -44,7 +45,7 @@ fn body_of(reply: &Reply) -> (Value, bool) {
     let is_json = kind.ends_with("/json") || kind.ends_with("+json");
     let looks_like_it = kind.is_empty() && matches!(reply.body.first(), Some(b'{' | b'['));
     if (is_json || looks_like_it)
-        && let Ok(value) = serde_json::from_slice(&reply.body)
+        && let Ok(value) = json::read(&reply.body)
     {
         return (value, false);
     }

@@ -4,6 +4,7 @@
 use super::{Batching, Body, Credential, HttpRequest, Parts, Provider, Redirects, Reply, Request, Service};
 use super::{auth, mail, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
+use crate::json;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -34,15 +35,15 @@ impl Provider for Resend {
     }
 
     fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
-        let parsed: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        let parsed = json::read(&reply.body);
         match (reply.status, parsed) {
-            (200..=299, Some(answer @ Value::Object(_))) => Ok(answer),
+            (200..=299, Ok(answer @ Value::Object(_))) => Ok(answer),
             (200..=299, _) => Err(format!(
                 "HTTP {}, but the answer is no JSON object: {}",
                 reply.status,
                 reply::excerpt(reply)
             )),
-            (status, Some(error)) if error.get("message").is_some() => {
+            (status, Ok(error)) if error.get("message").is_some() => {
                 let field = |name| error.get(name).and_then(Value::as_str).unwrap_or("error").to_owned();
                 Err(format!("HTTP {status} {}: {}", field("name"), field("message")))
             }
@@ -52,8 +53,7 @@ impl Provider for Resend {
 
     fn is_in_progress(&self, reply: &Reply) -> bool {
         reply.status == 409
-            && serde_json::from_slice::<Value>(&reply.body)
-                .is_ok_and(|error| error["name"] == "concurrent_idempotent_requests")
+            && json::read(&reply.body).is_ok_and(|error| error["name"] == "concurrent_idempotent_requests")
     }
 
     fn batching(&self) -> Option<&'static dyn Batching> {
@@ -94,8 +94,7 @@ impl Batching for Resend {
 
     fn takes(&self, request: &Request) -> bool {
         let Request::Http(HttpRequest { body: Body::Text(body), .. }) = request else { return false };
-        let fields: Option<Value> = serde_json::from_str(body).ok();
-        fields.is_some_and(|fields| ONLY_ALONE.iter().all(|name| fields.get(name).is_none()))
+        json::read(body).is_ok_and(|fields| ONLY_ALONE.iter().all(|name| fields.get(name).is_none()))
     }
 
     fn request(&self, requests: &[&Request], key: &str) -> Request {
@@ -122,14 +121,15 @@ impl Batching for Resend {
 
 /// True if no mail can be sent with this API key.
 fn concerns_the_key(reply: &Reply) -> bool {
-    let error: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    error["name"].as_str().is_some_and(|name| name.ends_with("api_key"))
+    let name = |error: Value| Some(error.get("name")?.as_str()?.ends_with("api_key"));
+    json::read(&reply.body).ok().and_then(name) == Some(true)
 }
 
 /// `{"data": [{"id": …}, …]}`, one for each mail.
 fn each_answer(reply: &Reply, requests: usize) -> Vec<Result<Reply, String>> {
-    let parsed: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-    match parsed.get("data").and_then(Value::as_array).filter(|data| data.len() == requests) {
+    let parsed = json::read(&reply.body);
+    let data = parsed.as_ref().ok().and_then(|parsed| parsed.get("data")?.as_array());
+    match data.filter(|data| data.len() == requests) {
         Some(data) => {
             let alone = |answer: &Value| Reply { body: answer.to_string().into_bytes(), ..reply.clone() };
             data.iter().map(|answer| Ok(alone(answer))).collect()

@@ -2,9 +2,8 @@
 
 use super::header::header_problem;
 use super::{Batching, HttpRequest, Provider, Request, find, http};
-use crate::config::BaseUrl;
-use crate::hosts::Target;
-use crate::pg::guc::Check;
+use crate::hosts::{self, Target};
+use crate::json;
 use crate::secret;
 use crate::shared::Terms;
 use serde::{Deserialize, Deserializer, de};
@@ -19,7 +18,8 @@ pub struct Service {
     pub name: String,
     #[serde(rename = "interface", deserialize_with = "provider")]
     pub provider: &'static dyn Provider,
-    /// What a path of a request is appended to; nothing: the provider's own setting, or none.
+    /// What a path of a request is appended to, in its normal form; nothing: the provider's own setting, or none.
+    #[serde(default, deserialize_with = "base_url")]
     pub base_url: Option<String>,
     /// A superuser has set the base URL: it may be in a private network.
     #[serde(default)]
@@ -37,12 +37,16 @@ pub struct Service {
     #[serde(default, deserialize_with = "seconds")]
     pub timeout: Option<Duration>,
     /// Template of the request.
+    #[serde(skip)]
     pub request: Option<Value>,
     /// What counts as success.
+    #[serde(skip)]
     pub expect: Option<Value>,
     /// Template of what the success handler is given.
+    #[serde(skip)]
     pub answer: Option<Value>,
     /// Template of the reason, if the reply is no success.
+    #[serde(skip)]
     pub failure: Option<Value>,
     /// Header for the idempotency key.
     pub idempotency_header: Option<String>,
@@ -124,11 +128,13 @@ pub enum Auth {
 impl Service {
     /// # Errors
     /// What no provider can have.
-    pub fn of_row(row: Value) -> Result<Service, String> {
+    pub fn of_row(mut row: Value) -> Result<Service, String> {
+        let [request, expect, answer, failure] =
+            json::take(&mut row, ["request", "expect", "answer", "failure"]);
         // Not flattened: serde_json's numbers of any precision do not survive that.
         let limits = serde_json::from_value(row.clone()).map_err(|error| error.to_string())?;
         let service: Service = serde_json::from_value(row).map_err(|error| error.to_string())?;
-        Ok(Service { limits, ..service })
+        Ok(Service { limits, request, expect, answer, failure, ..service })
     }
 
     fn check(&self) -> Result<(), String> {
@@ -142,9 +148,6 @@ impl Service {
             [&self.secret, &self.client_certificate].into_iter().flatten().find(|name| !secret::is_name(name))
         {
             return Err(format!("\"{secret}\" is no name of a secret"));
-        }
-        if let Some(base) = &self.base_url {
-            BaseUrl::check(base)?;
         }
         let most = self.provider.batching().map_or(1, Batching::most);
         if self.batch_size() > most as usize {
@@ -289,6 +292,12 @@ fn provider<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Provide
     find(&name).ok_or_else(|| de::Error::custom(format!("there is no interface \"{name}\"")))
 }
 
+fn base_url<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::Error> {
+    let given: Option<String> = Deserialize::deserialize(source)?;
+    let normal = given.map(|text| hosts::base_url(&text)).transpose();
+    normal.map_err(|reason| de::Error::custom(format!("base_url cannot be used: {reason}")))
+}
+
 fn seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {
     let seconds: Option<f64> = Deserialize::deserialize(source)?;
     Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
@@ -296,8 +305,7 @@ fn seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::
 
 /// The host of a request, with its port if it names one.
 pub fn host_of(request: &HttpRequest) -> String {
-    let uri = request.url.parse::<ureq::http::Uri>().ok();
-    uri.as_ref().and_then(|uri| uri.authority()).map_or(String::new(), |authority| authority.to_string())
+    Target::parse(&request.url).map_or(String::new(), |target| target.to_string())
 }
 
 fn account(parts: &[&str]) -> u64 {
@@ -348,6 +356,24 @@ mod tests {
             assert!(refusal.contains("https://api.test, ") && refusal.contains("not sent"), "{refusal}");
         }
         assert_eq!(Service::plain(&Simulated).check_destination(&request), Ok(()));
+    }
+
+    #[test]
+    fn a_row_s_base_url_is_read_in_its_normal_form() {
+        let service = |base: &str| {
+            Service::of_row(serde_json::json!({ "name": "a", "interface": "http", "base_url": base }))
+        };
+        for same in ["https://bücher.test/v1", "https://XN--bcher-kva.test.:443/v1/"] {
+            assert_eq!(
+                service(same).unwrap().base_url.as_deref(),
+                Some("https://xn--bcher-kva.test/v1"),
+                "{same}"
+            );
+        }
+        for bad in ["https://a.test#x", "https://a.test?x", "https://{{t}}.test", "https://u@a.test"] {
+            let problem = service(bad).err().unwrap();
+            assert!(problem.starts_with("base_url cannot be used: a"), "{bad}: {problem}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A provider that sends nothing: for development and tests. The template for a new one.
 
 use super::{Credential, Provider, Reply, Request, Service};
+use crate::json;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ impl Provider for Simulated {
     }
 
     fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
-        serde_json::from_slice(&reply.body).map_err(|error| error.to_string())
+        json::read(&reply.body).map_err(String::from)
     }
 
     fn remembers_keys_for(&self, _service: &Service) -> Duration {

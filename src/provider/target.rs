@@ -1,8 +1,8 @@
 //! Where an HTTP request goes: URL, path and query.
 
 use super::{Service, path, template};
+use crate::hosts::{Target, base_url};
 use serde_json::Value;
-use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 /// The URL of a request: the payload's, or its path below that of the service.
@@ -20,54 +20,29 @@ pub fn url(
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("{name} has to be a string")),
     };
-    let full = match (&service.base_url, text(url, "url")?, text(path, "path")?) {
+    let mut target = match (&service.base_url, text(url, "url")?, text(path, "path")?) {
         (Some(_), Some(_), _) => return Err("the provider has a base URL: give a path, not a url".into()),
         (Some(base), None, path) => below(base, &path.unwrap_or_default())?,
-        (None, Some(url), None) => url,
+        (None, Some(url), None) => Target::parse(&url)?,
         (None, _, Some(_)) => return Err("the provider has no base URL: give a url, not a path".into()),
         (None, None, None) => return Err("the request has no url".into()),
     };
-    let mut parsed = parse(&full)?;
-    if !matches!(parsed.scheme(), "http" | "https") {
-        return Err("the url has to begin with http:// or https://".into());
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return Err("the url cannot hold a user or password; use a provider with auth".into());
-    }
-    parsed.set_fragment(None);
     if let Some(query) = query {
-        let encoded = form(query, "query")?;
-        let all = [parsed.query().unwrap_or(""), &encoded]
-            .iter()
-            .filter(|part| !part.is_empty())
-            .copied()
-            .collect::<Vec<_>>()
-            .join("&");
-        parsed.set_query((!all.is_empty()).then_some(&all));
+        target.append_query(&form(query, "query")?);
     }
-    Ok(parsed.into())
+    Ok(target.url().to_owned())
 }
 
 /// `path` below a base URL. It cannot lead out of the base URL, however a server interprets it.
-fn below(base: &str, path: &str) -> Result<String, String> {
+fn below(base: &str, path: &str) -> Result<Target, String> {
     if !(path.is_empty() || path.starts_with('/') || path.starts_with('?')) {
         return Err("the path has to begin with \"/\"".into());
     }
     path::check(path)?;
-    let base = base.trim_end_matches('/');
-    let full = format!("{base}{path}");
+    let base = base_url(base)?;
     // The text of the path was checked; this checks how it is parsed.
-    let (root, parsed) = (parse(base)?, parse(&full)?);
-    let is_below = parsed.origin() == root.origin()
-        && parsed
-            .path()
-            .strip_prefix(root.path().trim_end_matches('/'))
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if is_below { Ok(full) } else { Err("the path leads out of the base URL".into()) }
-}
-
-fn parse(url: &str) -> Result<Url, String> {
-    Url::parse(url).map_err(|error| format!("the url cannot be used: {error}"))
+    let (root, target) = (Target::parse(&base)?, Target::parse(&format!("{base}{path}"))?);
+    if target.is_below(&root) { Ok(target) } else { Err("the path leads out of the base URL".into()) }
 }
 
 /// Fills in a template of a path: a value is one segment of it, or a part of one.
@@ -92,14 +67,14 @@ pub fn fill_path(template: &str, payload: &Value) -> Result<String, String> {
 /// Which value is missing, or leads elsewhere.
 pub fn fill_url(template: &str, payload: &Value) -> Result<Option<String>, String> {
     let Some((base, path)) = fixed_host(template) else { return Ok(None) };
-    below(base, &fill_path(path, payload)?).map(Some)
+    below(base, &fill_path(path, payload)?).map(|target| Some(target.url().to_owned()))
 }
 
 /// Scheme with host, and the path, of a URL whose host is no value.
 fn fixed_host(template: &str) -> Option<(&str, &str)> {
     let (_, rest) = template.split_once("://").filter(|(scheme, _)| !scheme.contains("{{"))?;
     let start = template.len() - rest.len();
-    let end = start + rest.find(['/', '?']).unwrap_or(rest.len());
+    let end = start + rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let host = &template[start..end];
     (!host.is_empty() && !host.contains("{{")).then(|| template.split_at(end))
 }
@@ -281,7 +256,7 @@ mod tests {
                 ["/x/{{v}}/y", "/x/{{v}}", "/x/a{{v}}{{v}}/y", "/x/.{{v}}", "/x/%{{v}}"][round % 5];
             let Ok(url) = filled(template, &value) else { continue };
             passed += 1;
-            let parsed = Url::parse(&url).unwrap();
+            let parsed = url::Url::parse(&url).unwrap();
             let by_uri: ureq::http::Uri = url.parse().unwrap();
             for (host, path) in [(parsed.host_str(), parsed.path()), (by_uri.host(), by_uri.path())] {
                 assert_eq!(host, Some("api.test"), "{value:?} {url}");

@@ -4,6 +4,7 @@ use super::{
     Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, reply, target,
 };
 use crate::config::{TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM};
+use crate::json;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ impl Provider for Twilio {
     }
 
     fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
-        let parsed: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+        let parsed = json::read(&reply.body).unwrap_or_default();
         match (reply.status, &parsed) {
             (200..=299, Value::Object(_)) => Ok(parsed),
             (status, Value::Object(error)) if error.contains_key("message") => {

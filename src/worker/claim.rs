@@ -148,8 +148,8 @@ pub struct Orphan {
     pub task_id: i64,
     pub provider: String,
     pub key: String,
-    /// JSON text of the stored request; empty if it cannot be one.
-    pub request: String,
+    /// JSON text of the stored request, or why there is none.
+    pub request: Result<String, String>,
     pub answered: bool,
     /// Seconds since it was stored.
     pub age: f64,
@@ -178,10 +178,10 @@ pub fn orphans(worker: &Worker, limit: usize) -> Vec<Orphan> {
             task_id: row.get(1).unwrap_or_default(),
             provider: row.get(2).unwrap_or_default(),
             key: row.get(3).unwrap_or_default(),
-            request: row
-                .keep(4)
-                .and_then(|request| jsonb::to_text(request, MAX_REQUEST_TEXT).ok())
-                .unwrap_or_default(),
+            request: row.keep(4).ok_or_else(|| "there is none".to_owned()).and_then(|request| {
+                let too_long = |_| format!("it has more than {MAX_REQUEST_TEXT} bytes as text");
+                jsonb::to_text(request, MAX_REQUEST_TEXT).map_err(too_long)
+            }),
             answered: row.get(5).unwrap_or_default(),
             age: row.get(6).unwrap_or_default(),
             batch: row.get(7),

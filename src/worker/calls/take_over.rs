@@ -7,7 +7,7 @@ use crate::error::PgError;
 use crate::inject;
 use crate::kind::Kinds;
 use crate::pg::{interrupt, transaction};
-use crate::provider::Service;
+use crate::provider::{Request, Service};
 use crate::worker::Worker;
 use crate::worker::claim::{self, Orphan};
 use std::time::{Duration, Instant};
@@ -100,16 +100,19 @@ fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
             service.name
         ));
     }
-    let members: Option<Vec<Member>> = open
-        .iter()
-        .map(|orphan| Some(Member::new(orphan.task_id, serde_json::from_str(&orphan.request).ok()?)))
-        .collect();
-    let members = members.ok_or_else(nobody)?;
+    let members = open.iter().map(member_of).collect::<Result<Vec<_>, _>>()?;
     if first.batch.is_some() && service.provider.batching().is_none() {
         return Err(nobody());
     }
     let key = first.batch.map(|_| key_of_batch(&first.key));
     Ok(Parcel { adopted: true, ..Parcel::stored(service, members, key) })
+}
+
+fn member_of(orphan: &Orphan) -> Result<Member, String> {
+    let request = orphan.request.as_deref().map_err(String::clone).and_then(Request::read);
+    request
+        .map(|request| Member::new(orphan.task_id, request))
+        .map_err(|reason| format!("the stored request cannot be read: {reason}"))
 }
 
 /// True if the service still knows the key of a request of this age in seconds. It may be negative, if the clock was

@@ -169,6 +169,7 @@ impl Handlers {
             })
         });
         let timed_out = timeout::disarm();
+        session::forget_handler();
         if result.is_err()
             && let Some(kept) = self.kept.get_mut(call.name)
         {

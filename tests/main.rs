@@ -65,6 +65,7 @@ mod synchronous;
 mod tables;
 mod takeover;
 mod torture;
+mod traces;
 mod twilio;
 mod unwritten;
 mod upgrade;

@@ -92,6 +92,40 @@ pub fn extension_of_function(function: pg_sys::Oid) -> Option<String> {
     }
 }
 
+/// `pg_language` (catalog/pg_language.h), which is not among pgrx's bindings.
+const LANGUAGES: pg_sys::Oid = pg_sys::Oid::from_u32(2612);
+
+/// The names of the libraries that procedural languages are in, without folder and ending.
+pub fn libraries_of_languages() -> Vec<String> {
+    let handlers = scan(LANGUAGES, |tuple, shape| {
+        // SAFETY: a row with its descriptor; the column is an OID.
+        unsafe {
+            let mut null = false;
+            let column = pg_sys::SPI_fnumber(shape, c"lanplcallfoid".as_ptr());
+            pg_sys::Oid::from_datum(pg_sys::heap_getattr(tuple, column, shape, &mut null), null)
+        }
+    });
+    let files = handlers.into_iter().flatten().filter_map(library_of_function);
+    files.map(|file| file.rsplit('/').next().unwrap_or_default().trim_end_matches(".so").to_owned()).collect()
+}
+
+/// The library of a function in C, as its declaration names it.
+fn library_of_function(function: pg_sys::Oid) -> Option<String> {
+    // SAFETY: the row stays valid until it is released; the text is copied.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return None;
+        }
+        let mut null = false;
+        let file = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_probin as _, &mut null);
+        let file = String::from_datum(file, null);
+        pg_sys::ReleaseSysCache(tuple);
+        file
+    }
+}
+
 /// A terminated text that was allocated for the caller; `None` for null.
 unsafe fn owned_text(text: *mut std::os::raw::c_char) -> Option<String> {
     // SAFETY: on the caller's promise; the copy is what is used from here on.

@@ -1,6 +1,6 @@
 //! SQL commands that concern the workers of a database, seen before they run (ProcessUtility).
 
-use super::{backend, catalog};
+use super::{backend, catalog, traces};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::os::raw::c_char;
@@ -73,6 +73,9 @@ unsafe extern "C-unwind" fn on_access(
         let next = NEXT_ACCESS.load(Relaxed);
         if !next.is_null() {
             std::mem::transmute::<*mut (), AccessHook>(next)(access, class, object, part, arg);
+        }
+        if access == pg_sys::ObjectAccessType::OAT_FUNCTION_EXECUTE {
+            traces::note_function(object);
         }
         if access == pg_sys::ObjectAccessType::OAT_DROP && class == pg_sys::ExtensionRelationId {
             tell_of_drop(object);
@@ -267,6 +270,14 @@ unsafe fn notice_of(node: *mut pg_sys::Node) -> Option<Notice> {
             T_ReassignOwnedStmt => {
                 let stmt = &*node.cast::<pg_sys::ReassignOwnedStmt>();
                 own_the_queue(stmt.roles).then(|| Notice::Clear(backend::database()))
+            }
+            T_LoadStmt => {
+                traces::note_load();
+                None
+            }
+            T_VariableSetStmt => {
+                traces::note_setting();
+                None
             }
             T_AlterExtensionContentsStmt => Some(Notice::Members),
             T_DropdbStmt => clear_owned((*node.cast::<pg_sys::DropdbStmt>()).dbname),

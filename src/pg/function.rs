@@ -26,6 +26,35 @@ struct Call {
     argument: pg_sys::NullableDatum,
 }
 
+impl Call {
+    /// Of a function with this argument, or with none.
+    fn new(info: *mut pg_sys::FmgrInfo, argument: Option<pg_sys::Datum>) -> Call {
+        // SAFETY: plain data, for which zeros are valid.
+        let mut call: Call = unsafe { std::mem::zeroed() };
+        call.base.flinfo = info;
+        call.base.nargs = i16::from(argument.is_some());
+        call.argument.value = argument.unwrap_or(pg_sys::Datum::null());
+        call
+    }
+
+    fn as_info(&mut self) -> pg_sys::FunctionCallInfo {
+        (&raw mut *self).cast()
+    }
+}
+
+/// Calls a C function that needs to know nothing of how it was declared. Raises what it raises; `None` is null.
+pub(super) fn call_directly(
+    function: pg_sys::PGFunction,
+    argument: Option<pg_sys::Datum>,
+) -> Option<pg_sys::Datum> {
+    let function = function?;
+    let mut call = Call::new(std::ptr::null_mut(), argument);
+    let info = call.as_info();
+    // SAFETY: as fmgr.c does it (DirectFunctionCall1Coll).
+    let result = unsafe { boundary(|| function(info)) };
+    (!call.base.isnull).then_some(result)
+}
+
 impl Function {
     /// The function of this name (quoted where needed), if it takes one jsonb, without defaults, and
     /// returns one jsonb. Whether it may be called is another question.
@@ -71,11 +100,8 @@ impl Function {
     pub fn call(&self, argument: pg_sys::Datum) -> Option<pg_sys::Datum> {
         // SAFETY: within a transaction; as fastpath.c and SPI do it, with a snapshot of its own.
         unsafe {
-            let mut call: Call = std::mem::zeroed();
-            call.base.flinfo = self.info;
-            call.base.nargs = 1;
-            call.argument.value = argument;
-            let fcinfo = (&raw mut call).cast::<pg_sys::FunctionCallInfoBaseData>();
+            let mut call = Call::new(self.info, Some(argument));
+            let fcinfo = call.as_info();
             pg_sys::CommandCounterIncrement();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let mut usage: pg_sys::PgStat_FunctionCallUsage = std::mem::zeroed();

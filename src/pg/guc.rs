@@ -230,10 +230,12 @@ pub fn value(name: &str) -> Option<String> {
     }
 }
 
-/// From here on no statement of this process changes the setting: not SET, set_config() or a function's SET clause.
-pub fn fix(name: &CStr) {
-    // SAFETY: main thread. The record is this process's own, and lives as long as it; its context says who may
-    // set it, and values that are put back at the end of a transaction are not asked for that (guc.c).
+/// The record of a setting that PostgreSQL has defined.
+///
+/// # Safety
+/// Main thread; used before the next record is asked for.
+pub(super) unsafe fn record<'a>(name: &CStr) -> Option<&'a mut pg_sys::config_generic> {
+    // SAFETY: the records are this process's own, and live as long as it.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let record = {
@@ -245,9 +247,16 @@ pub fn fix(name: &CStr) {
         };
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         let record = pg_sys::find_option(name.as_ptr(), false, true, 0);
-        if let Some(record) = record.as_mut() {
-            record.context = pg_sys::GucContext::PGC_INTERNAL;
-        }
+        record.as_mut()
+    }
+}
+
+/// From here on no statement of this process changes the setting: not SET, set_config() or a function's SET clause.
+pub fn fix(name: &CStr) {
+    // SAFETY: main thread. Its context says who may set it, and values that are put back at the end of a transaction
+    // are not asked for that (guc.c).
+    if let Some(record) = unsafe { record(name) } {
+        record.context = pg_sys::GucContext::PGC_INTERNAL;
     }
 }
 

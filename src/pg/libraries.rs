@@ -12,8 +12,18 @@ pub fn loads() -> u64 {
     loads
 }
 
+/// The file names of the loaded libraries.
+pub fn names() -> Vec<String> {
+    let mut names = Vec::new();
+    any(|name| {
+        names.push(name.to_owned());
+        false
+    });
+    names
+}
+
 /// True if the file name of one of the loaded libraries is as `wanted`.
-pub fn any(wanted: impl Fn(&str) -> bool) -> bool {
+pub fn any(mut wanted: impl FnMut(&str) -> bool) -> bool {
     let mut found = false;
     each(|library| {
         if !library.dlpi_name.is_null() {

@@ -3,10 +3,11 @@
 //! The worker is connected as `pg_errand.role`, and handlers run as that role, under its settings. The
 //! worker's own statements run as the extension's owner, under a `search_path` that no user can reach into.
 
-use super::{guc, interrupt};
+use super::{guc, interrupt, traces};
 use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+pub use traces::lasting as lasting_trace;
 
 /// Settings of the worker's own statements, which handlers don't see. Sequential scans and sorts are
 /// never right for them: a plan made while the queue was short is used when it is long.
@@ -52,6 +53,7 @@ pub fn prepare() {
         }
     }
     FIXED.iter().for_each(|(name, _)| guc::fix(name));
+    traces::prepare();
     interrupt::hold_cancel();
 }
 
@@ -166,8 +168,13 @@ pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
     })
 }
 
+/// Removes what a handler left that its subtransaction does not undo.
+pub fn forget_handler() {
+    traces::remove();
+}
+
 /// Removes what a task's handlers left in the session beyond settings: cursors, prepared
-/// statements, temporary objects, advisory locks, cached sequence values, handlers of signals.
+/// statements, temporary objects, advisory locks, cached sequence values, handlers of signals, connections.
 ///
 /// What DISCARD ALL does (commands/discard.c), but within the task's transaction and without
 /// throwing away the worker's plans.
@@ -181,6 +188,7 @@ pub fn discard_leftovers() {
         pg_sys::ResetTempTableNamespace();
         pg_sys::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
     }
+    traces::remove_rest();
 }
 
 unsafe extern "C-unwind" {

@@ -84,6 +84,8 @@ pub struct Worker {
     unreported: bool,
     /// Since when stored settings may have changed.
     unsure_since: Option<Instant>,
+    /// A task has left something in this process, and others know that the worker leaves.
+    unclean: bool,
 }
 
 /// What came of trying to run a task.
@@ -168,10 +170,10 @@ impl Worker {
             interrupt::reload();
             reloaded = true;
         }
-        let retiring = glance.retire;
+        let retiring = glance.retire || self.is_unclean();
         let mut busy = calls::cancel_calls(self, glance.cancels)?;
-        if retiring && self.calls.only_hold() {
-            if self.calls.waits_for_orphans() {
+        if retiring && self.calls.can_be_left() {
+            if self.calls.leave_orphans() {
                 self.slot.change_database(|database| database.orphans = true);
             }
             return Ok(false);
@@ -208,6 +210,18 @@ impl Worker {
             return Ok(true);
         }
         self.rest(&glance)
+    }
+
+    /// True if a task has left something in this process that later tasks would find: no further handler is run here,
+    /// and the worker leaves.
+    fn is_unclean(&mut self) -> bool {
+        let Some(trace) = session::lasting_trace() else { return false };
+        if !std::mem::replace(&mut self.unclean, true) {
+            log::event(LogLevel::Debug, format!("worker {}: a task has left {trace}", self.slot.number));
+            self.slot.retire();
+            self.calls.run_no_handlers();
+        }
+        true
     }
 
     /// False while stored settings have changed, or may have: the next task is not to see old ones.

@@ -89,6 +89,8 @@ pub struct Calls {
     looked_at: Instant,
     /// The worker is to leave: what is held is for others.
     retiring: bool,
+    /// Whether the worker may run handlers; if not, stored responses are for others, too.
+    runs_handlers: bool,
     /// Calls of workers that are gone are locked by others: they are not looked for before.
     no_orphans_before: Option<Instant>,
     /// How calls went that have ended since others were told of it.
@@ -125,6 +127,7 @@ impl Calls {
             pace: Pace::default(),
             looked_at: Instant::now(),
             retiring: false,
+            runs_handlers: true,
             no_orphans_before: None,
             ended: Vec::new(),
             ended_of: Vec::new(),
@@ -150,15 +153,21 @@ impl Calls {
         under_way.chain(&self.ready).chain(self.held.iter().map(|held| &held.parcel))
     }
 
-    /// True if all that is left are calls that wait for their provider: another worker can send them as well.
-    pub fn only_hold(&self) -> bool {
+    /// True if all that is left can be done by another worker as well: calls that wait for their provider, and if
+    /// no handler may be run here any more, responses that are stored.
+    pub fn can_be_left(&self) -> bool {
         let soon = Instant::now() + SOON;
         let is_for_others = |held: &Held| held.parcel.is_resumable || held.not_before > soon;
         self.waiting_for.values().all(|open| open.parcel.len() == 0)
             && self.ready.is_empty()
             && self.unstored.is_empty()
-            && self.answered.is_empty()
+            && (self.answered.is_empty() || !self.runs_handlers)
             && self.held.iter().all(is_for_others)
+    }
+
+    /// True if somebody has to look for what this worker leaves.
+    pub fn leave_orphans(&self) -> bool {
+        self.waits_for_orphans() || !self.answered.is_empty()
     }
 
     /// True if it is not sent here any more.
@@ -174,6 +183,11 @@ impl Calls {
     /// Calls that are under way or about to be.
     fn open(&self) -> usize {
         self.waiting_for.len() + self.ready.len()
+    }
+
+    /// From here on the worker runs no handler.
+    pub fn run_no_handlers(&mut self) {
+        self.runs_handlers = false;
     }
 
     /// To be called after a wait.
@@ -193,7 +207,8 @@ impl Calls {
         let hosts = self.waiting_for.values().filter(|open| open.parcel.is_for_a_host());
         let silent = hosts.filter_map(|open| self.pace.silent_at(open.parcel.account));
         let later = silent.chain(self.no_orphans_before).filter(|time| *time > self.looked_at);
-        let answered = self.answered.iter().map(|answered| answered.not_before);
+        let answered =
+            self.answered.iter().filter(|_| self.runs_handlers).map(|answered| answered.not_before);
         let next = answered.chain(settling).chain(held).chain(later).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -444,6 +459,9 @@ impl Calls {
     }
 
     fn next_answered(&self) -> Option<i64> {
+        if !self.runs_handlers {
+            return None;
+        }
         let now = Instant::now();
         self.answered.iter().find(|answered| answered.not_before <= now).map(|a| a.task_id)
     }

@@ -258,3 +258,34 @@ fn the_views_are_open_to_whom_they_are_granted_and_to_nobody_else() {
     }
     eventually("the task still runs", || status(&mut client, id) == "running");
 }
+
+/// An audit trigger records the query, in a column that must not be null.
+#[test]
+fn current_query_says_in_a_task_what_the_activity_says() {
+    let cluster = Cluster::start(&ONE_WORKER);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create table public.audit (relation regclass not null, query text not null);
+             create function public.record_query() returns trigger language plpgsql security definer as $$
+             begin
+                 insert into public.audit values (tg_relid, current_query());
+                 return null;
+             end $$;
+             create trigger record after insert on public.done for each row execute function public.record_query();
+             create trigger record after update on queues.task for each row execute function public.record_query();
+             create trigger record after insert on queues.error for each row execute function public.record_query()",
+        )
+        .unwrap();
+    let noted = run_one(&mut client, "x");
+    let sql = "select distinct query from public.audit where relation in ('public.done'::regclass, 'queues.task'::regclass)";
+    assert_eq!(one::<String>(&mut client, sql), format!("db_function public.note (task {noted})"));
+    let mark = cluster.log_mark();
+    let refused = task(&mut client, "refuse", json!({"label": "y"}));
+    wait_status(&mut client, refused, "failed");
+    let sql = "select query from public.audit where relation = 'queues.error'::regclass";
+    assert_eq!(one::<String>(&mut client, sql), format!("db_function public.refuse (task {refused})"));
+    // The lines about the task's end are not about a statement.
+    let log = cluster.wait_log(mark, "task failed");
+    assert!(!log.contains("STATEMENT:"), "{log}");
+}

@@ -1,5 +1,6 @@
 //! What `pg_stat_activity` shows of a process.
 
+use super::transaction;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -27,14 +28,54 @@ pub fn name(text: &str) {
 /// Reports `active` with `text` as the query; `query_start` is now.
 pub fn running(text: fmt::Arguments) {
     TEXT.with_borrow_mut(|buffer| {
+        end_query();
         buffer.clear();
         let _ = write!(buffer, "{text}\0");
+        to_server_encoding(buffer);
         // SAFETY: copies the text, up to the first NUL.
         unsafe {
             pg_sys::SetCurrentStatementStartTimestamp();
             pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, buffer.as_ptr().cast());
         }
     });
+    if transaction::is_own() {
+        begin_query();
+    }
+}
+
+/// In a database whose encoding is not UTF-8, only ASCII is certain to be valid text.
+fn to_server_encoding(text: &mut String) {
+    // SAFETY: state of this process.
+    if !text.is_ascii() && unsafe { pg_sys::GetDatabaseEncoding() } != pg_sys::pg_enc::PG_UTF8 as i32 {
+        *text = text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    }
+}
+
+/// From here on, `current_query()` and the log say what the activity says: triggers that record who changes a row
+/// expect a query.
+pub(super) fn begin_query() {
+    TEXT.with_borrow(|text| {
+        let query = if text.is_empty() { std::ptr::null() } else { text.as_ptr().cast() };
+        // SAFETY: the text ends with a NUL; `end_query` comes before its next change.
+        unsafe { pg_sys::debug_query_string = query }
+    });
+}
+
+/// There is no query any more.
+pub(super) fn end_query() {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::debug_query_string = std::ptr::null() }
+}
+
+/// Runs `body`, which writes a line to the log that is not about the query.
+pub fn without_query<R>(body: impl FnOnce() -> R) -> R {
+    // SAFETY: state of this process; the text lives on.
+    unsafe {
+        let query = std::mem::replace(&mut *(&raw mut pg_sys::debug_query_string), std::ptr::null());
+        let value = body();
+        pg_sys::debug_query_string = query;
+        value
+    }
 }
 
 /// Reports `idle`; the last query stays, as in any session.

@@ -1,7 +1,9 @@
 //! The server log: one line per event, filtered by `pg_errand.log_level`. And errors for whoever calls.
 
+use super::activity;
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
+
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
 
 /// Messages are cut off here, in bytes: what users' functions say and are called may be of any length.
@@ -36,7 +38,7 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     if let Some(hint) = hint {
         report = report.set_hint(hint);
     }
-    report.report(severity);
+    activity::without_query(|| report.report(severity));
 }
 
 /// Raises a warning in the current session.

@@ -1,7 +1,7 @@
 //! Transactions and subtransactions of a worker.
 
 use super::catch::catch;
-use super::interrupt;
+use super::{activity, interrupt};
 use crate::error::PgError;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -154,6 +154,7 @@ pub fn fire_deferred_triggers() {
 fn begin() {
     ASYNCHRONOUS.store(false, Relaxed);
     OWN.store(true, Relaxed);
+    activity::begin_query();
     // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
     // wants a snapshot below those that it takes for each statement.
     unsafe {
@@ -184,6 +185,7 @@ fn commit() {
         pg_sys::CommitTransactionCommand();
     }
     OWN.store(false, Relaxed);
+    activity::end_query();
     interrupt::ignore_cancel(false);
 }
 
@@ -193,5 +195,6 @@ fn abort() {
     // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
     unsafe { pg_sys::AbortCurrentTransaction() };
     OWN.store(false, Relaxed);
+    activity::end_query();
     interrupt::hold_cancel();
 }

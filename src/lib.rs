@@ -20,6 +20,7 @@ mod json;
 mod kind;
 mod launcher;
 mod masking;
+mod nearest;
 mod pg;
 mod processor;
 mod provider;

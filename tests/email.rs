@@ -442,3 +442,79 @@ fn a_mail_of_a_megabyte_arrives_as_it_was_and_an_answer_keeps_its_numbers() {
     let same: String = mailing.client.query_one(sql, &[&task_id, &body]).unwrap().get(0);
     assert_eq!(same, "true");
 }
+
+#[test]
+fn an_unknown_field_of_a_mail_is_refused_with_the_right_name_and_nothing_is_sent() {
+    let mut mailing = Mailing::start(&[]);
+    for (field, value, said) in [
+        ("replyTo", json!("a@mail.test"), "no field replyTo; did you mean reply_to?"),
+        ("from", json!("a@mail.test"), "no field from; did you mean from_address?"),
+        ("send_at", json!("2030-01-01T00:00:00Z"), "no field send_at; did you mean scheduled_at?"),
+        ("messaging_service_sid", json!("MG0"), "no field messaging_service_sid; it may have from_address"),
+        (
+            "attachments",
+            json!([{"filename": "a.txt", "content": "aGVsbG8=", "contentType": "text/plain"}]),
+            "an attachment has no field contentType; did you mean content_type?",
+        ),
+    ] {
+        let mut wrong = mail("someone@mail.test");
+        wrong[field] = value;
+        let task_id = queue::enqueue(&mut mailing.client, "email", task(&wrong));
+        let message = mailing.error(task_id);
+        assert!(message.contains(said) && message.contains("app.build"), "{field}: {message}");
+    }
+    assert!(mailing.standin.requests().is_empty());
+    // A null field is an absent one, whatever its name; the task's own payload may hold anything.
+    let mut sparse = task(&mail("someone@mail.test"));
+    sparse["replyTo"] = json!("a@mail.test");
+    sparse["mail"]["replyTo"] = Value::Null;
+    let task_id = queue::enqueue(&mut mailing.client, "email", sparse);
+    mailing.wait(task_id, "succeeded");
+}
+
+#[test]
+fn a_mail_for_later_is_scheduled_by_resend() {
+    let mut mailing = Mailing::start(&[]);
+    let mut later = mail("someone@mail.test");
+    later["scheduled_at"] = json!("2030-01-01T00:00:00Z");
+    let task_id = queue::enqueue(&mut mailing.client, "email", task(&later));
+    mailing.wait(task_id, "succeeded");
+    assert_eq!(mailing.standin.mails()[0].body["scheduled_at"], later["scheduled_at"]);
+}
+
+#[test]
+fn all_that_a_provider_says_of_an_error_is_told() {
+    let mut mailing = Mailing::start(&[]);
+    let body =
+        json!({"statusCode": 422, "name": "validation_error", "message": ["Invalid `to`.", "Invalid `cc`."]});
+    mailing.standin.behave(move |_| Some(Behaviour::json(422, &body)));
+    let task_id = mailing.send("someone@mail.test");
+    let message = mailing.error(task_id);
+    assert!(message.contains("HTTP 422 validation_error: Invalid `to`.; Invalid `cc`."), "{message}");
+}
+
+#[test]
+fn addresses_are_written_so_that_resend_takes_them() {
+    let mut mailing = Mailing::start(&[]);
+    let mut odd = mail("Ann (Sales) <a@mail.test>\n");
+    odd["from_address"] = json!("Ü <me@bücher.test>");
+    odd["cc"] = json!(["c@bücher.test", "C <c@mail.test>"]);
+    let task_id = queue::enqueue(&mut mailing.client, "email", task(&odd));
+    mailing.wait(task_id, "succeeded");
+    let body = mailing.standin.mails()[0].body.clone();
+    assert_eq!(body["from"], "Ü <me@xn--bcher-kva.test>");
+    assert_eq!(body["to"], "\"Ann (Sales)\" <a@mail.test>");
+    assert_eq!(body["cc"], json!(["c@xn--bcher-kva.test", "C <c@mail.test>"]));
+}
+
+#[test]
+fn a_blank_html_is_not_sent_beside_a_text() {
+    let mut mailing = Mailing::start(&[]);
+    let mut with_text = mail("someone@mail.test");
+    with_text["html"] = json!("");
+    with_text["text"] = json!("Hello");
+    let task_id = queue::enqueue(&mut mailing.client, "email", task(&with_text));
+    mailing.wait(task_id, "succeeded");
+    let body = mailing.standin.mails()[0].body.clone();
+    assert_eq!((&body["html"], &body["text"]), (&Value::Null, &json!("Hello")));
+}

@@ -151,7 +151,8 @@ fn what_is_nested_deeply_passes_or_is_refused() {
         "create function public.echo(payload jsonb) returns jsonb language sql as $$ select payload $$;
          create function public.build(payload jsonb) returns jsonb language sql as $$
              select jsonb_build_object('payload', jsonb_build_object(
-                 'message_id', 1, 'to_number', '1', 'body', 'b', 'more', payload -> 'deep'))
+                 'message_id', 1, 'to_number', '1', 'content_sid', 'HX' || repeat('0', 32),
+                 'content_variables', jsonb_build_object('deep', payload -> 'deep')))
          $$",
     );
     let with_handler = "\"success_handler\": \"public.on_success\",";

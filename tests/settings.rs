@@ -25,7 +25,7 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 35] = [
+const SETTINGS: [Setting; 37] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
     ("email_provider", "resend", "enum", "", "superuser", "", "resend,smtp"),
@@ -52,12 +52,14 @@ const SETTINGS: [Setting; 35] = [
     ("secrets", "", "string", "", "superuser", "", ""),
     ("secrets_dir", "", "string", "", "superuser", "", ""),
     ("sms_provider", "simulated", "enum", "", "superuser", "", "simulated,twilio"),
+    ("smtp_ehlo_name", "", "string", "", "superuser", "", ""),
     ("smtp_host", "", "string", "", "superuser", "", ""),
     ("smtp_password", "", "string", "", "superuser", "", ""),
     ("smtp_port", "0", "integer", "", "superuser", "0", ""),
     ("smtp_tls", "tls", "enum", "", "superuser", "", "starttls,tls,none"),
     ("smtp_user", "", "string", "", "superuser", "", ""),
     ("twilio_account_sid", "", "string", "", "superuser", "", ""),
+    ("twilio_api_key", "", "string", "", "superuser", "", ""),
     ("twilio_auth_token", "", "string", "", "superuser", "", ""),
     ("twilio_base_url", "https://api.twilio.com", "string", "", "superuser", "", ""),
     ("twilio_from", "", "string", "", "superuser", "", ""),

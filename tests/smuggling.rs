@@ -300,6 +300,13 @@ fn no_server_sees_more_than_one_mail_in_what_is_sent_as_one() {
         let mut parts = parts(&shown.replace("\r\n..", "\r\n.")).into_iter();
         for (field, kind) in [("text", "text/plain"), ("html", "text/html")] {
             let Some(text) = given[field].as_str() else { continue };
+            let is_blank = |name: &str| given[name].as_str().is_none_or(|text| text.trim().is_empty());
+            // A blank one is left out if there is another.
+            if is_blank(field)
+                && (field == "html" && !is_blank("text") || field == "text" && given["html"].is_string())
+            {
+                continue;
+            }
             // A mail with html alone has no other text, and one with both has both.
             let (found, content) = parts.next().unwrap();
             assert!(found.starts_with(kind), "{found}: {shown}");

@@ -17,6 +17,9 @@ use crate::mailing::prepare;
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "tok_Zx9yW8vUq";
 const FROM: &str = "+15005550006";
+const API_KEY: &str = "SK0123456789abcdef0123456789abcdef";
+const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
+const TEMPLATE: &str = "HX0123456789abcdef0123456789abcdef";
 
 fn error(status: u16, code: u32, message: &str) -> Answer {
     let more = format!("https://www.twilio.com/docs/errors/{code}");
@@ -47,9 +50,9 @@ fn decoded(text: &str) -> String {
 }
 
 fn twilio(request: &Request) -> Answer {
-    let basic = STANDARD.encode(format!("{ACCOUNT}:{TOKEN}"));
     let sent = request.header("Authorization").unwrap_or_default();
-    if sent != format!("Basic {basic}") {
+    let basic = |user: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{TOKEN}")));
+    if ![basic(ACCOUNT), basic(API_KEY)].contains(&sent.to_owned()) {
         return error(401, 20003, &format!("Authenticate, not {sent}"));
     }
     if request.method != "POST" || request.target != format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json") {
@@ -62,7 +65,16 @@ fn twilio(request: &Request) -> Answer {
 }
 
 fn message(form: &BTreeMap<String, String>) -> Answer {
-    let known = ["To", "From", "MessagingServiceSid", "Body", "MediaUrl", "StatusCallback"];
+    let known = [
+        "To",
+        "From",
+        "MessagingServiceSid",
+        "Body",
+        "MediaUrl",
+        "StatusCallback",
+        "ContentSid",
+        "ContentVariables",
+    ];
     if let Some(unknown) = form.keys().find(|name| !known.contains(&name.as_str())) {
         return error(400, 20001, &format!("Unknown parameter {unknown}"));
     }
@@ -76,7 +88,7 @@ fn message(form: &BTreeMap<String, String>) -> Answer {
     if form.contains_key("From") == form.contains_key("MessagingServiceSid") {
         return error(400, 21603, "A 'From' phone number or a messaging service is required.");
     }
-    if !form.contains_key("Body") && !form.contains_key("MediaUrl") {
+    if !["Body", "MediaUrl", "ContentSid"].iter().any(|name| form.contains_key(*name)) {
         return error(400, 21602, "Message body is required.");
     }
     Answer::json(201, &json!({"sid": "SM0123", "status": "queued", "error_code": null, "echo": TOKEN}))
@@ -172,11 +184,60 @@ fn a_text_message_arrives_as_its_interface_wants_it() {
 fn a_messaging_service_or_another_number_can_send_it() {
     let mut texting = Texting::start(&[]);
     let mut message = sms("+4915112345678");
-    message["from_number"] = json!("MG0123456789abcdef");
+    message["from_number"] = json!(SERVICE);
     let form = texting.delivered(&message);
-    assert_eq!(form.get("MessagingServiceSid").map(String::as_str), Some("MG0123456789abcdef"));
+    assert_eq!(form.get("MessagingServiceSid").map(String::as_str), Some(SERVICE));
     message["from_number"] = json!("+15005550007");
     assert_eq!(texting.delivered(&message).get("From").map(String::as_str), Some("+15005550007"));
+}
+
+#[test]
+fn a_name_that_begins_like_a_messaging_service_is_a_sender() {
+    let mut texting = Texting::start(&[("pg_errand.twilio_from", "MGMotor")]);
+    let form = texting.delivered(&sms("+4915112345678"));
+    assert_eq!(
+        (form.get("From").map(String::as_str), form.get("MessagingServiceSid")),
+        (Some("MGMotor"), None)
+    );
+}
+
+#[test]
+fn an_api_key_speaks_for_its_account() {
+    let mut texting = Texting::start(&[("pg_errand.twilio_api_key", API_KEY)]);
+    let sent_as = |texting: &Texting| {
+        let request = texting.web.requests().pop().unwrap().request;
+        let basic = request.header("Authorization").unwrap().strip_prefix("Basic ").unwrap().to_owned();
+        String::from_utf8(STANDARD.decode(basic).unwrap()).unwrap()
+    };
+    texting.delivered(&sms("+4915112345678"));
+    assert_eq!(sent_as(&texting), format!("{API_KEY}:{TOKEN}"));
+
+    // Of a row's own, with the account of the settings or its own.
+    texting
+        .cluster
+        .set(&[("pg_errand.twilio_api_key", ""), ("pg_errand.secrets", &json!({"key": TOKEN}).to_string())]);
+    for (n, auth_name) in [API_KEY.to_owned(), format!("{ACCOUNT}/{API_KEY}")].iter().enumerate() {
+        let fields =
+            at(&texting.web, json!({"interface": "twilio", "secret": "key", "auth_name": auth_name}));
+        register(&mut texting.client, &format!("keyed{n}"), &fields).unwrap();
+        let payload = json!({"before_handler": "app.build", "mail": sms("+4915112345678")});
+        let task_id = queue::enqueue(&mut texting.client, &format!("keyed{n}"), payload);
+        queue::wait_status(&mut texting.client, task_id, "succeeded");
+        assert_eq!(sent_as(&texting), format!("{API_KEY}:{TOKEN}"));
+    }
+}
+
+#[test]
+fn a_template_goes_out_with_its_variables() {
+    let mut texting = Texting::start(&[("pg_errand.twilio_from", SERVICE)]);
+    let message = json!({
+        "message_id": 7, "to_number": "+4915112345678", "content_sid": TEMPLATE,
+        "content_variables": {"1": "Ann", "2": "Ü & Ö"},
+    });
+    let form = texting.delivered(&message);
+    assert_eq!(form.get("ContentSid").map(String::as_str), Some(TEMPLATE));
+    let variables: Value = serde_json::from_str(&form["ContentVariables"]).unwrap();
+    assert_eq!((variables, form.get("Body")), (message["content_variables"].clone(), None));
 }
 
 #[test]

@@ -268,7 +268,7 @@ impl Thread {
                 self.client.send(request, job, limit).map_err(|problem| problem.explain(job.timeout))
             }
             Request::Smtp(request) => self.mail.send(request, job, limit),
-            Request::Local { answer } => {
+            Request::Local { answer, .. } => {
                 Ok(Reply { status: 200, body: answer.to_string().into_bytes(), ..Reply::default() })
             }
         }
@@ -291,7 +291,7 @@ pub(crate) mod tests {
         Job {
             id,
             service: Arc::new(Service::plain(&Simulated)),
-            request: Arc::new(Request::Local { answer: json!({ "n": id }) }),
+            request: Arc::new(Request::Local { answer: json!({ "n": id }), message: None }),
             credentials: Vec::new(),
             timeout: Duration::from_secs(5),
             network: Arc::default(),

@@ -3,6 +3,7 @@
 use crate::hosts::{self, AllowList};
 use crate::pg::guc::{Check, split_list};
 use crate::secret;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub struct NameList;
 
@@ -53,17 +54,53 @@ impl Check for HostName {
     }
 }
 
+/// True if this is an identifier as Twilio has them: two letters and 32 hexadecimal digits.
+pub fn is_sid(prefix: &str, value: &str) -> bool {
+    value
+        .strip_prefix(prefix)
+        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn check_sid(prefix: &str, value: &str) -> Result<(), String> {
+    if is_sid(prefix, value) || value.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{prefix} and 32 hexadecimal digits are allowed."))
+}
+
 pub struct AccountSid;
 
 impl Check for AccountSid {
     fn check(value: &str) -> Result<(), String> {
-        let fits = value
-            .strip_prefix("AC")
-            .is_some_and(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()));
-        if fits || value.is_empty() {
+        check_sid("AC", value)
+    }
+}
+
+pub struct ApiKeySid;
+
+impl Check for ApiKeySid {
+    fn check(value: &str) -> Result<(), String> {
+        check_sid("SK", value)
+    }
+}
+
+pub struct EhloName;
+
+impl Check for EhloName {
+    fn check(value: &str) -> Result<(), String> {
+        let literal = value.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let is_address = |text: &str| match text.strip_prefix("IPv6:") {
+            Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
+            None => text.parse::<Ipv4Addr>().is_ok(),
+        };
+        let is_label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let fits = literal.map_or_else(|| value.split('.').all(is_label), is_address);
+        if value.is_empty() || fits {
             Ok(())
         } else {
-            Err("AC and 32 hexadecimal digits are allowed.".into())
+            Err("A name such as mail.example.com is allowed, or an address such as [192.0.2.1] or [IPv6:2001:db8::1].".into())
         }
     }
 }
@@ -177,6 +214,16 @@ mod tests {
         }
         for bad in ["smtp.example.com:25", "smtp://x", "a b", "x\r\n"] {
             assert!(HostName::check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ehlo_names() {
+        for good in ["", "mail.example.com", "localhost", "[192.0.2.1]", "[IPv6:2001:db8::1]"] {
+            assert_eq!(EhloName::check(good), Ok(()), "{good}");
+        }
+        for bad in ["a b", "mail..example.com", "[mail]", "[::1]", "x\r\nMAIL", "bücher.test"] {
+            assert!(EhloName::check(bad).is_err(), "{bad:?}");
         }
     }
 

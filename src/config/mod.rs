@@ -6,6 +6,7 @@ mod http;
 mod provider;
 
 use crate::pg::guc::{About, Choice, Context, Int, Setting, Text, Unit, check_hook, reserve_prefix};
+pub use check::is_sid;
 use check::{NameList, RoleName};
 pub use http::*;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
@@ -38,11 +39,13 @@ static ALL: &[&'static dyn Setting] = &[
     &SMTP_HOST,
     &SMTP_PORT,
     &SMTP_TLS,
+    &SMTP_EHLO_NAME,
     &SMTP_USER,
     &SMTP_PASSWORD,
     &SMS_PROVIDER,
     &TWILIO_ACCOUNT_SID,
     &TWILIO_AUTH_TOKEN,
+    &TWILIO_API_KEY,
     &TWILIO_FROM,
     &TWILIO_BASE_URL,
     &SECRETS,

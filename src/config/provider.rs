@@ -1,6 +1,6 @@
 //! Providers that have settings of their own, and secrets.
 
-use super::check::{AccountSid, BaseUrl, Directory, HostName, SecretList};
+use super::check::{AccountSid, ApiKeySid, BaseUrl, Directory, EhloName, HostName, SecretList};
 use crate::pg::guc::{About, Choice, Context, Int, Text, Unit, check_hook};
 use crate::pg::secret::Secret;
 use pgrx::guc::{GucSetting, PostgresGucEnum};
@@ -75,6 +75,18 @@ pub static SMTP_TLS: Choice<SmtpTls> = Choice {
     value: GucSetting::<SmtpTls>::new(SmtpTls::Tls),
 };
 
+pub static SMTP_EHLO_NAME: Text = Text {
+    about: About {
+        name: c"pg_errand.smtp_ehlo_name",
+        short: c"Name by which the mail server is greeted (EHLO).",
+        long:
+            c"A name in the domain name system, or an address such as [192.0.2.1]. Empty: this host's name.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<EhloName>),
+};
+
 pub static SMTP_USER: Text = Text {
     about: About {
         name: c"pg_errand.smtp_user",
@@ -102,7 +114,7 @@ pub static SMS_PROVIDER: Choice<SmsProvider> = Choice {
     about: About {
         name: c"pg_errand.sms_provider",
         short: c"Who sends text messages.",
-        long: c"simulated: nobody; the message is logged and counts as sent. twilio: Twilio.",
+        long: c"simulated: nobody; number and text are logged (at info), and the message counts as sent. twilio: Twilio.",
         context: Context::Superuser,
     },
     value: GucSetting::<SmsProvider>::new(SmsProvider::Simulated),
@@ -117,6 +129,18 @@ pub static TWILIO_ACCOUNT_SID: Text = Text {
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
     check: Some(check_hook::<AccountSid>),
+};
+
+pub static TWILIO_API_KEY: Text = Text {
+    about: About {
+        name: c"pg_errand.twilio_api_key",
+        short: c"API key of the account at Twilio.",
+        long: c"SK and 32 hexadecimal digits; pg_errand.twilio_auth_token is the secret of the key then. Empty: the token \
+            is that of the account.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<ApiKeySid>),
 };
 
 pub static TWILIO_AUTH_TOKEN: Secret<2> = Secret {
@@ -134,8 +158,8 @@ pub static TWILIO_AUTH_TOKEN: Secret<2> = Secret {
 pub static TWILIO_FROM: Text = Text {
     about: About {
         name: c"pg_errand.twilio_from",
-        short: c"Number, sender or messaging service (MG...) that text messages come from.",
-        long: c"A payload may name another one as from_number.",
+        short: c"Number, sender or messaging service that text messages come from.",
+        long: c"A messaging service is MG and 32 hexadecimal digits. A payload may name another one as from_number.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),

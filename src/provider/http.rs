@@ -3,11 +3,11 @@
 use super::reply::{self, json_of};
 use super::service::Auth;
 use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
-use super::{auth, expect, redirect, target, template};
+use super::{auth, expect, fields, redirect, target, template};
 use crate::provider::header::header_problem;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 pub struct Http;
@@ -17,7 +17,7 @@ const FIELDS: &[&str] =
 const BODIES: &[&str] = &["json", "text", "base64", "form"];
 /// How long an idempotency key is taken to be recognized, if the provider's row does not say.
 const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
-const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
+pub const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
 
 impl Provider for Http {
     fn name(&self) -> &'static str {
@@ -26,9 +26,7 @@ impl Provider for Http {
 
     fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
         let fields = described(service, payload)?;
-        if let Some(unknown) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-            return Err(format!("the request has no field {unknown}; it may have {}", FIELDS.join(", ")));
-        }
+        fields::check("the request", &fields, FIELDS, &[])?;
         let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
         let (body, content_type) = given("body").map_or(Ok((Body::default(), None)), body)?;
         let has_body = given("body").is_some();
@@ -220,23 +218,16 @@ pub fn check(service: &Service) -> Result<(), String> {
             return Err(problem);
         }
     }
-    let fields = service
-        .request
-        .as_ref()
-        .unwrap_or(&json!({}))
-        .as_object()
-        .map(|fields| fields.keys().cloned().collect());
-    let fields: Vec<String> = fields.ok_or("request has to be an object")?;
-    match fields.iter().find(|name| !FIELDS.contains(&name.as_str())) {
-        Some(unknown) => Err(format!("request has no field {unknown}; it may have {}", FIELDS.join(", "))),
-        None => Ok(()),
-    }
+    let Some(request) = &service.request else { return Ok(()) };
+    let fields = request.as_object().ok_or("request has to be an object")?;
+    fields::check("request", fields, FIELDS, &[])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::provider::simulated::Simulated;
+    use serde_json::json;
 
     fn service() -> Service {
         Service { base_url: Some("https://api.test".into()), ..Service::plain(&Simulated) }

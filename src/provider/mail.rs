@@ -1,5 +1,6 @@
 //! What a payload says of an e-mail, whoever sends it.
 
+use super::fields::{self, Alias};
 use serde_json::{Map, Value};
 
 /// Our field, what it is called outside, and what it may be.
@@ -15,7 +16,25 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("headers", "headers", Shape::Object),
     ("tags", "tags", Shape::List),
     ("attachments", "attachments", Shape::List),
+    ("scheduled_at", "scheduled_at", Shape::Text),
 ];
+
+/// Not a part of the mail: by which the task knows it.
+const OWN_FIELD: &str = "message_id";
+
+/// Names that services, or headers, have for our fields.
+const ALIASES: &[Alias] =
+    &[("from", "from_address"), ("to", "to_address"), ("send_at", "scheduled_at"), ("body", "text")];
+
+/// What an attachment may have; who sends it may allow less.
+const ATTACHMENT: &[&str] = &["filename", "content", "path", "content_type", "content_id"];
+const ATTACHMENT_ALIASES: &[Alias] = &[
+    ("name", "filename"),
+    ("type", "content_type"),
+    ("cid", "content_id"),
+    ("inline_content_id", "content_id"),
+];
+const TAG: &[&str] = &["name", "value"];
 
 const REQUIRED: &[&str] = &["from_address", "to_address", "subject"];
 
@@ -54,7 +73,10 @@ impl Shape {
 /// # Errors
 /// What is missing or wrong.
 pub fn fields(payload: &Value) -> Result<Map<String, Value>, String> {
-    let given = |field: &str| payload.get(field).filter(|value| !value.is_null());
+    let all = payload.as_object().ok_or("the payload has to be an object")?;
+    let known: Vec<&str> = FIELDS.iter().map(|(ours, ..)| *ours).chain([OWN_FIELD]).collect();
+    fields::check("the payload", all, &known, ALIASES)?;
+    let given = |field: &str| all.get(field).filter(|value| !value.is_null());
     if let Some(missing) = REQUIRED.iter().find(|field| given(field).is_none()) {
         return Err(format!("the payload has no {missing}"));
     }
@@ -69,7 +91,27 @@ pub fn fields(payload: &Value) -> Result<Map<String, Value>, String> {
         }
         fields.insert((*theirs).to_owned(), value.clone());
     }
+    // Next to an HTML part, most mail programs show no other.
+    let is_blank =
+        |name: &str| fields.get(name).and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
+    if is_blank("html") && !is_blank("text") {
+        fields.shift_remove("html");
+    }
+    check_items(&fields, "attachments", "an attachment", ATTACHMENT, ATTACHMENT_ALIASES)?;
+    check_items(&fields, "tags", "a tag", TAG, &[])?;
     Ok(fields)
+}
+
+/// Checks the names in each object of a list.
+fn check_items(
+    mail: &Map<String, Value>,
+    list: &str,
+    what: &str,
+    known: &[&str],
+    aliases: &[Alias],
+) -> Result<(), String> {
+    let items = mail.get(list).and_then(Value::as_array).into_iter().flatten();
+    items.filter_map(Value::as_object).try_for_each(|item| fields::check(what, item, known, aliases))
 }
 
 #[cfg(test)]
@@ -83,7 +125,7 @@ mod tests {
             "message_id": 1, "from_address": "a@x", "to_address": ["b@x"], "subject": "s", "html": "<p>",
             "text": "t", "cc": "c@x", "bcc": ["d@x"], "reply_to": "e@x", "headers": {"X-A": "1"},
             "tags": [{"name": "n", "value": "v"}], "attachments": [{"filename": "f", "content": "Zg=="}],
-            "something_else": true,
+            "scheduled_at": "2030-01-01T00:00:00Z",
         });
         let fields = fields(&payload).unwrap();
         let names: Vec<&str> = fields.keys().map(String::as_str).collect();
@@ -100,7 +142,8 @@ mod tests {
                 "reply_to",
                 "headers",
                 "tags",
-                "attachments"
+                "attachments",
+                "scheduled_at"
             ]
         );
     }
@@ -116,5 +159,26 @@ mod tests {
         assert!(fields(&payload).unwrap_err().contains("html"));
         payload["to_address"] = Value::Null;
         assert!(fields(&payload).unwrap_err().contains("to_address"));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_with_the_right_name() {
+        let payload = json!({ "from_address": "a@x", "to_address": "b@x", "subject": "s", "html": "h" });
+        for (field, value, named) in [
+            ("replyTo", json!("c@x"), "no field replyTo; did you mean reply_to?"),
+            ("from", json!("c@x"), "did you mean from_address?"),
+            ("send_at", json!("now"), "did you mean scheduled_at?"),
+            ("priority", json!(1), "no field priority; it may have"),
+            ("attachments", json!([{ "filename": "f", "contentType": "a/b" }]), "did you mean content_type?"),
+            ("attachments", json!([{ "filename": "f", "disposition": "inline" }]), "no field disposition"),
+            ("tags", json!([{ "name": "n", "val": "v" }]), "no field val"),
+        ] {
+            let mut wrong = payload.clone();
+            wrong[field] = value;
+            let error = fields(&wrong).unwrap_err();
+            assert!(error.contains(named), "{wrong}: {error}");
+            wrong[field] = Value::Null;
+            assert!(fields(&wrong).is_ok(), "{wrong}");
+        }
     }
 }

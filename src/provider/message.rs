@@ -1,18 +1,15 @@
 //! An e-mail as it goes out (RFC 5322).
 
 use super::header::header_problem;
-use super::{MailServer, SmtpRequest, mail, outgoing};
+use super::{MailServer, SmtpRequest, encoded, mail, mailbox, mime, outgoing};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use lettre::Address;
-use lettre::message::header::{self, ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{
-    Attachment, Body, Mailbox, Mailboxes, MaybeString, Message, MessageBuilder, MultiPart, SinglePart,
-};
+use lettre::message::Mailbox;
+use lettre::message::header::{self, HeaderName, Headers};
 use serde_json::{Map, Value};
-use std::str::FromStr;
+use std::time::SystemTime;
 
-type Fields = Map<String, Value>;
+pub type Fields = Map<String, Value>;
 
 /// Headers that are made of other fields, or by servers on the way; and `Content-…`.
 const OWN_HEADERS: &[&str] = &[
@@ -40,63 +37,84 @@ const MAX_TAG: usize = 256;
 /// What is wrong with the payload.
 pub fn build(payload: &Value, key: &str, server: MailServer) -> Result<SmtpRequest, String> {
     let fields = mail::fields(payload)?;
-    let from: Mailbox = parsed(&fields["from"], "from_address")?;
-    let message_id = format!("<{key}@{}>", from.email.domain());
-    let builder = addressed(&fields, from)?.subject(subject(&fields)?).message_id(Some(message_id.clone()));
-    let message = content(with_headers(builder, &fields)?, &fields)?;
+    if fields.contains_key("scheduled_at") {
+        return Err(
+            "the interface smtp cannot send a mail later (scheduled_at); enqueue its task with a later \
+                    scheduled_at instead"
+                .into(),
+        );
+    }
+    let parties = Parties::of(&fields)?;
+    let message_id = format!("<{key}@{}>", parties.from.email.domain());
     let mut bytes = tags(&fields)?.into_bytes();
-    bytes.extend(message.formatted());
+    bytes.extend(headers(&fields, &parties, &message_id)?.to_string().into_bytes());
+    bytes.extend(mime::content(&fields)?);
     outgoing::check_lines(&bytes)?;
-    let envelope = message.envelope();
-    let from = envelope.from().map(Address::to_string).unwrap_or_default();
-    let to: Vec<String> = envelope.to().iter().map(Address::to_string).collect();
+    let Parties { from, to, cc, bcc, .. } = parties;
+    let from = from.email.to_string();
+    let to: Vec<String> =
+        [to, cc, bcc].into_iter().flatten().map(|mailbox| mailbox.email.to_string()).collect();
     to.iter().chain([&from]).try_for_each(|address| outgoing::check_address(address))?;
     Ok(SmtpRequest { server, from, to, message: STANDARD.encode(bytes), message_id })
+}
+
+/// Whom a mail is from and goes to.
+struct Parties {
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    cc: Vec<Mailbox>,
+    /// Only the envelope has them.
+    bcc: Vec<Mailbox>,
+    reply_to: Vec<Mailbox>,
+}
+
+impl Parties {
+    fn of(fields: &Fields) -> Result<Self, String> {
+        let mut from = mailboxes(fields, "from", "from_address")?;
+        let to = mailboxes(fields, "to", "to_address")?;
+        if to.is_empty() {
+            return Err("the payload's to_address is empty".into());
+        }
+        let from = from
+            .pop()
+            .filter(|_| from.is_empty())
+            .ok_or("the payload's from_address has to be one address")?;
+        let others = |name| mailboxes(fields, name, name);
+        Ok(Parties { from, to, cc: others("cc")?, bcc: others("bcc")?, reply_to: others("reply_to")? })
+    }
+}
+
+/// The addresses of a field; `ours`: how the payload calls it.
+fn mailboxes(fields: &Fields, name: &str, ours: &str) -> Result<Vec<Mailbox>, String> {
+    let given =
+        fields.get(name).map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
+    let mut all = Vec::new();
+    for one in given.unwrap_or_default() {
+        let parsed = mailbox::parse(text(one));
+        all.extend(parsed.map_err(|(place, reason)| {
+            format!("the payload's {ours} is wrong: address {}: {reason}", all.len() + place + 1)
+        })?);
+    }
+    Ok(all)
 }
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn wrong(field: &str, error: impl std::fmt::Display) -> String {
-    format!("the payload's {field} is wrong: {error}")
-}
-
-/// `ours`: how the payload calls the field.
-fn parsed<T: FromStr<Err: std::fmt::Display>>(value: &Value, ours: &str) -> Result<T, String> {
-    let text = text(value);
-    if text.chars().any(char::is_control) {
-        return Err(wrong(ours, "it holds a control character"));
+fn headers(fields: &Fields, parties: &Parties, message_id: &str) -> Result<Headers, String> {
+    let mut headers = Headers::new();
+    let lists = [("From", std::slice::from_ref(&parties.from)), ("To", &parties.to)];
+    let others = [("Cc", parties.cc.as_slice()), ("Reply-To", &parties.reply_to)];
+    for (name, mailboxes) in lists.into_iter().chain(others).filter(|(_, mailboxes)| !mailboxes.is_empty()) {
+        headers.insert_raw(encoded::mailboxes(name, mailboxes)?);
     }
-    text.parse().map_err(|error| wrong(ours, error))
-}
-
-fn addressed(fields: &Fields, from: Mailbox) -> Result<MessageBuilder, String> {
-    let to = mailboxes(fields, "to", "to_address")?.ok_or("the payload's to_address is empty")?;
-    let mut builder = Message::builder().from(from).mailbox(header::To::from(to));
-    if let Some(cc) = mailboxes(fields, "cc", "cc")? {
-        builder = builder.mailbox(header::Cc::from(cc));
-    }
-    // Only the envelope has them.
-    if let Some(bcc) = mailboxes(fields, "bcc", "bcc")? {
-        builder = builder.mailbox(header::Bcc::from(bcc));
-    }
-    if let Some(reply_to) = mailboxes(fields, "reply_to", "reply_to")? {
-        builder = builder.mailbox(header::ReplyTo::from(reply_to));
-    }
-    Ok(builder)
-}
-
-/// The addresses of a field; `ours`: how the payload calls it.
-fn mailboxes(fields: &Fields, name: &str, ours: &str) -> Result<Option<Mailboxes>, String> {
-    let mut all = Mailboxes::new();
-    let given =
-        fields.get(name).map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
-    for one in given.unwrap_or_default() {
-        let parsed: Mailboxes = parsed(one, ours)?;
-        parsed.into_iter().for_each(|mailbox| all.push(mailbox));
-    }
-    Ok(Some(all).filter(|all| all.iter().next().is_some()))
+    headers.insert_raw(encoded::text(HeaderName::new_from_ascii_str("Subject"), subject(fields)?)?);
+    headers.set(header::MessageId::from(message_id.to_owned()));
+    headers.set(header::Date::from(SystemTime::now()));
+    add_own(&mut headers, fields)?;
+    headers.set(header::MIME_VERSION_1_0);
+    Ok(headers)
 }
 
 fn subject(fields: &Fields) -> Result<&str, String> {
@@ -107,7 +125,8 @@ fn subject(fields: &Fields) -> Result<&str, String> {
     }
 }
 
-fn with_headers(mut builder: MessageBuilder, fields: &Fields) -> Result<MessageBuilder, String> {
+/// The headers that the payload has as such.
+fn add_own(headers: &mut Headers, fields: &Fields) -> Result<(), String> {
     for (name, value) in fields.get("headers").and_then(Value::as_object).into_iter().flatten() {
         let value = value.as_str().ok_or_else(|| format!("the header {name} has to be a string"))?;
         if let Some(problem) = header_problem(name, value) {
@@ -117,10 +136,11 @@ fn with_headers(mut builder: MessageBuilder, fields: &Fields) -> Result<MessageB
         if OWN_HEADERS.contains(&lower.as_str()) || lower.starts_with("content-") {
             return Err(format!("the header {name} cannot be set: the mail has its own"));
         }
-        let name = HeaderName::new_from_ascii(name.clone()).map_err(|error| wrong("headers", error))?;
-        builder = builder.raw_header(HeaderValue::new(name, value.into()));
+        let name = HeaderName::new_from_ascii(name.clone())
+            .map_err(|error| format!("the payload's headers is wrong: {error}"))?;
+        headers.insert_raw(encoded::text(name, value)?);
     }
-    Ok(builder)
+    Ok(())
 }
 
 /// A header line for each tag.
@@ -130,7 +150,7 @@ fn tags(fields: &Fields) -> Result<String, String> {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
     };
     let mut lines = String::new();
-    for tag in list(fields, "tags") {
+    for tag in mime::list(fields, "tags") {
         match (tag["name"].as_str(), tag["value"].as_str()) {
             (Some(name), Some(value)) if is_plain(name) && is_plain(value) => {
                 lines.push_str(&format!("X-Tag: {name}={value}\r\n"));
@@ -139,78 +159,6 @@ fn tags(fields: &Fields) -> Result<String, String> {
         }
     }
     Ok(lines)
-}
-
-fn list<'a>(fields: &'a Fields, name: &str) -> &'a [Value] {
-    fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn content(builder: MessageBuilder, fields: &Fields) -> Result<Message, String> {
-    let given = |name: &str| fields.get(name).map(|value| body(text(value)));
-    let attachments: Vec<SinglePart> =
-        list(fields, "attachments").iter().map(attachment).collect::<Result<_, _>>()?;
-    let with_rest = |parts: MultiPart| attachments.iter().cloned().fold(parts, MultiPart::singlepart);
-    let mixed = MultiPart::mixed();
-    let built = match (given("text"), given("html")) {
-        (Some(text), Some(html)) => {
-            let both = MultiPart::alternative()
-                .singlepart(SinglePart::plain(text))
-                .singlepart(SinglePart::html(html));
-            match attachments.is_empty() {
-                true => builder.multipart(both),
-                false => builder.multipart(with_rest(mixed.multipart(both))),
-            }
-        }
-        (text, html) => {
-            let html = html.map(SinglePart::html);
-            let only = html.unwrap_or_else(|| SinglePart::plain(text.unwrap_or_else(|| body(""))));
-            match attachments.is_empty() {
-                true => builder.singlepart(only),
-                false => builder.multipart(with_rest(mixed.singlepart(only))),
-            }
-        }
-    };
-    built.map_err(|error| format!("the mail cannot be built: {error}"))
-}
-
-/// A text in quoted-printable or base64, whichever is shorter: neither lets line breaks or long lines of the text
-/// through.
-fn body(text: &str) -> Body {
-    let short = Body::new(text.to_owned());
-    match short.encoding() {
-        ContentTransferEncoding::Base64 | ContentTransferEncoding::QuotedPrintable => short,
-        _ => encoded(text.to_owned(), ContentTransferEncoding::QuotedPrintable),
-    }
-}
-
-/// Only encodings that can hold anything are given.
-fn encoded(content: impl Into<MaybeString>, encoding: ContentTransferEncoding) -> Body {
-    Body::new_with_encoding(content, encoding).unwrap_or_else(Body::new)
-}
-
-fn attachment(given: &Value) -> Result<SinglePart, String> {
-    let problem = |what: &str| format!("an attachment {what}");
-    let fields = given.as_object().ok_or_else(|| problem("has to be an object"))?;
-    if let Some(other) =
-        fields.keys().find(|name| !["filename", "content", "content_type"].contains(&name.as_str()))
-    {
-        return Err(problem(&format!("cannot have {other}; it has filename, content and content_type")));
-    }
-    let name =
-        given["filename"].as_str().filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
-    let name = name.ok_or_else(|| problem("needs a filename"))?;
-    let content = given["content"].as_str().ok_or_else(|| problem("needs its content by base64"))?;
-    let content: String = content.split_ascii_whitespace().collect();
-    let bytes = STANDARD.decode(content).map_err(|_| problem("has a content that is no base64"))?;
-    let kind = match &given["content_type"] {
-        Value::Null => "application/octet-stream",
-        kind => text(kind),
-    };
-    if kind.chars().any(|c| c.is_control() || !c.is_ascii()) {
-        return Err(problem("has a content_type that is none"));
-    }
-    let kind = ContentType::parse(kind).map_err(|_| problem("has a content_type that is none"))?;
-    Ok(Attachment::new(name.into()).body(encoded(bytes, ContentTransferEncoding::Base64), kind))
 }
 
 #[cfg(test)]
@@ -268,6 +216,101 @@ mod tests {
         assert!(!text.contains("e@x.test") && text.is_ascii());
     }
 
+    /// A header as mail programs show it: unfolded, encoded words decoded (RFC 2047).
+    fn shown(text: &str, name: &str) -> String {
+        let unfolded = text.replace("\r\n ", " ");
+        let line = unfolded.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap();
+        let decoded = |word: &str| {
+            let base64 = word.strip_prefix("=?utf-8?b?")?.strip_suffix("?=")?;
+            String::from_utf8(STANDARD.decode(base64).unwrap()).ok()
+        };
+        let (mut shown, mut blanks, mut was_encoded) = (String::new(), String::new(), true);
+        for word in line.split_inclusive(' ') {
+            let bare = word.trim_end_matches(' ');
+            if bare.is_empty() {
+                blanks.push_str(word);
+                continue;
+            }
+            if !(was_encoded && decoded(bare).is_some()) {
+                shown.push_str(&blanks);
+            }
+            was_encoded = decoded(bare).is_some();
+            shown.push_str(&decoded(bare).unwrap_or_else(|| bare.to_owned()));
+            blanks = " ".repeat(word.len() - bare.len());
+        }
+        shown
+    }
+
+    #[test]
+    fn blanks_of_texts_are_kept() {
+        for subject in
+            ["Grüße  schöne   Welt", "Ü a  b ü", "a  b", "Grüße schöne", &"ü  ".repeat(100), "x  ü y  ü z"]
+        {
+            let subject = subject.trim_end();
+            let mut payload = payload();
+            payload["subject"] = json!(subject);
+            payload["headers"] = json!({ "X-A": subject });
+            payload["from_address"] = json!(format!("\"{subject}\" <a@x.test>"));
+            let (_, text) = built(&payload).unwrap();
+            for name in ["Subject", "X-A"] {
+                assert_eq!(shown(&text, name), subject, "{text}");
+            }
+            let from = shown(&text, "From");
+            assert_eq!(from.trim_end_matches(" <a@x.test>").trim_matches('"'), subject, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_html_or_text_that_is_blank_is_no_part_of_the_mail() {
+        let both = |html: &str, text: &str| {
+            let mut payload = payload();
+            payload["html"] = json!(html);
+            payload["text"] = json!(text);
+            built(&payload).unwrap().1
+        };
+        let (only_text, only_html) = (both("", "Hello"), both("<p>Hello", " "));
+        assert!(only_text.contains("text/plain") && !only_text.contains("text/html"), "{only_text}");
+        assert!(!only_html.contains("text/plain") && only_html.contains("text/html"), "{only_html}");
+        assert!(both("<p>Hello", "Hello").contains("multipart/alternative"));
+    }
+
+    #[test]
+    fn an_address_of_a_domain_that_is_not_ascii_is_written_in_ascii() {
+        let mut payload = payload();
+        payload["from_address"] = json!("Ü <a@bücher.test>");
+        payload["to_address"] = json!(["b@bücher.test", "\"c..d\"@x.test", "Ann (Sales) <e@x.test>\n"]);
+        let (request, text) = built(&payload).unwrap();
+        assert_eq!(request.from, "a@xn--bcher-kva.test");
+        assert_eq!(request.message_id, "<key@xn--bcher-kva.test>");
+        assert_eq!(request.to, ["b@xn--bcher-kva.test", "\"c..d\"@x.test", "e@x.test"]);
+        assert!(text.is_ascii() && text.contains("Message-ID: <key@xn--bcher-kva.test>"), "{text}");
+        assert!(text.contains("b@xn--bcher-kva.test, \"c..d\"@x.test"), "{text}");
+    }
+
+    #[test]
+    fn an_image_is_shown_where_its_content_id_stands() {
+        let mut payload = payload();
+        payload["html"] = json!("<img src=\"cid:logo\">");
+        payload["attachments"] = json!([
+            { "filename": "logo.png", "content": "Zg==", "content_type": "image/png", "content_id": "<logo>" },
+            { "filename": "a.txt", "content": "Zg==" },
+        ]);
+        let (_, text) = built(&payload).unwrap();
+        let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}: {text}"));
+        let order = [
+            "multipart/mixed",
+            "multipart/alternative",
+            "text/plain",
+            "multipart/related",
+            "text/html",
+            "Content-ID: <logo>",
+            "filename=\"a.txt\"",
+        ]
+        .map(place);
+        assert!(order.is_sorted(), "{text}");
+        assert!(text.contains("inline; filename=\"logo.png\""), "{text}");
+    }
+
     #[test]
     fn what_is_wrong_is_named() {
         for (field, value, named) in [
@@ -277,6 +320,10 @@ mod tests {
             ("to_address", json!(["b@x.test", "<c@"]), "to_address"),
             ("to_address", json!("b@x.test>\r\nRCPT TO:<c@x.test"), "to_address"),
             ("cc", json!("?"), "cc"),
+            ("to_address", json!(["b@x.test", "c@x.test, nobody"]), "address 3: \"nobody\""),
+            ("from_address", json!("a@x.test, b@x.test"), "one address"),
+            ("scheduled_at", json!("2030-01-01"), "scheduled_at"),
+            ("attachments", json!([{ "filename": "f", "content": "", "content_id": "a b" }]), "content_id"),
             ("subject", json!("a\r\nBcc: b@x.test"), "subject"),
             ("headers", json!({ "Bcc": "b@x.test" }), "Bcc"),
             ("headers", json!({ "Content-Type": "text/html" }), "Content-Type"),

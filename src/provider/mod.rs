@@ -5,18 +5,24 @@
 //! [`crate::call`]'s business.
 
 mod auth;
+mod encoded;
 mod expect;
+mod fields;
 pub mod header;
 mod http;
 mod mail;
+mod mailbox;
 mod message;
+mod mime;
 pub mod outgoing;
 mod path;
 pub mod redirect;
 mod reply;
 pub mod resend;
+mod said;
 pub mod service;
 pub mod simulated;
+mod sms;
 mod smtp;
 mod target;
 mod template;
@@ -131,6 +137,9 @@ pub enum Request {
     Local {
         #[serde(skip_deserializing)]
         answer: Value,
+        /// What would have been sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<Value>,
     },
 }
 
@@ -252,6 +261,9 @@ impl Credential {
         Credential { placed: Placed::Header { name: name.into(), value }, secrets }
     }
 }
+
+/// The name under which [`Reply::headers`] has the recipient that a mail server refused.
+pub const RECIPIENT: &str = "recipient";
 
 /// What came back.
 #[derive(Clone, Debug, Default)]

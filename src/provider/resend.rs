@@ -1,8 +1,9 @@
 //! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>, for several mails
 //! <https://resend.com/docs/api-reference/emails/send-batch-emails>.
 
+use super::said::said;
 use super::{Batching, Body, Credential, HttpRequest, Parts, Provider, Redirects, Reply, Request, Service};
-use super::{auth, mail, reply};
+use super::{auth, mail, mailbox, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use crate::json;
 use serde_json::Value;
@@ -14,13 +15,19 @@ pub struct Resend;
 /// <https://resend.com/docs/dashboard/emails/idempotency-keys>.
 const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
+/// Fields that hold addresses.
+const ADDRESSES: [&str; 5] = ["from", "to", "cc", "bcc", "reply_to"];
+
 impl Provider for Resend {
     fn name(&self) -> &'static str {
         "resend"
     }
 
     fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
-        let body = mail::fields(payload)?;
+        let mut body = mail::fields(payload)?;
+        for (_, addresses) in body.iter_mut().filter(|(name, _)| ADDRESSES.contains(&name.as_str())) {
+            write_plainly(addresses);
+        }
         let base = service.base_url.clone().unwrap_or_else(|| RESEND_BASE_URL.get());
         Ok(post(format!("{}/emails", base.trim_end_matches('/')), Value::Object(body).to_string(), key))
     }
@@ -44,8 +51,10 @@ impl Provider for Resend {
                 reply::excerpt(reply)
             )),
             (status, Ok(error)) if error.get("message").is_some() => {
-                let field = |name| error.get(name).and_then(Value::as_str).unwrap_or("error").to_owned();
-                Err(format!("HTTP {status} {}: {}", field("name"), field("message")))
+                let field = |name| said(&error[name]);
+                let name =
+                    Some(field("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| "error".into());
+                Err(format!("HTTP {status} {name}: {}", field("message")))
             }
             (status, _) => Err(format!("HTTP {status}: {}", reply::excerpt(reply))),
         }
@@ -66,6 +75,15 @@ impl Provider for Resend {
 
     fn remembers_keys_for(&self, _service: &Service) -> Duration {
         KEY_MEMORY
+    }
+}
+
+/// Resend takes domains in ASCII only, and neither comments nor blanks around an address.
+fn write_plainly(addresses: &mut Value) {
+    match addresses {
+        Value::String(one) => *one = mailbox::plain(one),
+        Value::Array(many) => many.iter_mut().for_each(write_plainly),
+        _ => {}
     }
 }
 
@@ -155,7 +173,11 @@ mod tests {
     }
 
     fn answer(reply: &Reply) -> Result<Value, String> {
-        Resend.answer(&Service::plain(&Simulated), &Request::Local { answer: Value::Null }, reply)
+        Resend.answer(
+            &Service::plain(&Simulated),
+            &Request::Local { answer: Value::Null, message: None },
+            reply,
+        )
     }
 
     #[test]

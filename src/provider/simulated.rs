@@ -1,6 +1,6 @@
 //! A provider that sends nothing: for development and tests. The template for a new one.
 
-use super::{Credential, Provider, Reply, Request, Service};
+use super::{Credential, Provider, Reply, Request, Service, sms};
 use crate::json;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -13,18 +13,14 @@ impl Provider for Simulated {
     }
 
     fn request(&self, _service: &Service, payload: &Value, _key: &str) -> Result<Request, String> {
-        for field in ["to_number", "body"] {
-            if !payload.get(field).is_some_and(Value::is_string) {
-                return Err(format!("the payload's {field} has to be a string"));
-            }
-        }
-        let message_id = match payload.get("message_id") {
+        let fields = sms::fields(payload)?;
+        let message_id = match fields.get("message_id") {
             Some(Value::String(id)) => id.clone(),
             Some(id @ Value::Number(_)) => id.to_string(),
             _ => return Err("the payload's message_id has to be a number or a string".into()),
         };
         let answer = json!({ "message_id": format!("sms_{message_id}"), "status": "sent" });
-        Ok(Request::Local { answer })
+        Ok(Request::Local { answer, message: Some(Value::Object(fields)) })
     }
 
     fn credentials(&self, _service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
@@ -47,12 +43,13 @@ mod tests {
     #[test]
     fn answers_with_the_message_id() {
         let payload = json!({ "message_id": 7, "to_number": "+491", "body": "hi" });
-        let Request::Local { answer } =
+        let Request::Local { answer, message } =
             Simulated.request(&Service::plain(&Simulated), &payload, "k").unwrap()
         else {
             panic!()
         };
         assert_eq!(answer, json!({ "message_id": "sms_7", "status": "sent" }));
+        assert_eq!(message, Some(payload));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! SMTP: e-mail by any mail server (RFC 5321).
 
-use super::{Credential, Provider, Reply, Request, Service, auth, message, reply};
+use super::{Credential, Provider, RECIPIENT, Reply, Request, Service, auth, message, reply};
 use crate::config::{SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpTls};
 use crate::secret;
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,9 @@ fn usual_port(tls: SmtpTls) -> u16 {
 }
 
 fn answer(request: &Request, reply: &Reply) -> Result<Value, String> {
-    let said = || format!("{} {}", reply.status, reply::excerpt(reply));
+    let recipient =
+        || reply.header(RECIPIENT).map(|address| format!(" (recipient {address})")).unwrap_or_default();
+    let said = || format!("{} {}{}", reply.status, reply::excerpt(reply), recipient());
     match (reply.status, request) {
         (200..=299, Request::Smtp(SmtpRequest { message_id, .. })) => {
             let response = String::from_utf8_lossy(&reply.body);

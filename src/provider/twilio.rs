@@ -1,21 +1,25 @@
 //! Twilio: text messages. Interface: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
+use super::said::said;
 use super::{
-    Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, reply, target,
+    Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, reply, sms, target,
 };
-use crate::config::{TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM};
+use crate::config::{
+    TWILIO_ACCOUNT_SID, TWILIO_API_KEY, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM, is_sid,
+};
 use crate::json;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 pub struct Twilio;
 
 /// Our field, Twilio's parameter.
-const FIELDS: &[(&str, &str)] = &[
+const PARAMETERS: &[(&str, &str)] = &[
     ("to_number", "To"),
     ("body", "Body"),
     ("media_url", "MediaUrl"),
     ("status_callback", "StatusCallback"),
+    ("content_sid", "ContentSid"),
 ];
 
 impl Provider for Twilio {
@@ -25,7 +29,7 @@ impl Provider for Twilio {
 
     fn request(&self, service: &Service, payload: &Value, _key: &str) -> Result<Request, String> {
         let base = service.base_url.clone().unwrap_or_else(|| TWILIO_BASE_URL.get());
-        let account = account(service)?;
+        let account = customer(service)?.account;
         let parameters = parameters(payload, &TWILIO_FROM.get())?;
         Ok(Request::Http(HttpRequest {
             method: "POST".into(),
@@ -44,7 +48,7 @@ impl Provider for Twilio {
             || TWILIO_AUTH_TOKEN.get(),
             "no token for Twilio: set pg_errand.twilio_auth_token, or TWILIO_AUTH_TOKEN in the server's environment",
         )?;
-        Ok(vec![auth::basic(&account(service)?, token)])
+        Ok(vec![auth::basic(&customer(service)?.user, token)])
     }
 
     fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
@@ -52,7 +56,7 @@ impl Provider for Twilio {
         match (reply.status, &parsed) {
             (200..=299, Value::Object(_)) => Ok(parsed),
             (status, Value::Object(error)) if error.contains_key("message") => {
-                let field = |name| error.get(name).and_then(target::text_of).unwrap_or_default();
+                let field = |name| error.get(name).map(said).unwrap_or_default();
                 let more = Some(field("more_info")).filter(|more| !more.is_empty());
                 let more = more.map(|more| format!(" ({more})")).unwrap_or_default();
                 Err(format!("HTTP {status} {}: {}{more}", field("code"), field("message")))
@@ -75,38 +79,53 @@ impl Provider for Twilio {
     }
 }
 
-fn account(service: &Service) -> Result<String, String> {
-    let account = service.auth_name.clone().unwrap_or_else(|| TWILIO_ACCOUNT_SID.get());
-    if account.is_empty() || !account.chars().all(|c| c.is_ascii_alphanumeric()) {
+/// Whose messages they are, and who asks: the account itself, or one of its API keys.
+struct Customer {
+    account: String,
+    user: String,
+}
+
+/// A row's `auth_name` is an account (`AC…`), an API key of the account of the settings (`SK…`), or both (`AC…/SK…`).
+fn customer(service: &Service) -> Result<Customer, String> {
+    let set = TWILIO_ACCOUNT_SID.get();
+    let (account, key) = match service.auth_name.as_deref() {
+        Some(name) if name.starts_with("SK") => (set, name.to_owned()),
+        Some(name) => {
+            let (account, key) = name.split_once('/').unwrap_or((name, ""));
+            (account.to_owned(), key.to_owned())
+        }
+        // A secret of the row's own does not belong to the key of the settings.
+        None if service.secret.is_some() => (set, String::new()),
+        None => (set, TWILIO_API_KEY.get()),
+    };
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if account.is_empty() || !is_name(&account) {
         return Err("no account for Twilio: set pg_errand.twilio_account_sid".into());
     }
-    Ok(account)
+    if !is_name(&key) {
+        return Err("auth_name has to be AC… (account), SK… (API key) or AC…/SK…".into());
+    }
+    let user = if key.is_empty() { account.clone() } else { key };
+    Ok(Customer { account, user })
 }
 
 /// `from` is the number or messaging service to use where the payload names none.
 fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String> {
-    let given = |field: &str| payload.get(field).filter(|value| !value.is_null());
-    let mut parameters = Map::new();
-    for (ours, theirs) in FIELDS {
-        if let Some(value) = given(ours) {
-            let fits = value.is_string() || *ours == "media_url" && value.is_array();
-            if !fits {
-                return Err(format!("the payload's {ours} has to be a string"));
-            }
-            parameters.insert((*theirs).into(), value.clone());
-        }
+    let given = sms::fields(payload)?;
+    let renamed = PARAMETERS
+        .iter()
+        .filter_map(|(ours, theirs)| given.get(*ours).map(|value| ((*theirs).to_owned(), value.clone())));
+    let mut parameters: Map<String, Value> = renamed.collect();
+    if let Some(variables) = given.get("content_variables") {
+        // Twilio wants the object as a text.
+        parameters.insert("ContentVariables".into(), variables.to_string().into());
     }
-    if !parameters.contains_key("To") {
-        return Err("the payload has no to_number".into());
+    let from = given.get("from_number").and_then(Value::as_str).unwrap_or(from);
+    if from.is_empty() {
+        return Err("nobody to send from: set pg_errand.twilio_from, or give from_number".into());
     }
-    if !parameters.contains_key("Body") && !parameters.contains_key("MediaUrl") {
-        return Err("the payload has neither body nor media_url".into());
-    }
-    let from = match given("from_number").unwrap_or(&json!(from)) {
-        Value::String(from) if !from.is_empty() => from.clone(),
-        _ => return Err("nobody to send from: set pg_errand.twilio_from, or give from_number".into()),
-    };
-    let sender = if from.starts_with("MG") { "MessagingServiceSid" } else { "From" };
+    // A name may begin with the same letters.
+    let sender = if is_sid("MG", from) { "MessagingServiceSid" } else { "From" };
     parameters.insert(sender.into(), from.into());
     Ok(parameters)
 }
@@ -115,6 +134,7 @@ fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String>
 mod tests {
     use super::*;
     use crate::provider::simulated::Simulated;
+    use serde_json::json;
 
     #[test]
     fn fields_go_under_their_names() {
@@ -124,19 +144,13 @@ mod tests {
             target::form(&Value::Object(parameters), "x").unwrap(),
             "To=%2B491&Body=Gr%C3%BC%C3%9Fe+%26+mehr&From=%2B492"
         );
-        let service = super::parameters(&payload, "MG0").unwrap();
+        let service = super::parameters(&payload, &format!("MG{}", "0".repeat(32))).unwrap();
         assert!(service.contains_key("MessagingServiceSid") && !service.contains_key("From"));
+        assert_eq!(super::parameters(&payload, "MGMotor").unwrap()["From"], "MGMotor");
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
-        for (payload, named) in [
-            (json!({ "body": "x" }), "to_number"),
-            (json!({ "to_number": 7, "body": "x" }), "to_number"),
-            (json!({ "to_number": "+1" }), "body"),
-        ] {
-            assert!(parameters(&payload, "+2").unwrap_err().contains(named), "{payload}");
-        }
+    fn a_missing_sender_is_named() {
         assert!(
             parameters(&json!({ "to_number": "+1", "body": "x" }), "").unwrap_err().contains("twilio_from")
         );
@@ -147,8 +161,11 @@ mod tests {
         let body =
             br#"{"code": 21211, "message": "Invalid 'To'", "more_info": "https://x/21211", "status": 400}"#;
         let reply = Reply { status: 400, body: body.to_vec(), ..Reply::default() };
-        let error =
-            Twilio.answer(&Service::plain(&Simulated), &Request::Local { answer: Value::Null }, &reply);
+        let error = Twilio.answer(
+            &Service::plain(&Simulated),
+            &Request::Local { answer: Value::Null, message: None },
+            &reply,
+        );
         assert_eq!(error.unwrap_err(), "HTTP 400 21211: Invalid 'To' (https://x/21211)");
     }
 }

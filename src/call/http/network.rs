@@ -11,6 +11,8 @@ pub struct Network {
     pub proxy: Option<String>,
     /// Certificates of authorities that are trusted besides the system's (PEM).
     pub ca_file: Option<String>,
+    /// As whom we introduce ourselves to mail servers; nothing: as this host.
+    pub ehlo_name: Option<String>,
     /// Bytes of an answer's body.
     pub max_answer: u64,
     /// Bytes of a request, headers included.

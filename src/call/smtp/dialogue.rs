@@ -21,15 +21,17 @@ const GO_ON: u16 = 3;
 
 pub struct Dialogue {
     stream: BufReader<Stream>,
+    /// As whom we introduce ourselves; nothing: as this host.
+    name: Option<String>,
     /// What the server says it can do: keyword and parameters of each extension.
     extensions: Vec<String>,
 }
 
 impl Dialogue {
     /// Reads the greeting and introduces us.
-    pub fn begin(stream: Stream) -> Result<Self, Problem> {
+    pub fn begin(stream: Stream, name: Option<String>) -> Result<Self, Problem> {
         let stream = BufReader::with_capacity(MAX_LINE, stream);
-        let mut dialogue = Dialogue { stream, extensions: Vec::new() };
+        let mut dialogue = Dialogue { stream, name, extensions: Vec::new() };
         dialogue.expect(DONE)?;
         dialogue.introduce()?;
         Ok(dialogue)
@@ -46,7 +48,7 @@ impl Dialogue {
             return Err(Problem::Failed("the connection is encrypted already".into()));
         };
         let stream = BufReader::with_capacity(MAX_LINE, Stream::encrypted(socket, config, name)?);
-        let mut dialogue = Dialogue { stream, extensions: Vec::new() };
+        let mut dialogue = Dialogue { stream, name: self.name, extensions: Vec::new() };
         dialogue.introduce()?;
         Ok(dialogue)
     }
@@ -98,7 +100,8 @@ impl Dialogue {
     }
 
     fn introduce(&mut self) -> Result<(), Problem> {
-        let name = own_name(self.stream.get_mut().local_address()?);
+        let address = self.stream.get_mut().local_address()?;
+        let name = self.name.clone().unwrap_or_else(|| own_name(address));
         let reply = self.command(&format!("EHLO {name}"))?;
         let text = String::from_utf8_lossy(&reply.body);
         self.extensions = text.lines().skip(1).map(str::to_owned).collect();

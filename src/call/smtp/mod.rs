@@ -7,7 +7,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use super::http::resolve::Spawn;
+use super::http::resolve::{self, Spawn};
 use super::{Job, MAX_IDLE};
 use crate::provider::{MailServer, Placed, Reply, SmtpRequest, outgoing};
 use base64::Engine;
@@ -41,6 +41,8 @@ struct Peer {
     login: Option<(String, String)>,
     /// Certificates of authorities that are trusted besides the system's (PEM).
     ca_file: Option<String>,
+    /// As whom we introduce ourselves, if not as this host.
+    ehlo_name: Option<String>,
 }
 
 impl Peer {
@@ -49,14 +51,15 @@ impl Peer {
             Placed::Login { user, password } => Some((user.clone(), password.clone())),
             Placed::Header { .. } | Placed::Query { .. } => None,
         });
-        Peer { server: request.server.clone(), login, ca_file: job.network.ca_file.clone() }
+        let (ca_file, ehlo_name) = (job.network.ca_file.clone(), job.network.ehlo_name.clone());
+        Peer { server: request.server.clone(), login, ca_file, ehlo_name }
     }
 }
 
 impl Client {
     /// `spawn` starts a thread in the way this process allows.
     pub fn new(spawn: Spawn) -> Self {
-        Client { opener: Opener::new(spawn), kept: Mutex::default() }
+        Client { opener: Opener::new(resolve::system, spawn), kept: Mutex::default() }
     }
 
     /// Sends a mail to all of its recipients, or to none. The reply is the server's last word.
@@ -83,7 +86,8 @@ impl Client {
     fn deliver(&self, parcel: &Parcel, peer: Peer, end: Instant) -> Result<Reply, Problem> {
         let mut connection = self.begin(parcel, &peer, end)?;
         for recipient in &parcel.to {
-            connection.command(&format!("RCPT TO:<{recipient}>"))?;
+            let reply = connection.command(&format!("RCPT TO:<{recipient}>"));
+            reply.map_err(|problem| problem.of_recipient(recipient))?;
         }
         let reply = connection.send(&parcel.message)?;
         self.keep(peer, connection);
@@ -159,9 +163,9 @@ impl Parcel {
     fn parameters(&self, connection: &Dialogue) -> Result<String, Problem> {
         let mut parameters = String::new();
         // Texts and attachments are encoded as ASCII; only addresses, also in headers, may hold other characters.
-        let are_ascii = self.to.iter().chain([&self.from]).all(|address| address.is_ascii());
+        let international = self.to.iter().chain([&self.from]).find(|address| !address.is_ascii());
         let needed = [
-            (are_ascii && self.message.is_ascii(), "SMTPUTF8", " SMTPUTF8"),
+            (international.is_none() && self.message.is_ascii(), "SMTPUTF8", " SMTPUTF8"),
             (self.message.is_ascii(), "8BITMIME", " BODY=8BITMIME"),
         ];
         for (is_ascii, extension, parameter) in needed {
@@ -169,8 +173,10 @@ impl Parcel {
                 continue;
             }
             if connection.parameters(extension).is_none() {
+                let what =
+                    international.map_or("the mail".into(), |address| format!("the address {address}"));
                 return Err(Problem::Failed(format!(
-                    "the mail needs {extension}, which the server does not know"
+                    "{what} needs {extension}, which the server does not offer"
                 )));
             }
             parameters.push_str(parameter);

@@ -3,7 +3,7 @@
 use super::dialogue::Dialogue;
 use super::stream::Stream;
 use super::{Peer, Problem, left};
-use crate::call::http::resolve::{self, ChosenBy, MAX_ADDRESSES, Names, Spawn};
+use crate::call::http::resolve::{ChosenBy, LookUp, MAX_ADDRESSES, Names, Spawn};
 use crate::call::http::tls;
 use crate::call::timed::Timed;
 use crate::config::SmtpTls;
@@ -32,8 +32,8 @@ struct Trust {
 }
 
 impl Opener {
-    pub fn new(spawn: Spawn) -> Self {
-        Opener { names: Names::new(resolve::system, spawn), trust: Mutex::default() }
+    pub fn new(look_up: LookUp, spawn: Spawn) -> Self {
+        Opener { names: Names::new(look_up, spawn), trust: Mutex::default() }
     }
 
     /// A connection that is encrypted and logged in as it should be.
@@ -49,14 +49,15 @@ impl Opener {
         Ok(dialogue)
     }
 
-    /// The first of the server's addresses that answers. Each gets its share of the time that is left.
+    /// The first of the server's addresses that answers. Each gets its share of the time that is left to be connected
+    /// to. One that is connected may take its time to greet, as servers do that keep senders of spam waiting.
     fn reach(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         let mut problem = Problem::Late;
         let addresses = self.addresses(&peer.server.host, end)?;
         let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
         for (n, address) in addresses.iter().enumerate() {
             let share = left(end)? / (addresses.len() - n) as u32;
-            match self.greet(peer, SocketAddr::new(*address, peer.server.port), share) {
+            match self.greet(peer, SocketAddr::new(*address, peer.server.port), share, end) {
                 Ok(dialogue) => return Ok(dialogue),
                 Err(error) => problem = error,
             }
@@ -64,15 +65,22 @@ impl Opener {
         Err(problem)
     }
 
-    fn greet(&self, peer: &Peer, address: SocketAddr, limit: Duration) -> Result<Dialogue, Problem> {
-        let end = Instant::now() + limit;
-        let socket = Timed::connect(address, limit.min(MAX_CONNECT_TIME), end)?;
-        Dialogue::begin(match peer.server.tls {
+    fn greet(
+        &self,
+        peer: &Peer,
+        address: SocketAddr,
+        share: Duration,
+        end: Instant,
+    ) -> Result<Dialogue, Problem> {
+        let limit = share.min(MAX_CONNECT_TIME);
+        let socket = Timed::connect(address, limit, end).map_err(|error| not_connected(error, limit))?;
+        let stream = match peer.server.tls {
             SmtpTls::Tls => {
                 Stream::encrypted(socket, self.config(peer)?, name(peer)?).map_err(handshake_problem)?
             }
             SmtpTls::Starttls | SmtpTls::None => Stream::Plain(socket),
-        })
+        };
+        Dialogue::begin(stream, peer.ehlo_name.clone())
     }
 
     fn addresses(&self, host: &str, end: Instant) -> Result<Arc<[IpAddr]>, Problem> {
@@ -114,6 +122,14 @@ fn new_config(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
 fn name(peer: &Peer) -> Result<ServerName<'static>, Problem> {
     let host = peer.server.host.clone();
     ServerName::try_from(host).map_err(|error| Problem::Failed(error.to_string()))
+}
+
+/// To connect has a limit of its own, which the reason names; not the address, which is not for everybody to know.
+fn not_connected(error: io::Error, limit: Duration) -> Problem {
+    match error.into() {
+        Problem::Late => Problem::Failed(format!("no connection within {} ms", limit.as_millis())),
+        other => other,
+    }
 }
 
 /// Recognizes a server that sends a plain-text greeting where TLS was expected: the setting is wrong then.

@@ -1,6 +1,6 @@
 //! Why a mail was not accepted.
 
-use crate::provider::Reply;
+use crate::provider::{RECIPIENT, Reply};
 use std::io::{self, ErrorKind};
 
 #[derive(Debug)]
@@ -30,6 +30,17 @@ impl Problem {
         match is_late(error) {
             true => Problem::Unknown("no answer in time".into()),
             false => Problem::Unknown(error.to_string()),
+        }
+    }
+
+    /// The same, of a command that concerned one recipient.
+    pub fn of_recipient(self, recipient: &str) -> Self {
+        match self {
+            Problem::Refused(mut reply) => {
+                reply.headers.push((RECIPIENT.into(), recipient.into()));
+                Problem::Refused(reply)
+            }
+            other => other,
         }
     }
 

@@ -1,12 +1,12 @@
 use super::*;
 use crate::call::tests::{job, spawn};
 use crate::config::SmtpTls;
-use crate::provider::Credential;
+use crate::provider::{Credential, RECIPIENT};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::sleep;
@@ -19,6 +19,8 @@ enum Quirk {
     None,
     /// Answers the command that begins so with this.
     Says(&'static str, &'static str),
+    /// Lets whoever connects wait for the greeting.
+    GreetsAfter(Duration),
     /// Does not answer it.
     Hangs(&'static str),
     /// Ends the connection instead of an answer to it.
@@ -50,6 +52,9 @@ impl Server {
                 std::thread::spawn(move || {
                     let mut stream = BufReader::new(stream.unwrap());
                     let _ = report.send("#".into());
+                    if let Quirk::GreetsAfter(pause) = quirk {
+                        sleep(pause);
+                    }
                     let _ = stream.get_mut().write_all(b"220 x.test\r\n");
                     serve(&mut stream, quirk, &report)
                 });
@@ -190,7 +195,19 @@ fn client() -> Client {
 
 fn said(reply: Result<Reply, String>) -> (u16, String) {
     let reply = reply.unwrap();
-    (reply.status, String::from_utf8(reply.body).unwrap())
+    let recipient =
+        reply.header(RECIPIENT).map(|address| format!(" (recipient {address})")).unwrap_or_default();
+    (reply.status, String::from_utf8(reply.body).unwrap() + &recipient)
+}
+
+#[test]
+fn a_greeting_may_take_the_time_of_the_call() {
+    let server = Server::start(Quirk::GreetsAfter(Duration::from_secs(4)));
+    let look_up = |_: &str| Ok((1..=4).map(|n| IpAddr::from([127, 0, 0, n])).collect());
+    let client = Client { opener: Opener::new(look_up, spawn), kept: Mutex::default() };
+    let of = MailServer { host: "x.test".into(), port: server.port, tls: SmtpTls::None };
+    let reply = server.send_to(&client, of, Duration::from_secs(12), vec![], None);
+    assert_eq!(said(reply), (250, "2.0.0 queued".into()));
 }
 
 #[test]
@@ -288,7 +305,7 @@ fn mail_and_password_go_encrypted_to_whom_is_trusted() {
 #[test]
 fn refusals_are_replies() {
     for (command, answer, expected) in [
-        ("RCPT TO:<c", "550 5.1.1 no such user", (550, "5.1.1 no such user".to_owned())),
+        ("RCPT TO:<c", "550 5.1.1 no such user", (550, "5.1.1 no such user (recipient c@x.test)".to_owned())),
         ("MAIL", "451 later", (451, "later".to_owned())),
         (".", "554 spam", (554, "spam".to_owned())),
     ] {

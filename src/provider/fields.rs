@@ -1,0 +1,62 @@
+//! Which fields a request, a mail or a message may have.
+
+use crate::nearest::nearest;
+use serde_json::{Map, Value};
+
+/// Characters of a name that an error shows.
+const SHOWN: usize = 60;
+
+/// A name that a service has for one of our fields, and ours.
+pub type Alias = (&'static str, &'static str);
+
+/// Refuses fields that are not `known`: what nobody reads would be lost silently. A null field is an absent one.
+///
+/// # Errors
+/// The field of `what` that there is not, and the one that was probably meant.
+pub fn check(
+    what: &str,
+    given: &Map<String, Value>,
+    known: &[&str],
+    aliases: &[Alias],
+) -> Result<(), String> {
+    let is_unknown = |name: &&String| !known.contains(&name.as_str()) && !given[*name].is_null();
+    given.keys().find(is_unknown).map_or(Ok(()), |name| Err(unknown(what, name, known, aliases)))
+}
+
+/// Says that `what` has no field `name`.
+pub fn unknown(what: &str, name: &str, known: &[&str], aliases: &[Alias]) -> String {
+    let shown: String = name.chars().take(SHOWN).collect();
+    let names = known.iter().map(|ours| (*ours, *ours)).chain(aliases.iter().copied());
+    let meant = nearest(name, names.clone().map(|(name, _)| name));
+    match meant.and_then(|meant| names.into_iter().find(|(name, _)| *name == meant)) {
+        Some((_, ours)) => format!("{what} has no field {shown}; did you mean {ours}?"),
+        None => format!("{what} has no field {shown}; it may have {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_nobody_reads_is_refused_with_the_right_name() {
+        let check = |given: Value| {
+            check(
+                "the mail",
+                given.as_object().unwrap(),
+                &["from_address", "html"],
+                &[("from", "from_address")],
+            )
+        };
+        assert_eq!(check(json!({ "html": 1, "cc": null })), Ok(()));
+        for (name, rest) in [
+            ("fromAddress", "did you mean from_address?"),
+            ("From", "did you mean from_address?"),
+            ("cc", "it may have from_address, html"),
+        ] {
+            let expected = format!("the mail has no field {name}; {rest}");
+            assert_eq!(check(json!({ name: 1 })), Err(expected));
+        }
+    }
+}

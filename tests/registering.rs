@@ -521,6 +521,15 @@ fn a_row_that_makes_no_sense_is_refused_and_says_why() {
         (json!({"secret": "../x"}), "../x"),
         (json!({"base_url": "ftp://x.test"}), "URL"),
         (json!({"headers": {"Host": "x"}}), "Host"),
+        (json!({"headers": {"idempotency-key": "x"}}), "idempotency key of its own"),
+        (
+            json!({"auth": "header", "auth_name": "Idempotency-Key", "secret": "x", "base_url": "https://x.test"}),
+            "holds the idempotency key",
+        ),
+        (
+            json!({"auth": "bearer", "secret": "x", "base_url": "https://x.test", "idempotency_header": "authorization"}),
+            "holds the idempotency key",
+        ),
         (json!({"headers": {"X": "a\r\nY: b"}}), "X"),
         (json!({"request": {"uri": "/x"}}), "uri"),
         (json!({"expect": "fine"}), "expect"),

@@ -1,7 +1,7 @@
 //! A service that tasks are sent to: a row of `queues.provider`.
 
 use super::header::header_problem;
-use super::{Batching, HttpRequest, Provider, Request, find, http};
+use super::{Batching, HttpRequest, Provider, Request, auth, find, http};
 use crate::hosts::{self, Target};
 use crate::json;
 use crate::secret;
@@ -161,7 +161,28 @@ impl Service {
         for name in own_header.into_iter().chain(key_header) {
             header_problem(name, "").map_or(Ok(()), Err)?;
         }
+        self.check_key_header()?;
         http::check(self)
+    }
+
+    /// Each request needs a key of its own where the service looks for it: with the same one, the service would take
+    /// all of them for repetitions of the first.
+    fn check_key_header(&self) -> Result<(), String> {
+        let own = self.idempotency_header.as_deref().filter(|name| !name.is_empty());
+        for name in own.into_iter().chain([http::DEFAULT_KEY_HEADER]) {
+            let is_key = |other: &str| other.eq_ignore_ascii_case(name);
+            if self.auth != Auth::Query && auth::owns_header(self, name) {
+                return Err(format!(
+                    "the header {name} cannot be for the secret: it holds the idempotency key"
+                ));
+            }
+            if self.headers.keys().any(|other| is_key(other)) {
+                return Err(format!(
+                    "headers cannot have {name}: each request has an idempotency key of its own"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The limit for a call; `usual` is that of the settings. A request can only shorten it.
@@ -330,6 +351,41 @@ mod tests {
         assert_eq!((terms(rate(100.0)).interval, terms(rate(100.0)).burst), (10_000, 10));
         assert_eq!(terms(rate(1e-300)).interval, 86_400_000_000);
         assert_eq!((terms(rate(1e300)).interval, terms(rate(1e300)).burst), (1, LARGEST_BURST));
+    }
+
+    #[test]
+    fn a_key_header_is_only_for_keys() {
+        let base = || Service {
+            base_url: Some("https://api.test".into()),
+            secret: Some("s".into()),
+            ..Service::plain(&Simulated)
+        };
+        let named = |auth, name: &str| Service { auth, auth_name: Some(name.into()), ..base() };
+        let key_header = |name: &str, service| Service { idempotency_header: Some(name.into()), ..service };
+        let headers = |name: &str| Service { headers: [(name.into(), "x".into())].into(), ..base() };
+        for wrong in [
+            named(Auth::Header, "idempotency-KEY"),
+            key_header("", named(Auth::Header, "Idempotency-Key")),
+            key_header("X-Key", named(Auth::Header, "x-key")),
+            key_header("Authorization", named(Auth::Bearer, "")),
+            key_header("webhook-id", named(Auth::Webhook, "")),
+            headers("Idempotency-Key"),
+            key_header("X-Key", headers("x-key")),
+        ] {
+            assert!(
+                wrong.check().is_err_and(|reason| reason.contains("idempotency key")),
+                "{:?}",
+                wrong.auth_name
+            );
+        }
+        for right in [
+            named(Auth::Header, "X-Key"),
+            named(Auth::Query, "Idempotency-Key"),
+            key_header("X-Key", named(Auth::Bearer, "")),
+            headers("X-Key"),
+        ] {
+            assert_eq!(right.check(), Ok(()));
+        }
     }
 
     #[test]

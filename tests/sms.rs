@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::queue;
+use crate::harness::wait::eventually;
 use crate::mailing::Mailing;
 
 fn task(sms: &Value) -> Value {
@@ -31,13 +32,44 @@ fn the_simulated_provider_takes_every_message_and_names_its_id() {
 }
 
 #[test]
-fn the_simulated_provider_logs_what_it_would_have_sent() {
+fn the_simulated_provider_logs_number_and_text_at_info() {
     let mut mailing = Mailing::start(&[]);
-    let payload = task(&json!({"message_id": 815, "to_number": "+4915112345678", "body": "Hi"}));
-    let task_id = queue::enqueue(&mut mailing.client, "sms", payload);
+    let text = "Your code is 482913.\nDo not tell it: \"482913\"";
+    let payload = task(&json!({"message_id": 815, "to_number": "+4915112345678", "body": text}));
+    let task_id = queue::enqueue(&mut mailing.client, "sms", payload.clone());
     mailing.wait(task_id, "succeeded");
-    let line = mailing.cluster.wait_log(0, "simulated");
-    assert!(line.contains("815") || line.contains(&format!("task_id={task_id}")), "{line}");
+    let line = mailing.cluster.wait_log(0, "not sent, only logged");
+    for part in
+        [&format!("task_id={task_id} "), "\"+4915112345678\"", "Your code is 482913.\\nDo not tell it"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    mailing.cluster.set(&[("pg_errand.log_level", "warning")]);
+    eventually("the setting counts", || {
+        let mark = mailing.cluster.log_mark();
+        let task_id = queue::enqueue(&mut mailing.client, "sms", payload.clone());
+        queue::wait_status(&mut mailing.client, task_id, "succeeded");
+        !mailing.cluster.log_since(mark).contains("482913")
+    });
+}
+
+#[test]
+fn an_unknown_field_of_a_message_is_refused_with_the_right_name() {
+    let mut mailing = Mailing::start(&[]);
+    for (field, said) in [
+        ("messaging_service_sid", "no field messaging_service_sid; did you mean from_number?"),
+        ("mediaUrl", "no field mediaUrl; did you mean media_url?"),
+        ("send_at", "no field send_at; it may have message_id, to_number, body"),
+    ] {
+        let mut sms = json!({"message_id": 1, "to_number": "+4915112345678", "body": "Hi"});
+        sms[field] = json!("x");
+        let task_id = queue::enqueue(&mut mailing.client, "sms", task(&sms));
+        let message = mailing.error(task_id);
+        assert!(message.contains(said) && message.contains("app.build"), "{field}: {message}");
+        sms[field] = Value::Null;
+        let task_id = queue::enqueue(&mut mailing.client, "sms", task(&sms));
+        mailing.wait(task_id, "succeeded");
+    }
 }
 
 #[test]

@@ -335,7 +335,7 @@ impl Worker {
             (Ok(Ran::Elsewhere), _) | (Ok(_), None) => self.slot.leave_to_other(),
             (Ok(Ran::Ended(end)), Some(brief)) => self.end(Some((brief, end))),
             (Ok(Ran::Calling(prepared)), Some(brief)) => {
-                calls::log_start(&brief, prepared.service.name.as_str());
+                calls::log_start(&brief, &prepared);
                 self.slot.end(Over::Calling);
                 inject::point("call_prepared");
                 self.calls.send(brief.id, prepared);

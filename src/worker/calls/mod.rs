@@ -501,8 +501,27 @@ fn pause(outcome: &Outcome, parcel: &Parcel) -> Option<Duration> {
     (parcel.since.elapsed().saturating_add(wait) <= limit).then_some(wait)
 }
 
+/// Bytes of a message that is not sent which the log shows.
+const MAX_LOGGED_MESSAGE: usize = 4096;
+
 /// What the log shows of a task whose call starts.
-pub fn log_start(brief: &Brief, provider: &str) {
+pub fn log_start(brief: &Brief, prepared: &Prepared) {
+    let provider = &prepared.service.name;
+    if let Request::Local { message: Some(message), .. } = &prepared.request
+        && log::is_wanted(LogLevel::Info)
+    {
+        // Who develops with it reads here what would have been sent.
+        let message = message.to_string();
+        log::event(
+            LogLevel::Info,
+            format!(
+                "not sent, only logged task_id={} task_type={} provider={provider} message={}",
+                brief.id,
+                brief.task_type,
+                log::excerpt(&message, MAX_LOGGED_MESSAGE)
+            ),
+        );
+    }
     if !log::is_wanted(LogLevel::Debug) {
         return;
     }

@@ -641,6 +641,96 @@ end;
 $$;
 
 
+-- == Handlers ==
+
+-- Calls function_name(payload) with the caller's rights. The name is an optionally qualified,
+-- optionally quoted identifier; it is resolved as such and never becomes SQL text of its own.
+create or replace function internal.run_function(function_name text, payload jsonb)
+returns jsonb
+language plpgsql
+security invoker
+as $$
+declare
+    _name pg_catalog.text;
+    _parts pg_catalog.text[];
+    _result pg_catalog.jsonb;
+begin
+    select pg_catalog.string_agg(pg_catalog.quote_ident(part), '.' order by position), pg_catalog.array_agg(part order by position)
+    into _name, _parts
+    from pg_catalog.unnest(pg_catalog.parse_ident(function_name)) with ordinality as parts (part, position);
+
+    -- With the name of a type, the statement below would be a cast.
+    if pg_catalog.to_regtype(_name) is not null
+        and not exists (
+            select
+            from pg_catalog.pg_proc p
+            join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
+            join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.proargtypes[0]
+            where p.proname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts)]
+                and case pg_catalog.cardinality(_parts)
+                    when 1 then pg_catalog.pg_function_is_visible(p.oid)
+                    else n.nspname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts) operator(pg_catalog.-) 1]
+                end
+                and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1
+                -- jsonb, or what takes any type
+                and (
+                    t.typtype operator(pg_catalog.=) 'p'
+                    or t.oid operator(pg_catalog.=) 'pg_catalog.jsonb'::pg_catalog.regtype
+                    or t.typbasetype operator(pg_catalog.=) 'pg_catalog.jsonb'::pg_catalog.regtype
+                )
+        )
+    then
+        raise exception '"%" is not a function', function_name
+            using errcode = 'wrong_object_type', hint = 'Name a function that takes one jsonb argument.';
+    end if;
+
+    execute 'select ' operator(pg_catalog.||) _name operator(pg_catalog.||) '($1)::pg_catalog.jsonb'
+    into _result
+    using coalesce(payload, '{}');
+
+    return coalesce(_result, '{}');
+end;
+$$;
+
+-- What \df+ shows of each function. First those for users, then those that the extension needs for itself.
+comment on function queues.enqueue is 'Enqueues a task, due now or at a time; returns its number';
+comment on function queues.cancel is 'Cancels a task that waits or runs; false if it has ended';
+comment on function queues.result is 'What the provider of a task responded, or the error of the call; null while there is neither';
+comment on function queues.http_post is 'Enqueues a POST request of type http; returns the number of the task';
+comment on function queues.http_get is 'Enqueues a GET request of type http; returns the number of the task';
+comment on function queues.allow is 'Lets a role enqueue tasks of a type';
+comment on function queues.disallow is 'Takes back what queues.allow has granted';
+comment on function queues.adopt is 'Makes the tasks that came from another database this one''s own; returns their number';
+comment on function queues.dequeue_next_available_task is 'For workers outside: the next task, with a lease; nulls if none is ready';
+comment on function queues.complete_task is 'For workers outside: ends a task as succeeded';
+comment on function queues.fail_task is 'For workers outside: records an error and ends a task as failed';
+comment on function queues.append_error is 'For workers outside: records an error of a task, or of none';
+comment on function internal.run_function is 'Calls a function of that name with a payload, with the rights of the caller';
+
+comment on function queues.preloaded is 'Whether the library is in shared_preload_libraries, so that workers can start';
+comment on function queues.place is 'What tells this database from others: server, database, data directory';
+comment on function queues.here is 'The same as internal.queue_origin, for functions of this schema';
+comment on function internal.queue_origin is 'The origin that tasks of this database carry';
+comment on function queues.task_before_write is 'Trigger: checks a task, and has the commit wake a worker';
+comment on function queues.task_after_delete is 'Trigger: removes what belongs to deleted tasks';
+comment on function queues.task_after_truncate is 'Trigger: removes what belongs to tasks, after TRUNCATE';
+comment on function queues.announce is 'Tells the workers that a task falls due at a time';
+comment on function queues.announce_orphans is 'Tells the workers that calls are to be taken over';
+comment on function queues.grantee_in is 'Input of the type queues.grantee';
+comment on function queues.grantee_out is 'Output of the type queues.grantee';
+comment on function queues.check_provider is 'Raises an error if a row of queues.provider cannot be used';
+comment on function queues.provider_before_write is 'Trigger: checks a provider';
+comment on function queues.provider_before_write_checked is 'Trigger: checks a provider, with the rights of the owner';
+comment on function queues.task_kind_before_write is 'Trigger: checks a task type';
+comment on function queues.task_kind_before_write_checked is 'Trigger: checks a task type, with the rights of the owner';
+comment on function queues.kinds_after_change is 'Trigger: has every process read task types and providers anew';
+comment on function queues.refuse_unwritten is 'Raises an error that names what kept a row from being written';
+comment on function queues.end_task is 'Ends a task of a worker outside';
+comment on function queues.cancel_running is 'Interrupts a task that a worker runs';
+comment on function queues.cancel_call is 'Has a worker give up the call of a task';
+comment on function internal.worker_state is 'The live workers of this database, as shared memory has them';
+
+
 -- == Rights that default privileges gave ==
 
 -- Revoke what ALTER DEFAULT PRIVILEGES had granted on functions when the extension was created. Grants that users made

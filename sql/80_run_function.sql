@@ -7,11 +7,37 @@ security invoker
 as $$
 declare
     _name pg_catalog.text;
+    _parts pg_catalog.text[];
     _result pg_catalog.jsonb;
 begin
-    select pg_catalog.string_agg(pg_catalog.quote_ident(part), '.' order by position)
-    into _name
+    select pg_catalog.string_agg(pg_catalog.quote_ident(part), '.' order by position), pg_catalog.array_agg(part order by position)
+    into _name, _parts
     from pg_catalog.unnest(pg_catalog.parse_ident(function_name)) with ordinality as parts (part, position);
+
+    -- With the name of a type, the statement below would be a cast.
+    if pg_catalog.to_regtype(_name) is not null
+        and not exists (
+            select
+            from pg_catalog.pg_proc p
+            join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
+            join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.proargtypes[0]
+            where p.proname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts)]
+                and case pg_catalog.cardinality(_parts)
+                    when 1 then pg_catalog.pg_function_is_visible(p.oid)
+                    else n.nspname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts) operator(pg_catalog.-) 1]
+                end
+                and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1
+                -- jsonb, or what takes any type
+                and (
+                    t.typtype operator(pg_catalog.=) 'p'
+                    or t.oid operator(pg_catalog.=) 'pg_catalog.jsonb'::pg_catalog.regtype
+                    or t.typbasetype operator(pg_catalog.=) 'pg_catalog.jsonb'::pg_catalog.regtype
+                )
+        )
+    then
+        raise exception '"%" is not a function', function_name
+            using errcode = 'wrong_object_type', hint = 'Name a function that takes one jsonb argument.';
+    end if;
 
     execute 'select ' operator(pg_catalog.||) _name operator(pg_catalog.||) '($1)::pg_catalog.jsonb'
     into _result

@@ -36,6 +36,8 @@ pub struct PgError {
     pub hint: Option<Box<str>>,
     /// The CONTEXT lines: the PL/pgSQL call stack, for instance.
     pub context: Option<Box<str>>,
+    /// The number of the role that was the current user when it was raised; 0: not known.
+    pub raised_as: u32,
 }
 
 impl PgError {

@@ -1,6 +1,7 @@
 //! Calling handlers: users' functions `name(payload jsonb)`, as the worker's role, in a
 //! subtransaction and a clean session.
 
+mod explain;
 mod rule;
 
 use crate::config;
@@ -9,11 +10,11 @@ use crate::error::{Failure, PgError};
 use crate::pg::function::Function;
 use crate::pg::jsonb_field::View;
 use crate::pg::jsonb_size::is_longer;
-use crate::pg::spi::{Arg, Plan, Statement};
-use crate::pg::{activity, ident, interrupt, jsonb, log, session, spi, timeout, transaction};
+use crate::pg::spi::{self, Plan};
+use crate::pg::{activity, ident, interrupt, jsonb, log, session, timeout, transaction};
 use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
-use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 use rule::Checked;
 use std::collections::HashMap;
 use std::fmt;
@@ -22,14 +23,6 @@ use std::fmt;
 const MAX_PLANS: usize = 256;
 /// Plans for longer names (in bytes) are not kept. Spaces are allowed in names, any number of them.
 const MAX_KEPT_NAME: usize = 512;
-
-static MISSING_GRANTS: Statement = Statement::new(
-    include_str!("../sql/runtime/missing_grants.sql"),
-    &[pg_sys::BuiltinOid::TEXTOID, pg_sys::BuiltinOid::TEXTARRAYOID],
-);
-
-static SIMILAR_FUNCTIONS: Statement =
-    Statement::new(include_str!("../sql/runtime/similar_functions.sql"), &[pg_sys::BuiltinOid::TEXTARRAYOID]);
 
 /// Why a task's run stops without an end: its transaction is rolled back.
 pub enum Stop {
@@ -181,7 +174,10 @@ impl Handlers {
         match result {
             Ok(returned) => Ok(Ok(returned)),
             Err(error) if error.is_transient() && call.may_repeat => Err(Stop::Repeat),
-            Err(error) => Ok(Err(self.failure(call, error, timed_out))),
+            Err(error) => {
+                let error = self.explain(call, error, timed_out);
+                Ok(Err(Failure::caught(&call.to_string(), error).of_handler(call.name)))
+            }
         }
     }
 
@@ -214,7 +210,7 @@ impl Handlers {
         self.forget(name);
         let quoted: Vec<String> = ident::parse(name).iter().map(|part| ident::quote(part)).collect();
         let quoted = quoted.join(".");
-        let sql = format!("select {quoted}($1)::pg_catalog.jsonb");
+        let sql = format!("select {quoted}{}", explain::STATEMENT);
         let plan = Plan::prepare_once(&sql, &[pg_sys::JSONBOID]);
         let callee = rule::check(plan, &quoted, self.owner, &self.role);
         if name.len() > MAX_KEPT_NAME {
@@ -233,44 +229,6 @@ impl Handlers {
 
     fn forget(&mut self, name: &str) {
         self.kept.remove(name).into_iter().for_each(Kept::free);
-    }
-
-    fn failure(&self, call: &Call, mut error: PgError, timed_out: bool) -> Failure {
-        if timed_out && error.sqlstate == "57014" {
-            error.message = format!(
-                "interrupted after pg_errand.handler_timeout ({} ms)",
-                config::HANDLER_TIMEOUT.duration().as_millis()
-            );
-        }
-        match error.sqlstate.as_str() {
-            // Errors of our own have a hint already.
-            "42501" if error.hint.is_none() => {
-                if let Some(grants) = self.advice(&MISSING_GRANTS, call.name, true) {
-                    error.message = format!("{}; to allow it, run: {grants}", error.message);
-                    error.hint.get_or_insert(grants.into());
-                }
-            }
-            "42883" => {
-                if let Some(similar) = self.advice(&SIMILAR_FUNCTIONS, call.name, false) {
-                    error.hint =
-                        Some(format!("A handler takes one jsonb argument. There is: {similar}.").into());
-                }
-            }
-            _ => {}
-        }
-        Failure::caught(&call.to_string(), error).of_handler(call.name)
-    }
-
-    /// What one of our statements finds out about the function `name`, for a message. Whatever goes
-    /// wrong here, the error at hand is the one that counts.
-    fn advice(&self, statement: &Statement, name: &str, for_role: bool) -> Option<String> {
-        let found = transaction::savepoint(|| {
-            let parts = ident::parse(name).into_datum();
-            let args: Vec<Arg> =
-                if for_role { vec![self.role.as_str().into_datum(), parts] } else { vec![parts] };
-            session::as_owner(self.owner, || statement.row(&args, |row| row.get::<String>(1)))
-        });
-        found.ok().flatten().flatten()
     }
 }
 

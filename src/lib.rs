@@ -50,7 +50,8 @@ extension_sql_file!("../sql/70_cancel.sql", name = "cancel", requires = ["outsid
 extension_sql_file!("../sql/75_adopt.sql", name = "adopt", requires = ["cancel"]);
 extension_sql_file!("../sql/80_run_function.sql", name = "run_function", requires = ["adopt"]);
 extension_sql_file!("../sql/85_views.sql", name = "views", requires = ["run_function"]);
-extension_sql_file!("../sql/90_rights.sql", name = "rights", requires = ["views"]);
+extension_sql_file!("../sql/88_comments.sql", name = "comments", requires = ["views"]);
+extension_sql_file!("../sql/90_rights.sql", name = "rights", requires = ["comments"]);
 extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]);
 
 #[pg_guard]

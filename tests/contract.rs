@@ -554,3 +554,18 @@ fn a_time_in_the_past_counts_as_now_for_callers_of_enqueue() {
     let ahead = value(insert);
     assert_eq!(value("select task_id from queues.task order by scheduled_at, task_id limit 1"), ahead);
 }
+
+#[test]
+fn every_function_of_the_extension_has_a_comment() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    client.batch_execute("create extension pg_errand").unwrap();
+    let sql = "select coalesce(array_agg(p.oid::regprocedure::text), '{}')
+        from pg_proc p
+        join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
+        where d.refclassid = 'pg_extension'::regclass
+            and d.refobjid = (select oid from pg_extension where extname = 'pg_errand')
+            and obj_description(p.oid, 'pg_proc') is null";
+    let without: Vec<String> = client.query_one(sql, &[]).unwrap().get(0);
+    assert!(without.is_empty(), "{without:?}");
+}

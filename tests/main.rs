@@ -39,6 +39,7 @@ mod lifecycle;
 mod limits;
 mod mail_peers;
 mod mailing;
+mod messages;
 mod moments;
 mod outside;
 mod peers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postgres::Client;
 use serde_json::json;
 
-use crate::harness::cluster::Cluster;
+use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{create_database, install, one, run_one, task, wait_asleep, worker_pids};
 use crate::harness::queue::{enqueue, errors, status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql, within};
@@ -302,4 +302,49 @@ fn workers_are_no_superusers_unless_their_role_is_one() {
     wait_status(&mut client, id, "succeeded");
     assert_eq!(one::<String>(&mut client, rights), "on");
     assert!(!worker_pids(&mut client).is_empty());
+}
+
+#[test]
+fn workers_need_no_right_to_read_the_catalogs() {
+    let cluster = Cluster::start(&[NO_POLL, SHORT_STAY]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "revoke select on pg_extension, pg_class, pg_namespace, pg_depend, pg_proc, pg_trigger, pg_index, \
+             pg_attribute, pg_type, pg_language from public",
+        )
+        .unwrap();
+    let mark = cluster.log_mark();
+    for round in 0..3 {
+        wait_asleep(&mut client);
+        run_one(&mut client, &round.to_string());
+    }
+    assert!(!cluster.log_since(mark).contains("permission denied"), "{}", cluster.log_since(mark));
+}
+
+#[test]
+fn a_renamed_schema_is_told_once_with_the_statement_that_undoes_it() {
+    let cluster = Cluster::start(&[SHORT_STAY]);
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "before");
+    wait_asleep(&mut client);
+    let mark = cluster.log_mark();
+    client.batch_execute("alter schema internal rename to \"my own\"; revoke usage on schema \"my own\" from pg_errand_worker").unwrap();
+    run_one(&mut client, "without internal");
+    let line = cluster.wait_log(mark, "has not all rights");
+    let log = cluster.wait_log(mark, "GRANT USAGE ON SCHEMA queues, \"my own\" TO pg_errand_worker;");
+    assert!(log.contains("\"my own\".run_function(text, jsonb) TO pg_errand_worker;"), "{line} {log}");
+
+    wait_asleep(&mut client);
+    let mark = cluster.log_mark();
+    client.batch_execute("alter schema queues rename to \"Work\"").unwrap();
+    // A worker that starts for whatever reason.
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    let log = cluster.wait_log(mark, "Run: ALTER SCHEMA \"Work\" RENAME TO queues;");
+    assert!(!log.contains("GRANT USAGE ON SCHEMA queues"), "{log}");
+    client.batch_execute("alter schema \"Work\" rename to queues").unwrap();
+    run_one(&mut client, "after");
+    let log = cluster.log_since(mark);
+    assert_eq!(log.matches("ALTER SCHEMA \"Work\" RENAME TO queues").count(), 1, "{log}");
 }

@@ -41,7 +41,8 @@ const SHAPE: &str = "
         union all
         select format('view %s %s', oid::regclass, pg_get_viewdef(oid)) from relation where relkind = 'v'
         union all
-        select format('function %s %s %s', p.oid::regprocedure, p.proacl, pg_get_functiondef(p.oid))
+        select format('function %s %s %s %s', p.oid::regprocedure, p.proacl, pg_get_functiondef(p.oid),
+            obj_description(p.oid, 'pg_proc'))
         from pg_proc p join member m on m.classid = 'pg_proc'::regclass and m.objid = p.oid
         union all
         select format('dumped %s %s', extconfig::regclass[], extcondition) from pg_extension where extname = 'pg_errand'

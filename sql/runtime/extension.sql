@@ -1,4 +1,5 @@
--- The extension in this database, and whether the current role has what workers' roles need.
+-- The extension in this database, and whether the role of the session has what workers' roles need. Its schemas may have
+-- been renamed: where its members are is looked up by what belongs to it.
 select
     e.extowner,
     e.extversion,
@@ -16,14 +17,34 @@ select
         where n.nspname = 'queues'
             and c.relname = 'call'
     ),
-    -- by number: the schema "internal" may be renamed by its owner
     coalesce(
-        has_schema_privilege(to_regnamespace('queues'), 'usage')
-            and has_schema_privilege(to_regnamespace('internal'), 'usage')
+        has_schema_privilege(session_user, to_regnamespace('queues')::oid, 'usage')
+            and has_schema_privilege(session_user, f.pronamespace, 'usage')
             and has_function_privilege(
-                to_regprocedure('queues.enqueue(text, jsonb, timestamptz)'), 'execute'
+                session_user, to_regprocedure('queues.enqueue(text, jsonb, timestamptz)')::oid, 'execute'
             ),
         false
+    ),
+    f.pronamespace::regnamespace::text,
+    (
+        select c.relnamespace::regnamespace::text
+        from pg_depend d
+        join pg_class c on c.oid = d.objid
+        where d.classid = 'pg_class'::regclass
+            and d.refclassid = 'pg_extension'::regclass
+            and d.refobjid = e.oid
+            and d.deptype = 'e'
+            and c.relname = 'task'
     )
 from pg_extension e
+left join lateral (
+    select p.pronamespace
+    from pg_depend d
+    join pg_proc p on p.oid = d.objid
+    where d.classid = 'pg_proc'::regclass
+        and d.refclassid = 'pg_extension'::regclass
+        and d.refobjid = e.oid
+        and d.deptype = 'e'
+        and p.proname = 'run_function'
+) f on true
 where e.extname = 'pg_errand';

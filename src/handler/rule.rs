@@ -31,15 +31,20 @@ struct Facts {
     database: String,
 }
 
+/// What to do if a name is not a function's.
+pub const NAME_A_FUNCTION: &str = "Name a function that takes one jsonb argument.";
+
 /// Raises unless what `plan` calls may be a handler of `role`; `owner` is the extension's. Returns the function.
 pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::Oid {
-    let Some(function) = plan.callee() else {
+    let not_a = |what: &str| {
         log::refuse(
             PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-            format!("\"{name}\" is not a function"),
-            "Name a function that takes one jsonb argument.".into(),
+            format!("\"{name}\" is {what}"),
+            NAME_A_FUNCTION.into(),
         )
     };
+    // The name of a type is a cast.
+    let Some(function) = plan.callee() else { not_a("not a function") };
     let facts = |is_users| facts(function, owner, role, is_users);
     match config::HANDLERS.get() {
         HandlerRule::Any => {}
@@ -55,6 +60,9 @@ pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::
                 require_grant(&facts, role);
             }
         }
+    }
+    if catalog::is_aggregate(function) {
+        not_a("an aggregate, not a function");
     }
     function
 }

@@ -80,6 +80,18 @@ pub fn schema_of_function(function: pg_sys::Oid) -> Option<String> {
     unsafe { owned_text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(function))) }
 }
 
+/// True for an aggregate function.
+pub fn is_aggregate(function: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in a catalog.
+    unsafe { pg_sys::get_func_prokind(function) as u8 == pg_sys::PROKIND_AGGREGATE }
+}
+
+/// The type that a function returns.
+pub fn type_of_result(function: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a look-up in a catalog.
+    unsafe { pg_sys::get_func_rettype(function) }
+}
+
 /// The name of the extension that a function is a member of.
 pub fn extension_of_function(function: pg_sys::Oid) -> Option<String> {
     // SAFETY: look-ups in catalogs; null for what is not there.

@@ -37,7 +37,12 @@ fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {
             let error = from_report(&report);
             // Kept of the same error, and not of one that was caught on the way here.
             match kept.filter(|kept| kept.message == error.message) {
-                Some(kept) => PgError { sqlstate: kept.sqlstate, context: kept.context, ..error },
+                Some(kept) => PgError {
+                    sqlstate: kept.sqlstate,
+                    context: kept.context,
+                    raised_as: kept.user.to_u32(),
+                    ..error
+                },
                 None => error,
             }
         }
@@ -53,6 +58,7 @@ fn from_report(report: &ErrorReportWithLevel) -> PgError {
         detail: report.detail().map(|text| kept(text.as_bytes()).into()),
         hint: report.hint().map(|text| kept(text.as_bytes()).into()),
         context: None,
+        raised_as: 0,
     }
 }
 
@@ -61,12 +67,13 @@ fn sqlstate_text(packed: i32) -> String {
     (0..5).map(|i| char::from(((packed >> (6 * i)) & 0x3f) as u8 + b'0')).collect()
 }
 
-/// What a caught error does not carry across pgrx's boundary: its CONTEXT, and a SQLSTATE that is
-/// not among PostgreSQL's own.
+/// What a caught error does not carry across pgrx's boundary: its CONTEXT, a SQLSTATE that is
+/// not among PostgreSQL's own, and who was the current user.
 struct Kept {
     sqlstate: String,
     message: String,
     context: Option<Box<str>>,
+    user: pg_sys::Oid,
 }
 
 /// The outermost entry of the error context stack. It is called last, when the CONTEXT text of an
@@ -143,10 +150,13 @@ unsafe extern "C-unwind" fn keep(arg: *mut c_void) {
         let previous = pg_sys::MemoryContextSwitchTo(copies);
         let data = pg_sys::CopyErrorData();
         if (*data).elevel >= pgrx::PgLogLevel::ERROR as i32 {
+            let (mut user, mut security) = (pg_sys::InvalidOid, 0);
+            pg_sys::GetUserIdAndSecContext(&mut user, &mut security);
             *place = Some(Kept {
                 sqlstate: sqlstate_text((*data).sqlerrcode),
                 message: text((*data).message).unwrap_or_default(),
                 context: text((*data).context).map(Into::into),
+                user,
             });
             shorten(&*data);
         }

@@ -6,7 +6,7 @@ use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::handler::Handlers;
 use crate::pg::spi::{Row, Statement};
-use crate::pg::{backend, ident, log, transaction};
+use crate::pg::{backend, ident, log, session, transaction};
 use crate::shared::{Database, LaneSet};
 use pgrx::pg_sys;
 use std::time::Instant;
@@ -25,6 +25,10 @@ struct Found {
     calls: pg_sys::Oid,
     /// Whether the role may do all that handlers need to enqueue.
     has_grants: bool,
+    /// The schema of `run_function`, quoted.
+    functions_schema: String,
+    /// The schema of the extension's tables, quoted.
+    tables_schema: String,
 }
 
 /// The worker; `None` if there is nothing for one to do here.
@@ -32,7 +36,9 @@ struct Found {
 /// # Errors
 /// When the catalogs cannot be read.
 pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
-    let (role, found) = transaction::commit_after(|| (backend::user_name(), EXTENSION.row(&[], found)))?;
+    // The role of the workers need not be able to read the catalogs.
+    let look = || session::as_owner(backend::SYSTEM, || EXTENSION.row(&[], found));
+    let (role, found) = transaction::commit_after(|| (backend::user_name(), look()))?;
     let Some(found) = found else {
         slot.change_database(Database::note_no_extension);
         return Ok(None);
@@ -42,7 +48,11 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         tell_of_version(slot, &found.version);
         return Ok(None);
     }
-    tell_of_rights(slot, &role, found.has_grants);
+    if found.tasks == pg_sys::Oid::INVALID || found.calls == pg_sys::Oid::INVALID {
+        tell_of_schema(slot, &found.tables_schema);
+        return Ok(None);
+    }
+    tell_of_rights(slot, &role, &found);
     let Some(origin) = copied::settle(slot, found.owner)? else { return Ok(None) };
     Ok(Some(Worker {
         origin,
@@ -76,40 +86,58 @@ fn found(row: &Row) -> Found {
         tasks: row.get(3).unwrap_or(pg_sys::Oid::INVALID),
         calls: row.get(4).unwrap_or(pg_sys::Oid::INVALID),
         has_grants: row.get(5).unwrap_or_default(),
+        functions_schema: row.get(6).unwrap_or_default(),
+        tables_schema: row.get(7).unwrap_or_default(),
     }
 }
 
 /// Says once that the library is not the one for the extension's tables.
 fn tell_of_version(slot: MySlot, version: &str) {
+    tell_that_tasks_wait(
+        slot,
+        format!(
+            "the extension in this database has version {version}, the library {VERSION}; its tasks wait"
+        ),
+        "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced.".into(),
+    );
+}
+
+/// Says once that the extension's tables are not where they are looked for.
+fn tell_of_schema(slot: MySlot, schema: &str) {
+    tell_that_tasks_wait(
+        slot,
+        "the schema \"queues\" of the extension has another name or lacks tables; its tasks wait".into(),
+        match schema {
+            "" | "queues" => "Run DROP EXTENSION pg_errand and CREATE EXTENSION pg_errand.".into(),
+            renamed => format!("Run: ALTER SCHEMA {renamed} RENAME TO queues;"),
+        },
+    );
+}
+
+fn tell_that_tasks_wait(slot: MySlot, message: String, hint: String) {
     let told = slot.change_database(|database| std::mem::replace(&mut database.told_of_version, true));
     if told != Some(true) {
-        log::event_with_hint(
-            LogLevel::Error,
-            format!(
-                "the extension in this database has version {version}, the library {VERSION}; its tasks wait"
-            ),
-            "Run ALTER EXTENSION pg_errand UPDATE, or restart the server if the library was replaced.".into(),
-        );
+        log::event_with_hint(LogLevel::Error, message, hint);
     }
 }
 
 /// Says once what the role lacks to enqueue.
-fn tell_of_rights(slot: MySlot, role: &str, has_grants: bool) {
+fn tell_of_rights(slot: MySlot, role: &str, found: &Found) {
     let told = slot.change_database(|database| {
         database.told_of_version = false;
-        std::mem::replace(&mut database.told_of_rights, !has_grants)
+        std::mem::replace(&mut database.told_of_rights, !found.has_grants)
     });
-    if has_grants || told == Some(true) {
+    if found.has_grants || told == Some(true) {
         return;
     }
-    let quoted = ident::quote(role);
+    let (quoted, schema) = (ident::quote(role), &found.functions_schema);
     log::event_with_hint(
         LogLevel::Warning,
         format!("role {quoted} has not all rights that handlers may need to enqueue"),
         format!(
-            "Run: GRANT USAGE ON SCHEMA queues, internal TO {quoted}; \
+            "Run: GRANT USAGE ON SCHEMA queues, {schema} TO {quoted}; \
              GRANT EXECUTE ON FUNCTION queues.enqueue(text, jsonb, timestamptz), \
-             internal.run_function(text, jsonb) TO {quoted};"
+             {schema}.run_function(text, jsonb) TO {quoted};"
         ),
     );
 }

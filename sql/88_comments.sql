@@ -1,0 +1,37 @@
+-- What \df+ shows of each function. First those for users, then those that the extension needs for itself.
+comment on function queues.enqueue is 'Enqueues a task, due now or at a time; returns its number';
+comment on function queues.cancel is 'Cancels a task that waits or runs; false if it has ended';
+comment on function queues.result is 'What the provider of a task responded, or the error of the call; null while there is neither';
+comment on function queues.http_post is 'Enqueues a POST request of type http; returns the number of the task';
+comment on function queues.http_get is 'Enqueues a GET request of type http; returns the number of the task';
+comment on function queues.allow is 'Lets a role enqueue tasks of a type';
+comment on function queues.disallow is 'Takes back what queues.allow has granted';
+comment on function queues.adopt is 'Makes the tasks that came from another database this one''s own; returns their number';
+comment on function queues.dequeue_next_available_task is 'For workers outside: the next task, with a lease; nulls if none is ready';
+comment on function queues.complete_task is 'For workers outside: ends a task as succeeded';
+comment on function queues.fail_task is 'For workers outside: records an error and ends a task as failed';
+comment on function queues.append_error is 'For workers outside: records an error of a task, or of none';
+comment on function internal.run_function is 'Calls a function of that name with a payload, with the rights of the caller';
+
+comment on function queues.preloaded is 'Whether the library is in shared_preload_libraries, so that workers can start';
+comment on function queues.place is 'What tells this database from others: server, database, data directory';
+comment on function queues.here is 'The same as internal.queue_origin, for functions of this schema';
+comment on function internal.queue_origin is 'The origin that tasks of this database carry';
+comment on function queues.task_before_write is 'Trigger: checks a task, and has the commit wake a worker';
+comment on function queues.task_after_delete is 'Trigger: removes what belongs to deleted tasks';
+comment on function queues.task_after_truncate is 'Trigger: removes what belongs to tasks, after TRUNCATE';
+comment on function queues.announce is 'Tells the workers that a task falls due at a time';
+comment on function queues.announce_orphans is 'Tells the workers that calls are to be taken over';
+comment on function queues.grantee_in is 'Input of the type queues.grantee';
+comment on function queues.grantee_out is 'Output of the type queues.grantee';
+comment on function queues.check_provider is 'Raises an error if a row of queues.provider cannot be used';
+comment on function queues.provider_before_write is 'Trigger: checks a provider';
+comment on function queues.provider_before_write_checked is 'Trigger: checks a provider, with the rights of the owner';
+comment on function queues.task_kind_before_write is 'Trigger: checks a task type';
+comment on function queues.task_kind_before_write_checked is 'Trigger: checks a task type, with the rights of the owner';
+comment on function queues.kinds_after_change is 'Trigger: has every process read task types and providers anew';
+comment on function queues.refuse_unwritten is 'Raises an error that names what kept a row from being written';
+comment on function queues.end_task is 'Ends a task of a worker outside';
+comment on function queues.cancel_running is 'Interrupts a task that a worker runs';
+comment on function queues.cancel_call is 'Has a worker give up the call of a task';
+comment on function internal.worker_state is 'The live workers of this database, as shared memory has them';

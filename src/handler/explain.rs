@@ -1,0 +1,105 @@
+//! What an error of a handler means, for whoever reads it: PostgreSQL's own texts are about the statement that a worker
+//! invokes the handler with, which no user has written.
+
+use super::{Call, Handlers, rule};
+use crate::config;
+use crate::error::PgError;
+use crate::pg::spi::{Arg, Statement};
+use crate::pg::{catalog, ident, session, transaction};
+use pgrx::{IntoDatum, pg_sys};
+
+static MISSING_GRANTS: Statement = Statement::new(
+    include_str!("../../sql/runtime/missing_grants.sql"),
+    &[pg_sys::BuiltinOid::TEXTOID, pg_sys::BuiltinOid::TEXTARRAYOID],
+);
+
+static SIMILAR_FUNCTIONS: Statement = Statement::new(
+    include_str!("../../sql/runtime/similar_functions.sql"),
+    &[pg_sys::BuiltinOid::TEXTARRAYOID],
+);
+
+const RETURNS: &str = "A handler returns jsonb; if it has nothing to say, it returns '{}'.";
+
+impl Handlers {
+    /// The error of a handler with the texts that say what was wrong and what to do.
+    pub(super) fn explain(&self, call: &Call, error: PgError, timed_out: bool) -> PgError {
+        // In a function that the handler calls, the same SQLSTATE means something else.
+        let is_of_invocation = is_of_invocation(&error);
+        match error.sqlstate.as_str() {
+            "57014" if timed_out => PgError {
+                message: format!(
+                    "interrupted after pg_errand.handler_timeout ({} ms)",
+                    config::HANDLER_TIMEOUT.duration().as_millis()
+                ),
+                ..error
+            },
+            // Errors of our own have a hint already.
+            "42501" if error.hint.is_none() => self.explain_denial(call, error, is_of_invocation),
+            "42883" if is_of_invocation => {
+                let similar = self.advice(&SIMILAR_FUNCTIONS, call.name, false);
+                let there_is = similar.map(|names| format!(" There is: {names}.")).unwrap_or_default();
+                with_hint(error, &format!("A handler takes one jsonb argument.{there_is}"))
+            }
+            "42846" if is_of_invocation => with_hint(error, RETURNS),
+            "42809" if is_of_invocation && error.hint.as_deref() != Some(rule::NAME_A_FUNCTION) => {
+                with_hint(error, "A handler is a function, which may call a procedure (CALL).")
+            }
+            "22P02" if self.is_about_result(call, &error) => PgError {
+                message: format!("it returned text that is not JSON: {}", error.message),
+                ..with_hint(error, RETURNS)
+            },
+            _ => error,
+        }
+    }
+
+    fn explain_denial(&self, call: &Call, error: PgError, is_of_invocation: bool) -> PgError {
+        let grants = is_of_invocation.then(|| self.advice(&MISSING_GRANTS, call.name, true)).flatten();
+        if let Some(grants) = grants {
+            let message = format!("{}; to allow it, run: {grants}", error.message);
+            return PgError { message, ..with_hint(error, &grants) };
+        }
+        let Some(role) = catalog::role_name(pg_sys::Oid::from(error.raised_as)) else { return error };
+        let hint = format!(
+            "Grant it to the role {}. Handlers run as the role of pg_errand.role, functions that are SECURITY DEFINER \
+             as their owner.",
+            ident::quote(&role)
+        );
+        PgError { message: format!("{} (as role \"{role}\")", error.message), ..with_hint(error, &hint) }
+    }
+
+    /// True if what a handler returned could not be cast.
+    fn is_about_result(&self, call: &Call, error: &PgError) -> bool {
+        let returns_json =
+            |function| [pg_sys::JSONBOID, pg_sys::JSONOID].contains(&catalog::type_of_result(function));
+        let context = error.context.as_deref().unwrap_or_default();
+        // Beside the line of the statement, there is that of the JSON parser.
+        self.kept.get(call.name).is_some_and(|kept| !returns_json(kept.callee))
+            && context.lines().count() <= 2
+            && context.contains(STATEMENT)
+    }
+
+    /// What one of our statements finds out about the function `name`, for a message. Whatever goes
+    /// wrong here, the error at hand is the one that counts.
+    fn advice(&self, statement: &Statement, name: &str, for_role: bool) -> Option<String> {
+        let found = transaction::savepoint(|| {
+            let parts = ident::parse(name).into_datum();
+            let args: Vec<Arg> =
+                if for_role { vec![self.role.as_str().into_datum(), parts] } else { vec![parts] };
+            session::as_owner(self.owner, || statement.row(&args, |row| row.get::<String>(1)))
+        });
+        found.ok().flatten().flatten()
+    }
+}
+
+/// How a statement ends that invokes a handler.
+pub(super) const STATEMENT: &str = "($1)::pg_catalog.jsonb";
+
+/// True if nothing but the statement that invokes the handler is in the error's context.
+fn is_of_invocation(error: &PgError) -> bool {
+    let context = error.context.as_deref().unwrap_or_default();
+    context.is_empty() || context.lines().count() == 1 && context.contains(STATEMENT)
+}
+
+fn with_hint(error: PgError, hint: &str) -> PgError {
+    PgError { hint: Some(hint.into()), ..error }
+}

@@ -61,10 +61,6 @@ create trigger task_before_update
     for each row
     execute function queues.task_before_write();
 
--- Replicated rows wake workers, too.
-alter table queues.task enable always trigger task_before_insert;
-alter table queues.task enable always trigger task_before_update;
-
 -- Has the commit wake a worker at _due_at.
 create function queues.announce(_due_at timestamptz)
 returns void

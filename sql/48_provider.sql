@@ -100,6 +100,31 @@ strict
 language c
 as 'MODULE_PATHNAME', 'check_provider_wrapper';
 
+-- Raises if tasks of this type cannot be sent to this provider: one of the types that are built in can name a provider of
+-- another interface.
+create function queues.check_serves(_task_type text, _provider jsonb)
+returns void
+strict
+language c
+as 'MODULE_PATHNAME', 'check_serves_wrapper';
+
+-- Raises if a task type names this provider.
+create function queues.refuse_in_use(_provider text, _to_do text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task_type text := (select min(k.name) from queues.task_kind k where k.provider = _provider);
+begin
+    if _task_type is not null then
+        raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
+            using errcode = 'dependent_objects_still_exist',
+                  hint = 'Have the task type name another provider, or delete it, first.';
+    end if;
+end;
+$$;
+
 -- Security invoker: only a superuser makes a provider trusted or built in.
 create function queues.provider_before_write()
 returns trigger
@@ -144,6 +169,19 @@ begin
         raise exception 'provider "%": a time cannot be negative, and timeout has to be above 0', new.name
             using errcode = 'invalid_parameter_value',
                   hint = 'Use null for the default.';
+    end if;
+    if tg_op = 'UPDATE' and old.built_in and (new.name, new.interface) <> (old.name, old.interface) then
+        raise exception 'provider "%" is built in: neither its name nor its interface can be changed', old.name
+            using errcode = 'dependent_objects_still_exist',
+                  hint = 'Insert a provider of another name.';
+    end if;
+    if tg_op = 'UPDATE' and new.name <> old.name then
+        perform queues.refuse_in_use(old.name, 'rename');
+    end if;
+    if tg_op = 'INSERT' or (new.interface, new.request) is distinct from (old.interface, old.request) then
+        perform queues.check_serves(k.name, to_jsonb(new))
+        from queues.task_kind k
+        where k.provider = new.name;
     end if;
     if new.lane = 0 then
         new.lane := coalesce(
@@ -214,6 +252,11 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
+    if tg_op = 'UPDATE' and old.built_in and (new.name, new.processor) <> (old.name, old.processor) then
+        raise exception 'task type "%" is built in: neither its name nor its processor can be changed', old.name
+            using errcode = 'dependent_objects_still_exist',
+                  hint = 'Insert a task type of another name.';
+    end if;
     -- Leave roles out that do not exist.
     new.granted_to := array(
         select g.grantee
@@ -225,6 +268,11 @@ begin
     if new.provider is not null and not exists (select 1 from queues.provider p where p.name = new.provider) then
         raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
             using hint = 'Insert it into queues.provider; until then such tasks are refused.';
+    end if;
+    if tg_op = 'INSERT' or new.provider is distinct from old.provider then
+        perform queues.check_serves(new.name, to_jsonb(p))
+        from queues.provider p
+        where p.name = new.provider;
     end if;
     return new;
 end;
@@ -255,33 +303,6 @@ create trigger task_kind_after_change
     after insert or update or delete or truncate on queues.task_kind
     for each statement
     execute function queues.kinds_after_change();
-
--- Replicated rows are checked, too, and a role that may set session_replication_role gets no further rights by it.
-alter table queues.provider enable always trigger provider_before_write;
-alter table queues.provider enable always trigger provider_before_write_checked;
-alter table queues.task_kind enable always trigger task_kind_before_write;
-alter table queues.provider enable always trigger provider_after_change;
-alter table queues.task_kind enable always trigger task_kind_after_change;
-
-insert into queues.provider (name, interface, built_in)
-values
-    ('resend', 'resend', true),
-    ('simulated', 'simulated', true),
-    ('smtp', 'smtp', true),
-    ('twilio', 'twilio', true),
-    ('http', 'http', true);
-
--- Any URL that pg_errand.http_allowed_hosts allows.
-update queues.provider
-set trusted = false
-where name = 'http';
-
-insert into queues.task_kind (name, processor, provider, provider_setting, granted_to, built_in)
-values
-    ('db_function', 'db_function', null, null, '{public}', true),
-    ('email', 'call', null, 'pg_errand.email_provider', '{public}', true),
-    ('sms', 'call', null, 'pg_errand.sms_provider', '{public}', true),
-    ('http', 'call', 'http', null, '{}', true);
 
 -- Lets a role enqueue tasks of a type. A notice names the privileges that it needs besides.
 create function queues.allow(_task_type text, _role regrole)

@@ -1,6 +1,7 @@
 //! SQL commands that concern workers, as they come in any session: to whom each is told, and which are
 //! refused.
 
+use crate::built_in;
 use crate::kind;
 use crate::launcher::bar;
 use crate::pg::command::{self, Notice};
@@ -17,6 +18,7 @@ fn on_command(notice: Notice) {
     match notice {
         Notice::CommitPrepared => wake::note_prepared(),
         Notice::Members => kind::announce_change(),
+        Notice::AllTriggers => built_in::restore_triggers(),
         Notice::OwnRole if worker::is_one() => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "a task cannot change the role that it runs as".into(),

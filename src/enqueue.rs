@@ -1,5 +1,6 @@
 //! Enqueueing: who may enqueue what.
 
+use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
 use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME};
 use crate::pg::jsonb_size::is_longer;
@@ -52,7 +53,7 @@ pub fn check(kinds: &Kinds, task_type: Option<&str>, kind: Option<&Rc<Kind>>) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("task type \"{}\" cannot be enqueued: {reason}", kind.name),
-            "Mend its row in queues.task_kind, or the one in queues.provider.".into(),
+            format!("Mend its row in queues.task_kind, or the one in queues.provider. {}", built_in::REMEDY),
         );
     }
 }
@@ -93,6 +94,10 @@ fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
         Some(name) => format!("unknown task type \"{}\"", log::excerpt(name, MAX_SHOWN_NAME)),
         None => "a task needs a task type".to_owned(),
     };
-    let hint = format!("Known task types: {}.", kinds.names());
+    let is_built_in = task_type.is_some_and(|name| built_in::KINDS.contains(&name));
+    let hint = match is_built_in {
+        true => built_in::REMEDY.to_owned(),
+        false => format!("Known task types: {}.", kinds.names()),
+    };
     log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
 }

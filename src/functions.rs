@@ -5,10 +5,10 @@ use crate::grantee::Grantee;
 use crate::kind::{self, Kinds};
 use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
-use crate::pg::spi::Arg;
+use crate::pg::spi::{self, Arg};
 use crate::pg::trigger::{NewRow, Transition};
 use crate::pg::{backend, catalog, log, shmem};
-use crate::provider::service;
+use crate::provider::{serves, service};
 use crate::shared::{Lane, Position, Told};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
@@ -152,8 +152,7 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
                 );
             }
             if let Err(reason) = service::check(fields) {
-                log::refuse(
-                    PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                refuse_unless_restoring(
                     format!("provider \"{}\": {reason}", name()),
                     "See docs/providers.md for what the columns of queues.provider may hold.".into(),
                 );
@@ -165,6 +164,46 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
 
 #[unsafe(no_mangle)]
 extern "C" fn pg_finfo_check_provider_wrapper() -> *const pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// Refuses a row. In a dump it may be one that an older version took: then a refusal would lose all rows of the table,
+/// and this one does not affect others.
+fn refuse_unless_restoring(message: String, hint: String) {
+    if backend::is_restoring() {
+        log::warn(message, hint);
+    } else {
+        log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
+    }
+}
+
+/// `queues.check_serves(text, jsonb)`.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: called by the function manager, with the arguments of its declaration, which is strict.
+    let [task_type, row] =
+        [0, 1].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) }.unwrap_or(pg_sys::Datum::null()));
+    let task_type = spi::text(task_type).unwrap_or_default();
+    // What is wrong with the row itself is checked where it is written.
+    if let Ok(service) = kind::fields(row).and_then(service::Service::of_unread_row)
+        && let Err(reason) =
+            serves::check(&task_type, &service).and_then(|()| serves::check_template(&task_type, &service))
+    {
+        refuse_unless_restoring(
+            format!(
+                "tasks of type \"{task_type}\" cannot be sent to provider \"{}\": {reason}",
+                service.name
+            ),
+            "Name a provider of an interface for such tasks, or insert a task type of your own.".into(),
+        );
+    }
+    pg_sys::Datum::null()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_check_serves_wrapper() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }

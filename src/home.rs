@@ -35,12 +35,17 @@ pub fn origin() -> Option<i64> {
 
 /// Looks at `queues.home`; `None` if there is no such table.
 pub fn look() -> Option<Origin> {
-    let (rows, here) = (home::rows()?, home::here());
+    let (table, here) = (home::table()?, home::here());
+    let rows = home::rows(table);
     let own = rows.iter().find(|(_, place)| counts_in(*place, here));
-    match own {
-        Some((value, _)) => Some(Origin { value: *value, unsettled: false }),
-        None => rows.first().map(|_| Origin { value: of(here), unsettled: true }),
-    }
+    Some(match own {
+        Some((value, _)) => Origin { value: *value, unsettled: false },
+        // Somebody has emptied the table.
+        None if rows.is_empty() => {
+            Origin { value: known(table).unwrap_or_else(|| of(here)), unsettled: true }
+        }
+        None => Origin { value: of(here), unsettled: true },
+    })
 }
 
 /// What a worker of this database has found in `table`, and settled.

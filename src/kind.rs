@@ -1,6 +1,7 @@
 //! Types of tasks, and the providers that they go to: what `queues.task_kind` and `queues.provider` say,
 //! cached in each process until one of them changes.
 
+use crate::built_in;
 use crate::error::PgError;
 use crate::grantee::Grantee;
 use crate::json;
@@ -8,6 +9,7 @@ use crate::pg::spi::{Row, Statement};
 use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
 use crate::processor::{self, Processor};
 use crate::provider::Service;
+use crate::provider::serves;
 use crate::provider::service::check;
 use crate::shared::{Lane, LaneSet};
 use pgrx::pg_sys::BuiltinOid::TEXTOID;
@@ -147,7 +149,11 @@ impl Kinds {
     /// # Errors
     /// Why there is none.
     pub fn service_of(&self, kind: &Kind) -> Result<Arc<Service>, String> {
-        self.service(&kind.provider().ok_or_else(|| format!("task type {} has no provider", kind.name))?)
+        let name = kind.provider().ok_or_else(|| format!("task type {} has no provider", kind.name))?;
+        let service = self.service(&name)?;
+        serves::check(&kind.name, &service)
+            .map_err(|reason| format!("provider \"{name}\" cannot be used for them: {reason}"))?;
+        Ok(service)
     }
 
     /// # Errors
@@ -172,9 +178,17 @@ impl Kinds {
             Some(format!("task type \"{}\" cannot be used: {reason}", kind.name))
         });
         let services = self.services.values().filter_map(|service| service.as_ref().err().cloned());
-        let mut problems: Vec<String> = kinds.chain(services).collect();
+        let missing = self.missing().into_iter().map(|name| format!("task type \"{name}\" is missing"));
+        let mut problems: Vec<String> = kinds.chain(services).chain(missing).collect();
         problems.sort_unstable();
         problems
+    }
+
+    /// The task types that are built in and nevertheless not there.
+    fn missing(&self) -> Vec<&'static str> {
+        let are_old_tables = self.services.is_empty() && !self.kinds.is_empty();
+        let is_missing = |name: &&str| !are_old_tables && !self.kinds.contains_key(*name);
+        built_in::KINDS.into_iter().filter(is_missing).collect()
     }
 
     /// Where the tasks of a kind wait.
@@ -205,6 +219,9 @@ impl Kinds {
 
     /// The names of all, for messages.
     pub fn names(&self) -> String {
+        if self.kinds.is_empty() {
+            return "none".to_owned();
+        }
         let mut names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
         names.sort_unstable();
         names.join(", ")

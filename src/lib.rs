@@ -4,6 +4,7 @@
 //! [`worker::process`] → [`worker::record`]. Processors serve task types, providers are the
 //! outside services; both are registries to which a new one is a file and a line.
 
+mod built_in;
 mod call;
 mod commands;
 mod config;
@@ -43,7 +44,8 @@ extension_sql_file!("../sql/30_error.sql", name = "error", requires = ["task"]);
 extension_sql_file!("../sql/40_call.sql", name = "call", requires = ["error"]);
 extension_sql_file!("../sql/45_removal.sql", name = "removal", requires = ["call"]);
 extension_sql_file!("../sql/48_provider.sql", name = "provider", requires = ["removal"]);
-extension_sql_file!("../sql/50_enqueue.sql", name = "enqueue", requires = ["provider"]);
+extension_sql_file!("../sql/49_built_in.sql", name = "built_in", requires = ["provider"]);
+extension_sql_file!("../sql/50_enqueue.sql", name = "enqueue", requires = ["built_in"]);
 extension_sql_file!("../sql/55_http.sql", name = "http", requires = ["enqueue"]);
 extension_sql_file!("../sql/60_outside.sql", name = "outside", requires = ["http"]);
 extension_sql_file!("../sql/70_cancel.sql", name = "cancel", requires = ["outside"]);

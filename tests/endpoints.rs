@@ -75,11 +75,14 @@ fn a_key_that_was_replaced_goes_with_what_waits_for_the_same_host() {
 #[test]
 fn what_waits_for_a_provider_that_is_gone_or_speaks_otherwise_is_not_sent() {
     for (change, part) in [
-        ("delete from queues.provider where name = 'api'", "there is no provider \"api\""),
+        (
+            "delete from queues.task_kind where name = 'api'; delete from queues.provider where name = 'api'",
+            "there is no provider \"api\"",
+        ),
         ("update queues.provider set interface = 'resend' where name = 'api'", "from http to resend"),
     ] {
         let (mut calling, closed, task_id) = waiting();
-        calling.client.execute(change, &[]).unwrap();
+        calling.client.batch_execute(change).unwrap();
         let sent = calling.web.requests().len();
         closed.store(false, SeqCst);
         let error = calling.error(task_id);

@@ -8,6 +8,7 @@ mod attacks;
 mod bad_rows;
 mod batches;
 mod breakers;
+mod built_in;
 mod calling;
 mod calls;
 mod cancel;

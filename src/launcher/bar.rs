@@ -75,6 +75,7 @@ pub fn on_command(notice: Notice) {
         | Notice::NotTheirs
         | Notice::FutureRights
         | Notice::Trigger
+        | Notice::AllTriggers
         | Notice::ForeignKey => {}
     }
 }

@@ -274,3 +274,9 @@ pub fn replicates() -> bool {
     // SAFETY: a plain value of this process.
     unsafe { pg_sys::IsLogicalWorker() }
 }
+
+/// True in a session that restores a dump: pg_dump has function bodies left unchecked.
+pub fn is_restoring() -> bool {
+    // SAFETY: a plain setting; main thread.
+    unsafe { !pg_sys::check_function_bodies }
+}

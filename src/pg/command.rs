@@ -26,6 +26,8 @@ pub enum Notice {
     OwnRole,
     /// It changes default privileges.
     FutureRights,
+    /// It has enabled or disabled all triggers of one of the extension's tables.
+    AllTriggers,
     /// A role that does not own the extension has created a trigger on one of its tables.
     Trigger,
     /// A column of a user's type refers to a table of the extension, by a role that does not own the extension.
@@ -120,14 +122,60 @@ unsafe extern "C-unwind" fn tell_of_foreign_key(constraint: pg_sys::Oid) {
 /// Tells the observer of what only the owner of the extension may do, if another role does it.
 fn tell_unless_owner(notice: Notice) {
     if catalog::owns_extension(OURS) == Some(false) {
-        // SAFETY: null, or the function that was stored there.
-        unsafe {
-            let observer = OBSERVER.load(Relaxed);
-            if !observer.is_null() {
-                std::mem::transmute::<*mut (), fn(Notice)>(observer)(notice);
-            }
+        tell(notice);
+    }
+}
+
+fn tell(notice: Notice) {
+    // SAFETY: null, or the function that was stored there.
+    unsafe {
+        let observer = OBSERVER.load(Relaxed);
+        if !observer.is_null() {
+            std::mem::transmute::<*mut (), fn(Notice)>(observer)(notice);
         }
     }
+}
+
+/// The table of which a command enables or disables all triggers (`pg_restore --disable-triggers` does); none: 0.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn table_of_all_triggers(node: *mut pg_sys::Node) -> pg_sys::Oid {
+    use pg_sys::AlterTableType::{
+        AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser,
+    };
+    // SAFETY: the tag tells the type of the node; the list holds AlterTableCmd nodes.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_AlterTableStmt {
+            return pg_sys::InvalidOid;
+        }
+        let stmt = &*node.cast::<pg_sys::AlterTableStmt>();
+        let length = if stmt.cmds.is_null() { 0 } else { (*stmt.cmds).length };
+        let is_of_all = |i| {
+            let command = pg_sys::list_nth(stmt.cmds, i).cast::<pg_sys::AlterTableCmd>();
+            let all = [AT_EnableTrigAll, AT_EnableTrigUser, AT_DisableTrigAll, AT_DisableTrigUser];
+            all.contains(&(*command).subtype)
+        };
+        if !(0..length).any(is_of_all) {
+            return pg_sys::InvalidOid;
+        }
+        // Without a lock: the command itself takes it.
+        let missing_ok = pg_sys::RVROption::RVR_MISSING_OK;
+        let table = pg_sys::RangeVarGetRelidExtended(
+            stmt.relation,
+            pg_sys::NoLock as _,
+            missing_ok,
+            None,
+            std::ptr::null_mut(),
+        );
+        if catalog::is_member(table, OURS) { table } else { pg_sys::InvalidOid }
+    }
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn tell_of_all_triggers() {
+    // What the command has changed is seen.
+    // SAFETY: within its transaction.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    tell(Notice::AllTriggers);
 }
 
 #[pgrx::pg_guard]
@@ -200,10 +248,14 @@ unsafe extern "C-unwind" fn on_command(
     // SAFETY: calls on with the same arguments, to the hook that was there or to the default.
     unsafe {
         tell_observer((*statement).utilityStmt, text);
+        let table = table_of_all_triggers((*statement).utilityStmt);
         let next = NEXT.load(Relaxed);
         let next: Hook =
             if next.is_null() { standard_ProcessUtility } else { std::mem::transmute::<*mut (), Hook>(next) };
         next(statement, text, read_only_tree, context, params, environment, destination, completion);
+        if table != pg_sys::InvalidOid {
+            tell_of_all_triggers();
+        }
     }
 }
 

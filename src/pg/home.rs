@@ -27,10 +27,10 @@ pub fn table() -> Option<pg_sys::Oid> {
     catalog::relation(c"queues", c"home")
 }
 
-/// The origins that `queues.home` holds, each with the place where it counts; `None` if there is no such
-/// table. Replication of all tables brings the row of the original along.
-pub fn rows() -> Option<Vec<(i64, Place)>> {
-    let rows = catalog::scan(table()?, |tuple, shape| {
+/// The origins that `queues.home` holds, each with the place where it counts. Replication of all tables brings the row
+/// of the original along.
+pub fn rows(table: pg_sys::Oid) -> Vec<(i64, Place)> {
+    let rows = catalog::scan(table, |tuple, shape| {
         // SAFETY: the columns of the table's definition, in their order.
         unsafe {
             let place = Place {
@@ -41,7 +41,7 @@ pub fn rows() -> Option<Vec<(i64, Place)>> {
             Some((column(tuple, shape, 1)?, place))
         }
     });
-    Some(rows.into_iter().flatten().collect())
+    rows.into_iter().flatten().collect()
 }
 
 /// A column's value; `None` for null or if the column is of another type.

@@ -20,6 +20,7 @@ pub mod redirect;
 mod reply;
 pub mod resend;
 mod said;
+pub mod serves;
 pub mod service;
 pub mod simulated;
 mod sms;

@@ -1,7 +1,7 @@
 //! A service that tasks are sent to: a row of `queues.provider`.
 
 use super::header::header_problem;
-use super::{Batching, HttpRequest, Provider, Request, auth, find, http};
+use super::{Batching, HttpRequest, Provider, Request, auth, find, http, template};
 use crate::hosts::{self, Target};
 use crate::json;
 use crate::secret;
@@ -63,13 +63,7 @@ pub struct Service {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check(mut row: Value) -> Result<(), String> {
-    // Times are numbers only where they are read.
-    if let Some(fields) = row.as_object_mut() {
-        ["timeout", "keys_kept_for", "max_wait", "break_for"]
-            .iter()
-            .for_each(|time| drop(fields.remove(*time)));
-    }
+pub fn check(row: Value) -> Result<(), String> {
     for name in ["requests_per_second", "burst", "max_in_flight", "break_after", "batch_size"] {
         let value = row.get(name).filter(|value| !value.is_null());
         let fits = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite());
@@ -77,7 +71,7 @@ pub fn check(mut row: Value) -> Result<(), String> {
             return Err(format!("{name} has to be above 0, or null"));
         }
     }
-    Service::of_row(row)?.check()
+    Service::of_unread_row(row)?.check()
 }
 
 /// No call may take longer, as the top of `pg_errand.http_timeout`.
@@ -137,6 +131,20 @@ impl Service {
         Ok(Service { limits, request, expect, answer, failure, ..service })
     }
 
+    /// A row that is being written.
+    ///
+    /// # Errors
+    /// What no provider can have.
+    pub fn of_unread_row(mut row: Value) -> Result<Service, String> {
+        // Times are numbers only where they are read.
+        if let Some(fields) = row.as_object_mut() {
+            ["timeout", "keys_kept_for", "max_wait", "break_for"]
+                .iter()
+                .for_each(|time| drop(fields.remove(*time)));
+        }
+        Service::of_row(row)
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.auth != Auth::None && self.secret.is_none() {
             return Err("auth needs the name of a secret".into());
@@ -162,6 +170,12 @@ impl Service {
             header_problem(name, "").map_or(Ok(()), Err)?;
         }
         self.check_key_header()?;
+        for (column, template) in
+            [("request", &self.request), ("answer", &self.answer), ("failure", &self.failure)]
+        {
+            let checked = template.as_ref().map_or(Ok(()), template::check);
+            checked.map_err(|problem| format!("{column}: {problem}"))?;
+        }
         http::check(self)
     }
 

@@ -11,6 +11,51 @@ pub fn fill(template: &Value, input: &Value) -> Result<Value, String> {
     Ok(filled(template, input)?.unwrap_or(Value::Null))
 }
 
+/// Checks a template: each `{{` has its `}}`.
+///
+/// # Errors
+/// Which string has not.
+pub fn check(template: &Value) -> Result<(), String> {
+    let mut problem = Ok(());
+    for_each_text(template, &mut |text| {
+        if problem.is_ok() && paths(text).any(|path| path.is_none()) {
+            problem =
+                Err(format!("\"{{{{\" without \"}}}}\" in \"{}\"", &text[..text.floor_char_boundary(100)]));
+        }
+    });
+    problem
+}
+
+/// The first steps of all paths in a template.
+pub fn first_steps(template: &Value) -> Vec<String> {
+    let mut steps = Vec::new();
+    for_each_text(template, &mut |text| {
+        let first = |path: &str| path.trim().split('.').next().unwrap_or_default().to_owned();
+        steps.extend(paths(text).flatten().map(first).filter(|step| !step.is_empty()));
+    });
+    steps
+}
+
+fn for_each_text(template: &Value, body: &mut dyn FnMut(&str)) {
+    match template {
+        Value::String(text) => body(text),
+        Value::Array(items) => items.iter().for_each(|item| for_each_text(item, body)),
+        Value::Object(fields) => fields.values().for_each(|field| for_each_text(field, body)),
+        _ => {}
+    }
+}
+
+/// What stands between `{{` and `}}`; the last one is `None` if it has no end.
+fn paths(text: &str) -> impl Iterator<Item = Option<&str>> {
+    let mut rest = text.split_once("{{").map(|(_, after)| after);
+    std::iter::from_fn(move || {
+        let begun = rest.take()?;
+        let Some((path, after)) = begun.split_once("}}") else { return Some(None) };
+        rest = after.split_once("{{").map(|(_, after)| after);
+        Some(Some(path))
+    })
+}
+
 fn filled(template: &Value, input: &Value) -> Result<Option<Value>, String> {
     Ok(match template {
         Value::String(text) => match only_placeholder(text) {
@@ -85,6 +130,17 @@ mod tests {
         let expected = json!({ "one": 1, "all": { "b": [1, "x"] }, "null": null, "list": ["x"], "fixed": 7 });
         assert_eq!(fill(&template, &input).unwrap(), expected);
         assert_eq!(fill(&json!("{{}}"), &input).unwrap(), input);
+    }
+
+    #[test]
+    fn what_is_opened_has_to_be_closed() {
+        for fine in [json!("}} {{a}} b {{c}}"), json!({ "x": ["{{}}", 1, null] }), json!("{{a}}}}")] {
+            assert_eq!(check(&fine), Ok(()), "{fine}");
+        }
+        for bad in [json!("{{"), json!("{{a}} {{b"), json!({ "x": [1, "{{a}"] })] {
+            assert!(check(&bad).is_err(), "{bad}");
+        }
+        assert_eq!(first_steps(&json!({ "x": "{{ a.b }}{{c}}", "y": ["{{}}", "{{d.0}}"] })), ["a", "c", "d"]);
     }
 
     #[test]

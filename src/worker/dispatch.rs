@@ -1,5 +1,6 @@
 //! Dispatch: from a task's type to the processor that serves it.
 
+use crate::built_in;
 use crate::error::Failure;
 use crate::kind::Kinds;
 use crate::processor::Processor;
@@ -15,5 +16,8 @@ pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
         Some(kind) => kind.processor.clone(),
         None => Err(format!("no processor for this task type; known: {}", kinds.names())),
     };
-    found.map_err(|reason| Failure::new("22023", task_type, &reason))
+    found.map_err(|reason| {
+        let failure = Failure::new("22023", task_type, &reason);
+        if built_in::KINDS.contains(&task_type) { failure.with_hint(built_in::REMEDY) } else { failure }
+    })
 }

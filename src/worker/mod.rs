@@ -17,6 +17,7 @@ mod table;
 pub mod task;
 pub mod wake;
 
+use crate::built_in;
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
@@ -268,7 +269,7 @@ impl Worker {
                 log::event_with_hint(
                     LogLevel::Error,
                     format!("{problem}; its tasks fail"),
-                    "Mend its row in queues.task_kind or queues.provider.".into(),
+                    format!("Mend its row in queues.task_kind or queues.provider. {}", built_in::REMEDY),
                 );
             }
         }

@@ -51,6 +51,7 @@ static CALLS_LEFT: Statement =
 static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
 static CALL_HAS_REQUEST: Statement =
     Statement::new(include_str!("../../sql/runtime/call_has_request.sql"), &[INT8OID]);
+static CALL_REMOVE: Statement = Statement::new(include_str!("../../sql/runtime/call_remove.sql"), &[INT8OID]);
 static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
 /// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not
@@ -95,6 +96,7 @@ pub fn finish(worker: &Worker, task: &Task, end: &End, means: Means) {
 pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
     let request = Some(to_jsonb(&request));
+    remove_earlier_call(worker, task.id);
     let (owner, provider) = (worker.slot.owner.into_datum(), prepared.service.name.as_str().into_datum());
     let inserted = worker.call_rows.insert(&[
         task.id.into_datum(),
@@ -139,6 +141,15 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     }
     session::discard_leftovers();
     transaction::commit_asynchronously();
+}
+
+/// The number of a task that is not between the steps of a call may have a row of an earlier call: somebody has had the
+/// task run again, or removed one of the same number without the triggers.
+fn remove_earlier_call(worker: &Worker, task_id: i64) {
+    if !matches!(worker.call_rows.lock(task_id, None, |_| true), Lock::Not) {
+        let call: [Arg; 1] = [task_id.into_datum()];
+        unwritten::by_any_means(|| session::as_owner(worker.owner, || CALL_REMOVE.run(&call)));
+    }
 }
 
 /// A stored call, and with which others it goes out.

@@ -161,8 +161,8 @@ fn a_grant_of_a_type_belongs_to_the_role_and_not_to_its_name() {
     // What can be read is taken as it is written, and a missing role loses no row.
     attack.create(
         "create table app.dump as select name, provider, granted_to::text as granted_to from queues.task_kind where name = 'http';
-         delete from queues.task_kind where name = 'http';
-         insert into queues.task_kind (name, provider, granted_to) select name, provider, granted_to::queues.grantee[] from app.dump",
+         insert into queues.task_kind (name, provider, granted_to, built_in)
+         select name, provider, granted_to::queues.grantee[], true from app.dump",
     );
     assert_eq!(attack.text(granted), "{}");
     attack.create("update queues.task_kind set granted_to = '{missing,ann,NULL,none}' where name = 'http'");

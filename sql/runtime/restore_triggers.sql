@@ -1,0 +1,3 @@
+-- Enables the extension's triggers as they have to be.
+select count(*)
+from queues.restore_triggers();

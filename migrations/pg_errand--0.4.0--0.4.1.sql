@@ -26,7 +26,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update queues.task
+    update only queues.task
     set finished_at = clock_timestamp(),
         final_status = _status,
         leased = false,
@@ -37,85 +37,12 @@ begin
 
     if exists (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = _task_id
             and t.finished_at is null
             and not t.calling
     ) then
         perform queues.refuse_unwritten('queues.task');
-    end if;
-end;
-$$;
-
--- Hands out the next ready task with a lease: one row, all null when nothing is ready. With
--- pg_errand.lease_duration = 0 the task counts as finished by that.
-create or replace function queues.dequeue_next_available_task(
-    out task_id bigint,
-    out task_type text,
-    out payload jsonb,
-    out enqueued_at timestamptz,
-    out scheduled_at timestamptz,
-    out dequeued_at timestamptz
-)
-language plpgsql
-security definer
-set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-declare
-    _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
-    _now timestamptz;
-    _leased_until timestamptz;
-    _here bigint := queues.here();
-    _next bigint;
-begin
-    -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
-
-    select r.task_id
-    into _next
-    from queues.task r
-    where r.origin = _here
-        and r.finished_at is null
-        and not r.calling
-        and r.scheduled_at <= clock_timestamp()
-        and (r.held_until is null or r.held_until <= clock_timestamp())
-    order by r.scheduled_at, r.task_id
-    limit 1
-    for no key update skip locked;
-
-    if not found then
-        return;
-    end if;
-
-    -- The lease begins when the row is locked, and not before the wait for the table.
-    _now := clock_timestamp();
-    _leased_until := _now + _lease;
-
-    update queues.task t
-    set dequeued_at = _now,
-        attempts = t.attempts + 1,
-        leased = true,
-        held_until = case when _lease > '0' then _leased_until end,
-        finished_at = case when _lease = '0' then _now end,
-        final_status = case when _lease = '0' then 'succeeded' end
-    where t.task_id = _next
-    returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
-    into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
-
-    -- Without its lease or end, the task would be handed out again.
-    if exists (
-        select 1
-        from queues.task t
-        where t.task_id = _next
-            and t.finished_at is null
-            and coalesce(t.held_until, '-infinity') < least(_leased_until, clock_timestamp())
-    ) then
-        perform queues.refuse_unwritten('queues.task');
-    end if;
-
-    if _lease > '0' then
-        perform queues.announce(_leased_until);
     end if;
 end;
 $$;
@@ -152,11 +79,11 @@ begin
     end if;
 
     -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
 
     select *
     into _task
-    from queues.task t
+    from only queues.task t
     where t.task_id = append_error.task_id
     for key share;
 
@@ -167,7 +94,7 @@ begin
         perform queues.refuse_unwritten('queues.error', _inserted => true);
     end if;
 
-    update queues.task t
+    update only queues.task t
     set final_status = 'failed'
     where t.task_id = append_error.task_id
         and t.final_status = 'succeeded'
@@ -175,7 +102,7 @@ begin
 
     if exists (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = append_error.task_id
             and t.final_status = 'succeeded'
             and t.leased
@@ -217,13 +144,13 @@ declare
     _told boolean;
 begin
     -- Before anything is read: see the worker's claims.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
 
     loop
         select t.finished_at is not null, t.calling, c.owner
         into _finished, _calling, _owner
-        from queues.task t
-        left join queues.call c on c.task_id = t.task_id
+        from only queues.task t
+        left join only queues.call c on c.task_id = t.task_id
         where t.task_id = _task_id;
 
         if not found or _finished then
@@ -235,12 +162,13 @@ begin
         end if;
 
         if _calling then
-            _told := queues.cancel_call(_owner, _task_id);
+            -- Somebody may have removed the call's row.
+            _told := case when _owner is null then false else queues.cancel_call(_owner, _task_id) end;
             if _told then
                 -- Unless it has ended otherwise just before.
                 return exists (
                     select 1
-                    from queues.task t
+                    from only queues.task t
                     where t.task_id = _task_id
                         and (t.finished_at is null or t.final_status = 'cancelled')
                 );
@@ -253,28 +181,28 @@ begin
 
         -- The row is free: nobody runs it.
         perform 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = _task_id
             and t.finished_at is null
             and t.calling = _calling
         for no key update skip locked;
 
         if found then
-            update queues.task
+            update only queues.task
             set finished_at = clock_timestamp(),
                 final_status = 'cancelled',
                 calling = false,
                 leased = false,
                 held_until = null
             where task_id = _task_id;
-            if exists (select 1 from queues.task t where t.task_id = _task_id and t.finished_at is null) then
+            if exists (select 1 from only queues.task t where t.task_id = _task_id and t.finished_at is null) then
                 perform queues.refuse_unwritten('queues.task');
             end if;
 
-            update queues.call
+            update only queues.call
             set request = null
             where task_id = _task_id;
-            if exists (select 1 from queues.call c where c.task_id = _task_id and c.request is not null) then
+            if exists (select 1 from only queues.call c where c.task_id = _task_id and c.request is not null) then
                 perform queues.refuse_unwritten('queues.call');
             end if;
             return true;
@@ -300,20 +228,20 @@ declare
     _adopted bigint;
 begin
     -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
 
     select count(*)
     into _unadopted
     from (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.finished_at is null
             and t.origin <> _here
         for no key update
     ) t;
 
     with adopted as (
-        update queues.task
+        update only queues.task
         set origin = _here
         where finished_at is null
             and origin <> _here
@@ -415,7 +343,7 @@ begin
     elsif new.built_in then
         -- A dump holds built-in rows, which exist already where it is restored. Not in the SECURITY DEFINER trigger:
         -- a user's table that refers to this one would run its triggers with the owner's rights.
-        delete from queues.provider p
+        delete from only queues.provider p
         where p.name = new.name
             and p.built_in;
     end if;
@@ -446,7 +374,7 @@ begin
     end if;
     if tg_op = 'INSERT' or (new.interface, new.request) is distinct from (old.interface, old.request) then
         perform queues.check_serves(k.name, to_jsonb(new))
-        from queues.task_kind k
+        from only queues.task_kind k
         where k.provider = new.name;
     end if;
     if new.lane = 0 then
@@ -454,7 +382,7 @@ begin
             (
                 select min(free.lane)
                 from generate_series(1, 14) as free (lane)
-                where not exists (select 1 from queues.provider p where p.lane = free.lane)
+                where not exists (select 1 from only queues.provider p where p.lane = free.lane)
             ),
             15
         );
@@ -473,7 +401,7 @@ begin
     if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
         new.built_in := tg_op = 'UPDATE' and old.built_in;
     elsif tg_op = 'INSERT' and new.built_in then
-        delete from queues.task_kind k
+        delete from only queues.task_kind k
         where k.name = new.name
             and k.built_in;
     end if;
@@ -521,13 +449,13 @@ begin
         order by g.position
     );
     -- While a dump is restored the provider may come later.
-    if new.provider is not null and not exists (select 1 from queues.provider p where p.name = new.provider) then
+    if new.provider is not null and not exists (select 1 from only queues.provider p where p.name = new.provider) then
         raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
             using hint = 'Insert it into queues.provider; until then such tasks are refused.';
     end if;
     if tg_op = 'INSERT' or new.provider is distinct from old.provider then
         perform queues.check_serves(new.name, to_jsonb(p))
-        from queues.provider p
+        from only queues.provider p
         where p.name = new.provider;
     end if;
     return new;
@@ -598,7 +526,7 @@ begin
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
 
-    update queues.task_kind k
+    update only queues.task_kind k
     set granted_to = array(
         select g.grantee
         from unnest(k.granted_to) as g (grantee)
@@ -653,7 +581,7 @@ begin
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
 
-    update queues.task_kind k
+    update only queues.task_kind k
     set granted_to = array(
         select g.grantee
         from unnest(k.granted_to) as g (grantee)
@@ -684,7 +612,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    _task_type text := (select min(k.name) from queues.task_kind k where k.provider = _provider);
+    _task_type text := (select min(k.name) from only queues.task_kind k where k.provider = _provider);
 begin
     if _task_type is not null then
         raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
@@ -826,7 +754,7 @@ begin
 
     return query select queues.restore_triggers();
 
-    if not exists (select 1 from queues.home) then
+    if not exists (select 1 from only queues.home) then
         insert into queues.home (origin, system, database, directory)
         select queues.here(), place.system, place.database, place.directory
         from queues.place() place;
@@ -838,7 +766,7 @@ begin
         insert into queues.provider (name, interface, trusted, built_in)
         select wanted.name, wanted.name, wanted.name <> 'http', true
         from unnest('{resend,simulated,smtp,twilio,http}'::text[]) as wanted (name)
-        where not exists (select 1 from queues.provider p where p.name = wanted.name)
+        where not exists (select 1 from only queues.provider p where p.name = wanted.name)
         returning name
     loop
         return next format('provider %s', _name);
@@ -854,7 +782,7 @@ begin
                 ('sms', 'call', null, 'pg_errand.sms_provider', '{public}'),
                 ('http', 'call', 'http', null, '{}')
         ) as wanted (name, processor, provider, provider_setting, granted_to)
-        where not exists (select 1 from queues.task_kind k where k.name = wanted.name)
+        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name)
         returning name
     loop
         return next format('task type %s', _name);
@@ -870,6 +798,226 @@ comment on function queues.restore_built_in() is
 
 -- Those of queues.task, and of new functions, were not all enabled ALWAYS.
 select queues.restore_triggers();
+
+-- Whom users have allowed to execute the function of the old signature may execute the new one: see the end of this
+-- script. What ALTER DEFAULT PRIVILEGES had granted when the extension was created is in pg_init_privs.
+select set_config(
+    'errand_upgrade.dequeue_grants',
+    string_agg(
+        format(
+            'grant execute on function queues.dequeue_next_available_task(text[]) to %s%s',
+            case when a.grantee = 0 then 'public' else a.grantee::regrole::text end,
+            case when a.is_grantable then ' with grant option' end
+        ),
+        '; '
+    ),
+    true
+)
+from pg_proc p
+cross join lateral aclexplode(p.proacl) a
+where p.oid = 'queues.dequeue_next_available_task()'::regprocedure
+    and a.grantee <> p.proowner
+    and not exists (
+        select
+        from pg_init_privs i
+        cross join lateral aclexplode(i.initprivs) initial
+        where i.classoid = 'pg_proc'::regclass
+            and i.objoid = p.oid
+            and i.objsubid = 0
+            and (initial.grantee, initial.is_grantable) = (a.grantee, a.is_grantable)
+    );
+
+drop function queues.dequeue_next_available_task();
+
+-- Says once that the lease of a task has ended, and nobody has ended the task.
+create function queues.tell_of_ended_lease(_task_id bigint)
+returns void
+strict
+language c
+as 'MODULE_PATHNAME', 'tell_of_ended_lease_wrapper';
+
+-- Hands out the next ready task of these types with a lease: one row, all null when nothing is ready. null:
+-- db_function, email and sms, which are what every worker outside knows. With pg_errand.lease_duration = 0 the task
+-- counts as finished by that.
+create function queues.dequeue_next_available_task(
+    _task_types text[] default null,
+    out task_id bigint,
+    out task_type text,
+    out payload jsonb,
+    out enqueued_at timestamptz,
+    out scheduled_at timestamptz,
+    out dequeued_at timestamptz
+)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
+    _now timestamptz;
+    _leased_until timestamptz;
+    _here bigint := queues.here();
+    _next bigint;
+    _was_leased boolean;
+    _unknown text;
+begin
+    -- Reading first and changing then would deadlock with REINDEX.
+    lock table only queues.task in row exclusive mode;
+    -- Not in the condition: a time that may change from row to row does not end the scan of the index.
+    _now := clock_timestamp();
+
+    select r.task_id, r.leased
+    into _next, _was_leased
+    from only queues.task r
+    where r.origin = _here
+        and r.finished_at is null
+        and not r.calling
+        and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
+        and r.scheduled_at <= _now
+        and (r.held_until is null or r.held_until <= _now)
+    order by r.scheduled_at, r.task_id
+    limit 1
+    for no key update skip locked;
+
+    if not found then
+        select min(wanted.name)
+        into _unknown
+        from unnest(_task_types) as wanted (name)
+        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
+        if _unknown is not null then
+            raise exception 'unknown task type "%"', _unknown
+                using errcode = 'invalid_parameter_value',
+                      hint = 'Known task types are the rows of queues.task_kind.';
+        end if;
+        return;
+    end if;
+
+    -- The lease begins when the row is locked, and not before the wait for the table.
+    _now := clock_timestamp();
+    _leased_until := _now + _lease;
+
+    update only queues.task t
+    set dequeued_at = _now,
+        attempts = least(t.attempts, 2147483646) + 1,
+        leased = true,
+        held_until = case when _lease > '0' then _leased_until end,
+        finished_at = case when _lease = '0' then _now end,
+        final_status = case when _lease = '0' then 'succeeded' end
+    where t.task_id = _next
+    returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
+    into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
+
+    -- Without its lease or end, the task would be handed out again.
+    if exists (
+        select 1
+        from only queues.task t
+        where t.task_id = _next
+            and t.finished_at is null
+            and coalesce(t.held_until, '-infinity') < least(_leased_until, clock_timestamp())
+    ) then
+        perform queues.refuse_unwritten('queues.task');
+    end if;
+
+    if _lease > '0' then
+        perform queues.announce(_leased_until);
+    end if;
+    if _was_leased then
+        perform queues.tell_of_ended_lease(_next);
+    end if;
+end;
+$$;
+
+-- What a provider answered, as the success handler is given it; for a call that failed
+-- {"error": …} and, if there was one, the answer. Null while there is nothing, or never was a call.
+create or replace function queues.result(task_id bigint)
+returns jsonb
+stable
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(
+        c.answer,
+        jsonb_build_object('error', c.failure -> 'message') || coalesce(c.failure -> 'answer', '{}')
+    )
+    from only queues.call c
+    where c.task_id = result.task_id
+        and c.answered_at is not null;
+$$;
+
+-- A row per task with its status as of now.
+create or replace view queues.task_status as
+with workers as materialized (
+    select w.owner, w.task_id, w.busy_since, w.recent, w.runs
+    from internal.worker_state() w
+),
+-- The workers are asked after the snapshot was taken: a task that they have had since, and that the
+-- snapshot shows as unfinished, was running.
+running as (
+    select r.task_id, max(r.busy_since) as busy_since, max(r.runs) as runs
+    from (
+        select w.task_id, w.busy_since, w.runs
+        from workers w
+        union all
+        select unnest(w.recent), null, 1
+        from workers w
+    ) r
+    group by r.task_id
+)
+select
+    t.task_id,
+    t.task_type,
+    case
+        when t.finished_at is not null then t.final_status
+        when running.task_id is not null then 'running'
+        when t.calling and calling.task_id is not null then 'running'
+        when t.leased and t.held_until > clock_timestamp() then 'running'
+        when t.scheduled_at > clock_timestamp() then 'scheduled'
+        else 'ready'
+    end as status,
+    least(
+        t.attempts::bigint + case when t.calling then 0 else coalesce(running.runs, 0) end,
+        2147483647
+    )::integer as attempts,
+    t.enqueued_at,
+    t.scheduled_at,
+    coalesce(running.busy_since, t.dequeued_at) as started_at,
+    t.finished_at,
+    (
+        select e.error_message
+        from only queues.error e
+        where e.task_id = t.task_id
+        order by e.error_id desc
+        limit 1
+    ) as last_error,
+    t.outcome,
+    -- It came from another database, and waits for queues.adopt().
+    t.finished_at is null and t.origin <> (select internal.queue_origin()) as held
+from only queues.task t
+left join running on running.task_id = t.task_id
+    and t.finished_at is null
+    and t.origin = (select internal.queue_origin())
+left join (
+    select c.task_id
+    from only queues.call c
+    join workers w on w.owner = c.owner
+    where c.request is not null
+) calling on calling.task_id = t.task_id and t.calling;
+
+-- Tasks that came from another database with a copy of it, and are not run here until
+-- queues.adopt(): a row for each database they came from.
+create or replace view queues.held as
+select
+    t.origin,
+    count(*) as tasks,
+    min(t.enqueued_at) as first_enqueued_at,
+    max(t.enqueued_at) as last_enqueued_at,
+    min(t.scheduled_at) as first_scheduled_at
+from only queues.task t
+where t.finished_at is null
+    and t.origin <> (select internal.queue_origin())
+group by t.origin;
 
 -- == Handlers ==
 
@@ -1037,5 +1185,36 @@ begin
     loop
         execute _revoke;
     end loop;
+end;
+$$;
+
+
+-- == Grants of this script ==
+
+-- The usual role of the workers, also where another one was set when the extension was created.
+do $$
+declare
+    _interim name := 'errand_worker_' || pg_backend_pid();
+begin
+    if not exists (select 1 from pg_roles where rolname = 'pg_errand_worker') then
+        -- CREATE ROLE reserves the prefix "pg_" to the system.
+        execute format(
+            'create role %I %s',
+            _interim, case when current_setting('server_version_num')::integer < 170000 then 'login' else 'nologin' end
+        );
+        perform set_config('allow_system_table_mods', 'on', true);
+        update pg_authid set rolname = 'pg_errand_worker' where rolname = _interim;
+        perform set_config('allow_system_table_mods', 'off', true);
+    end if;
+end;
+$$;
+
+grant usage on schema queues, internal to pg_errand_worker;
+grant execute on function queues.enqueue(text, jsonb, timestamptz), internal.run_function(text, jsonb) to pg_errand_worker;
+
+-- Whoever could execute dequeue_next_available_task() can execute the one that takes its place.
+do $$
+begin
+    execute coalesce(nullif(current_setting('errand_upgrade.dequeue_grants'), ''), 'select');
 end;
 $$;

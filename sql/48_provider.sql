@@ -115,7 +115,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    _task_type text := (select min(k.name) from queues.task_kind k where k.provider = _provider);
+    _task_type text := (select min(k.name) from only queues.task_kind k where k.provider = _provider);
 begin
     if _task_type is not null then
         raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
@@ -149,7 +149,7 @@ begin
     elsif new.built_in then
         -- A dump holds built-in rows, which exist already where it is restored. Not in the SECURITY DEFINER trigger:
         -- a user's table that refers to this one would run its triggers with the owner's rights.
-        delete from queues.provider p
+        delete from only queues.provider p
         where p.name = new.name
             and p.built_in;
     end if;
@@ -180,7 +180,7 @@ begin
     end if;
     if tg_op = 'INSERT' or (new.interface, new.request) is distinct from (old.interface, old.request) then
         perform queues.check_serves(k.name, to_jsonb(new))
-        from queues.task_kind k
+        from only queues.task_kind k
         where k.provider = new.name;
     end if;
     if new.lane = 0 then
@@ -188,7 +188,7 @@ begin
             (
                 select min(free.lane)
                 from generate_series(1, 14) as free (lane)
-                where not exists (select 1 from queues.provider p where p.lane = free.lane)
+                where not exists (select 1 from only queues.provider p where p.lane = free.lane)
             ),
             15
         );
@@ -217,7 +217,7 @@ begin
     if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
         new.built_in := tg_op = 'UPDATE' and old.built_in;
     elsif tg_op = 'INSERT' and new.built_in then
-        delete from queues.task_kind k
+        delete from only queues.task_kind k
         where k.name = new.name
             and k.built_in;
     end if;
@@ -265,13 +265,13 @@ begin
         order by g.position
     );
     -- While a dump is restored the provider may come later.
-    if new.provider is not null and not exists (select 1 from queues.provider p where p.name = new.provider) then
+    if new.provider is not null and not exists (select 1 from only queues.provider p where p.name = new.provider) then
         raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
             using hint = 'Insert it into queues.provider; until then such tasks are refused.';
     end if;
     if tg_op = 'INSERT' or new.provider is distinct from old.provider then
         perform queues.check_serves(new.name, to_jsonb(p))
-        from queues.provider p
+        from only queues.provider p
         where p.name = new.provider;
     end if;
     return new;
@@ -320,7 +320,7 @@ begin
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
 
-    update queues.task_kind k
+    update only queues.task_kind k
     set granted_to = array(
         select g.grantee
         from unnest(k.granted_to) as g (grantee)
@@ -375,7 +375,7 @@ begin
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
 
-    update queues.task_kind k
+    update only queues.task_kind k
     set granted_to = array(
         select g.grantee
         from unnest(k.granted_to) as g (grantee)

@@ -133,7 +133,7 @@ begin
 
     return query select queues.restore_triggers();
 
-    if not exists (select 1 from queues.home) then
+    if not exists (select 1 from only queues.home) then
         insert into queues.home (origin, system, database, directory)
         select queues.here(), place.system, place.database, place.directory
         from queues.place() place;
@@ -145,7 +145,7 @@ begin
         insert into queues.provider (name, interface, trusted, built_in)
         select wanted.name, wanted.name, wanted.name <> 'http', true
         from unnest('{resend,simulated,smtp,twilio,http}'::text[]) as wanted (name)
-        where not exists (select 1 from queues.provider p where p.name = wanted.name)
+        where not exists (select 1 from only queues.provider p where p.name = wanted.name)
         returning name
     loop
         return next format('provider %s', _name);
@@ -161,7 +161,7 @@ begin
                 ('sms', 'call', null, 'pg_errand.sms_provider', '{public}'),
                 ('http', 'call', 'http', null, '{}')
         ) as wanted (name, processor, provider, provider_setting, granted_to)
-        where not exists (select 1 from queues.task_kind k where k.name = wanted.name)
+        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name)
         returning name
     loop
         return next format('task type %s', _name);

@@ -57,7 +57,7 @@ as $$
         c.answer,
         jsonb_build_object('error', c.failure -> 'message') || coalesce(c.failure -> 'answer', '{}')
     )
-    from queues.call c
+    from only queues.call c
     where c.task_id = result.task_id
         and c.answered_at is not null;
 $$;

@@ -7,9 +7,18 @@ returns void
 language c
 as 'MODULE_PATHNAME', 'refuse_unwritten_wrapper';
 
--- Hands out the next ready task with a lease: one row, all null when nothing is ready. With
--- pg_errand.lease_duration = 0 the task counts as finished by that.
+-- Says once that the lease of a task has ended, and nobody has ended the task.
+create function queues.tell_of_ended_lease(_task_id bigint)
+returns void
+strict
+language c
+as 'MODULE_PATHNAME', 'tell_of_ended_lease_wrapper';
+
+-- Hands out the next ready task of these types with a lease: one row, all null when nothing is ready. null:
+-- db_function, email and sms, which are what every worker outside knows. With pg_errand.lease_duration = 0 the task
+-- counts as finished by that.
 create function queues.dequeue_next_available_task(
+    _task_types text[] default null,
     out task_id bigint,
     out task_type text,
     out payload jsonb,
@@ -28,23 +37,37 @@ declare
     _leased_until timestamptz;
     _here bigint := queues.here();
     _next bigint;
+    _was_leased boolean;
+    _unknown text;
 begin
     -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
+    -- Not in the condition: a time that may change from row to row does not end the scan of the index.
+    _now := clock_timestamp();
 
-    select r.task_id
-    into _next
-    from queues.task r
+    select r.task_id, r.leased
+    into _next, _was_leased
+    from only queues.task r
     where r.origin = _here
         and r.finished_at is null
         and not r.calling
-        and r.scheduled_at <= clock_timestamp()
-        and (r.held_until is null or r.held_until <= clock_timestamp())
+        and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
+        and r.scheduled_at <= _now
+        and (r.held_until is null or r.held_until <= _now)
     order by r.scheduled_at, r.task_id
     limit 1
     for no key update skip locked;
 
     if not found then
+        select min(wanted.name)
+        into _unknown
+        from unnest(_task_types) as wanted (name)
+        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
+        if _unknown is not null then
+            raise exception 'unknown task type "%"', _unknown
+                using errcode = 'invalid_parameter_value',
+                      hint = 'Known task types are the rows of queues.task_kind.';
+        end if;
         return;
     end if;
 
@@ -52,9 +75,9 @@ begin
     _now := clock_timestamp();
     _leased_until := _now + _lease;
 
-    update queues.task t
+    update only queues.task t
     set dequeued_at = _now,
-        attempts = t.attempts + 1,
+        attempts = least(t.attempts, 2147483646) + 1,
         leased = true,
         held_until = case when _lease > '0' then _leased_until end,
         finished_at = case when _lease = '0' then _now end,
@@ -66,7 +89,7 @@ begin
     -- Without its lease or end, the task would be handed out again.
     if exists (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = _next
             and t.finished_at is null
             and coalesce(t.held_until, '-infinity') < least(_leased_until, clock_timestamp())
@@ -76,6 +99,9 @@ begin
 
     if _lease > '0' then
         perform queues.announce(_leased_until);
+    end if;
+    if _was_leased then
+        perform queues.tell_of_ended_lease(_next);
     end if;
 end;
 $$;
@@ -87,7 +113,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    update queues.task
+    update only queues.task
     set finished_at = clock_timestamp(),
         final_status = _status,
         leased = false,
@@ -98,7 +124,7 @@ begin
 
     if exists (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = _task_id
             and t.finished_at is null
             and not t.calling
@@ -140,11 +166,11 @@ begin
     end if;
 
     -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
 
     select *
     into _task
-    from queues.task t
+    from only queues.task t
     where t.task_id = append_error.task_id
     for key share;
 
@@ -155,7 +181,7 @@ begin
         perform queues.refuse_unwritten('queues.error', _inserted => true);
     end if;
 
-    update queues.task t
+    update only queues.task t
     set final_status = 'failed'
     where t.task_id = append_error.task_id
         and t.final_status = 'succeeded'
@@ -163,7 +189,7 @@ begin
 
     if exists (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = append_error.task_id
             and t.final_status = 'succeeded'
             and t.leased

@@ -29,13 +29,13 @@ declare
     _told boolean;
 begin
     -- Before anything is read: see the worker's claims.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
 
     loop
         select t.finished_at is not null, t.calling, c.owner
         into _finished, _calling, _owner
-        from queues.task t
-        left join queues.call c on c.task_id = t.task_id
+        from only queues.task t
+        left join only queues.call c on c.task_id = t.task_id
         where t.task_id = _task_id;
 
         if not found or _finished then
@@ -47,12 +47,13 @@ begin
         end if;
 
         if _calling then
-            _told := queues.cancel_call(_owner, _task_id);
+            -- Somebody may have removed the call's row.
+            _told := case when _owner is null then false else queues.cancel_call(_owner, _task_id) end;
             if _told then
                 -- Unless it has ended otherwise just before.
                 return exists (
                     select 1
-                    from queues.task t
+                    from only queues.task t
                     where t.task_id = _task_id
                         and (t.finished_at is null or t.final_status = 'cancelled')
                 );
@@ -65,28 +66,28 @@ begin
 
         -- The row is free: nobody runs it.
         perform 1
-        from queues.task t
+        from only queues.task t
         where t.task_id = _task_id
             and t.finished_at is null
             and t.calling = _calling
         for no key update skip locked;
 
         if found then
-            update queues.task
+            update only queues.task
             set finished_at = clock_timestamp(),
                 final_status = 'cancelled',
                 calling = false,
                 leased = false,
                 held_until = null
             where task_id = _task_id;
-            if exists (select 1 from queues.task t where t.task_id = _task_id and t.finished_at is null) then
+            if exists (select 1 from only queues.task t where t.task_id = _task_id and t.finished_at is null) then
                 perform queues.refuse_unwritten('queues.task');
             end if;
 
-            update queues.call
+            update only queues.call
             set request = null
             where task_id = _task_id;
-            if exists (select 1 from queues.call c where c.task_id = _task_id and c.request is not null) then
+            if exists (select 1 from only queues.call c where c.task_id = _task_id and c.request is not null) then
                 perform queues.refuse_unwritten('queues.call');
             end if;
             return true;

@@ -18,20 +18,20 @@ declare
     _adopted bigint;
 begin
     -- Reading first and changing then would deadlock with REINDEX.
-    lock table queues.task in row exclusive mode;
+    lock table only queues.task in row exclusive mode;
 
     select count(*)
     into _unadopted
     from (
         select 1
-        from queues.task t
+        from only queues.task t
         where t.finished_at is null
             and t.origin <> _here
         for no key update
     ) t;
 
     with adopted as (
-        update queues.task
+        update only queues.task
         set origin = _here
         where finished_at is null
             and origin <> _here

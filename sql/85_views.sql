@@ -70,14 +70,17 @@ select
         when t.scheduled_at > clock_timestamp() then 'scheduled'
         else 'ready'
     end as status,
-    t.attempts + case when t.calling then 0 else coalesce(running.runs, 0) end as attempts,
+    least(
+        t.attempts::bigint + case when t.calling then 0 else coalesce(running.runs, 0) end,
+        2147483647
+    )::integer as attempts,
     t.enqueued_at,
     t.scheduled_at,
     coalesce(running.busy_since, t.dequeued_at) as started_at,
     t.finished_at,
     (
         select e.error_message
-        from queues.error e
+        from only queues.error e
         where e.task_id = t.task_id
         order by e.error_id desc
         limit 1
@@ -85,13 +88,13 @@ select
     t.outcome,
     -- It came from another database, and waits for queues.adopt().
     t.finished_at is null and t.origin <> (select internal.queue_origin()) as held
-from queues.task t
+from only queues.task t
 left join running on running.task_id = t.task_id
     and t.finished_at is null
     and t.origin = (select internal.queue_origin())
 left join (
     select c.task_id
-    from queues.call c
+    from only queues.call c
     join workers w on w.owner = c.owner
     where c.request is not null
 ) calling on calling.task_id = t.task_id and t.calling;
@@ -107,7 +110,7 @@ select
     min(t.enqueued_at) as first_enqueued_at,
     max(t.enqueued_at) as last_enqueued_at,
     min(t.scheduled_at) as first_scheduled_at
-from queues.task t
+from only queues.task t
 where t.finished_at is null
     and t.origin <> (select internal.queue_origin())
 group by t.origin;

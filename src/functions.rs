@@ -12,7 +12,7 @@ use crate::provider::{serves, service};
 use crate::shared::{Lane, Position, Told};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
-use crate::{home, launcher, removal, worker};
+use crate::{home, launcher, outside, removal, replica, worker};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -50,6 +50,7 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
         enqueue::check_size(payload);
     }
     if !is_ours {
+        replica::note_task(task_id.unwrap_or_default());
         wake::note_held();
     } else {
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
@@ -233,6 +234,12 @@ fn refuse_unwritten(table: pg_sys::Oid, inserted: bool) {
 #[pg_extern(sql = false)]
 fn announce(due_at: TimestampWithTimeZone) {
     wake::note_due(i64::from(due_at));
+}
+
+/// `queues.tell_of_ended_lease(bigint)`.
+#[pg_extern(sql = false)]
+fn tell_of_ended_lease(task_id: i64) {
+    outside::tell_of_ended_lease(task_id);
 }
 
 /// `queues.forget_runs()`, which versions before 0.4.1 have: forgets runs that ended with their worker.

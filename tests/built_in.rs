@@ -354,3 +354,36 @@ fn a_task_that_has_called_can_be_run_again() {
     assert_ne!(one::<String>(&mut client, key), first);
     assert_eq!(one::<i32>(&mut client, "select attempts from queues.task"), 3);
 }
+
+#[test]
+fn a_call_of_no_known_age_holds_up_no_other_that_is_taken_over() {
+    let (_cluster, mut client) = start(&[("pg_errand.concurrency", "0")]);
+    let tasks: Vec<i64> = (0..3).map(|_| message(&mut client)).collect();
+    client
+        .batch_execute(
+            "update queues.task set calling = true;
+             insert into queues.call (task_id, owner, provider, idempotency_key, request, requested_at)
+             select t.task_id, 1, 'simulated', gen_random_uuid(), '{\"local\": {\"answer\": {}}}',
+                 (array['-infinity', 'now', 'infinity']::timestamptz[])[row_number() over (order by t.task_id)]
+             from queues.task t;
+             alter database postgres set pg_errand.concurrency = 1",
+        )
+        .unwrap();
+    wait_status(&mut client, tasks[1], "succeeded");
+    for id in [tasks[0], tasks[2]] {
+        wait_status(&mut client, id, "failed");
+        let error: String =
+            one(&mut client, &format!("select last_error from queues.task_status where task_id = {id}"));
+        assert!(error.contains("outcome unknown"), "{error}");
+    }
+}
+
+#[test]
+fn a_task_whose_call_was_removed_can_be_cancelled() {
+    let (_cluster, mut client) = start(&[("pg_errand.concurrency", "0")]);
+    let task_id = message(&mut client);
+    client.batch_execute("update queues.task set calling = true").unwrap();
+    client.batch_execute("set statement_timeout = '1min'").unwrap();
+    assert!(one::<bool>(&mut client, "select queues.cancel(max(task_id)) from queues.task"));
+    wait_status(&mut client, task_id, "cancelled");
+}

@@ -244,6 +244,43 @@ fn a_logical_replica_holds_the_tasks_of_its_origin() {
 }
 
 #[test]
+fn new_tasks_of_a_logical_replica_have_numbers_that_its_origin_does_not_reach() {
+    let cluster = Cluster::start(&[NO_POLL, ("pg_errand.concurrency", "0"), ("wal_level", "logical")]);
+    let (mut client, tasks) = original(&cluster);
+    client
+        .batch_execute(
+            "select queues.append_error(task_id, 'of the original') from queues.task;
+             create publication p for table queues.task, queues.error, queues.call",
+        )
+        .unwrap();
+    client.batch_execute("select pg_create_logical_replication_slot('s', 'pgoutput')").unwrap();
+    let mut copy = create_database(&cluster, "copy");
+    copy.batch_execute("alter database copy set pg_errand.concurrency = 1").unwrap();
+    let from = format!("host={} dbname=original user=postgres", cluster.socket_dir().display());
+    let options = "slot_name = s, create_slot = false";
+    copy.batch_execute(&format!("create subscription s connection '{from}' publication p with ({options})"))
+        .unwrap();
+    wait_until_sql(&mut copy, "select count(*) from queues.task", "2");
+    wait_until_sql(&mut copy, "select count(*) from queues.error", "2");
+    let new = run_one(&mut copy, "new");
+    let refused = task(&mut copy, "refuse", json!({}));
+    wait_status(&mut copy, refused, "failed");
+    assert!(new > 1_000_000_000_000 && refused > new, "{new}, {refused}");
+    // What comes from the origin from now on meets none of them.
+    let later = task(&mut client, "note", json!({"label": "later"}));
+    client.execute("select queues.append_error($1, 'later')", &[&later]).unwrap();
+    assert_eq!(later, tasks[1] + 1);
+    wait_until_sql(&mut copy, "select count(*) from queues.task", "5");
+    wait_until_sql(&mut copy, "select count(*) from queues.error", "4");
+    let last = run_one(&mut copy, "last");
+    assert!(last > refused && last < refused + 1000, "{last}");
+    copy.batch_execute(
+        "alter subscription s disable; alter subscription s set (slot_name = none); drop subscription s",
+    )
+    .unwrap();
+}
+
+#[test]
 fn a_call_in_flight_is_not_repeated_by_a_copy_unless_it_is_adopted() {
     let mut mailing = Mailing::start(&[NO_POLL, ("pg_errand.http_timeout", "10min")]);
     mailing.standin.hold();

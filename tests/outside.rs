@@ -8,7 +8,7 @@ use postgres::{Client, GenericClient};
 use serde_json::{Value, json};
 use standin::{Options, Standin};
 
-use crate::harness::cluster::Cluster;
+use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::queue::{enqueue, errors, install, status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
 
@@ -152,6 +152,121 @@ fn tasks_are_handed_out_in_order_and_each_to_one_worker() {
     assert_eq!(dequeue(&mut other), Some(ids[0]));
     assert_eq!(dequeue(&mut other), None);
     assert_eq!(status(&mut client, ids[2]), "scheduled");
+}
+
+#[test]
+fn a_worker_outside_gets_tasks_of_the_types_that_it_names() {
+    let (_cluster, mut client) = start(&[NOTHING_RUNS_INSIDE]);
+    client
+        .batch_execute(
+            "insert into queues.task_kind (name, processor) values ('ours', 'db_function'), ('theirs', 'db_function')",
+        )
+        .unwrap();
+    let of = |client: &mut Client, types: &str| -> Option<i64> {
+        let sql = format!("select task_id from queues.dequeue_next_available_task({types})");
+        client.query_one(&sql, &[]).unwrap().get(0)
+    };
+    let ids: Vec<i64> = ["ours", "theirs", "http", "sms", "ours", "email", "db_function"]
+        .map(|task_type| {
+            let insert = "insert into queues.task (task_type, payload) values ($1, '{}') returning task_id";
+            client.query_one(insert, &[&task_type]).unwrap().get(0)
+        })
+        .into();
+    assert_eq!(of(&mut client, "'{}'"), None);
+    assert_eq!(of(&mut client, "array[null]::text[]"), None);
+    assert_eq!(of(&mut client, ""), Some(ids[3]));
+    assert_eq!(of(&mut client, "null"), Some(ids[5]));
+    assert_eq!(of(&mut client, "'{ours,db_function}'"), Some(ids[0]));
+    assert_eq!(of(&mut client, "_task_types => '{db_function,ours}'"), Some(ids[4]));
+    assert_eq!(of(&mut client, ""), Some(ids[6]));
+    assert_eq!(of(&mut client, ""), None);
+    assert_eq!(shown(&mut client, ids[1], "status, attempts"), "ready,0");
+    assert_eq!(of(&mut client, "'{http,theirs}'"), Some(ids[1]));
+    let error = client.batch_execute("select queues.dequeue_next_available_task('{sms,our}')").unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!((error.code().code(), error.message()), ("22023", "unknown task type \"our\""));
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn a_task_with_the_highest_count_of_attempts_is_run_as_any_other() {
+    let (cluster, mut client) = start(&[NOTHING_RUNS_INSIDE]);
+    let ids = [note(&mut client, "a"), note(&mut client, "b"), note(&mut client, "c")];
+    let mail = json!({"before_handler": "app.build_sms"});
+    client
+        .batch_execute(
+            r#"create function app.build_sms(payload jsonb) returns jsonb return
+                   '{"payload": {"message_id": 7, "to_number": "+1", "body": "b"}}'::jsonb;
+               create function app.fails_once(payload jsonb) returns jsonb language plpgsql as $$
+               begin
+                   if not exists (select 1 from pg_sequences where sequencename = 'runs' and last_value is not null) then
+                       perform nextval('app.runs');
+                       raise exception 'again' using errcode = 'serialization_failure';
+                   end if;
+                   return '{}';
+               end $$;
+               create sequence app.runs;
+               grant usage on sequence app.runs to pg_errand_worker"#,
+        )
+        .unwrap();
+    let call = enqueue(&mut client, "sms", mail);
+    let repeated = enqueue(&mut client, "db_function", json!({"db_function": "app.fails_once"}));
+    client.batch_execute("update queues.task set attempts = 2147483647").unwrap();
+    assert_eq!(dequeue(&mut client), Some(ids[0]));
+    assert_eq!(shown(&mut client, ids[0], "status, attempts"), "running,2147483647");
+    assert_eq!(dequeue(&mut client), Some(ids[1]));
+    cluster.set(&[("pg_errand.concurrency", "1")]);
+    wait_status(&mut client, ids[2], "succeeded");
+    wait_status(&mut client, call, "succeeded");
+    // Ten runs are counted already, so it is not repeated.
+    wait_status(&mut client, repeated, "failed");
+    // Also where statements are used.
+    client.batch_execute("create index mine on queues.task (dequeued_at)").unwrap();
+    let more =
+        [note(&mut client, "d"), enqueue(&mut client, "sms", json!({"before_handler": "app.build_sms"}))];
+    client
+        .batch_execute(
+            "update queues.task set attempts = 2147483647, finished_at = null, final_status = null, scheduled_at = now()
+             where task_id >= (select max(task_id) - 1 from queues.task)",
+        )
+        .unwrap();
+    for id in more {
+        wait_status(&mut client, id, "succeeded");
+    }
+    assert_eq!(errors(&mut client, ids[2]).len(), 0);
+}
+
+#[test]
+fn a_worker_that_lets_leases_end_is_told_once_what_to_do() {
+    let (cluster, mut client) = start(&[NOTHING_RUNS_INSIDE, ("pg_errand.lease_duration", "100ms")]);
+    let mark = cluster.log_mark();
+    let done = note(&mut client, "done");
+    assert_eq!(dequeue(&mut client), Some(done));
+    call(&mut client, "complete_task", done);
+    let ids = [note(&mut client, "a"), note(&mut client, "b")];
+    for _ in 0..3 {
+        for id in ids {
+            wait_status(&mut client, id, "ready");
+            eventually("it is handed out", || dequeue(&mut client).is_some());
+        }
+    }
+    let told = "ended, and its worker outside had not ended the task";
+    let line = cluster.wait_log(mark, told);
+    assert!(line.contains(&format!("task {} ", ids[0])), "{line}");
+    let log = cluster.log_since(mark);
+    assert_eq!(log.matches(told).count(), 1, "{log}");
+    assert!(log.contains("queues.complete_task()") && log.contains("lease_duration = 0"), "{log}");
+    // After a restart, by a worker inside.
+    let mark = cluster.log_mark();
+    wait_status(&mut client, ids[0], "ready");
+    cluster.set(&[("pg_errand.concurrency", "1")]);
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    for id in ids {
+        wait_status(&mut client, id, "succeeded");
+    }
+    let log = cluster.log_since(mark);
+    assert_eq!(log.matches(told).count(), 1, "{log}");
 }
 
 #[test]

@@ -348,3 +348,17 @@ fn a_renamed_schema_is_told_once_with_the_statement_that_undoes_it() {
     let log = cluster.log_since(mark);
     assert_eq!(log.matches("ALTER SCHEMA \"Work\" RENAME TO queues").count(), 1, "{log}");
 }
+
+#[test]
+fn the_usual_role_is_there_although_another_one_was_set_before() {
+    let cluster = Cluster::start(&[("pg_errand.role", "app_worker")]);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute("create role mine login; grant pg_errand_worker to mine").unwrap();
+    for role in ["pg_errand_worker", "app_worker", "mine"] {
+        let enqueue = "queues.enqueue(text, jsonb, timestamptz)";
+        let may = format!("select has_function_privilege('{role}', '{enqueue}', 'execute')");
+        assert!(one::<bool>(&mut client, &may), "{role}");
+    }
+    run_one(&mut client, "as app_worker");
+    wait_role(&mut client, "app_worker");
+}

@@ -515,3 +515,48 @@ fn a_handler_that_rewrites_the_table_ends_its_own_task_and_no_other() {
     }
     assert!(!cluster.log().contains("terminated by signal"));
 }
+
+#[test]
+fn rows_of_a_table_that_inherits_the_queue_are_no_tasks() {
+    let cluster = Cluster::start(&STAY);
+    let mut client = install(&cluster, "postgres");
+    let first = run_one(&mut client, "first");
+    client
+        .batch_execute(
+            "create table public.archive () inherits (queues.task);
+             create table public.old_errors () inherits (queues.error);
+             create table public.old_calls () inherits (queues.call);
+             create table public.old_providers () inherits (queues.provider);
+             create table public.old_kinds () inherits (queues.task_kind);
+             insert into public.archive (task_id, task_type, payload, held_until)
+             values (-7, 'db_function', '{\"db_function\": \"public.note\", \"label\": \"archived\"}', now());
+             insert into public.archive (task_id, task_type, payload, finished_at, final_status)
+             select task_id, task_type, payload, finished_at, final_status from only queues.task;
+             insert into public.old_errors (error_id, task_id, error_message) select 1, task_id, 'archived' from only queues.task;
+             insert into public.old_providers (name, interface) values ('old', 'pigeon');
+             insert into public.old_kinds (name, processor) values ('old', 'db_function')",
+        )
+        .unwrap();
+    let shown = "select count(*) from queues.task_status";
+    assert_eq!(one::<i64>(&mut client, shown), 1);
+    assert_eq!(queue::status(&mut client, first), "succeeded");
+    let last_error: Option<String> = one(&mut client, "select last_error from queues.task_status");
+    assert_eq!(last_error, None);
+    assert_eq!(
+        one::<Option<i64>>(&mut client, "select task_id from queues.dequeue_next_available_task()"),
+        None
+    );
+    assert!(!one::<bool>(&mut client, "select queues.cancel(-7)"));
+    assert_eq!(one::<i64>(&mut client, "select queues.adopt()"), 0);
+    client.batch_execute("select queues.complete_task(-7), queues.fail_task(-7, 'x')").unwrap();
+    let refused = client.batch_execute("select queues.enqueue('old', '{}')").unwrap_err();
+    assert!(refused.as_db_error().unwrap().message().contains("unknown task type"), "{refused:?}");
+    client.batch_execute("set session_replication_role = replica").unwrap();
+    run_one(&mut client, "second");
+    client.batch_execute("delete from only queues.task").unwrap();
+    assert_eq!(done(&mut client), ["first", "second"]);
+    let kept = "select format('%s %s', (select count(*) from public.archive where finished_at is null),
+        (select count(*) from public.old_errors where task_id is not null))";
+    assert_eq!(one::<String>(&mut client, kept), "1 1");
+    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.held"), 0);
+}

@@ -92,3 +92,26 @@ fn tasks_of_an_older_version_wait_for_the_upgrade_and_run_after_it() {
     assert_eq!(log.matches("the extension in this database has version").count(), 1, "{log}");
     assert_eq!(one::<i64>(&mut client, "select count(*) from queues.held"), 0);
 }
+
+#[test]
+fn grants_on_a_function_whose_signature_changes_are_kept() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    client
+        .batch_execute(
+            "create extension pg_errand version '0.4.0';
+             create role plain; create role granting; create role other;
+             grant execute on function queues.dequeue_next_available_task() to plain;
+             grant execute on function queues.dequeue_next_available_task() to granting with grant option;
+             alter extension pg_errand update",
+        )
+        .unwrap();
+    let may = |client: &mut Client, role: &str, privilege: &str| {
+        let function = "queues.dequeue_next_available_task(text[])";
+        one::<bool>(client, &format!("select has_function_privilege('{role}', '{function}', '{privilege}')"))
+    };
+    assert!(
+        may(&mut client, "plain", "execute") && may(&mut client, "granting", "execute with grant option")
+    );
+    assert!(!may(&mut client, "plain", "execute with grant option") && !may(&mut client, "other", "execute"));
+}

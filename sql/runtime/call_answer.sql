@@ -1,5 +1,5 @@
 -- Stores what came of calls, before any handler sees it. $1 tasks, $2 owner, $3 answers, $4 failures.
-update queues.call c
+update only queues.call c
 set answer = a.answer,
     failure = a.failure,
     answered_at = clock_timestamp()

@@ -1,8 +1,8 @@
 -- Marks a task as being between the steps of its call. $1 task, $2 when this run started, $3 runs to
 -- be counted.
-update queues.task
+update only queues.task
 set calling = true,
-    attempts = attempts + $3,
+    attempts = least(attempts, 2147483647 - $3) + $3,
     dequeued_at = $2,
     leased = false,
     held_until = null

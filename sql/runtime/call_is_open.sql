@@ -1,8 +1,8 @@
 -- Whether the task of a call has not ended. $1 task, $2 owner.
 select exists (
     select 1
-    from queues.task t
-    join queues.call c on c.task_id = t.task_id
+    from only queues.task t
+    join only queues.call c on c.task_id = t.task_id
     where t.task_id = $1
         and t.calling
         and t.finished_at is null

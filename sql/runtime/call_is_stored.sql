@@ -1,7 +1,7 @@
 -- Whether a request is stored exactly as it is sent. The parameters are those of call_store.sql.
 select exists (
     select 1
-    from queues.call c
+    from only queues.call c
     where c.task_id = $1
         and c.owner = $2
         and c.provider = $3

@@ -1,7 +1,7 @@
 -- Has requests go out together, or each on its own. $1 tasks, $2 owner, $3 whether together.
 with member as (
     select c.task_id
-    from queues.call c
+    from only queues.call c
     where c.task_id = any ($1)
         and c.owner = $2
         and c.request is not null
@@ -12,7 +12,7 @@ batch as (
     select min(m.task_id) as first, count(*)::integer as size
     from member m
 )
-update queues.call c
+update only queues.call c
 set batch = case when $3 and b.size > 1 then b.first end,
     batch_size = case when $3 and b.size > 1 then b.size end
 from member m

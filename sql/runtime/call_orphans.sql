@@ -2,8 +2,8 @@
 -- $3 the origin of this database's tasks.
 select exists (
     select 1
-    from queues.call o
-    join queues.task t on t.task_id = o.task_id
+    from only queues.call o
+    join only queues.task t on t.task_id = o.task_id
     where o.request is not null
         and o.owner < $2
         and o.owner <> all ($1)

@@ -3,8 +3,8 @@
 -- out together, the first one counts), $5 the origin of this database's tasks.
 with first as (
     select o.task_id
-    from queues.call o
-    join queues.task t on t.task_id = o.task_id
+    from only queues.call o
+    join only queues.task t on t.task_id = o.task_id
     where o.request is not null
         and o.owner < $3
         and o.owner <> all ($2)
@@ -16,7 +16,7 @@ with first as (
             or o.batch = o.task_id
             or not exists (
                 select 1
-                from queues.call l
+                from only queues.call l
                 where l.task_id = o.batch
                     and l.request is not null
             )
@@ -27,7 +27,7 @@ with first as (
 ),
 member as (
     select o.task_id, o.batch
-    from queues.call o
+    from only queues.call o
     where o.batch in (select f.task_id from first f)
         and o.request is not null
     order by o.task_id
@@ -36,7 +36,7 @@ member as (
 -- Of these, somebody else has one.
 locked as (
     select o.batch
-    from queues.call o
+    from only queues.call o
     where o.batch in (select f.task_id from first f)
         and o.request is not null
         and o.task_id not in (select m.task_id from member m)
@@ -48,7 +48,7 @@ orphan as (
     select m.task_id
     from member m
 )
-update queues.call c
+update only queues.call c
 set owner = $1
 from orphan o
 where c.task_id = o.task_id
@@ -59,6 +59,10 @@ returning
     c.idempotency_key::text,
     c.request,
     c.answered_at is not null,
-    extract(epoch from clock_timestamp() - c.requested_at)::float8,
+    -- Up to PostgreSQL 16, no interval is infinite.
+    case
+        when isfinite(c.requested_at) then extract(epoch from clock_timestamp() - c.requested_at)::float8
+        else 'infinity'
+    end,
     c.batch,
     c.batch_size;

@@ -1,3 +1,3 @@
 -- Removes the row of an earlier call. $1 task.
-delete from queues.call
+delete from only queues.call
 where task_id = $1;

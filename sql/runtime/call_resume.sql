@@ -6,8 +6,8 @@ select
     t.attempts,
     c.answer,
     c.failure
-from queues.task t
-join queues.call c on c.task_id = t.task_id
+from only queues.task t
+join only queues.call c on c.task_id = t.task_id
 where t.task_id = $1
     and t.calling
     and t.finished_at is null

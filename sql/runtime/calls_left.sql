@@ -1,7 +1,7 @@
 -- How many of the calls of tasks $1 are open, and how many of the open ones have no answer. $2: the worker that has
 -- them.
 select count(*), count(*) filter (where c.answered_at is null)
-from queues.call c
+from only queues.call c
 where c.task_id = any ($1)
     and c.owner = $2
     and c.request is not null;

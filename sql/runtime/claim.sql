@@ -8,12 +8,13 @@ select
     -- Whether the end of a later run than the row counts could not be written: see give_up in src/worker/record.rs.
     exists (
         select 1
-        from queues.error e
+        from only queues.error e
         where e.task_id = t.task_id
             and e.sqlstate = '09000'
             and e.attempt > t.attempts
-    )
-from queues.task t
+    ),
+    t.leased
+from only queues.task t
 where t.task_id = $1
     and t.origin = $2
     and t.finished_at is null

@@ -4,7 +4,7 @@ select
     t.task_type,
     t.payload,
     t.attempts
-from queues.task t
+from only queues.task t
 where t.task_id = $1
     and t.finished_at is null
     and not t.calling

@@ -5,7 +5,7 @@ select
         select count(*)
         from (
             select 1
-            from queues.task t
+            from only queues.task t
             where t.origin < $1
                 and t.finished_at is null
                 and not t.calling
@@ -15,7 +15,7 @@ select
         select count(*)
         from (
             select 1
-            from queues.task t
+            from only queues.task t
             where t.origin > $1
                 and t.finished_at is null
                 and not t.calling
@@ -25,12 +25,12 @@ select
         select count(*)
         from (
             select 1
-            from queues.call c
+            from only queues.call c
             where c.request is not null
                 -- Not a join: planned for small tables it would go through all tasks.
                 and (
                     select t.origin
-                    from queues.task t
+                    from only queues.task t
                     where t.task_id = c.task_id
                         and t.calling
                         and t.finished_at is null

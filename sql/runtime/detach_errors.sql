@@ -1,5 +1,5 @@
 -- After tasks were removed: their errors stay, without a task. "gone" is the trigger's transition table.
-update queues.error e
+update only queues.error e
 set task_id = null
 from gone
 where e.task_id = gone.task_id;

@@ -1,9 +1,9 @@
 -- Ends a task. $1 task, $2 status, $3 outcome, $4 when this step of it started, $5 runs to be counted
 -- (none after a provider call, whose start was the run's).
-update queues.task
+update only queues.task
 set final_status = $2,
     outcome = $3,
-    attempts = attempts + $5,
+    attempts = least(attempts, 2147483647 - $5) + $5,
     dequeued_at = case when $5 > 0 then $4 else dequeued_at end,
     finished_at = clock_timestamp(),
     calling = false,

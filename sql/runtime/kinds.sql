@@ -9,5 +9,5 @@ select
         from unnest(k.granted_to) as g (grantee)
         where g.grantee is not null
     )
-from queues.task_kind k
+from only queues.task_kind k
 order by k.name;

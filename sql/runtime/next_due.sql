@@ -5,7 +5,7 @@ select
     least(
         (
             select t.scheduled_at
-            from queues.task t
+            from only queues.task t
             where t.origin = $2
                 and t.finished_at is null
                 and not t.calling
@@ -15,7 +15,7 @@ select
         ),
         (
             select t.held_until
-            from queues.task t
+            from only queues.task t
             where t.finished_at is null
                 and t.held_until > $1
                 and t.origin = $2

@@ -1,4 +1,4 @@
 -- The next error in order. $1 after this one.
 select min(e.error_id)
-from queues.error e
+from only queues.error e
 where e.error_id > $1;

@@ -1,4 +1,4 @@
 -- The next task in order. $1 after this one.
 select min(t.task_id)
-from queues.task t
+from only queues.task t
 where t.task_id > $1;

@@ -1,3 +1,3 @@
 -- The names of all providers.
 select p.name
-from queues.provider p;
+from only queues.provider p;

@@ -9,6 +9,6 @@ select
         'max_wait', extract(epoch from p.max_wait)::float8,
         'break_for', extract(epoch from p.break_for)::float8
     )
-from queues.provider p
+from only queues.provider p
 where $1 is null
     or p.name = $1;

@@ -3,7 +3,7 @@
 -- task_id, $6 how many, $7 up to which time: now() would be when the transaction began, and what was
 -- announced since would be passed over.
 select t.scheduled_at, t.task_id, t.ctid
-from queues.task t
+from only queues.task t
 where t.origin = $1
     and t.finished_at is null
     and not t.calling

@@ -2,7 +2,7 @@
 -- origin of this database's tasks, $2 the task types that need a call, $3 whether those are wanted or
 -- all others, $4 how many.
 select t.scheduled_at, t.task_id, t.ctid
-from queues.task t
+from only queues.task t
 where t.finished_at is null
     and t.held_until is not null
     and t.held_until <= now()

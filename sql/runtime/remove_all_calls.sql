@@ -1,2 +1,2 @@
 -- After all tasks were removed: their calls are removed, too.
-delete from queues.call;
+delete from only queues.call;

@@ -1,7 +1,7 @@
 -- Gives a task back for another run. $1 task, $2 when this run started, $3 not before,
 -- $4 runs to be counted.
-update queues.task
-set attempts = attempts + $4,
+update only queues.task
+set attempts = least(attempts, 2147483647 - $4) + $4,
     dequeued_at = $2,
     held_until = $3,
     leased = false

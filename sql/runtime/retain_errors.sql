@@ -2,12 +2,12 @@
 -- many to look at. Returns the last one looked at, and whether to go on.
 with visited as (
     select e.error_id, e.created_at
-    from queues.error e
+    from only queues.error e
     where e.error_id > $1
     order by e.error_id
     limit $3
 ), removed as (
-    delete from queues.error e
+    delete from only queues.error e
     using visited v
     where e.error_id = v.error_id
         and v.created_at < $2

@@ -2,12 +2,12 @@
 -- $3 how many to look at. Returns the last one looked at, and whether to go on.
 with visited as (
     select t.task_id, t.enqueued_at, t.finished_at
-    from queues.task t
+    from only queues.task t
     where t.task_id > $1
     order by t.task_id
     limit $3
 ), removed as (
-    delete from queues.task t
+    delete from only queues.task t
     using visited v
     where t.task_id = v.task_id
         and v.finished_at < $2

@@ -1,7 +1,7 @@
 -- Makes this database a home of its own: so far it is a copy of another one, or the table is empty. $1 origin, $2 system,
 -- $3 database, $4 data directory.
 with settled as (
-    update queues.home
+    update only queues.home
     set origin = $1,
         system = $2,
         database = $3,

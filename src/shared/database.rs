@@ -58,6 +58,8 @@ pub struct Database {
     pub told_of_rights: bool,
     /// and that the library is not the one for the tables.
     pub told_of_version: bool,
+    /// It was said that the lease of a task had ended before the task.
+    pub told_of_lease: bool,
     /// A digest of what was said of rows that cannot be used; 0: nothing.
     pub told_of_rows: i64,
     /// What ALTER DATABASE … SET says of `pg_errand.poll_interval`, in milliseconds,
@@ -98,6 +100,7 @@ impl Database {
         failed_at: 0,
         told_of_rights: false,
         told_of_version: false,
+        told_of_lease: false,
         told_of_rows: 0,
         poll_interval: None,
         role: Text::EMPTY,

@@ -6,6 +6,7 @@ use super::task::Task;
 use super::{Worker, read, record, table};
 use crate::config::MAX_PAYLOAD_SIZE;
 use crate::inject;
+use crate::outside;
 use crate::pg::jsonb_field::{TooLong, View};
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{Arg, Row, Statement, text};
@@ -68,13 +69,27 @@ pub fn next(worker: &mut Worker) -> Claimed {
 fn one(worker: &Worker, ready: Ready) -> Option<Task> {
     let task_id = ready.place.task_id;
     match worker.tasks.lock(task_id, ready.address, |row| is_ready(row, worker.origin)) {
-        Lock::Locked(row) => return Some(task_of_row(row)),
+        Lock::Locked(row) => {
+            if row.get(table::LEASED).is_some_and(|leased| leased.value() != 0) {
+                outside::tell_of_ended_lease(task_id);
+            }
+            return Some(task_of_row(row));
+        }
         Lock::Not => return None,
         Lock::ByStatement => {}
     }
     let args: [Arg; 2] = [task_id.into_datum(), worker.origin.into_datum()];
-    to_write(worker, || {
-        CLAIM.row(&args, |row| Task { is_given_up: row.get(5) == Some(true), ..task_of(row, 1) })
+    let claimed = to_write(worker, || {
+        CLAIM.row(&args, |row| {
+            let task = Task { is_given_up: row.get(5) == Some(true), ..task_of(row, 1) };
+            (task, row.get(6) == Some(true))
+        })
+    });
+    claimed.map(|(task, was_leased)| {
+        if was_leased {
+            outside::tell_of_ended_lease(task_id);
+        }
+        task
     })
 }
 

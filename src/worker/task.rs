@@ -29,7 +29,7 @@ pub struct Task {
 impl Task {
     /// The number of this run.
     pub fn attempt(&self) -> i32 {
-        self.attempts + self.uncounted
+        self.attempts.saturating_add(self.uncounted)
     }
 
     /// The handler that log lines name.

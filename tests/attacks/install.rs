@@ -113,7 +113,7 @@ fn an_extension_that_goes_with_its_schema_leaves_workers_in_peace() {
 fn who_owns_internal_puts_nothing_in_the_place_of_our_functions() {
     let mut attack = start(&[("pg_errand.concurrency", "0")]);
     attack.create(
-        "grant usage on schema queues to alice; grant execute on function queues.dequeue_next_available_task() to alice;
+        "grant usage on schema queues to alice; grant execute on function queues.dequeue_next_available_task(text[]) to alice;
          grant execute on function queues.adopt() to alice",
     );
     enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nothing"}));

@@ -1,0 +1,32 @@
+//! Workers outside the database: what is said of them.
+
+use crate::config::LogLevel;
+use crate::pg::{backend, log, shmem};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Said in this process, which has no shared memory.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Says that the lease of a task has ended and nobody has ended the task, which is run again: once for a database and
+/// run of the server. A worker that never ends its tasks has each of them run again and again.
+pub fn tell_of_ended_lease(task_id: i64) {
+    let was_told = if shmem::available() {
+        let database = backend::database();
+        shmem::write(|shared| {
+            let entry = shared.database_or_new(database);
+            entry.is_some_and(|entry| std::mem::replace(&mut entry.told_of_lease, true))
+        })
+    } else {
+        TOLD.swap(true, Relaxed)
+    };
+    if !was_told {
+        log::event_with_hint(
+            LogLevel::Warning,
+            format!("the lease of task {task_id} ended, and its worker outside had not ended the task; it is run again"),
+            "Have workers outside call queues.complete_task() or queues.fail_task() before the lease ends \
+             (pg_errand.lease_duration). If yours never do, set pg_errand.lease_duration = 0: then a task counts as \
+             finished when it is handed out. This is said once."
+                .into(),
+        );
+    }
+}

@@ -8,7 +8,7 @@ use crate::harness::queue::wait_status;
 /// Each with harmless arguments.
 const FUNCTIONS: [(&str, &str); 6] = [
     ("enqueue(text, jsonb, timestamptz)", "queues.enqueue('sms', '{}', 'infinity')"),
-    ("dequeue_next_available_task()", "queues.dequeue_next_available_task()"),
+    ("dequeue_next_available_task(text[])", "queues.dequeue_next_available_task()"),
     ("complete_task(bigint)", "queues.complete_task(-1)"),
     ("append_error(bigint, text)", "queues.append_error(-1, 'x')"),
     ("fail_task(bigint, text)", "queues.fail_task(-1, 'x')"),

@@ -3,12 +3,14 @@
 use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
 use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME};
+use crate::pg::jsonb_field::each_key;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session, transaction};
 use crate::unwritten::{self, Command};
 use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 static ENQUEUE: Statement =
@@ -71,6 +73,44 @@ pub fn check_size(payload: pg_sys::Datum) {
     }
 }
 
+/// Keys of a payload that name handlers.
+const HANDLERS: [&str; 4] = ["db_function", "before_handler", "success_handler", "error_handler"];
+/// The lengths of keys that may be one of them with two letters too many or too few.
+const LENGTHS: RangeInclusive<usize> = 9..=17;
+
+/// Warns of keys that nearly are a handler's name: the worker reads no other keys, so nothing would be seen of a
+/// handler that is misspelt.
+pub fn warn_of_keys(payload: pg_sys::Datum) {
+    let mut found = Vec::new();
+    each_key(payload, LENGTHS, |key| {
+        if let Ok(key) = str::from_utf8(key)
+            && let Some(name) = nearly(key)
+        {
+            found.push((key.to_owned(), name));
+        }
+    });
+    for (key, name) in found {
+        log::warn(
+            format!("key \"{key}\" of the payload names no handler"),
+            format!("Perhaps you meant \"{name}\"."),
+        );
+    }
+}
+
+/// The handler's name that this is nearly.
+fn nearly(key: &str) -> Option<&'static str> {
+    if HANDLERS.contains(&key) {
+        return None;
+    }
+    let lower = key.to_ascii_lowercase();
+    HANDLERS.into_iter().find(|name| match strsim::osa_distance(&lower, name) {
+        0 | 1 => true,
+        // Other words may be as near: my_function.
+        2 => lower.as_bytes().first() == name.as_bytes().first(),
+        _ => false,
+    })
+}
+
 /// Whether the current user may set the origin of tasks, which are not checked then: true for the owner of the queue,
 /// and for replication.
 pub fn may_move() -> bool {
@@ -100,4 +140,37 @@ fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
         false => format!("Known task types: {}.", kinds.names()),
     };
     log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_nearly_the_name_of_a_handler_is_taken_for_one() {
+        for (key, name) in [
+            ("sucess_handler", "success_handler"),
+            ("succes_handler", "success_handler"),
+            ("on_success_handler", ""),
+            ("successHandler", "success_handler"),
+            ("error-handler", "error_handler"),
+            ("errorhandler", "error_handler"),
+            ("ErrorHandler", "error_handler"),
+            ("before_handlre", "before_handler"),
+            ("dbfunction", "db_function"),
+            ("DB_FUNCTION", "db_function"),
+            ("db_funciton", "db_function"),
+            ("db_function", ""),
+            ("success_handler", ""),
+            ("my_function", ""),
+            ("handler", ""),
+            ("function", ""),
+            ("message_id", ""),
+            ("description", ""),
+            ("error_message", ""),
+            ("", ""),
+        ] {
+            assert_eq!(nearly(key).unwrap_or_default(), name, "{key}");
+        }
+    }
 }

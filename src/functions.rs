@@ -46,13 +46,13 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
             "Leave task_id out to have the next number.".into(),
         );
     }
-    if let Some(payload) = row.new_jsonb(c"payload") {
-        enqueue::check_size(payload);
-    }
+    let payload = row.new_jsonb(c"payload");
+    payload.into_iter().for_each(enqueue::check_size);
     if !is_ours {
         replica::note_task(task_id.unwrap_or_default());
         wake::note_held();
     } else {
+        payload.into_iter().for_each(enqueue::warn_of_keys);
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
         wake::note_task(
             task_kind.map_or(Lane::LOCAL, |kind| kinds.lane_of(kind)),

@@ -11,7 +11,7 @@ use crate::pg::function::Function;
 use crate::pg::jsonb_field::View;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Plan};
-use crate::pg::{activity, ident, interrupt, jsonb, log, session, timeout, transaction};
+use crate::pg::{activity, command, ident, interrupt, jsonb, log, session, timeout, transaction};
 use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -41,7 +41,15 @@ pub struct Returned {
 
 impl Returned {
     pub fn verdict(&self) -> Verdict {
-        if jsonb::is_empty_object(self.value) { Verdict::Success } else { envelope::judge(&self.view()) }
+        if jsonb::is_empty_object(self.value) {
+            return Verdict::Success;
+        }
+        match envelope::judge(&self.view()) {
+            Verdict::Unsuccessful(reason) if config::UNSUCCESSFUL_IS_FAILURE.is_on() => {
+                Verdict::Failure(reason)
+            }
+            verdict => verdict,
+        }
     }
 
     pub fn view(&self) -> View {
@@ -89,6 +97,10 @@ struct Kept {
 impl Kept {
     /// The function, as long as it is certain that the plan would call it.
     fn function(&mut self) -> Option<&Function> {
+        // A library that audits functions records them as parts of statements.
+        if command::is_access_watched() {
+            return None;
+        }
         if !self.is_current() || self.checked != Checked::now() {
             return None;
         }
@@ -139,7 +151,7 @@ impl Handlers {
         Handlers { kept: HashMap::new(), owner, role }
     }
 
-    /// Calls a handler. A failure has undone its work, and only that.
+    /// Calls a handler. An error that it raised has undone its work, and only that.
     pub fn call(&mut self, slot: MySlot, call: &Call) -> Result<Result<Returned, Failure>, Stop> {
         activity::running(format_args!("{call} (task {})", call.task_id));
         interrupt::forget_cancel();

@@ -569,3 +569,37 @@ fn every_function_of_the_extension_has_a_comment() {
     let without: Vec<String> = client.query_one(sql, &[]).unwrap().get(0);
     assert!(without.is_empty(), "{without:?}");
 }
+
+#[test]
+fn a_key_that_nearly_names_a_handler_is_warned_of_at_enqueue() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    install(&mut client);
+    let warnings = |sql: &str| -> Vec<String> {
+        let psql = cluster.client_program("psql").args(["-X", "-d", "postgres", "-c", sql]).output().unwrap();
+        let said = String::from_utf8_lossy(&psql.stderr).into_owned();
+        assert!(psql.status.success(), "{said}");
+        said.lines().map(str::to_owned).collect()
+    };
+    let said = [
+        "WARNING:  key \"sucess_handler\" of the payload names no handler",
+        "HINT:  Perhaps you meant \"success_handler\".",
+    ];
+    let payload = r#"{"db_function": "f", "sucess_handler": "g", "amount": 1}"#;
+    assert_eq!(warnings(&format!("select queues.enqueue('db_function', '{payload}')")), said);
+    let insert = "insert into queues.task (task_type, payload)";
+    assert_eq!(warnings(&format!("{insert} values ('db_function', '{payload}')")), said);
+    // One that is large, compressed and among many other keys.
+    let large = format!(
+        "select jsonb_object_agg('key_' || n, repeat('x', 100)) || '{{\"errorHandler\": \"f\"}}' as p from generate_series(1, 500) n"
+    );
+    let of_table =
+        warnings(&format!("create temp table p as {large}; {insert} select 'db_function', p from p"));
+    assert_eq!(of_table[1..], ["HINT:  Perhaps you meant \"error_handler\"."]);
+    // Only the keys of the payload itself count, and only near misses.
+    let fine = r#"{"db_function": "f", "success_handler": "f", "error_handler": "f", "before_handler": "f",
+        "my_function": 1, "handler": 1, "x": {"sucess_handler": 1}, "description": "d", "error_message": "e"}"#;
+    assert_eq!(warnings(&format!("select queues.enqueue('db_function', '{fine}')")), [""; 0]);
+    // An update that leaves the payload alone says nothing again.
+    assert_eq!(warnings("update queues.task set scheduled_at = now()"), [""; 0]);
+}

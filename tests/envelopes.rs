@@ -335,3 +335,36 @@ fn the_simulated_provider_logs_what_it_would_have_sent() {
     let line = cluster.wait_log(mark, "m-42");
     assert!(line.contains("simulated"), "{line}");
 }
+
+#[test]
+fn what_is_not_successful_is_a_failure_where_the_setting_says_so() {
+    let (cluster, mut client) = start();
+    let cases = [
+        (r#"{"status": "failed"}"#, "status failed"),
+        (r#"{"success": false}"#, "success is false"),
+        (r#"{"validation_failure_message": "no amount"}"#, "no amount"),
+    ];
+    for (case, (result, said)) in cases.into_iter().enumerate() {
+        let task_id = enqueue(&mut client, "db_function", case, Some(result));
+        let fate = fate(&mut client, task_id, case);
+        assert_eq!((&*fate.status, fate.outcome.as_deref()), ("succeeded", Some(said)));
+        assert_eq!(fate.traces, ["answer", "success"]);
+    }
+    cluster.set(&[("pg_errand.unsuccessful_is_failure", "on")]);
+    // The worker reads it at a boundary of tasks.
+    eventually("the setting counts", || {
+        let task_id = enqueue(&mut client, "db_function", 99, Some(r#"{"status": "failed"}"#));
+        fate(&mut client, task_id, 99).status == "failed"
+    });
+    for (case, (result, said)) in (10..).zip(cases) {
+        let task_id = enqueue(&mut client, "db_function", case, Some(result));
+        let fate = fate(&mut client, task_id, case);
+        assert_eq!((&*fate.status, fate.outcome), ("failed", None));
+        assert_eq!(fate.errors, [format!("db_function app.answer: {said}")]);
+        assert_eq!(fate.traces, ["answer", "error"]);
+    }
+    for (case, result) in (20..).zip(["{}", r#"{"status": "succeeded"}"#, r#"{"success": true}"#]) {
+        let task_id = enqueue(&mut client, "db_function", case, Some(result));
+        assert_eq!(fate(&mut client, task_id, case).status, "succeeded");
+    }
+}

@@ -5,6 +5,7 @@
 mod activity;
 mod application;
 mod attacks;
+mod audit;
 mod bad_rows;
 mod batches;
 mod breakers;

@@ -5,7 +5,7 @@ mod check;
 mod http;
 mod provider;
 
-use crate::pg::guc::{About, Choice, Context, Int, Setting, Text, Unit, check_hook, reserve_prefix};
+use crate::pg::guc::{About, Choice, Context, Int, Setting, Switch, Text, Unit, check_hook, reserve_prefix};
 pub use check::is_sid;
 use check::{NameList, RoleName};
 pub use http::*;
@@ -24,6 +24,7 @@ static ALL: &[&'static dyn Setting] = &[
     &LEASE_DURATION,
     &HANDLERS,
     &HANDLER_TIMEOUT,
+    &UNSUCCESSFUL_IS_FAILURE,
     &MAX_PAYLOAD_SIZE,
     &HTTP_TIMEOUT,
     &HTTP_ALLOWED_HOSTS,
@@ -216,6 +217,17 @@ pub static HANDLER_TIMEOUT: Int = Int {
     unit: Unit::Milliseconds,
 };
 
+pub static UNSUCCESSFUL_IS_FAILURE: Switch = Switch {
+    about: About {
+        name: c"pg_errand.unsuccessful_is_failure",
+        short: c"Whether a handler fails by returning that it was not successful.",
+        long: c"off: a status other than succeeded, success false or a validation failure is the outcome of a task \
+            that has succeeded. on: it is a failure, like a returned error.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<bool>::new(false),
+};
+
 /// A dump writes at most twice as much for it, and no row of a dump can have more than a gigabyte.
 const LARGEST_PAYLOAD: i32 = 256 * 1024 * 1024 - 1;
 
@@ -250,7 +262,8 @@ pub static LOG_LEVEL: Choice<LogLevel> = Choice {
     about: About {
         name: c"pg_errand.log_level",
         short: c"The least important events that workers write to the server log.",
-        long: c"debug: every step; info: every task; warning: failures; error: faults of the workers themselves.",
+        long: c"debug: every step and every task that succeeds; info: tasks that end with something to say (an outcome, a \
+            cancel, a repetition, a pause); warning: failures; error: faults of the workers themselves.",
         context: Context::Superuser,
     },
     value: GucSetting::<LogLevel>::new(LogLevel::Info),

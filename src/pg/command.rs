@@ -61,6 +61,14 @@ type AccessHook = unsafe extern "C-unwind" fn(
     *mut std::os::raw::c_void,
 );
 
+/// True if another library is told of what is accessed, of functions that are run for instance (pgaudit).
+pub fn is_access_watched() -> bool {
+    // SAFETY: a plain pointer, of which only the address counts.
+    let first = unsafe { pg_sys::object_access_hook }.map(|hook| hook as *const ());
+    let ours = on_access as *const ();
+    !NEXT_ACCESS.load(Relaxed).is_null() || first.is_some_and(|first| first != ours)
+}
+
 /// The hook of object_access: the extension may be dropped with something that it depends on, and
 /// PostgreSQL asks for rights on that alone.
 unsafe extern "C-unwind" fn on_access(

@@ -135,6 +135,29 @@ impl Setting for Int {
     }
 }
 
+/// On or off.
+pub struct Switch {
+    pub about: About,
+    pub value: GucSetting<bool>,
+}
+
+impl Switch {
+    pub fn is_on(&self) -> bool {
+        self.value.get()
+    }
+}
+
+impl Setting for Switch {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn define(&'static self) {
+        let About { name, short, long, context } = &self.about;
+        GucRegistry::define_bool_guc(name, short, long, &self.value, (*context).into(), GucFlags::empty());
+    }
+}
+
 /// One of a few words.
 pub struct Choice<T: GucEnum + 'static> {
     pub about: About,

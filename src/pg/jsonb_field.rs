@@ -2,7 +2,8 @@
 
 use super::jsonb;
 use super::jsonb_size::{Count, is_value_longer};
-use pgrx::pg_sys;
+use pgrx::{pg_sys, vardata_any, varsize_any_exhdr};
+use std::ops::RangeInclusive;
 
 /// A jsonb value, unpacked; lives as long as the memory context that it was unpacked in.
 pub struct View {
@@ -47,6 +48,41 @@ impl View {
                 _ => "a number",
             })
         }
+    }
+}
+
+/// Visits the keys of an object that have such a length. Nothing is allocated for a jsonb that is stored plainly.
+pub fn each_key(datum: pg_sys::Datum, lengths: RangeInclusive<usize>, mut visit: impl FnMut(&[u8])) {
+    // SAFETY: a jsonb datum; what is unpacked for this is freed again. Lengths come from the value itself.
+    unsafe {
+        let packed: *mut pg_sys::varlena = datum.cast_mut_ptr();
+        let value = pg_sys::pg_detoast_datum_packed(packed);
+        let bytes = std::slice::from_raw_parts(vardata_any(value).cast::<u8>(), varsize_any_exhdr(value));
+        keys_of(bytes, lengths, &mut visit);
+        if value != packed {
+            pg_sys::pfree(value.cast());
+        }
+    }
+}
+
+/// The keys of a container come first, ordered by their length (utils/jsonb.h).
+fn keys_of(container: &[u8], lengths: RangeInclusive<usize>, visit: &mut impl FnMut(&[u8])) {
+    let word = |place: usize| {
+        let bytes = container.get(4 * place..4 * place + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    };
+    let Some(header) = word(0).filter(|header| header & pg_sys::JB_FOBJECT != 0) else { return };
+    let count = (header & pg_sys::JB_CMASK) as usize;
+    let mut start = 4 * (1 + 2 * count);
+    let first = start;
+    for entry in (1..=count).map_while(word) {
+        let number = (entry & pg_sys::JENTRY_OFFLENMASK) as usize;
+        let end = if entry & pg_sys::JENTRY_HAS_OFF != 0 { first + number } else { start + number };
+        let Some(key) = container.get(start..end).filter(|key| key.len() <= *lengths.end()) else { return };
+        if lengths.contains(&key.len()) {
+            visit(key);
+        }
+        start = end;
     }
 }
 

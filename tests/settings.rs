@@ -576,3 +576,59 @@ fn the_limits_of_provider_calls_follow_reloads() {
     let pid = runner(&mut client, lingering);
     assert_eq!(worker_pids(&mut client), [pid]);
 }
+
+/// Clients cannot write then, so whoever sets it expects that nobody does.
+#[test]
+fn no_task_is_started_while_sessions_are_read_only_by_default() {
+    let cluster = Cluster::start(&[NO_POLL, ("pg_errand.role", "errands")]);
+    cluster.psql("postgres", "create role errands login");
+    let mut client = install(&cluster, "postgres");
+    let mut other = create_database(&cluster, "other");
+    for session in [&mut client, &mut other] {
+        session.batch_execute("set default_transaction_read_only = off").unwrap();
+        run_one(session, "before");
+    }
+    let stored = |on: &'static str, off: &'static str| (Some(on), off);
+    let ways = [
+        (None, ""),
+        stored(
+            "alter database postgres set default_transaction_read_only = on",
+            "alter database postgres reset default_transaction_read_only",
+        ),
+        stored(
+            "alter role errands set default_transaction_read_only = 'yes'",
+            "alter role errands reset default_transaction_read_only",
+        ),
+        stored(
+            "alter role errands in database postgres set default_transaction_read_only = on",
+            "alter role errands in database postgres set default_transaction_read_only = off",
+        ),
+    ];
+    for (on, off) in ways {
+        let mark = cluster.log_mark();
+        match on {
+            Some(sql) => client.batch_execute(sql).unwrap(),
+            None => cluster.set(&[("default_transaction_read_only", "on")]),
+        }
+        let said = "database \"postgres\" is read-only for the role \"errands\"";
+        cluster.wait_log(mark, said);
+        wait_until_sql(&mut client, "select count(*) from queues.worker", "0");
+        let waiting = task(&mut client, "note", json!({"label": "waits"}));
+        // Another database is served if only this one is read-only.
+        if on.is_some_and(|sql| sql.contains("database")) {
+            run_one(&mut other, "1");
+            run_one(&mut other, "2");
+        }
+        assert_eq!(status(&mut client, waiting), "ready");
+        match on {
+            Some(_) => client.batch_execute(off).unwrap(),
+            None => cluster.set(&[("default_transaction_read_only", "off")]),
+        }
+        wait_status(&mut client, waiting, "succeeded");
+        let log = cluster.log_since(mark);
+        assert_eq!(log.matches(said).count(), 1, "{log}");
+    }
+    // What is stored for the role counts before what the server says.
+    cluster.set(&[("default_transaction_read_only", "on")]);
+    run_one(&mut client, "after");
+}

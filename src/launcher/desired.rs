@@ -3,7 +3,7 @@
 use crate::config;
 use crate::error::PgError;
 use crate::pg::catalog::{self, DatabaseRow};
-use crate::pg::guc::split_list;
+use crate::pg::guc::{self, split_list};
 use crate::pg::{ident, transaction};
 use crate::shared::Database;
 use pgrx::pg_sys::Oid;
@@ -115,7 +115,7 @@ impl Catalogs {
             role: role_oid,
             settings: hasher.finish(),
             stored_settings: entry.settings,
-            hindrance: self.hindrance(row, &name, role.as_ref()),
+            hindrance: self.hindrance(row, &name, role.as_ref()).or_else(|| read_only(entry, row, &name)),
         })
     }
 
@@ -182,6 +182,21 @@ impl Catalogs {
         }
         None
     }
+}
+
+/// Tasks are not started in a database that sessions of the workers' role may not change by default.
+fn read_only(entry: &Database, row: &DatabaseRow, role: &str) -> Option<(String, String)> {
+    entry.read_only.unwrap_or_else(guc::is_read_only).then(|| {
+        (
+            format!(
+                "database \"{}\" is read-only for the role \"{role}\" (default_transaction_read_only), so its tasks wait",
+                row.name
+            ),
+            "Turn default_transaction_read_only off where it is turned on: for the role (ALTER ROLE), for the database \
+             (ALTER DATABASE) or for the server (ALTER SYSTEM)."
+                .into(),
+        )
+    })
 }
 
 /// The role that a database's workers connect as.

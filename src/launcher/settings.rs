@@ -5,7 +5,7 @@
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::spi::{Row, Statement};
-use crate::pg::{activity, bgworker, interrupt, log, session, shmem, transaction};
+use crate::pg::{activity, bgworker, guc, interrupt, log, session, shmem, transaction};
 use pgrx::pg_sys::Oid;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -92,11 +92,14 @@ fn publish(stored: &[Stored], as_of: u64) {
         let poll_interval =
             own(stored, oid, "pg_errand.poll_interval").and_then(|text| config::POLL_INTERVAL.parse(text));
         let effective = role.map_or_else(|| config::ROLE.get(), str::to_owned);
+        let read_only =
+            of_session(stored, oid, &effective, "default_transaction_read_only").and_then(guc::boolean);
         let fingerprint = fingerprint(stored, oid, &effective);
         shmem::write(|shared| {
             if let Some(database) = shared.database(oid) {
                 database.role.set(role.unwrap_or(""));
                 database.concurrency = concurrency;
+                database.read_only = read_only;
                 database.poll_interval = poll_interval;
                 database.settings = fingerprint;
                 database.settings_as_of = as_of;
@@ -108,9 +111,20 @@ fn publish(stored: &[Stored], as_of: u64) {
 
 /// The value that ALTER DATABASE … SET stored for `name`.
 fn own<'a>(stored: &'a [Stored], database: Oid, name: &str) -> Option<&'a str> {
+    value(stored, database, "", name)
+}
+
+/// The value of `name` that a session of `role` in `database` starts with, if one is stored: the most specific one.
+fn of_session<'a>(stored: &'a [Stored], database: Oid, role: &str, name: &str) -> Option<&'a str> {
+    let places = [(database, role), (Oid::INVALID, role), (database, ""), (Oid::INVALID, "")];
+    places.into_iter().find_map(|(database, role)| value(stored, database, role, name))
+}
+
+/// The value that is stored for this database and this role.
+fn value<'a>(stored: &'a [Stored], database: Oid, role: &str, name: &str) -> Option<&'a str> {
     stored
         .iter()
-        .filter(|row| row.database == database && row.role.is_empty())
+        .filter(|row| row.database == database && row.role == role)
         .flat_map(|row| &row.settings)
         .find_map(|setting| setting.split_once('=').filter(|(key, _)| *key == name))
         .map(|(_, value)| value)
@@ -146,6 +160,20 @@ mod tests {
         ];
         assert_eq!(own(&all, Oid::from_u32(1), "pg_errand.role"), Some("c"));
         assert_eq!(own(&all, Oid::from_u32(2), "pg_errand.role"), None);
+    }
+
+    #[test]
+    fn what_is_stored_for_a_role_counts_before_what_is_stored_for_its_database() {
+        let all = [
+            stored(0, "", "a=1"),
+            stored(1, "", "a=2"),
+            stored(0, "w", "a=3"),
+            stored(1, "w", "a=4"),
+            stored(1, "x", "a=5"),
+        ];
+        let of_session = |n: usize| of_session(&all[..n], Oid::from_u32(1), "w", "a");
+        assert_eq!([1, 2, 3, 4, 5].map(of_session), ["1", "2", "3", "4", "4"].map(Some));
+        assert_eq!(of_session(0), None);
     }
 
     #[test]

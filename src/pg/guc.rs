@@ -274,6 +274,20 @@ pub(super) unsafe fn record<'a>(name: &CStr) -> Option<&'a mut pg_sys::config_ge
     }
 }
 
+/// A text as on or off, as PostgreSQL reads it.
+pub fn boolean(text: &str) -> Option<bool> {
+    let text = CString::new(text).ok()?;
+    let mut value = false;
+    // SAFETY: reads the text and writes the value.
+    unsafe { pg_sys::parse_bool(text.as_ptr(), &mut value) }.then_some(value)
+}
+
+/// `default_transaction_read_only`, in a process that has not changed it: what the configuration says.
+pub fn is_read_only() -> bool {
+    // SAFETY: a plain setting.
+    unsafe { pg_sys::DefaultXactReadOnly }
+}
+
 /// From here on no statement of this process changes the setting: not SET, set_config() or a function's SET clause.
 pub fn fix(name: &CStr) {
     // SAFETY: main thread. Its context says who may set it, and values that are put back at the end of a transaction

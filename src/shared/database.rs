@@ -68,9 +68,11 @@ pub struct Database {
     pub role: Text<64>,
     /// … and of `pg_errand.concurrency`.
     pub concurrency: Option<i32>,
+    /// What is stored of `default_transaction_read_only` for sessions of the workers' role.
+    pub read_only: Option<bool>,
     /// A digest of all settings that a worker starts with.
     pub settings: u64,
-    /// The value of `settings_changes` when those four were read; 0: never.
+    /// The value of `settings_changes` when those were read; 0: never.
     pub settings_as_of: u64,
 }
 
@@ -105,6 +107,7 @@ impl Database {
         poll_interval: None,
         role: Text::EMPTY,
         concurrency: None,
+        read_only: None,
         settings: 0,
         settings_as_of: 0,
     };

@@ -75,7 +75,6 @@ fn what_the_owner_of_a_database_sets_there_stops_no_worker_and_lends_no_rights()
         "role = 'landlord'",
         "session_authorization = 'powerful'",
         "search_path = 'nowhere'",
-        "default_transaction_read_only = on",
         "default_transaction_isolation = 'serializable'",
         "statement_timeout = '1ms'",
         "lock_timeout = '1ms'",

@@ -59,7 +59,7 @@ const SETTINGS: [Setting; 37] = [
     ("smtp_tls", "tls", "enum", "", "superuser", "", "starttls,tls,none"),
     ("smtp_user", "", "string", "", "superuser", "", ""),
     ("twilio_account_sid", "", "string", "", "superuser", "", ""),
-    ("twilio_api_key", "", "string", "", "superuser", "", ""),
+    ("twilio_api_key_sid", "", "string", "", "superuser", "", ""),
     ("twilio_auth_token", "", "string", "", "superuser", "", ""),
     ("twilio_base_url", "https://api.twilio.com", "string", "", "superuser", "", ""),
     ("twilio_from", "", "string", "", "superuser", "", ""),

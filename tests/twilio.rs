@@ -203,7 +203,7 @@ fn a_name_that_begins_like_a_messaging_service_is_a_sender() {
 
 #[test]
 fn an_api_key_speaks_for_its_account() {
-    let mut texting = Texting::start(&[("pg_errand.twilio_api_key", API_KEY)]);
+    let mut texting = Texting::start(&[("pg_errand.twilio_api_key_sid", API_KEY)]);
     let sent_as = |texting: &Texting| {
         let request = texting.web.requests().pop().unwrap().request;
         let basic = request.header("Authorization").unwrap().strip_prefix("Basic ").unwrap().to_owned();
@@ -213,9 +213,10 @@ fn an_api_key_speaks_for_its_account() {
     assert_eq!(sent_as(&texting), format!("{API_KEY}:{TOKEN}"));
 
     // Of a row's own, with the account of the settings or its own.
-    texting
-        .cluster
-        .set(&[("pg_errand.twilio_api_key", ""), ("pg_errand.secrets", &json!({"key": TOKEN}).to_string())]);
+    texting.cluster.set(&[
+        ("pg_errand.twilio_api_key_sid", ""),
+        ("pg_errand.secrets", &json!({"key": TOKEN}).to_string()),
+    ]);
     for (n, auth_name) in [API_KEY.to_owned(), format!("{ACCOUNT}/{API_KEY}")].iter().enumerate() {
         let fields =
             at(&texting.web, json!({"interface": "twilio", "secret": "key", "auth_name": auth_name}));

@@ -46,7 +46,7 @@ static ALL: &[&'static dyn Setting] = &[
     &SMS_PROVIDER,
     &TWILIO_ACCOUNT_SID,
     &TWILIO_AUTH_TOKEN,
-    &TWILIO_API_KEY,
+    &TWILIO_API_KEY_SID,
     &TWILIO_FROM,
     &TWILIO_BASE_URL,
     &SECRETS,

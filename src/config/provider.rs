@@ -131,9 +131,9 @@ pub static TWILIO_ACCOUNT_SID: Text = Text {
     check: Some(check_hook::<AccountSid>),
 };
 
-pub static TWILIO_API_KEY: Text = Text {
+pub static TWILIO_API_KEY_SID: Text = Text {
     about: About {
-        name: c"pg_errand.twilio_api_key",
+        name: c"pg_errand.twilio_api_key_sid",
         short: c"API key of the account at Twilio.",
         long: c"SK and 32 hexadecimal digits; pg_errand.twilio_auth_token is the secret of the key then. Empty: the token \
             is that of the account.",

@@ -5,7 +5,7 @@ use super::{
     Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, reply, sms, target,
 };
 use crate::config::{
-    TWILIO_ACCOUNT_SID, TWILIO_API_KEY, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM, is_sid,
+    TWILIO_ACCOUNT_SID, TWILIO_API_KEY_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM, is_sid,
 };
 use crate::json;
 use serde_json::{Map, Value};
@@ -96,7 +96,7 @@ fn customer(service: &Service) -> Result<Customer, String> {
         }
         // A secret of the row's own does not belong to the key of the settings.
         None if service.secret.is_some() => (set, String::new()),
-        None => (set, TWILIO_API_KEY.get()),
+        None => (set, TWILIO_API_KEY_SID.get()),
     };
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if account.is_empty() || !is_name(&account) {

@@ -28,9 +28,10 @@ pub fn unknown(what: &str, name: &str, known: &[&str], aliases: &[Alias]) -> Str
     let shown: String = name.chars().take(SHOWN).collect();
     let names = known.iter().map(|ours| (*ours, *ours)).chain(aliases.iter().copied());
     let meant = nearest(name, names.clone().map(|(name, _)| name));
+    let all = known.join(", ");
     match meant.and_then(|meant| names.into_iter().find(|(name, _)| *name == meant)) {
-        Some((_, ours)) => format!("{what} has no field {shown}; did you mean {ours}?"),
-        None => format!("{what} has no field {shown}; it may have {}", known.join(", ")),
+        Some((_, ours)) => format!("{what} has no field {shown}; did you mean {ours}? (it may have {all})"),
+        None => format!("{what} has no field {shown}; it may have {all}"),
     }
 }
 
@@ -51,8 +52,8 @@ mod tests {
         };
         assert_eq!(check(json!({ "html": 1, "cc": null })), Ok(()));
         for (name, rest) in [
-            ("fromAddress", "did you mean from_address?"),
-            ("From", "did you mean from_address?"),
+            ("fromAddress", "did you mean from_address? (it may have from_address, html)"),
+            ("From", "did you mean from_address? (it may have from_address, html)"),
             ("cc", "it may have from_address, html"),
         ] {
             let expected = format!("the mail has no field {name}; {rest}");

@@ -27,15 +27,42 @@ impl Timed {
         self.socket.local_addr()
     }
 
+    /// Writes what the peer takes. Between `look`s at which it takes nothing, tells whether it has answered instead:
+    /// then this fails as if it had closed the connection.
+    pub fn write_within(&mut self, bytes: &[u8], look: Duration) -> io::Result<usize> {
+        loop {
+            let left = self.left()?;
+            self.socket.set_write_timeout(Some(left.min(look)))?;
+            match self.socket.write(bytes) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if self.has_answer() {
+                        return Err(ErrorKind::ConnectionAborted.into());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                written => return written,
+            }
+        }
+    }
+
+    /// True if the beginning of an HTTP response that is final has come, not encrypted.
+    pub fn has_answer(&self) -> bool {
+        let mut start = [0; 10];
+        let size = self.peek(&mut start).unwrap_or(0);
+        size == start.len() && start.starts_with(b"HTTP/1.") && (b'2'..=b'5').contains(&start[9])
+    }
+
     /// True if the peer has neither closed the connection nor sent anything that has not been read.
     pub fn is_quiet(&self) -> bool {
-        let peek = |socket: &TcpStream| {
-            socket.set_nonblocking(true)?;
-            let found = socket.peek(&mut [0]);
-            socket.set_nonblocking(false)?;
-            found
-        };
-        peek(&self.socket).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        self.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// What has come and was not read, without waiting for it.
+    fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_nonblocking(true)?;
+        let found = self.socket.peek(bytes);
+        self.socket.set_nonblocking(false)?;
+        found
     }
 
     fn left(&self) -> io::Result<Duration> {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod hop;
+mod interim;
 mod network;
 mod problem;
 pub(super) mod resolve;

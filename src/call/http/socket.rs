@@ -1,16 +1,22 @@
 //! The sockets under `ureq`. In some steps (a proxy's reply, a large request) `ureq`'s own sockets restart their time
 //! limit with each read or write, so that a slow peer could keep a call for ever.
 
+use super::interim::SkippingInterim;
 use crate::call::timed::Timed;
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::time::Instant;
+use std::io::{self, ErrorKind, Read};
+use std::time::{Duration, Instant};
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
     RustlsConnector, Transport,
 };
 use ureq::{Error, Timeout};
+
+/// Of a request that is larger (in bytes), the peer may have refused the rest before it has come …
+const LARGE: usize = 128 * 1024;
+/// … which is looked for at least so often while it takes no more.
+const LOOK: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// When the call that this thread makes has to be over.
@@ -24,7 +30,10 @@ pub fn set_end(end: Instant) {
 
 /// Directly or through a proxy, encrypted if the URL says so.
 pub fn connector() -> impl Connector {
-    ().chain(ConnectProxyConnector::default()).chain(TimedConnector).chain(RustlsConnector::default())
+    ().chain(ConnectProxyConnector::default())
+        .chain(TimedConnector)
+        .chain(RustlsConnector::default())
+        .chain(SkippingInterim)
 }
 
 /// Opens a socket, unless the proxy's connector has done so.
@@ -41,7 +50,7 @@ impl<In: Transport> Connector<In> for TimedConnector {
         let socket = connect(details)?;
         let buffers =
             LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Either::B(Socket { socket, buffers })))
+        Ok(Some(Either::B(Socket { line: Line { socket, sent: 0, unwanted: None }, buffers })))
     }
 }
 
@@ -77,8 +86,44 @@ fn problem_of(error: io::Error, reason: Timeout) -> Error {
 }
 
 struct Socket {
-    socket: Timed,
+    line: Line,
     buffers: LazyBuffers,
+}
+
+struct Line {
+    socket: Timed,
+    /// Bytes of the request so far.
+    sent: usize,
+    /// The peer does not take the rest of the request. It may have said why; if not, this is what went wrong.
+    unwanted: Option<ErrorKind>,
+}
+
+impl Line {
+    /// Sends a part of the request, unless the peer takes no more of it.
+    fn send(&mut self, mut part: &[u8]) -> io::Result<()> {
+        while !part.is_empty() && self.unwanted.is_none() {
+            if self.sent >= LARGE && self.socket.has_answer() {
+                self.unwanted = Some(ErrorKind::ConnectionAborted);
+                break;
+            }
+            let size = match self.socket.write_within(part, LOOK) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(size) => size,
+                Err(error) if is_hung_up(&error) => {
+                    self.unwanted = Some(error.kind());
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            self.sent += size;
+            part = &part[size..];
+        }
+        Ok(())
+    }
+}
+
+fn is_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
 }
 
 impl Transport for Socket {
@@ -87,21 +132,26 @@ impl Transport for Socket {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.socket.set_end(end_of(&timeout));
-        let output = &self.buffers.output()[..amount];
-        self.socket.write_all(output).map_err(|error| problem_of(error, timeout.reason))
+        self.line.socket.set_end(end_of(&timeout));
+        let part = &self.buffers.output()[..amount];
+        self.line.send(part).map_err(|error| problem_of(error, timeout.reason))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
-        self.socket.set_end(end_of(&timeout));
-        let read = self.socket.read(self.buffers.input_append_buf());
-        let size = read.map_err(|error| problem_of(error, timeout.reason))?;
+        self.line.socket.set_end(end_of(&timeout));
+        let read = self.line.socket.read(self.buffers.input_append_buf());
+        let size = match (read, self.line.unwanted) {
+            (Ok(0), Some(kind)) => return Err(Error::Io(kind.into())),
+            (Err(error), Some(kind)) if is_hung_up(&error) => return Err(Error::Io(kind.into())),
+            (read, _) => read.map_err(|error| problem_of(error, timeout.reason))?,
+        };
+        self.line.sent = 0;
         self.buffers.input_appended(size);
         Ok(size > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.socket.is_quiet()
+        self.line.unwanted.is_none() && self.line.socket.is_quiet()
     }
 }
 

@@ -74,6 +74,60 @@ fn a_server_that_reads_slowly() {
     });
 }
 
+/// What a large request to a server that has read its beginning comes to.
+fn upload(server: fn(std::net::TcpStream) -> std::io::Result<()>) -> Result<Reply, String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        std::io::Read::read_exact(&mut stream, &mut [0; 1000])?;
+        server(stream)
+    });
+    let job = allowing("127.0.0.1");
+    let network = Network { max_request: u64::MAX, ..(*job.network).clone() };
+    let job = Job { timeout: Duration::from_secs(60), network: Arc::new(network), ..job };
+    let body = crate::provider::Body::Text("x".repeat(30_000_000));
+    send(&client(), &HttpRequest { method: "POST".into(), body, ..get(&url) }, &job)
+}
+
+#[test]
+fn an_answer_that_comes_before_the_whole_request_is_the_answer() {
+    const TOO_LARGE: &[u8] = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!";
+    let closes = |mut stream: std::net::TcpStream| stream.write_all(TOO_LARGE);
+    let reads_no_more = |mut stream: std::net::TcpStream| {
+        stream.write_all(TOO_LARGE)?;
+        loop {
+            std::thread::park();
+        }
+    };
+    for answer in [upload(closes), upload(reads_no_more)] {
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, answer.body.as_slice()), (413, &b"no!"[..]));
+    }
+    // What comes in between is none.
+    let goes_on = |mut stream: std::net::TcpStream| {
+        stream.write_all(b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n")?;
+        std::io::copy(&mut std::io::Read::take(&mut stream, 30_000_000 - 1000), &mut std::io::sink())?;
+        stream.write_all(reply(200, "", "done").as_bytes())?;
+        std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+    };
+    assert_eq!(upload(goes_on).unwrap().body, b"done");
+    assert!(upload(|_| Ok(())).unwrap_err().contains("127.0.0.1"));
+}
+
+#[test]
+fn answers_that_announce_themselves_are_awaited() {
+    for early in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+    ] {
+        let server = Server::always(format!("{early}{}", reply(200, "", "done")));
+        let answer = send(&client(), &get(&server.url("/")), &allowing("127.0.0.1"));
+        assert_eq!(answer.map(|answer| answer.body), Ok(b"done".to_vec()), "{early}");
+    }
+}
+
 #[test]
 fn a_look_up_that_hangs() {
     let slow = |_: &str| {

@@ -592,6 +592,11 @@ end;
 $$;
 
 
+-- == Requests ==
+
+-- A key of the user's own need not be a UUID.
+alter table queues.call alter column idempotency_key type text using idempotency_key::text;
+
 -- == Tables and copies ==
 
 -- What tasks cannot do without: the row of queues.home, the task types and providers that come with the extension, and

@@ -6,7 +6,8 @@ create table queues.call (
     -- the worker that waits for the answer
     owner bigint not null,
     provider text not null,
-    idempotency_key uuid not null,
+    -- random, or the user's own
+    idempotency_key text not null,
     -- what is sent, without credentials; dropped when the task has ended
     request jsonb,
     requested_at timestamptz not null default clock_timestamp(),

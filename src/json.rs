@@ -150,7 +150,7 @@ mod tests {
         for (text, reason, place) in [
             ("", "end of file", "line 1, column 1"),
             ("{\"a\": 1,\n \"b\": ?}", "unexpected char: '?'", "line 2, column 7"),
-            ("[1, 2", "end of file", "line 1, column 6"),
+            ("[1, 2", "must be followed by a comma", "line 1, column 6"),
             ("{\"a\" 1}", "invalid JSON", "line 1, column 6"),
             ("[1] x", "invalid JSON", "line 1, column 5"),
             ("\"abc", "end of file", "line 1"),

@@ -83,28 +83,27 @@ fn a_response_that_is_nested_too_deeply_to_be_read_is_kept_as_text() {
 
 #[test]
 fn no_key_of_a_payload_a_row_or_a_response_changes_it() {
-    for key in KEYS {
-        for content in ["\"17\"", "\"[1]\"", "{\"a\": 1}"] {
-            let text = format!("{{\"{key}\":{}}}", content.replace(' ', ""));
-            let answer = format!("{{\"value\":{text}}}");
-            let mut calling =
-                Calling::start(&[ONE_WORKER], move |_| Answer::new(200, "application/json", answer.clone()));
-            let insert = format!(
-                "insert into queues.provider (name, base_url, request, expect, answer) values ('odd', '{}',
-                    '{{\"path\": \"/x\", \"body\": {{\"value\": {text}, \"given\": \"{{{{given}}}}\"}}}}',
-                    '{{\"body\": {{\"value\": {text}}}}}', '{{\"fixed\": {text}, \"value\": \"{{{{body.value}}}}\"}}');
-                 insert into queues.task_kind (name, provider) values ('odd', 'odd')",
-                calling.web.url()
-            );
-            calling.client.batch_execute(&insert).unwrap();
-            let task_id = enqueue(&mut calling, "odd", &format!("{{\"request\": {{\"given\": {text}}}}}"));
-            calling.wait(task_id, "succeeded");
-            let sent = format!("{{\"given\":{text},\"value\":{text}}}");
-            assert_eq!(body(&calling), sent);
-            let stored = "select (queues.result($1))::text";
-            let result: String = calling.client.query_one(stored, &[&task_id]).unwrap().get(0);
-            assert_eq!(result.replace(' ', ""), format!("{{\"fixed\":{text},\"value\":{text}}}"));
-        }
+    // What is sent comes back.
+    let mut calling =
+        Calling::start(&[ONE_WORKER], |request| Answer::new(200, "application/json", request.body.clone()));
+    let contents = ["\"17\"", "\"[1]\"", "{\"a\":1}"];
+    let all = KEYS.iter().flat_map(|key| contents.map(|content| format!("{{\"{key}\":{content}}}")));
+    for (number, text) in all.enumerate() {
+        let name = format!("odd{number}");
+        let insert = format!(
+            "insert into queues.provider (name, base_url, request, expect, answer) values ('{name}', '{}',
+                '{{\"path\": \"/x\", \"body\": {{\"value\": {text}, \"given\": \"{{{{given}}}}\"}}}}',
+                '{{\"body\": {{\"value\": {text}}}}}', '{{\"fixed\": {text}, \"value\": \"{{{{body.value}}}}\"}}');
+             insert into queues.task_kind (name, provider) values ('{name}', '{name}')",
+            calling.web.url()
+        );
+        calling.client.batch_execute(&insert).unwrap();
+        let task_id = enqueue(&mut calling, &name, &format!("{{\"request\": {{\"given\": {text}}}}}"));
+        calling.wait(task_id, "succeeded");
+        assert_eq!(body(&calling), format!("{{\"given\":{text},\"value\":{text}}}"));
+        let stored = "select (queues.result($1))::text";
+        let result: String = calling.client.query_one(stored, &[&task_id]).unwrap().get(0);
+        assert_eq!(result.replace(' ', ""), format!("{{\"fixed\":{text},\"value\":{text}}}"));
     }
 }
 

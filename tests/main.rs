@@ -48,6 +48,7 @@ mod peers;
 mod probe;
 mod recurring;
 mod registering;
+mod requests;
 mod restarts;
 mod retention;
 mod roles;

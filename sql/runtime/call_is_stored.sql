@@ -5,6 +5,6 @@ select exists (
     where c.task_id = $1
         and c.owner = $2
         and c.provider = $3
-        and c.idempotency_key = $4::uuid
+        and c.idempotency_key = $4
         and c.request = $5
 );

@@ -18,4 +18,4 @@ set batch = case when $3 and b.size > 1 then b.first end,
 from member m
 cross join batch b
 where c.task_id = m.task_id
-returning c.task_id, c.batch, c.idempotency_key::text;
+returning c.task_id, c.batch, c.idempotency_key;

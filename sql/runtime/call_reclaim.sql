@@ -56,7 +56,7 @@ where c.task_id = o.task_id
 returning
     c.task_id,
     c.provider,
-    c.idempotency_key::text,
+    c.idempotency_key,
     c.request,
     c.answered_at is not null,
     -- Up to PostgreSQL 16, no interval is infinite.

@@ -9,7 +9,7 @@ mod wakeup;
 
 use crate::provider::{Credential, Reply, Request, Service};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-pub use http::{ClientCert, Network};
+pub use http::{ClientCert, Network, ProxyServer};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

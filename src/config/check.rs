@@ -46,7 +46,8 @@ pub struct HostName;
 
 impl Check for HostName {
     fn check(value: &str) -> Result<(), String> {
-        if value.is_empty() || rustls::pki_types::ServerName::try_from(value).is_ok() {
+        let is_host = |name: String| rustls::pki_types::ServerName::try_from(name).is_ok();
+        if value.is_empty() || hosts::host_name(value).is_ok_and(is_host) {
             Ok(())
         } else {
             Err("The name or address of a host is allowed, without a port.".into())
@@ -148,8 +149,21 @@ impl Check for ProxyUrl {
         if value.is_empty() {
             return Ok(());
         }
-        let allowed = "A URL such as http://proxy.example.com:3128 is allowed, without user, path or query.";
+        let allowed = "A URL such as http://proxy.example.com:3128 is allowed, without user, path or query. The user is \
+            pg_errand.http_proxy_user.";
         hosts::proxy_url(value).map(drop).map_err(|reason| format!("{} {allowed}", sentence(&reason)))
+    }
+}
+
+pub struct ProxyUser;
+
+impl Check for ProxyUser {
+    fn check(value: &str) -> Result<(), String> {
+        // It would end there (RFC 7617).
+        if value.chars().any(|c| c == ':' || c.is_control()) {
+            return Err("A name without a colon or control character is allowed.".into());
+        }
+        Ok(())
     }
 }
 
@@ -209,7 +223,7 @@ mod tests {
 
     #[test]
     fn host_names() {
-        for good in ["", "smtp.example.com", "localhost", "10.0.0.1", "::1"] {
+        for good in ["", "smtp.example.com", "bücher.test", "localhost", "10.0.0.1", "::1"] {
             assert_eq!(HostName::check(good), Ok(()), "{good}");
         }
         for bad in ["smtp.example.com:25", "smtp://x", "a b", "x\r\n"] {

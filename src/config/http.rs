@@ -1,8 +1,10 @@
 //! How calls use the network.
 
-use super::check::{AbsolutePath, Hosts, ProxyUrl};
+use super::check::{AbsolutePath, Hosts, ProxyUrl, ProxyUser};
 use crate::pg::guc::{About, Context, Int, Text, Unit, check_hook};
+use crate::pg::secret::Secret;
 use pgrx::guc::GucSetting;
+use std::marker::PhantomData;
 
 /// Texts in jsonb cannot be larger.
 const MAX_HTTP_SIZE: i32 = 256 * 1024 * 1024 - 1;
@@ -43,6 +45,30 @@ pub static HTTP_PROXY: Text = Text {
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
     check: Some(check_hook::<ProxyUrl>),
+};
+
+pub static HTTP_PROXY_USER: Text = Text {
+    about: About {
+        name: c"pg_errand.http_proxy_user",
+        short: c"User at the proxy.",
+        long: c"Empty: nobody logs in.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    check: Some(check_hook::<ProxyUser>),
+};
+
+pub static HTTP_PROXY_PASSWORD: Secret<4> = Secret {
+    about: About {
+        name: c"pg_errand.http_proxy_password",
+        short: c"Password for the proxy.",
+        long:
+            c"Never shown. Empty: the server's environment variable PG_ERRAND_HTTP_PROXY_PASSWORD, or none.",
+        context: Context::Superuser,
+    },
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
+    environment: "PG_ERRAND_HTTP_PROXY_PASSWORD",
+    rule: PhantomData,
 };
 
 pub static HTTP_CA_FILE: Text = Text {

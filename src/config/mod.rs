@@ -29,6 +29,8 @@ static ALL: &[&'static dyn Setting] = &[
     &HTTP_TIMEOUT,
     &HTTP_ALLOWED_HOSTS,
     &HTTP_PROXY,
+    &HTTP_PROXY_USER,
+    &HTTP_PROXY_PASSWORD,
     &HTTP_CA_FILE,
     &HTTP_MAX_ANSWER_SIZE,
     &HTTP_MAX_REQUEST_SIZE,

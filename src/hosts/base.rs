@@ -1,6 +1,7 @@
 //! Base URLs, whoever gives one: a provider's row, a setting.
 
-use super::Target;
+use super::{Host, Target};
+use std::net::IpAddr;
 
 /// The base URL in its normal form, without a slash at its end: host in lower case (a name with other letters in
 /// punycode), no port if it is the usual one.
@@ -27,6 +28,19 @@ pub fn proxy_url(text: &str) -> Result<String, String> {
     let url = base_url(text)?;
     let (_, rest) = url.split_once("://").unwrap_or_default();
     if rest.contains('/') { Err("the URL of a proxy has no path".into()) } else { Ok(url) }
+}
+
+/// The name or address of a host in its normal form.
+///
+/// # Errors
+/// That it is none.
+pub fn host_name(text: &str) -> Result<String, String> {
+    let address = text.parse::<IpAddr>().map(Host::Address).ok();
+    match address.or_else(|| Host::parse(text)) {
+        Some(Host::Name(name)) => Ok(name),
+        Some(Host::Address(address)) => Ok(address.to_string()),
+        None => Err("it is no name or address of a host".into()),
+    }
 }
 
 #[cfg(test)]
@@ -67,6 +81,22 @@ mod tests {
         ] {
             let problem = base_url(given).unwrap_err();
             assert!(problem.contains(named) && !problem.contains("s3cret"), "{given}: {problem}");
+        }
+    }
+
+    #[test]
+    fn hosts_have_one_form() {
+        for (given, normal) in [
+            ("Mail.Example.", "mail.example"),
+            ("bücher.test", "xn--bcher-kva.test"),
+            ("10.0.0.1", "10.0.0.1"),
+            ("::1", "::1"),
+            ("mail_server", "mail_server"),
+        ] {
+            assert_eq!(host_name(given).as_deref(), Ok(normal), "{given}");
+        }
+        for bad in ["", "a b", "a:25", "smtp://a", "a/b", "a\r\n", "u@a"] {
+            assert!(host_name(bad).is_err(), "{bad:?}");
         }
     }
 

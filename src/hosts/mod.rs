@@ -7,5 +7,5 @@ mod base;
 mod target;
 
 pub use allow::AllowList;
-pub use base::{base_url, proxy_url};
+pub use base::{base_url, host_name, proxy_url};
 pub use target::{Host, Target};

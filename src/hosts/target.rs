@@ -88,6 +88,11 @@ impl Target {
         self.url.as_str()
     }
 
+    /// The host as it stands in the URL: an IPv6 address in brackets.
+    pub fn host_text(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
     pub fn is_https(&self) -> bool {
         self.url.scheme() == "https"
     }
@@ -127,7 +132,7 @@ impl Target {
 /// For people: the host, and the port if it is not the usual one.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.url.host_str().unwrap_or_default())?;
+        f.write_str(self.host_text())?;
         self.url.port().map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }

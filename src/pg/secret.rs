@@ -33,7 +33,7 @@ impl Check for OneLine {
 }
 
 /// Where assign hooks leave the secrets; owned by the GUC machinery.
-static SECRETS: [AtomicPtr<c_char>; 4] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 4];
+static SECRETS: [AtomicPtr<c_char>; 5] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 5];
 
 impl<const N: usize, C> Secret<N, C> {
     /// The secret; `None` if it is not set anywhere.

@@ -21,8 +21,11 @@ const MIN_KEY: usize = 16;
 /// # Errors
 /// Which secret is missing, or what is wrong with it.
 pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
-    let Some(name) = service.secret.as_deref().filter(|_| service.auth != Auth::None) else {
-        return Ok(vec![]);
+    let name = match (service.auth, service.secret.as_deref(), &service.auth_name) {
+        (Auth::None, ..) => return Ok(vec![]),
+        (Auth::Basic, None, Some(user)) => return Ok(vec![basic(user, String::new())]),
+        (_, None, _) => return Ok(vec![]),
+        (_, Some(name), _) => name,
     };
     let secret = secret::find(name)?;
     let place = service.auth_name.clone().unwrap_or_default();
@@ -32,6 +35,7 @@ pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credentia
         Auth::Bearer => {
             Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
         }
+        Auth::Basic if service.auth_name.is_none() => Ok(vec![user_only(&secret)]),
         Auth::Basic => Ok(vec![basic(&place, secret)]),
         Auth::Header => one(Placed::Header { name: place, value: secret.clone() }, vec![secret]),
         Auth::Query => one(Placed::Query { name: place, value: secret.clone() }, vec![secret]),
@@ -62,7 +66,14 @@ pub fn secret_or(
 /// User and password (RFC 7617).
 pub fn basic(user: &str, password: String) -> Credential {
     let both = STANDARD.encode(format!("{user}:{password}"));
-    Credential::header("Authorization", format!("Basic {both}"), vec![password, both])
+    let secrets = if password.is_empty() { vec![] } else { vec![password, both.clone()] };
+    Credential::header("Authorization", format!("Basic {both}"), secrets)
+}
+
+/// A secret user without a password, as some interfaces take their keys.
+fn user_only(user: &str) -> Credential {
+    let both = STANDARD.encode(format!("{user}:"));
+    Credential::header("Authorization", format!("Basic {both}"), vec![user.to_owned(), both])
 }
 
 /// User and password for a mail server, with what they look like on the way (RFC 4616).
@@ -164,5 +175,13 @@ mod tests {
         let value = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned();
         assert_eq!(placed, Placed::Header { name: "Authorization".into(), value });
         assert_eq!(secrets, ["open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
+        // No secret is empty: it would be masked everywhere.
+        let Credential { placed, secrets } = basic("Aladdin", String::new());
+        let value = "Basic QWxhZGRpbjo=".to_owned();
+        assert_eq!(placed, Placed::Header { name: "Authorization".into(), value: value.clone() });
+        assert!(secrets.is_empty());
+        let Credential { placed, secrets } = user_only("Aladdin");
+        assert_eq!(placed, Placed::Header { name: "Authorization".into(), value });
+        assert_eq!(secrets, ["Aladdin", "QWxhZGRpbjo="]);
     }
 }

@@ -3,7 +3,7 @@
 use super::reply::{self, json_of};
 use super::service::Auth;
 use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
-use super::{auth, expect, fields, redirect, target, template};
+use super::{auth, expect, fields, key, multipart, redirect, target, template};
 use crate::provider::header::header_problem;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +13,8 @@ use std::time::Duration;
 pub struct Http;
 
 const FIELDS: &[&str] =
-    &["method", "url", "path", "headers", "query", "body", "timeout", "expect", "redirects"];
-const BODIES: &[&str] = &["json", "text", "base64", "form"];
+    &["method", "url", "path", "headers", "query", "body", "timeout", "expect", "redirects", key::FIELD];
+const BODIES: &[&str] = &["json", "text", "base64", "form", "multipart"];
 /// How long an idempotency key is taken to be recognized, if the provider's row does not say.
 const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
 pub const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
@@ -28,16 +28,22 @@ impl Provider for Http {
         let fields = described(service, payload)?;
         fields::check("the request", &fields, FIELDS, &[])?;
         let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
-        let (body, content_type) = given("body").map_or(Ok((Body::default(), None)), body)?;
+        let (body, content_type) =
+            given("body").map_or(Ok((Body::default(), None)), |given| body(given, key))?;
         let has_body = given("body").is_some();
         let method = method(given("method"), has_body)?;
         let mut headers = headers(service, given("headers"))?;
         if let Some(content_type) = content_type {
-            add_header(&mut headers, "Content-Type", content_type);
+            add_header(&mut headers, "Content-Type", vec![content_type]);
         }
         let key_header = service.idempotency_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
-        if !key_header.is_empty() && !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") {
-            add_header(&mut headers, key_header, key);
+        let has_own_key = self.own_key(service, payload)?.is_some_and(|key| !key.is_null());
+        let wants_key = has_own_key || !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
+        if !key_header.is_empty() && wants_key {
+            add_header(&mut headers, key_header, vec![key.to_owned()]);
+        }
+        if key_header.is_empty() && has_own_key && service.auth != Auth::Webhook {
+            return Err("the provider knows no idempotency keys: its idempotency_header is ''".into());
         }
         headers.extend(auth::stored_headers(service, key));
         given("expect").map_or(Ok(()), expect::check)?;
@@ -49,6 +55,7 @@ impl Provider for Http {
             timeout: given("timeout").map(timeout).transpose()?,
             redirects: given("redirects").map_or(Ok(Redirects::default()), Redirects::of_field)?,
             expect: given("expect").cloned(),
+            ..HttpRequest::default()
         }))
     }
 
@@ -81,6 +88,13 @@ impl Provider for Http {
             Some(Value::String(said)) => format!("HTTP {}: {said}", reply.status),
             Some(said) => format!("HTTP {}: {said}", reply.status),
         })
+    }
+
+    fn own_key(&self, service: &Service, payload: &Value) -> Result<Option<Value>, String> {
+        match service.request.as_ref().and_then(|request| request.get(key::FIELD)) {
+            Some(template) => template::fill(template, payload).map(Some),
+            None => Ok(payload.get(key::FIELD).cloned()),
+        }
     }
 
     fn remembers_keys_for(&self, service: &Service) -> Duration {
@@ -135,7 +149,7 @@ fn method(given: Option<&Value>, has_body: bool) -> Result<String, String> {
 }
 
 /// The body, and its type.
-fn body(given: &Value) -> Result<(Body, Option<&'static str>), String> {
+fn body(given: &Value, key: &str) -> Result<(Body, Option<String>), String> {
     let only = given.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
     let (kind, content) = match (only, given) {
         (Some((kind, content)), _) if BODIES.contains(&kind.as_str()) => (kind.as_str(), content),
@@ -143,15 +157,20 @@ fn body(given: &Value) -> Result<(Body, Option<&'static str>), String> {
         _ => ("json", given),
     };
     let text = || content.as_str().ok_or_else(|| format!("the body's {kind} has to be a string"));
+    let of_type = |body, content_type: &str| (body, Some(content_type.to_owned()));
     Ok(match kind {
-        "text" => (Body::Text(text()?.into()), Some("text/plain; charset=utf-8")),
+        "text" => of_type(Body::Text(text()?.into()), "text/plain; charset=utf-8"),
         "base64" => {
             let content: String = text()?.split_ascii_whitespace().collect();
             STANDARD.decode(&content).map_err(|_| "the body's base64 cannot be decoded")?;
-            (Body::Binary { base64: content }, Some("application/octet-stream"))
+            of_type(Body::Binary { base64: content }, "application/octet-stream")
         }
-        "form" => (Body::Text(target::form(content, "form")?), Some("application/x-www-form-urlencoded")),
-        _ => (Body::Text(content.to_string()), Some("application/json")),
+        "form" => of_type(Body::Text(target::form(content, "form")?), "application/x-www-form-urlencoded"),
+        "multipart" => {
+            let (bytes, content_type) = multipart::body(content, key)?;
+            of_type(Body::of_bytes(bytes), &content_type)
+        }
+        _ => of_type(Body::Text(content.to_string()), "application/json"),
     })
 }
 
@@ -161,25 +180,33 @@ fn headers(service: &Service, given: Option<&Value>) -> Result<Vec<(String, Stri
     if let Some(given) = given {
         let fields = given.as_object().ok_or("headers has to be an object")?;
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-            let value =
-                target::text_of(value).ok_or_else(|| format!("the header {name} has to be a string"))?;
-            if let Some(problem) = header_problem(name, &value) {
+            let values = header_values(value)
+                .ok_or_else(|| format!("the header {name} has to be a string or an array of strings"))?;
+            if let Some(problem) = values.iter().find_map(|value| header_problem(name, value)) {
                 return Err(problem);
             }
             if auth::owns_header(service, name) {
                 return Err(format!("the header {name} is the provider's own"));
             }
-            add_header(&mut headers, name, &value);
+            add_header(&mut headers, name, values);
         }
     }
-    service.headers.iter().for_each(|(name, value)| add_header(&mut headers, name, value));
+    service.headers.iter().for_each(|(name, values)| add_header(&mut headers, name, values.0.clone()));
     Ok(headers)
 }
 
+/// The values of a header; each goes out in a line of its own.
+fn header_values(given: &Value) -> Option<Vec<String>> {
+    match given {
+        Value::Array(all) => all.iter().map(target::text_of).collect(),
+        one => target::text_of(one).map(|value| vec![value]),
+    }
+}
+
 /// Adds a header, unless it is there.
-fn add_header(headers: &mut Vec<(String, String)>, name: &str, value: &str) {
+fn add_header(headers: &mut Vec<(String, String)>, name: &str, values: Vec<String>) {
     if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
-        headers.push((name.into(), value.into()));
+        headers.extend(values.into_iter().map(|value| (name.to_owned(), value)));
     }
 }
 
@@ -213,10 +240,10 @@ pub fn check(service: &Service) -> Result<(), String> {
     if proves && service.base_url.is_none() && service.provider.takes_request_from_payload() {
         return Err("auth needs a base_url: otherwise each payload says where the secret goes".into());
     }
-    for (name, value) in &service.headers {
-        if let Some(problem) = header_problem(name, value) {
-            return Err(problem);
-        }
+    let mut headers =
+        service.headers.iter().flat_map(|(name, all)| all.0.iter().map(move |value| (name, value)));
+    if let Some(problem) = headers.find_map(|(name, value)| header_problem(name, value)) {
+        return Err(problem);
     }
     let Some(request) = &service.request else { return Ok(()) };
     let fields = request.as_object().ok_or("request has to be an object")?;
@@ -226,6 +253,7 @@ pub fn check(service: &Service) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::service::Values;
     use crate::provider::simulated::Simulated;
     use serde_json::json;
 
@@ -261,6 +289,11 @@ mod tests {
             assert_eq!(header(&request, "Content-Type"), Some(kind));
             assert_eq!((request.body, request.method.as_str()), (Body::Text(text.into()), "POST"));
         }
+        let parts = request(&service(), json!({ "body": { "multipart": { "a": "ü" } } })).unwrap();
+        assert!(header(&parts, "Content-Type").unwrap().starts_with("multipart/form-data; boundary=errand-"));
+        assert!(matches!(&parts.body, Body::Text(text) if text.contains("name=\"a\"\r\n\r\nü\r\n")));
+        let binary = json!({ "body": { "multipart": { "a": { "base64": "/w==" } } } });
+        assert!(matches!(request(&service(), binary).unwrap().body, Body::Binary { .. }));
         let binary = request(&service(), json!({ "body": { "base64": "/w ==" } })).unwrap();
         assert_eq!(binary.body.bytes().unwrap(), [0xff]);
         assert!(request(&service(), json!({ "body": { "base64": "?" } })).is_err());
@@ -297,6 +330,31 @@ mod tests {
         assert_eq!(with(&service(), json!({ "method": "put" })).as_deref(), Some("key"));
         let none = Service { idempotency_header: Some(String::new()), ..service() };
         assert_eq!(with(&none, json!({ "body": 1 })), None);
+    }
+
+    #[test]
+    fn a_key_of_the_user_s_own_is_sent_with_every_method() {
+        let own = json!({ "method": "GET", "idempotency_key": "order-7" });
+        assert_eq!(header(&request(&service(), own.clone()).unwrap(), "Idempotency-Key"), Some("key"));
+        let none = Service { idempotency_header: Some(String::new()), ..service() };
+        assert!(request(&none, own).unwrap_err().contains("knows no idempotency keys"));
+        let template = json!({ "idempotency_key": "order-{{order}}" });
+        let with_template = Service { request: Some(template), ..service() };
+        assert_eq!(Http.own_key(&with_template, &json!({ "order": 7 })), Ok(Some(json!("order-7"))));
+    }
+
+    #[test]
+    fn a_header_can_have_several_values() {
+        let fields = json!({ "headers": { "X-A": ["1", 2], "X-B": [] } });
+        let all = Values(vec!["row".into(), "too".into()]);
+        let of_row = [("x-a".to_owned(), all.clone()), ("x-c".to_owned(), all)];
+        let service = Service { headers: of_row.into(), ..service() };
+        let sent = request(&service, fields).unwrap().headers;
+        let expected = [("X-A", "1"), ("X-A", "2"), ("x-c", "row"), ("x-c", "too")];
+        assert_eq!(sent, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for bad in [json!({ "X-A": [["1"]] }), json!({ "X-A": ["1", "2\r\nX: y"] })] {
+            assert!(request(&service, json!({ "headers": bad })).unwrap_err().contains("X-A"));
+        }
     }
 
     #[test]

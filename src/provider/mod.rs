@@ -10,10 +10,12 @@ mod expect;
 mod fields;
 pub mod header;
 mod http;
+pub mod key;
 mod mail;
 mod mailbox;
 mod message;
 mod mime;
+mod multipart;
 pub mod outgoing;
 mod path;
 pub mod redirect;
@@ -32,14 +34,15 @@ mod twilio;
 use crate::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use key::Key;
 pub use redirect::Redirects;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use service::Service;
 pub use smtp::{MailServer, SmtpRequest};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Every provider.
 pub static ALL: &[&dyn Provider] =
@@ -72,6 +75,14 @@ pub trait Provider: Sync {
     /// True if the reply says that a request with the same key is just being processed.
     fn is_in_progress(&self, _reply: &Reply) -> bool {
         false
+    }
+
+    /// The idempotency key that the user has given, of what a `before_handler` built.
+    ///
+    /// # Errors
+    /// That it cannot be filled in, or that there are no keys.
+    fn own_key(&self, _service: &Service, payload: &Value) -> Result<Option<Value>, String> {
+        Ok(payload.get(key::FIELD).cloned())
     }
 
     /// How long the provider recognizes an idempotency key; zero: not at all, and what was cut off is not
@@ -175,6 +186,11 @@ impl Request {
         }
     }
 
+    /// True if no request for several tasks can hold it.
+    pub fn goes_alone(&self) -> bool {
+        matches!(self, Request::Http(HttpRequest { has_own_key: true, .. }))
+    }
+
     /// Bytes of its body, as it is stored.
     pub fn size(&self) -> usize {
         match self {
@@ -200,6 +216,9 @@ pub struct HttpRequest {
     /// Which redirects are followed.
     #[serde(default, skip_serializing_if = "Redirects::is_default")]
     pub redirects: Redirects,
+    /// Its key is the user's own: it goes out alone, since a request for several tasks has another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_own_key: bool,
     /// What counts as success, if the payload says so.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Value>,
@@ -214,6 +233,12 @@ pub enum Body {
 }
 
 impl Body {
+    /// Text if it is text, so that it is stored as such.
+    pub fn of_bytes(bytes: Vec<u8>) -> Body {
+        String::from_utf8(bytes)
+            .map_or_else(|error| Body::Binary { base64: STANDARD.encode(error.as_bytes()) }, Body::Text)
+    }
+
     /// # Errors
     /// That it cannot be decoded.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
@@ -285,8 +310,7 @@ impl Reply {
 /// A request that is ready to be stored.
 pub struct Prepared {
     pub service: Arc<Service>,
-    /// Random, so that nobody can guess or repeat it by accident.
-    pub key: Uuid,
+    pub key: Key,
     pub request: Request,
 }
 
@@ -294,10 +318,25 @@ impl Prepared {
     /// # Errors
     /// As [`Provider::request`].
     pub fn new(service: Arc<Service>, payload: &Value) -> Result<Self, String> {
-        let key = Uuid::new_v4();
-        let request = service.provider.request(&service, payload, &key.to_string())?;
+        let given = service.provider.own_key(&service, payload)?;
+        let key = Key::of(given.as_ref())?;
+        // Other interfaces have fields of their own only.
+        let payload = match given.is_some() && !service.provider.takes_request_from_payload() {
+            true => Cow::Owned(without(payload, key::FIELD)),
+            false => Cow::Borrowed(payload),
+        };
+        let mut request = service.provider.request(&service, &payload, &key.text)?;
+        if let Request::Http(request) = &mut request {
+            request.has_own_key = key.is_own;
+        }
         Ok(Prepared { service, key, request })
     }
+}
+
+fn without(payload: &Value, field: &str) -> Value {
+    let mut rest = payload.clone();
+    rest.as_object_mut().and_then(|fields| fields.shift_remove(field));
+    rest
 }
 
 #[cfg(test)]

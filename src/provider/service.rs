@@ -33,7 +33,7 @@ pub struct Service {
     /// Name of the secret that holds the certificate and key with which we prove who we are (PEM).
     pub client_certificate: Option<String>,
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Values>,
     #[serde(default, deserialize_with = "seconds")]
     pub timeout: Option<Duration>,
     /// Template of the request.
@@ -57,6 +57,27 @@ pub struct Service {
     pub batch_size: Option<u32>,
     #[serde(skip)]
     pub limits: Limits,
+}
+
+/// The values of a header, each of which goes out in a line of its own: a text, or an array of texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Given {
+            One(String),
+            Several(Vec<String>),
+        }
+        let given = Given::deserialize(source)
+            .map_err(|_| de::Error::custom("a value of headers has to be a string or an array of strings"))?;
+        Ok(Values(match given {
+            Given::One(value) => vec![value],
+            Given::Several(values) => values,
+        }))
+    }
 }
 
 /// Whether a row makes sense.
@@ -109,7 +130,8 @@ pub enum Auth {
     None,
     /// `Authorization: Bearer <secret>`
     Bearer,
-    /// User `auth_name` and the secret as password.
+    /// User `auth_name` and the secret as password, which is empty if there is none; without `auth_name` the secret is
+    /// the user, and the password is empty.
     Basic,
     /// The secret in the header `auth_name`.
     Header,
@@ -146,11 +168,17 @@ impl Service {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.auth != Auth::None && self.secret.is_none() {
+        if self.auth == Auth::Basic && self.auth_name.is_none() && self.secret.is_none() {
+            return Err("auth needs auth_name, the user, or the name of a secret that holds the user".into());
+        }
+        if !matches!(self.auth, Auth::None | Auth::Basic) && self.secret.is_none() {
             return Err("auth needs the name of a secret".into());
         }
-        if matches!(self.auth, Auth::Basic | Auth::Header | Auth::Query) && self.auth_name.is_none() {
-            return Err("auth needs auth_name: the user, header or query parameter".into());
+        if matches!(self.auth, Auth::Header | Auth::Query) && self.auth_name.is_none() {
+            return Err("auth needs auth_name: the header or query parameter".into());
+        }
+        if self.auth == Auth::Basic && self.auth_name.as_ref().is_some_and(|user| user.contains(':')) {
+            return Err("auth_name is a user, so it cannot hold a colon".into());
         }
         if let Some(secret) =
             [&self.secret, &self.client_certificate].into_iter().flatten().find(|name| !secret::is_name(name))
@@ -430,18 +458,22 @@ mod tests {
 
     #[test]
     fn a_row_s_base_url_is_read_in_its_normal_form() {
-        let service = |base: &str| {
-            Service::of_row(serde_json::json!({ "name": "a", "interface": "http", "base_url": base }))
-        };
+        #[derive(Debug, Deserialize)]
+        struct Row {
+            #[serde(default, deserialize_with = "base_url")]
+            base_url: Option<String>,
+        }
+        let row = |base: &str| serde_json::from_value::<Row>(serde_json::json!({ "base_url": base }));
+        assert_eq!(serde_json::from_str::<Row>("{}").unwrap().base_url, None);
         for same in ["https://bücher.test/v1", "https://XN--bcher-kva.test.:443/v1/"] {
             assert_eq!(
-                service(same).unwrap().base_url.as_deref(),
+                row(same).unwrap().base_url.as_deref(),
                 Some("https://xn--bcher-kva.test/v1"),
                 "{same}"
             );
         }
         for bad in ["https://a.test#x", "https://a.test?x", "https://{{t}}.test", "https://u@a.test"] {
-            let problem = service(bad).err().unwrap();
+            let problem = row(bad).unwrap_err().to_string();
             assert!(problem.starts_with("base_url cannot be used: a"), "{bad}: {problem}");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Credential, Provider, RECIPIENT, Reply, Request, Service, auth, message, reply};
 use crate::config::{SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpTls};
+use crate::hosts::host_name;
 use crate::secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -82,7 +83,7 @@ fn server() -> Result<MailServer, String> {
         Ok(port) if port > 0 => port,
         _ => usual_port(tls),
     };
-    Ok(MailServer { host, port, tls })
+    Ok(MailServer { host: host_name(&host)?, port, tls })
 }
 
 /// What has changed since a mail was made.

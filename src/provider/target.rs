@@ -194,7 +194,7 @@ mod tests {
         let filled = |template: &str, value: &str| fill_url(template, &json!({ "v": value }));
         for (template, value, url) in [
             ("https://api.test/u/{{v}}?a=1", "a&b", Some("https://api.test/u/a%26b?a=1")),
-            ("https://api.test?a={{v}}", "1&b=2#", Some("https://api.test?a=1%26b%3D2%23")),
+            ("https://api.test?a={{v}}", "1&b=2#", Some("https://api.test/?a=1%26b%3D2%23")),
             ("https://{{v}}/x", "a.test:8080", None),
             ("{{v}}/x", "https://a.test", None),
         ] {

@@ -2,7 +2,7 @@
 
 use super::said::said;
 use super::{
-    Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, reply, sms, target,
+    Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, key, reply, sms, target,
 };
 use crate::config::{
     TWILIO_ACCOUNT_SID, TWILIO_API_KEY_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM, is_sid,
@@ -62,6 +62,13 @@ impl Provider for Twilio {
                 Err(format!("HTTP {status} {}: {}{more}", field("code"), field("message")))
             }
             (status, _) => Err(format!("HTTP {status}: {}", reply::excerpt(reply))),
+        }
+    }
+
+    fn own_key(&self, _service: &Service, payload: &Value) -> Result<Option<Value>, String> {
+        match payload.get(key::FIELD).filter(|key| !key.is_null()) {
+            Some(_) => Err(format!("Twilio's interface knows no idempotency keys: leave out {}", key::FIELD)),
+            None => Ok(None),
         }
     }
 

@@ -11,7 +11,6 @@ use crate::pg::table::Lock;
 use crate::pg::{backend, jsonb, jsonb_size, log, session, transaction};
 use crate::provider::Prepared;
 use crate::unwritten::{self, Command, Means};
-use pgrx::datum::Uuid;
 use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
 };
@@ -102,7 +101,7 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
         task.id.into_datum(),
         owner,
         provider,
-        Uuid::from_bytes(*prepared.key.as_bytes()).into_datum(),
+        prepared.key.text.as_str().into_datum(),
         request,
         timestamp(backend::now()),
         None,
@@ -121,7 +120,7 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
         ])
     });
     if !inserted {
-        let key = prepared.key.to_string().into_datum();
+        let key = prepared.key.text.as_str().into_datum();
         let call = [task.id.into_datum(), owner, provider, key, request];
         unwritten::write(
             worker.call_rows.oid,

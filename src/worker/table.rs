@@ -66,7 +66,7 @@ static CALLS: Shape = Shape::new(
         "task_id bigint not null",
         "owner bigint not null",
         "provider text not null",
-        "idempotency_key uuid not null",
+        "idempotency_key text not null",
         "request jsonb",
         "requested_at timestamp with time zone not null default clock_timestamp()",
         "answered_at timestamp with time zone",

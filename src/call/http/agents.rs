@@ -2,10 +2,9 @@
 
 use super::resolve::{Guarded, Names};
 use super::tls;
-use super::{ClientCert, Network, socket};
+use super::{ClientCert, Network, ProxyServer, socket};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
-use ureq::Proxy;
 use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
 /// Answer headers larger than this (in bytes) are refused.
@@ -111,8 +110,7 @@ impl Agents {
 
     fn build(&self, key: &Key) -> Result<ureq::Agent, String> {
         let network = &key.network;
-        let proxy = network.proxy.as_deref().map(Proxy::new).transpose();
-        let proxy = proxy.map_err(|error| format!("pg_errand.http_proxy: {error}"))?;
+        let proxy = network.proxy.as_ref().map(ProxyServer::build).transpose()?;
         // The only address to look up behind a proxy is its own.
         let guarded = !key.exempt && proxy.is_none();
         let config = ureq::Agent::config_builder()

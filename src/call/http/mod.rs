@@ -16,7 +16,7 @@ use crate::hosts::Target;
 use crate::provider::{HttpRequest, Reply};
 use agents::{Agents, forget_connecting, has_connected};
 use hop::Hop;
-pub use network::Network;
+pub use network::{Network, ProxyServer};
 pub use problem::Problem;
 pub use resolve::Spawn;
 use resolve::{ChosenBy, LookUp, Names};

@@ -1,6 +1,6 @@
 //! How calls may use the network, as the settings are now.
 
-use crate::call::Network;
+use crate::call::{Network, ProxyServer};
 use crate::config;
 use crate::hosts::AllowList;
 use crate::pg::guc::Text;
@@ -10,10 +10,16 @@ pub fn as_set() -> Network {
     Network {
         // The check has let only valid lists pass; an empty one allows nothing.
         allowed: AllowList::parse(&config::HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
-        proxy: given(&config::HTTP_PROXY),
+        proxy: given(&config::HTTP_PROXY).map(proxy),
         ca_file: given(&config::HTTP_CA_FILE),
         ehlo_name: given(&config::SMTP_EHLO_NAME),
         max_answer: config::HTTP_MAX_ANSWER_SIZE.get() as u64,
         max_request: config::HTTP_MAX_REQUEST_SIZE.get() as u64,
     }
+}
+
+fn proxy(url: String) -> ProxyServer {
+    let user = Some(config::HTTP_PROXY_USER.get()).filter(|user| !user.is_empty());
+    let login = user.map(|user| (user, config::HTTP_PROXY_PASSWORD.get().unwrap_or_default()));
+    ProxyServer { url, login }
 }

@@ -63,7 +63,8 @@ impl Parcel {
         let of_service = service.terms();
         let first = &members[0].request;
         let account = service.account_of(first);
-        let batchable = service.batching().is_some_and(|batching| batching.takes(first));
+        let batchable =
+            !first.goes_alone() && service.batching().is_some_and(|batching| batching.takes(first));
         let is_resumable = !service.provider.remembers_keys_for(&service).is_zero();
         Parcel {
             is_resumable,
@@ -91,6 +92,7 @@ impl Parcel {
     pub fn takes(&mut self, service: &Arc<Service>, request: &Request) -> bool {
         if !self.has_room_for(service)
             || !request.has_destination_of(&self.members[0].request)
+            || request.goes_alone()
             || !service.batching().is_some_and(|batching| batching.takes(request))
         {
             return false;

@@ -14,7 +14,8 @@ fn proxy() -> Server {
 
 fn through(proxy: &Server, allowed: &str) -> Job {
     let job = allowing(allowed);
-    let network = Network { proxy: Some(proxy.url("")), ..(*job.network).clone() };
+    let proxy = ProxyServer { url: proxy.url(""), login: None };
+    let network = Network { proxy: Some(proxy), ..(*job.network).clone() };
     Job { network: Arc::new(network), ..job }
 }
 
@@ -50,4 +51,21 @@ fn names_that_are_not_public_are_refused() {
     assert!(send(&client(), &get("http://db/"), &through(&proxy, "db")).is_ok());
     let trusted = Job { trusted_base: Some("http://localhost/".into()), ..through(&proxy, "public") };
     assert!(send(&client(), &get("http://localhost/x"), &trusted).is_ok());
+}
+
+#[test]
+fn a_user_logs_in_at_the_proxy_and_nowhere_else() {
+    let proxy = proxy();
+    let login = Some(("ann".to_owned(), "p%41:ss wörd@".to_owned()));
+    let job = through(&proxy, "public");
+    let proxied = ProxyServer { login, ..job.network.proxy.clone().unwrap() };
+    assert!(!format!("{proxied:?}").contains("p%41"));
+    let network = Network { proxy: Some(proxied), ..(*job.network).clone() };
+    let job = Job { network: Arc::new(network), ..job };
+    assert_eq!(send(&client(), &get("http://bücher.test/"), &job).unwrap().status, 200);
+    let seen = proxy.seen();
+    assert!(seen[0].starts_with("CONNECT xn--bcher-kva.test:80 "), "{seen:?}");
+    // ann:p%41:ss wörd@
+    assert!(seen[0].contains("Proxy-Authorization: Basic YW5uOnAlNDE6c3Mgd8O2cmRA\r\n"), "{seen:?}");
+    assert!(!seen[1].to_ascii_lowercase().contains("authorization"), "{seen:?}");
 }

@@ -49,6 +49,7 @@ mod probe;
 mod recurring;
 mod registering;
 mod requests;
+mod responses;
 mod restarts;
 mod retention;
 mod roles;

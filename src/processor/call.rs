@@ -30,8 +30,14 @@ impl Processor for Call {
             Some(Err(reason)) => return Ok(failed(Failure::new("F0000", &task.task_type, &reason))),
             None => return Ok(failed(Failure::new("22023", &task.task_type, "there is no such task type"))),
         };
-        context.admit(&service)?;
-        prepare(task, context, service)
+        let admitted = context.admit(&service)?;
+        let started = prepare(task, context, service);
+        if !matches!(started, Ok(Started::Call(_)))
+            && let Some(terms) = admitted
+        {
+            context.slot.give_back(&terms);
+        }
+        started
     }
 }
 

@@ -7,7 +7,7 @@ mod db_function;
 use crate::error::Failure;
 use crate::handler::{self, Handlers, Stop};
 use crate::provider::{Prepared, Service};
-use crate::shared::Admission;
+use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
 use crate::worker::task::Task;
 use pgrx::pg_sys;
@@ -66,17 +66,17 @@ impl Context<'_> {
         self.handlers.call(self.slot, &call)
     }
 
-    /// Asks for leave to send a service one more request.
+    /// Asks for leave to send a service one more request. Returns what is to be given back if it is not sent after all.
     ///
     /// # Errors
     /// [`Stop::Later`] if it is not to be sent now.
-    pub fn admit(&self, service: &Arc<Service>) -> Result<(), Stop> {
+    pub fn admit(&self, service: &Arc<Service>) -> Result<Option<Terms>, Stop> {
         if self.ready.has_room_beside(service) {
-            return Ok(());
+            return Ok(None);
         }
         let terms = service.terms();
         match self.slot.admit(&terms) {
-            Admission::Admitted => Ok(()),
+            Admission::Admitted => Ok(Some(terms)),
             refused => Err(Stop::Later(refused, terms)),
         }
     }

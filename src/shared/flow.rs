@@ -23,6 +23,19 @@ impl Shared {
         admission
     }
 
+    /// A request that was admitted for a worker is not sent: others may go on.
+    pub fn give_back(&mut self, slot: usize, terms: &Terms) {
+        let Slot { database, .. } = self.slots[slot];
+        if terms.max_in_flight > 0 {
+            self.slots[slot].calls.remove(terms.account);
+            self.open(terms.account);
+        }
+        if terms.interval > 0 {
+            self.limiter.give_back(database, terms);
+            self.resume(database, terms.account);
+        }
+    }
+
     /// Calls of an account, of all workers.
     pub(super) fn in_flight(&self, account: u64) -> u32 {
         let live = self.slots[..self.used_slots].iter().filter(|slot| slot.is_live());

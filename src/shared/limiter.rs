@@ -222,6 +222,14 @@ impl Limiter {
         Admission::Admitted
     }
 
+    /// A request that was admitted is not sent: another one may take its place.
+    pub fn give_back(&mut self, database: Oid, terms: &Terms) {
+        if terms.interval > 0 {
+            let rate = self.rate(database, terms);
+            rate.full_at = rate.full_at.saturating_sub(terms.interval);
+        }
+    }
+
     /// No request of a database goes out before `until`.
     pub fn pause(&mut self, database: Oid, account: u64, until: i64, now: i64) {
         let account = self.account(database, account, now);
@@ -310,6 +318,14 @@ impl InFlight {
             self.counts[place].1 += 1;
         }
     }
+
+    /// Takes a call away that was added.
+    pub fn remove(&mut self, account: u64) {
+        if let Some((known, calls)) = self.counts.iter_mut().find(|(known, _)| *known == account) {
+            *calls = calls.saturating_sub(1);
+            *known = if *calls == 0 { 0 } else { *known };
+        }
+    }
 }
 
 #[cfg(test)]
@@ -330,6 +346,19 @@ mod tests {
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_500), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 9_000), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 9_000), Admission::Wait(9_500));
+    }
+
+    #[test]
+    fn what_is_given_back_goes_to_the_next_request() {
+        let mut limiter = Limiter::NEW;
+        let terms = Terms { burst: 2, ..TERMS };
+        for _ in 0..5 {
+            assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Admitted);
+            limiter.give_back(HERE, &terms);
+        }
+        let admitted =
+            (0..10).filter(|_| limiter.admit(HERE, &terms, 0, 1_000) == Admission::Admitted).count();
+        assert_eq!(admitted, 2);
     }
 
     #[test]

@@ -241,6 +241,11 @@ impl MySlot {
         shmem::write(|shared| shared.admit(self.index, terms, now))
     }
 
+    /// [`Shared::give_back`] for this worker.
+    pub fn give_back(self, terms: &Terms) {
+        shmem::write(|shared| shared.give_back(self.index, terms));
+    }
+
     /// [`Shared::shut`] for this worker.
     pub fn shut(self, admission: Admission, terms: &Terms, kinds_changes: u64) {
         shmem::write(|shared| shared.shut(self.index, admission, terms, kinds_changes));

@@ -1,11 +1,40 @@
 //! What becomes of responses: what their status says was done counts, and what they say is kept.
 
 use serde_json::json;
+use standin::Answer;
 
 use crate::calling::{Calling, at, register};
 use crate::harness::queue;
 
+const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
+
+#[test]
+fn an_error_names_a_provider_that_has_the_name_of_its_task_type_once() {
+    let mut calling = Calling::start(&[LOOPBACK], |_| Answer::new(404, "text/plain", "no such thing"));
+    let url = calling.web.url();
+    assert_eq!(calling.fail("http", json!({"url": url})), "http: HTTP 404: no such thing");
+    register(&mut calling.client, "shop", &at(&calling.web, json!({}))).unwrap();
+    assert_eq!(calling.fail("shop", json!({"path": "/x"})), "shop: HTTP 404: no such thing");
+}
+
+#[test]
+fn a_connection_that_is_refused_is_not_the_fault_of_who_built_the_request() {
+    let mut calling = Calling::friendly(&[]);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    register(&mut calling.client, "shop", &json!({"base_url": format!("http://{free}")})).unwrap();
+    calling
+        .client
+        .execute("insert into queues.task_kind (name, provider) values ('order', 'shop')", &[])
+        .unwrap();
+    let payload = json!({"before_handler": "app.build", "mail": {"path": "/x"}});
+    let task_id = queue::enqueue(&mut calling.client, "order", payload);
+    let message = calling.error(task_id);
+    assert!(message.starts_with("order: shop: ") && !message.contains("app.build"), "{message}");
+    let sql = "select handler, detail from queues.error where task_id = $1";
+    let row = calling.client.query_one(sql, &[&task_id]).unwrap();
+    assert_eq!((row.get(0), row.get(1)), (None::<String>, "The request was built by app.build."));
+}
 
 #[test]
 fn a_task_that_fails_before_its_call_takes_no_place_in_the_rate() {

@@ -4,7 +4,7 @@ use super::Worker;
 use super::claim::Stored;
 use super::dispatch;
 use super::task::Task;
-use crate::error::{Failure, PgError};
+use crate::error::{Failure, PgError, kept_text};
 use crate::handler::{self, Stop};
 use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
@@ -161,9 +161,12 @@ fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
     Context { handlers: &mut worker.handlers, slot: worker.slot, ready: &worker.calls, may_repeat }
 }
 
-/// The failure of a call.
+/// The failure of a call. It names the provider; whoever built the request has done nothing wrong.
 fn stored_failure(task: &Task, reason: &str) -> Failure {
-    let what = format!("{} {}", task.task_type, task.main_handler());
-    let message = format!("{}: {reason}", what.trim_end());
-    Failure { handler: task.before_handler.clone(), error: PgError::new("08000", message) }
+    let named = format!("{}: ", task.task_type);
+    // A provider may have the name of its task type.
+    let message = if reason.starts_with(&named) { reason.to_owned() } else { format!("{named}{reason}") };
+    let built = |name: &str| kept_text(format!("The request was built by {name}."));
+    let detail = task.before_handler.as_deref().map(|name| built(name).into());
+    Failure { handler: None, error: PgError { detail, ..PgError::new("08000", message) } }
 }

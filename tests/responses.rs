@@ -10,12 +10,35 @@ const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 
 #[test]
+fn a_url_that_is_too_long_is_refused_with_the_limit() {
+    let mut calling = Calling::friendly(&[LOOPBACK]);
+    let url = calling.web.url();
+    let longest = 65_534 - url.len() - "/?q=".len();
+    calling.succeed("http", json!({"url": url, "query": {"q": "x".repeat(longest)}}));
+    let message = calling.fail("http", json!({"url": url, "query": {"q": "x".repeat(longest + 1)}}));
+    assert!(message.contains("65535 bytes") && message.contains("65534"), "{message:.300}");
+    assert_eq!(calling.web.requests().len(), 1);
+}
+
+#[test]
 fn an_error_names_a_provider_that_has_the_name_of_its_task_type_once() {
     let mut calling = Calling::start(&[LOOPBACK], |_| Answer::new(404, "text/plain", "no such thing"));
     let url = calling.web.url();
     assert_eq!(calling.fail("http", json!({"url": url})), "http: HTTP 404: no such thing");
     register(&mut calling.client, "shop", &at(&calling.web, json!({}))).unwrap();
     assert_eq!(calling.fail("shop", json!({"path": "/x"})), "shop: HTTP 404: no such thing");
+}
+
+#[test]
+fn headers_of_a_provider_that_are_no_strings_are_named() {
+    let mut calling = Calling::friendly(&[]);
+    for (headers, part) in [(json!({"X": 5}), "X"), (json!(["X"]), "object"), (json!("X: 5"), "object")] {
+        let fields = at(&calling.web, json!({"headers": headers}));
+        let error = register(&mut calling.client, "api", &fields).unwrap_err();
+        let error = error.as_db_error().unwrap();
+        let text = format!("{} {}", error.message(), error.detail().unwrap_or_default());
+        assert!(text.contains("headers") && text.contains(part), "{text}");
+    }
 }
 
 #[test]

@@ -8,4 +8,4 @@ mod target;
 
 pub use allow::AllowList;
 pub use base::{base_url, host_name, proxy_url};
-pub use target::{Host, Target};
+pub use target::{Host, Target, check_length};

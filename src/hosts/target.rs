@@ -5,6 +5,9 @@ use std::fmt;
 use std::net::IpAddr;
 use url::Url;
 
+/// Bytes of a URL at most: the HTTP library takes no more.
+const MAX_URL: usize = 65_534;
+
 /// A URL that can be called.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -80,6 +83,7 @@ impl Target {
         }
         let port = url.port_or_known_default().filter(|port| *port > 0).ok_or("the URL has no valid port")?;
         url.set_fragment(None);
+        check_length(url.as_str())?;
         Ok(Target { url, host, port })
     }
 
@@ -126,6 +130,17 @@ impl Target {
             self.url.query().unwrap_or_default().split('&').filter(is_other).map(str::to_owned).collect();
         pairs.push(format!("{}={}", encode(name), encode(value)));
         self.url.set_query(Some(&pairs.join("&")));
+    }
+}
+
+/// # Errors
+/// That a URL is too long.
+pub fn check_length(url: &str) -> Result<(), String> {
+    match url.len() {
+        0..=MAX_URL => Ok(()),
+        size => Err(format!(
+            "the URL has {size} bytes, at most {MAX_URL} are possible: put long values into the body"
+        )),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Service {
     pub secret: Option<String>,
     /// Name of the secret that holds the certificate and key with which we prove who we are (PEM).
     pub client_certificate: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "headers")]
     pub headers: BTreeMap<String, Values>,
     #[serde(default, deserialize_with = "seconds")]
     pub timeout: Option<Duration>,
@@ -359,6 +359,16 @@ fn base_url<'de, D: Deserializer<'de>>(source: D) -> Result<Option<String>, D::E
     let given: Option<String> = Deserialize::deserialize(source)?;
     let normal = given.map(|text| hosts::base_url(&text)).transpose();
     normal.map_err(|reason| de::Error::custom(format!("base_url cannot be used: {reason}")))
+}
+
+fn headers<'de, D: Deserializer<'de>>(source: D) -> Result<BTreeMap<String, Values>, D::Error> {
+    let wrong = |rest: &str| de::Error::custom(format!("headers has to be an object of strings{rest}"));
+    let Value::Object(fields) = Value::deserialize(source)? else { return Err(wrong("")) };
+    let values = |(name, value)| match serde_json::from_value(value) {
+        Ok(values) => Ok((name, values)),
+        Err(_) => Err(wrong(&format!(" or arrays of strings; that of {name} is neither"))),
+    };
+    fields.into_iter().map(values).collect()
 }
 
 fn seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Duration>, D::Error> {

@@ -1,7 +1,7 @@
 //! Where an HTTP request goes: URL, path and query.
 
 use super::{Service, path, template};
-use crate::hosts::{Target, base_url};
+use crate::hosts::{Target, base_url, check_length};
 use serde_json::Value;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
@@ -30,6 +30,7 @@ pub fn url(
     if let Some(query) = query {
         target.append_query(&form(query, "query")?);
     }
+    check_length(target.url())?;
     Ok(target.url().to_owned())
 }
 

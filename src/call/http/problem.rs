@@ -1,9 +1,10 @@
 //! Why there is no answer.
 
-use super::MAX_CONNECT_TIME;
+use super::{MAX_CONNECT_TIME, tls};
 use std::fmt;
 use std::time::Duration;
 use ureq::Timeout;
+use ureq::http::StatusCode;
 
 /// What our own parts say through `ureq`.
 #[derive(Debug)]
@@ -75,9 +76,24 @@ impl Problem {
                 Some(Reason::Unknown(reason)) => format!("no such host: {host} ({reason})"),
                 None => format!("the call to {host} failed: {other}"),
             },
-            other => format!("the call to {host} failed: {other}"),
+            ureq::Error::ConnectProxyFailed(reason) => proxy_refusal(host, reason),
+            other => format!("the call to {host} failed: {}", tls::explained(other.to_string())),
         }
     }
+}
+
+/// `ureq` gives the status twice, and in words.
+fn proxy_refusal(host: &str, reason: &str) -> String {
+    let status =
+        reason.rsplit_once('/').and_then(|(_, status)| StatusCode::from_bytes(status.as_bytes()).ok());
+    let said = status.map_or_else(|| reason.to_owned(), |status| format!("it responded {status}"));
+    let cause = match status {
+        Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
+            "; user and password in the setting are missing or wrong"
+        }
+        _ => "",
+    };
+    format!("the proxy of pg_errand.http_proxy did not connect to {host}: {said}{cause}")
 }
 
 fn refusal(host: &str) -> String {

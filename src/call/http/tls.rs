@@ -30,6 +30,18 @@ pub fn config(ca_file: Option<&str>, client: Option<&ClientCert>) -> Result<TlsC
     Ok(TlsConfig::builder().root_certs(roots).client_cert(client).build())
 }
 
+/// An error with what to do about it, if it is one that says nothing to most people.
+pub fn explained(error: String) -> String {
+    if !error.contains("CaUsedAsEndEntity") {
+        return error;
+    }
+    format!(
+        "{error}: the server's certificate is one of a certificate authority (CA:TRUE), which no server may have; give it \
+         one that is signed by that authority, or a self-signed one with CA:FALSE, which can stand in \
+         pg_errand.http_ca_file itself"
+    )
+}
+
 /// The system's certificates and those in the file.
 fn roots(ca_file: &str) -> Result<RootCerts, String> {
     let own = authorities(ca_file)?;

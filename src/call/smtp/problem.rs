@@ -1,5 +1,6 @@
 //! Why a mail was not accepted.
 
+use crate::call::http::tls;
 use crate::provider::{RECIPIENT, Reply};
 use std::io::{self, ErrorKind};
 
@@ -19,7 +20,7 @@ impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         match is_late(&error) {
             true => Problem::Late,
-            false => Problem::Failed(error.to_string()),
+            false => Problem::Failed(tls::explained(error.to_string())),
         }
     }
 }

@@ -69,3 +69,11 @@ fn a_user_logs_in_at_the_proxy_and_nowhere_else() {
     assert!(seen[0].contains("Proxy-Authorization: Basic YW5uOnAlNDE6c3Mgd8O2cmRA\r\n"), "{seen:?}");
     assert!(!seen[1].to_ascii_lowercase().contains("authorization"), "{seen:?}");
 }
+
+#[test]
+fn a_proxy_that_refuses_is_named_with_its_status_once() {
+    let proxy = Server::always("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+    let problem = send(&client(), &get("https://some.test/"), &through(&proxy, "*")).unwrap_err();
+    assert!(problem.contains("pg_errand.http_proxy") && problem.contains("some.test"), "{problem}");
+    assert_eq!(problem.matches("407").count(), 1, "{problem}");
+}

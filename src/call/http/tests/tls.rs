@@ -28,19 +28,26 @@ fn certificate(authority: &Authority, name: &str) -> (String, String) {
 
 /// A server `inside.test` that wants its clients to have a certificate of the same authority; its URL.
 fn server(authority: &Authority) -> String {
-    let (certificate, key) = certificate(authority, "inside.test");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+    server_with(&certificate(authority, "inside.test"), Some(roots))
+}
+
+/// A server with this certificate and key; if there are `roots`, it wants its clients to have one, too. Its URL.
+fn server_with((certificate, key): &(String, String), roots: Option<RootCertStore>) -> String {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = roots.map(|roots| {
+        WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap()
+    });
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
-        .unwrap();
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let config =
+        config.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://inside.test:{}/", listener.local_addr().unwrap().port());
@@ -127,5 +134,25 @@ fn wrong_client_certificates() {
         let job = trusting(&file, Some((certificate, key)));
         let problem = send(&client(), &get("https://inside.test:1/"), &job).unwrap_err();
         assert!(problem.contains("client certificate"), "{problem}");
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_can_stand_in_the_file_unless_it_is_an_authority_s() {
+    for (is_ca, is_accepted) in
+        [(IsCa::ExplicitNoCa, true), (IsCa::NoCa, true), (IsCa::Ca(BasicConstraints::Unconstrained), false)]
+    {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["inside.test".into()]).unwrap();
+        params.is_ca = is_ca;
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let file = File::new(&certificate);
+        let request = get(&server_with(&(certificate, key.serialize_pem()), None));
+        match send(&client(), &request, &trusting(&file, None)) {
+            Ok(reply) => assert!(is_accepted && reply.body == b"safe"),
+            Err(problem) => {
+                assert!(!is_accepted && problem.contains("CA:FALSE"), "{problem}");
+            }
+        }
     }
 }

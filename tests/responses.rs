@@ -1,13 +1,59 @@
 //! What becomes of responses: what their status says was done counts, and what they say is kept.
 
 use serde_json::json;
-use standin::Answer;
+use standin::{Answer, Request};
 
 use crate::calling::{Calling, at, register};
 use crate::harness::queue;
 
 const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
+
+/// Answers with what was sent.
+fn echo(request: &Request) -> Answer {
+    let kind = request.header("X-Type").unwrap_or("application/json");
+    Answer::new(200, kind, request.body.clone())
+}
+
+#[test]
+fn expect_compares_as_the_server_s_own_containment_does() {
+    let mut calling = Calling::start(&[], echo);
+    calling.register("api", json!({}));
+    let mut checked = [0, 0];
+    for (body, expected) in [
+        (r#"{"code": 0.0}"#, r#"{"code": 0}"#),
+        (r#"{"code": 0}"#, r#"{"code": -0.00}"#),
+        (r#"{"code": 1e2}"#, r#"{"code": 1e2}"#),
+        (r#"{"code": 100, "x": 1}"#, r#"{"code": 1.0E2}"#),
+        (r#"{"n": 12345678901234567890123.50}"#, r#"{"n": 12345678901234567890123.5}"#),
+        (r#"{"n": 12345678901234567890124}"#, r#"{"n": 12345678901234567890123}"#),
+        (r#"{"n": 9007199254740993}"#, r#"{"n": 9007199254740992}"#),
+        (r#"{"n": 0.1}"#, r#"{"n": 0.10000000000000000001}"#),
+        (r#"{"n": 1}"#, r#"{"n": "1"}"#),
+        (r#"[1, [2, 3.0]]"#, r#"[[3]]"#),
+        (r#"[1, [2]]"#, "2"),
+        ("[1.0, 2]", "1"),
+        (r#"{"a": [1]}"#, r#"{"a": 1}"#),
+        (r#"{"a": [{"b": 1.0, "c": 2}]}"#, r#"{"a": [{"b": 1}]}"#),
+        (r#"{"a": [{"b": 1.0}]}"#, r#"{"a": [{"b": 2}]}"#),
+        ("1", "[1]"),
+        ("[]", "{}"),
+        ("null", "null"),
+        (r#"{"a": null}"#, r#"{"a": null}"#),
+        (r#"{"a": 1, "a": 2}"#, r#"{"a": 2}"#),
+    ] {
+        let sql = "select $1::text::jsonb @> $2::text::jsonb";
+        let contains: bool = calling.client.query_one(sql, &[&body, &expected]).unwrap().get(0);
+        // The condition passes through jsonb as any payload, whose numbers jsonb writes in its own way.
+        let sql = "select queues.enqueue('api', jsonb_build_object('request',
+            jsonb_build_object('path', '/x', 'method', 'POST', 'body', jsonb_build_object('text', $1::text),
+                'expect', jsonb_build_object('body', $2::text::jsonb))))";
+        let task_id: i64 = calling.client.query_one(sql, &[&body, &expected]).unwrap().get(0);
+        calling.wait(task_id, if contains { "succeeded" } else { "failed" });
+        checked[usize::from(contains)] += 1;
+    }
+    assert!(checked[0] > 5 && checked[1] > 5, "{checked:?}");
+}
 
 #[test]
 fn a_url_that_is_too_long_is_refused_with_the_limit() {

@@ -5,6 +5,7 @@
 //! [`crate::call`]'s business.
 
 mod auth;
+mod contains;
 mod encoded;
 mod expect;
 mod fields;

@@ -14,7 +14,7 @@ create table queues.call (
     answered_at timestamptz,
     -- what the success handler is given as worker_payload
     answer jsonb,
-    -- or why there is no answer: {"message": …}
+    -- or why there is no answer: {"message": …, "answer": …}, where the latter is the response, if there was one
     failure jsonb,
     -- what went out in one request: its first task, and how many there were
     batch bigint,

@@ -247,6 +247,9 @@ fn a_call_takes_no_longer_than_http_timeout_whatever_the_provider_does() {
         ("never@mail.test", Behaviour::never()),
         ("drip@mail.test", Behaviour::usual().dripping(Duration::from_secs(1))),
         ("endless-head@mail.test", Behaviour::raw("HTTP/1.1 200 OK\r\nX-", standin::End::Silence)),
+    ];
+    // Their status says that the mail was sent.
+    let cut = [
         (
             "silent-body@mail.test",
             Behaviour::raw(
@@ -254,28 +257,38 @@ fn a_call_takes_no_longer_than_http_timeout_whatever_the_provider_does() {
                 standin::End::Silence,
             ),
         ),
+        ("endless-body@mail.test", Behaviour::endless_body()),
+        ("truncated@mail.test", Behaviour::truncated()),
     ];
     let broken = [
-        ("endless-body@mail.test", Behaviour::endless_body()),
         ("flood-head@mail.test", Behaviour::endless_head()),
         ("half-head@mail.test", Behaviour::half_head()),
         ("reset@mail.test", Behaviour::reset()),
         ("close@mail.test", Behaviour::close()),
-        ("truncated@mail.test", Behaviour::truncated()),
         ("garbage@mail.test", Behaviour::raw("220 mail.test ESMTP\r\n", standin::End::Close)),
     ];
-    for (to, behaviour) in slow.iter().chain(&broken) {
+    for (to, behaviour) in slow.iter().chain(&broken).chain(&cut) {
         rule(&mailing.standin, to, behaviour.clone());
     }
+    let took = |mailing: &mut Mailing, task_id| {
+        mailing.number(&format!(
+            "select extract(epoch from finished_at - started_at)::bigint from queues.task_status where task_id = {task_id}"
+        ))
+    };
     let ids = slow.iter().chain(&broken).map(|(to, _)| (mailing.send(to), *to)).collect::<Vec<_>>();
     for (index, (task_id, to)) in ids.into_iter().enumerate() {
         let message = mailing.error(task_id);
         assert!(message.contains("127.0.0.1"), "{to}: {message}");
         assert!(index >= slow.len() || message.contains("no answer"), "{to}: {message}");
-        let took = format!(
-            "select extract(epoch from finished_at - started_at)::bigint from queues.task_status where task_id = {task_id}"
-        );
-        assert!(mailing.number(&took) < 3, "{to}");
+        assert!(took(&mut mailing, task_id) < 3, "{to}");
+    }
+    for (to, _) in &cut {
+        let task_id = mailing.send(to);
+        mailing.wait(task_id, "succeeded");
+        let told = mailing.seen("success").pop().unwrap();
+        let warning = told["worker_payload"]["warning"].as_str().unwrap();
+        assert!(warning.contains("cut off") && warning.contains("127.0.0.1"), "{to}: {told}");
+        assert!(took(&mut mailing, task_id) < 3, "{to}");
     }
     assert_eq!(mailing.seen("error").len(), slow.len() + broken.len());
     mailing.deliver("someone@mail.test");
@@ -306,22 +319,17 @@ fn a_provider_that_cannot_be_reached_is_named() {
 }
 
 #[test]
-fn an_answer_that_is_no_answer_fails_the_task_and_harms_nobody() {
+fn an_answer_that_is_no_answer_is_kept_with_a_warning_and_harms_nobody() {
     let mut mailing = Mailing::start(&[ONE_WORKER]);
-    let cases: [(&str, Behaviour, &[&str]); 6] = [
-        ("no-json@mail.test", Behaviour::invalid_json(), &["200", "JSON"]),
-        ("no-utf8@mail.test", Behaviour::invalid_utf8(), &["200", "JSON"]),
-        ("huge@mail.test", Behaviour::huge_body(2 * 1024 * 1024), &["larger than 1048576 bytes"]),
-        ("truncated@mail.test", Behaviour::truncated(), &["127.0.0.1"]),
+    let cases: [(&str, Behaviour, &[&str]); 5] = [
+        ("no-json@mail.test", Behaviour::invalid_json(), &["JSON", "oops"]),
+        ("no-utf8@mail.test", Behaviour::invalid_utf8(), &["JSON", "base64"]),
+        ("huge@mail.test", Behaviour::huge_body(2 * 1024 * 1024), &["larger than 1048576 bytes", "aaa"]),
+        ("truncated@mail.test", Behaviour::truncated(), &["127.0.0.1", "4ef9"]),
         (
             "empty@mail.test",
             Behaviour::raw("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", standin::End::KeepAlive),
-            &["200", "empty"],
-        ),
-        (
-            "html-error@mail.test",
-            Behaviour::html(500, &format!("<p>{}\u{1f980}</p>", "x".repeat(100_000))),
-            &["500"],
+            &["JSON", "\"body\":null"],
         ),
     ];
     for (to, behaviour, _) in &cases {
@@ -330,13 +338,23 @@ fn an_answer_that_is_no_answer_fails_the_task_and_harms_nobody() {
     mailing.deliver("someone@mail.test");
     let pid = mailing.worker_pid();
     for (to, _, parts) in &cases {
+        let mark = mailing.cluster.log_mark();
         let task_id = mailing.send(to);
-        let message = mailing.error(task_id);
+        mailing.wait(task_id, "succeeded");
+        let told = mailing.seen("success").pop().unwrap()["worker_payload"].clone();
+        assert_eq!(told["status"], json!(200), "{to}");
+        assert!(told["warning"].is_string(), "{to}");
+        let told = told.to_string();
         for part in *parts {
-            assert!(message.contains(part), "{to}: {part} is not in {message}");
+            assert!(told.contains(part), "{to}: {part} is not in {told:.500}");
         }
-        assert!(message.len() < 2000, "{to}: {} bytes", message.len());
+        mailing.cluster.wait_log(mark, &format!("task_id={task_id} provider=resend reason="));
     }
+    let page = Behaviour::html(500, &format!("<p>{}\u{1f980}</p>", "x".repeat(100_000)));
+    rule(&mailing.standin, "html-error@mail.test", page);
+    let task_id = mailing.send("html-error@mail.test");
+    let message = mailing.error(task_id);
+    assert!(message.contains("500") && message.len() < 2000, "{} bytes", message.len());
     // jsonb cannot hold a NUL; what stands for it is up to the worker, but the mail was sent.
     rule(&mailing.standin, "nul@mail.test", Behaviour::nul_in_json());
     mailing.deliver("nul@mail.test");

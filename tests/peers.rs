@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::worker_pids;
 use crate::harness::memory;
-use crate::harness::queue::{enqueue, errors, wait_status};
+use crate::harness::queue::{enqueue, errors, status, wait_status};
+use crate::harness::wait::eventually;
 use crate::mailing::{KEY, mail, prepare, task};
 use crate::probe::MIB;
 
@@ -94,11 +95,6 @@ const SLOW: &[(&str, Manners)] = &[
     }),
     ("drips a status line", |stream| drip(stream, "HTTP/1.1 200 O")),
     ("drips a header", |stream| drip(stream, &format!("{HEAD}X-Slow: "))),
-    ("drips a body", |stream| drip(stream, &format!("{HEAD}Content-Length: 1000\r\n\r\n"))),
-    ("drips a body without length", |stream| drip(stream, &format!("{HEAD}Connection: close\r\n\r\n"))),
-    ("drips the size of a chunk", |stream| {
-        drip(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"))
-    }),
     ("drips preliminary answers", |stream| {
         read_some(stream);
         while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {
@@ -109,6 +105,15 @@ const SLOW: &[(&str, Manners)] = &[
         say(stream, HEAD);
         wait_for_end(stream);
     }),
+];
+
+/// Those whose status says that the request was carried out, and whose body is not all there.
+const CUT: &[(&str, Manners)] = &[
+    ("drips a body", |stream| drip(stream, &format!("{HEAD}Content-Length: 1000\r\n\r\n"))),
+    ("drips a body without length", |stream| drip(stream, &format!("{HEAD}Connection: close\r\n\r\n"))),
+    ("drips the size of a chunk", |stream| {
+        drip(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"))
+    }),
     ("stops in the body", |stream| {
         say(stream, &format!("{HEAD}Content-Length: 100\r\n\r\n{{"));
         wait_for_end(stream);
@@ -116,6 +121,25 @@ const SLOW: &[(&str, Manners)] = &[
     ("stops between chunks", |stream| {
         say(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n"));
         wait_for_end(stream);
+    }),
+    ("closes within the body", |stream| say(stream, &format!("{HEAD}Content-Length: 100\r\n\r\n{{"))),
+    ("closes within a chunk", |stream| {
+        say(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nff\r\n{{"))
+    }),
+    ("floods with a body", |stream| {
+        flood(stream, &format!("{HEAD}Connection: close\r\n\r\n\""), "xxxxxxxxxxxxxxxx")
+    }),
+    ("floods with chunks", |stream| {
+        flood(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"), "4\r\nxxxx\r\n");
+    }),
+    ("floods with the size of a chunk", |stream| {
+        flood(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"), "0000000000000000");
+    }),
+    ("floods with what follows the size of a chunk", |stream| {
+        flood(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n1;"), "x=xxxxxxxxxxxxxx");
+    }),
+    ("has an absurd chunk", |stream| {
+        say(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n{{}}\r\n"));
     }),
 ];
 
@@ -131,38 +155,15 @@ const WRONG: &[(&str, Manners)] = &[
         say(stream, HEAD);
         reset(stream);
     }),
-    ("resets within the body", |stream| {
-        say(stream, &format!("{HEAD}Content-Length: 100\r\n\r\n{{"));
-        reset(stream);
-    }),
     ("closes within the head", |stream| say(stream, HEAD)),
-    ("closes within the body", |stream| say(stream, &format!("{HEAD}Content-Length: 100\r\n\r\n{{"))),
-    ("closes within a chunk", |stream| {
-        say(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nff\r\n{{"))
-    }),
     ("floods with preliminary answers", |stream| flood(stream, "", "HTTP/1.1 100 Continue\r\n\r\n")),
     ("floods with headers", |stream| flood(stream, HEAD, "X-More: x\r\n")),
     ("floods with one header", |stream| flood(stream, &format!("{HEAD}X-Long: "), "xxxxxxxxxxxxxxxx")),
-    ("floods with a body", |stream| {
-        flood(stream, &format!("{HEAD}Connection: close\r\n\r\n\""), "xxxxxxxxxxxxxxxx")
-    }),
-    ("floods with chunks", |stream| {
-        flood(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"), "4\r\nxxxx\r\n");
-    }),
-    ("floods with the size of a chunk", |stream| {
-        flood(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n"), "0000000000000000");
-    }),
-    ("floods with what follows the size of a chunk", |stream| {
-        flood(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\n1;"), "x=xxxxxxxxxxxxxx");
-    }),
     ("floods with garbage", |stream| flood(stream, "", "\0\u{ff}\u{1}garbage")),
     ("has an absurd length", |stream| {
         say(stream, &format!("{HEAD}Content-Length: 99999999999999999999999\r\n\r\n{{}}"))
     }),
     ("has a negative length", |stream| say(stream, &format!("{HEAD}Content-Length: -1\r\n\r\n{{}}"))),
-    ("has an absurd chunk", |stream| {
-        say(stream, &format!("{HEAD}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffffff\r\n{{}}\r\n"));
-    }),
     ("has no such status", |stream| say(stream, "HTTP/1.1 999999 What\r\n\r\n")),
     ("has status zero", |stream| say(stream, "HTTP/1.1 000 None\r\nContent-Length: 2\r\n\r\n{}")),
     ("has no such version", |stream| say(stream, "HTTP/9.9 200 OK\r\n\r\n{}")),
@@ -231,6 +232,23 @@ fn a_call_ends_in_its_time_whatever_the_peer_does() {
         let message = fail(&mut client, name, 1);
         assert!(message.contains("resend"), "{name}: {message}");
     }
+    for (name, manner) in CUT {
+        *manners.lock().unwrap() = *manner;
+        let start = Instant::now();
+        let task_id = enqueue(&mut client, "email", task(&mail("someone@mail.test")));
+        wait_status(&mut client, task_id, "succeeded");
+        let sql = "select queues.result($1) ->> 'warning'";
+        let warning: String = client.query_one(sql, &[&task_id]).unwrap().get(0);
+        assert!(warning.contains("cut off") && warning.contains(&address), "{name}: {warning}");
+        assert!(start.elapsed() < Duration::from_secs(15), "{name}: {:?}", start.elapsed());
+    }
+    // Its end may overtake what it has sent.
+    *manners.lock().unwrap() = |stream| {
+        say(stream, &format!("{HEAD}Content-Length: 100\r\n\r\n{{"));
+        reset(stream);
+    };
+    let task_id = enqueue(&mut client, "email", task(&mail("someone@mail.test")));
+    eventually("the call ends", || ["succeeded", "failed"].contains(&status(&mut client, task_id).as_str()));
     assert_eq!(worker_pids(&mut client), pids);
     let after = memory::own(pids[0]);
     assert!(after < before + 64 * MIB, "{before} became {after}");

@@ -350,3 +350,13 @@ fn a_message_that_twilio_refused_for_now_is_sent_later() {
     queue::wait_status(&mut texting.client, task_id, "succeeded");
     assert_eq!(web.requests().len(), 2);
 }
+
+#[test]
+fn a_message_that_twilio_may_have_taken_is_not_sent_again() {
+    let web = Web::start(|_| error(503, 20503, "Service unavailable").with("Retry-After", "1")).unwrap();
+    let mut texting = Texting::start(&[("pg_errand.twilio_base_url", &web.url())]);
+    let task_id = texting.send(&sms("+4915112345678"));
+    let message = texting.error(task_id);
+    assert!(message.contains("HTTP 503 20503"), "{message}");
+    assert_eq!(web.requests().len(), 1);
+}

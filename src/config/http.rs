@@ -75,7 +75,8 @@ pub static HTTP_CA_FILE: Text = Text {
     about: About {
         name: c"pg_errand.http_ca_file",
         short: c"Certificates of authorities that are trusted besides those of the system.",
-        long: c"Absolute path of a PEM file; a change of the file takes effect with the next request. Empty: none.",
+        long: c"Absolute path of a PEM file; a change of the file takes effect with the next request. A server's own self-signed \
+            certificate may stand there if it is no authority's (CA:FALSE). Empty: none.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -86,7 +87,7 @@ pub static HTTP_MAX_ANSWER_SIZE: Int = Int {
     about: About {
         name: c"pg_errand.http_max_answer_size",
         short: c"Largest body of an answer.",
-        long: c"A call whose answer is larger fails.",
+        long: c"What is larger is cut off: the call's status counts, except that a GET fails whose answer is not complete.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(1024 * 1024),

@@ -2,7 +2,7 @@
 
 use super::reply::{self, json_of};
 use super::service::Auth;
-use super::{Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
+use super::{Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
 use super::{auth, expect, fields, key, multipart, redirect, target, template};
 use crate::provider::header::header_problem;
 use base64::Engine;
@@ -63,28 +63,24 @@ impl Provider for Http {
         auth::credentials(service, request)
     }
 
-    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Value, String> {
+    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String> {
         let wanted = match request {
             Request::Http(HttpRequest { expect: Some(expect), .. }) => Some(expect),
             _ => service.expect.as_ref(),
         };
         let answer = json_of(reply);
         if expect::is_met(wanted, reply.status, &answer["body"]) {
-            return service
-                .answer
-                .as_ref()
-                .map_or(Ok(answer.clone()), |answer_as| template::fill(answer_as, &answer));
+            return Ok(match service.answer.as_ref().map(|answer_as| template::fill(answer_as, &answer)) {
+                None => Answer::Value(answer),
+                Some(Ok(filled)) => Answer::Value(filled),
+                Some(Err(reason)) => {
+                    Answer::Flawed(format!("the response does not fit the provider's answer: {reason}"))
+                }
+            });
         }
         let said = service.failure.as_ref().and_then(|failure| template::fill(failure, &answer).ok());
-        let redirected = match request {
-            Request::Http(request) => redirect::not_followed(request, reply),
-            _ => None,
-        };
         Err(match said {
-            None | Some(Value::Null) => {
-                let said = redirected.unwrap_or_else(|| reply::excerpt(reply));
-                format!("HTTP {}: {said}", reply.status)
-            }
+            None | Some(Value::Null) => no_success(request, reply),
             Some(Value::String(said)) => format!("HTTP {}: {said}", reply.status),
             Some(said) => format!("HTTP {}: {said}", reply.status),
         })
@@ -106,6 +102,15 @@ impl Provider for Http {
     fn takes_request_from_payload(&self) -> bool {
         true
     }
+}
+
+/// A reply that is no success.
+fn no_success(request: &Request, reply: &Reply) -> String {
+    match request {
+        Request::Http(request) => redirect::not_followed(request, reply),
+        _ => None,
+    }
+    .map_or_else(|| reply::described(reply), |said| format!("HTTP {}: {said}", reply.status))
 }
 
 /// The fields of the request: what the payload holds, or the service's template makes of it.
@@ -384,7 +389,7 @@ mod tests {
             let reply = Reply { status, body: body.into(), ..Reply::default() };
             Http.answer(&service, &Request::Http(HttpRequest::default()), &reply)
         };
-        assert_eq!(answer(200, r#"{"ok":true,"ts":"1"}"#), Ok(json!({ "ts": "1" })));
+        assert_eq!(answer(200, r#"{"ok":true,"ts":"1"}"#), Ok(Answer::Value(json!({ "ts": "1" }))));
         assert_eq!(answer(200, r#"{"ok":false,"error":"no_channel"}"#), Err("HTTP 200: no_channel".into()));
         assert_eq!(answer(502, "<html> Bad"), Err("HTTP 502: <html> Bad".into()));
     }

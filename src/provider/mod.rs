@@ -5,6 +5,7 @@
 //! [`crate::call`]'s business.
 
 mod auth;
+mod charset;
 mod contains;
 mod encoded;
 mod expect;
@@ -20,8 +21,9 @@ mod multipart;
 pub mod outgoing;
 mod path;
 pub mod redirect;
-mod reply;
+pub mod reply;
 pub mod resend;
+pub mod retry_after;
 mod said;
 pub mod serves;
 pub mod service;
@@ -67,11 +69,11 @@ pub trait Provider: Sync {
     /// Which setting or secret is missing.
     fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String>;
 
-    /// What the success handler is given, from the reply to `request`.
+    /// What the reply to `request` comes to, if it says that the request was carried out.
     ///
     /// # Errors
     /// What the provider said instead.
-    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Value, String>;
+    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String>;
 
     /// True if the reply says that a request with the same key is just being processed.
     fn is_in_progress(&self, _reply: &Reply) -> bool {
@@ -129,8 +131,8 @@ pub trait Batching: Sync {
 /// What the reply to a request for several tasks says.
 #[derive(Debug)]
 pub enum Parts {
-    /// The reply to each, or why there is none.
-    Replies(Vec<Result<Reply, String>>),
+    /// The reply to each.
+    Replies(Vec<Reply>),
     /// Nothing was done: on its own, each request may fare better.
     Refused,
 }
@@ -150,8 +152,8 @@ pub enum Request {
     Local {
         #[serde(skip_deserializing)]
         answer: Value,
-        /// What would have been sent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        /// What would have been sent; not stored, since it is only logged as the call starts.
+        #[serde(skip)]
         message: Option<Value>,
     },
 }
@@ -171,7 +173,7 @@ impl Request {
         let mut request = serde_json::from_value(stored).map_err(|error| error.to_string())?;
         match &mut request {
             Request::Http(HttpRequest { expect, .. }) => *expect = given_expect,
-            Request::Local { answer } => *answer = given_answer.unwrap_or_default(),
+            Request::Local { answer, .. } => *answer = given_answer.unwrap_or_default(),
             Request::Smtp(_) => {}
         }
         Ok(request)
@@ -190,6 +192,11 @@ impl Request {
     /// True if no request for several tasks can hold it.
     pub fn goes_alone(&self) -> bool {
         matches!(self, Request::Http(HttpRequest { has_own_key: true, .. }))
+    }
+
+    /// True if it changes nothing at the other end: only its response is of use (RFC 9110, section 9.2.1).
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Request::Http(request) if matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS"))
     }
 
     /// Bytes of its body, as it is stored.
@@ -299,6 +306,17 @@ pub struct Reply {
     /// In order, names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Why it does not tell all that its status promises: its body was cut off, for instance.
+    pub flaw: Option<String>,
+}
+
+/// What the reply to a request that was carried out comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// What the success handler is given.
+    Value(Value),
+    /// The reply is not as it should be, for this reason: the success handler is given what there is of it.
+    Flawed(String),
 }
 
 impl Reply {
@@ -356,7 +374,8 @@ mod tests {
             expect: Some(own.clone()),
             ..HttpRequest::default()
         });
-        for request in [request, Request::Local { answer: own }, Request::Local { answer: Value::Null }] {
+        let local = |answer| Request::Local { answer, message: None };
+        for request in [request, local(own), local(Value::Null)] {
             let stored = serde_json::to_value(&request).unwrap().to_string();
             assert_eq!(Request::read(&stored).unwrap(), request);
         }

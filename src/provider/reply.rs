@@ -1,10 +1,37 @@
 //! Replies, as handlers are given them.
 
-use super::Reply;
+use super::{Reply, charset, redirect};
+use crate::call::redact;
 use crate::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
+
+/// Headers that give access to something.
+const PERSONAL: &[&str] = &[
+    "set-cookie",
+    "set-cookie2",
+    "cookie",
+    "authorization",
+    "proxy-authorization",
+    "authentication-info",
+    "proxy-authentication-info",
+];
+
+/// [`json_of`], with a warning that says what is wrong with it.
+pub fn flawed(reply: &Reply, flaw: &str) -> Value {
+    let mut answer = json_of(reply);
+    answer["warning"] = flaw.into();
+    answer
+}
+
+/// What is kept of a reply that is a failure: without what gives access to something, since nobody needs that.
+pub fn refused(reply: &Reply) -> Value {
+    let may_be_kept = |(name, _): &&(String, String)| !PERSONAL.contains(&name.as_str());
+    let headers = reply.headers.iter().filter(may_be_kept).cloned().collect();
+    let kept = Reply { headers, ..reply.clone() };
+    reply.flaw.as_ref().map_or_else(|| json_of(&kept), |flaw| flawed(&kept, flaw))
+}
 
 /// `{status, headers, body}`: JSON as it is, text as text, and anything else by base64, with a note.
 pub fn json_of(reply: &Reply) -> Value {
@@ -34,36 +61,60 @@ fn body_of(reply: &Reply) -> (Value, bool) {
     if reply.body.is_empty() {
         return (Value::Null, false);
     }
-    let kind = reply
-        .header("content-type")
-        .unwrap_or("")
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .to_ascii_lowercase();
+    let (kind, charset) = content_type(reply);
     let is_json = kind.ends_with("/json") || kind.ends_with("+json");
-    let looks_like_it = kind.is_empty() && matches!(reply.body.first(), Some(b'{' | b'['));
-    if (is_json || looks_like_it)
-        && let Ok(value) = json::read(&reply.body)
+    let text = charset::text(&kind, charset.as_deref(), &reply.body);
+    // Many services send JSON as a page or as plain text.
+    let may_be_json = kind.is_empty() || kind.starts_with("text/");
+    let looks_like_it = || text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
+    if (is_json || may_be_json && looks_like_it())
+        && let Some(value) = parsed(reply)
     {
         return (value, false);
     }
-    let is_binary = ["image/", "audio/", "video/", "font/"].iter().any(|prefix| kind.starts_with(prefix))
-        || matches!(
-            kind.as_str(),
-            "application/octet-stream" | "application/pdf" | "application/zip" | "application/gzip"
-        );
-    match std::str::from_utf8(&reply.body) {
-        Ok(text) if !is_binary && !text.contains('\0') => (text.into(), false),
-        _ => (STANDARD.encode(&reply.body).into(), true),
+    match text {
+        Some(text) => (text.into(), false),
+        None => (STANDARD.encode(&reply.body).into(), true),
     }
 }
 
-/// The beginning of a reply that is not what was expected.
+/// The JSON that the body is, if it is JSON. A byte order mark at its start is no part of it (RFC 8259, section 8.1).
+pub fn parsed(reply: &Reply) -> Option<Value> {
+    let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
+    json::read(body).ok().or_else(|| {
+        let (kind, charset) = content_type(reply);
+        json::read(charset::text(&kind, charset.as_deref(), body)?.as_ref()).ok()
+    })
+}
+
+/// The media type, in lower case, and its charset.
+fn content_type(reply: &Reply) -> (String, Option<String>) {
+    let text = reply.header("content-type").unwrap_or_default().to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_owned();
+    let charset = parts.find_map(|part| part.strip_prefix("charset"));
+    let charset = charset.and_then(|rest| rest.trim_start().strip_prefix('='));
+    (kind, charset.map(|charset| charset.trim().trim_matches('"').to_owned()))
+}
+
+/// What a reply says that is not what was expected: its status, and the beginning of its body.
+pub fn described(reply: &Reply) -> String {
+    let leads = leads_to(reply).map(|target| format!(", it leads to {target}")).unwrap_or_default();
+    format!("HTTP {}: {}{leads}", reply.status, excerpt(reply))
+}
+
+/// Where a redirect leads, without its query, which may give access to something.
+fn leads_to(reply: &Reply) -> Option<String> {
+    let location = reply.header("location").filter(|_| redirect::is_redirect(reply.status))?;
+    Some(format!("{:?}", location.split(['?', '#']).next().unwrap_or_default()))
+}
+
+/// The beginning of a body. Of URLs in it, the query is masked.
 pub fn excerpt(reply: &Reply) -> String {
-    let text = String::from_utf8_lossy(&reply.body);
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (kind, charset) = content_type(reply);
+    let text = charset::text(&kind, charset.as_deref(), &reply.body)
+        .unwrap_or_else(|| String::from_utf8_lossy(&reply.body).into_owned());
+    let line = redact::urls(&text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {
         Some((end, _)) => format!("{} …", &line[..end]),
         None if line.is_empty() => "(empty)".into(),
@@ -78,7 +129,7 @@ mod tests {
     fn answer(kind: &str, body: &[u8]) -> Value {
         let headers =
             vec![("content-type".into(), kind.into()), ("x".into(), "1".into()), ("x".into(), "2".into())];
-        json_of(&Reply { status: 200, headers, body: body.into() })
+        json_of(&Reply { status: 200, headers, body: body.into(), ..Reply::default() })
     }
 
     #[test]
@@ -87,8 +138,14 @@ mod tests {
         assert_eq!(answer("application/problem+json", b"[1]")["body"], json!([1]));
         assert_eq!(answer("application/json", b"oops")["body"], json!("oops"));
         assert_eq!(answer("", b"{\"a\":1}")["body"], json!({ "a": 1 }));
-        assert_eq!(answer("text/plain", b"{\"a\":1}")["body"], json!("{\"a\":1}"));
-        assert_eq!(answer("text/plain", b"\xff")["body"], json!("/w=="));
+        assert_eq!(answer("text/plain", b" {\"a\":1}")["body"], json!({ "a": 1 }));
+        assert_eq!(answer("text/html; charset=utf-8", b"[1]")["body"], json!([1]));
+        assert_eq!(answer("text/plain", b"{\"a\":1} b")["body"], json!("{\"a\":1} b"));
+        assert_eq!(answer("text/plain", b"1")["body"], json!("1"));
+        assert_eq!(answer("text/plain; Charset=\"ISO-8859-1\"", b"\xfc")["body"], json!("\u{fc}"));
+        assert_eq!(answer("application/json; charset=iso-8859-1", b"\"\xfc\"")["body"], json!("\u{fc}"));
+        assert_eq!(answer("application/json", b"\xef\xbb\xbf{\"a\":1}")["body"], json!({ "a": 1 }));
+        assert_eq!(answer("text/plain", b"\xff\x01")["body"], json!("/wE="));
         assert_eq!(answer("image/png", b"abc")["body_encoding"], json!("base64"));
         assert_eq!(answer("text/plain", b"")["body"], Value::Null);
         assert_eq!(answer("text/plain", b"")["headers"]["x"], json!("1, 2"));

@@ -2,7 +2,9 @@
 //! <https://resend.com/docs/api-reference/emails/send-batch-emails>.
 
 use super::said::said;
-use super::{Batching, Body, Credential, HttpRequest, Parts, Provider, Redirects, Reply, Request, Service};
+use super::{
+    Answer, Batching, Body, Credential, HttpRequest, Parts, Provider, Redirects, Reply, Request, Service,
+};
 use super::{auth, mail, mailbox, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
 use crate::json;
@@ -41,28 +43,23 @@ impl Provider for Resend {
         Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
     }
 
-    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
-        let parsed = json::read(&reply.body);
-        match (reply.status, parsed) {
-            (200..=299, Ok(answer @ Value::Object(_))) => Ok(answer),
-            (200..=299, _) => Err(format!(
-                "HTTP {}, but the answer is no JSON object: {}",
-                reply.status,
-                reply::excerpt(reply)
-            )),
-            (status, Ok(error)) if error.get("message").is_some() => {
+    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Answer, String> {
+        match (reply.status, reply::parsed(reply)) {
+            (200..=299, Some(answer @ Value::Object(_))) => Ok(Answer::Value(answer)),
+            (200..=299, _) => Ok(Answer::Flawed("the response is no JSON object".into())),
+            (status, Some(error)) if error.get("message").is_some() => {
                 let field = |name| said(&error[name]);
                 let name =
                     Some(field("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| "error".into());
                 Err(format!("HTTP {status} {name}: {}", field("message")))
             }
-            (status, _) => Err(format!("HTTP {status}: {}", reply::excerpt(reply))),
+            _ => Err(reply::described(reply)),
         }
     }
 
     fn is_in_progress(&self, reply: &Reply) -> bool {
         reply.status == 409
-            && json::read(&reply.body).is_ok_and(|error| error["name"] == "concurrent_idempotent_requests")
+            && reply::parsed(reply).is_some_and(|error| error["name"] == "concurrent_idempotent_requests")
     }
 
     fn batching(&self) -> Option<&'static dyn Batching> {
@@ -132,33 +129,30 @@ impl Batching for Resend {
             400 | 404 | 405 | 413 | 415 | 422 | 451 => Parts::Refused,
             // The domain of one sender is not verified, for instance.
             403 if !concerns_the_key(reply) => Parts::Refused,
-            _ => Parts::Replies(vec![Ok(reply.clone()); requests]),
+            _ => Parts::Replies(vec![reply.clone(); requests]),
         }
     }
 }
 
 /// True if no mail can be sent with this API key.
 fn concerns_the_key(reply: &Reply) -> bool {
-    let name = |error: Value| Some(error.get("name")?.as_str()?.ends_with("api_key"));
-    json::read(&reply.body).ok().and_then(name) == Some(true)
+    let error = reply::parsed(reply);
+    error.is_some_and(|error| error["name"].as_str().is_some_and(|name| name.ends_with("api_key")))
 }
 
 /// `{"data": [{"id": …}, …]}`, one for each mail.
-fn each_answer(reply: &Reply, requests: usize) -> Vec<Result<Reply, String>> {
-    let parsed = json::read(&reply.body);
-    let data = parsed.as_ref().ok().and_then(|parsed| parsed.get("data")?.as_array());
-    match data.filter(|data| data.len() == requests) {
+fn each_answer(reply: &Reply, requests: usize) -> Vec<Reply> {
+    let parsed = reply::parsed(reply).unwrap_or_default();
+    match parsed.get("data").and_then(Value::as_array).filter(|data| data.len() == requests) {
         Some(data) => {
             let alone = |answer: &Value| Reply { body: answer.to_string().into_bytes(), ..reply.clone() };
-            data.iter().map(|answer| Ok(alone(answer))).collect()
+            data.iter().map(alone).collect()
         }
+        // All of them were accepted, or none.
         None => {
-            let excerpt = reply::excerpt(reply);
-            let reason = format!(
-                "HTTP {}, but the answer does not tell what became of {requests} mails: {excerpt}",
-                reply.status
-            );
-            vec![Err(reason); requests]
+            let flaw = || format!("the response does not tell the numbers of {requests} mails");
+            let flaw = Some(reply.flaw.clone().unwrap_or_else(flaw));
+            vec![Reply { flaw, ..reply.clone() }; requests]
         }
     }
 }
@@ -173,11 +167,11 @@ mod tests {
     }
 
     fn answer(reply: &Reply) -> Result<Value, String> {
-        Resend.answer(
-            &Service::plain(&Simulated),
-            &Request::Local { answer: Value::Null, message: None },
-            reply,
-        )
+        let request = Request::Local { answer: Value::Null, message: None };
+        match Resend.answer(&Service::plain(&Simulated), &request, reply)? {
+            Answer::Value(value) if reply.flaw.is_none() => Ok(value),
+            _ => Ok(Value::Null),
+        }
     }
 
     #[test]
@@ -186,7 +180,9 @@ mod tests {
         let error = r#"{"statusCode":422,"name":"validation_error","message":"Invalid `to` field."}"#;
         assert_eq!(answer(&reply(422, error)).unwrap_err(), "HTTP 422 validation_error: Invalid `to` field.");
         assert_eq!(answer(&reply(502, "<html>\n  Bad gateway")).unwrap_err(), "HTTP 502: <html> Bad gateway");
-        assert!(answer(&reply(200, "ok")).is_err());
+        // The mail was sent, whatever there is to read.
+        assert_eq!(answer(&reply(200, "ok")), Ok(Value::Null));
+        assert_eq!(answer(&reply(200, "\u{feff}{\"id\":\"x\"}")).unwrap()["id"], "x");
         assert!(Resend.is_in_progress(&reply(409, r#"{"name":"concurrent_idempotent_requests"}"#)));
     }
 
@@ -205,14 +201,13 @@ mod tests {
     fn the_reply_to_several_mails() {
         let parts = |status, body| match Resend.parts(&reply(status, body), 2) {
             Parts::Refused => None,
-            Parts::Replies(replies) => Some(
-                replies.into_iter().map(|reply| reply.and_then(|reply| answer(&reply))).collect::<Vec<_>>(),
-            ),
+            Parts::Replies(replies) => Some(replies.iter().map(answer).collect::<Vec<_>>()),
         };
         let ids = parts(200, r#"{"data":[{"id":"x"},{"id":"y"}]}"#).unwrap();
         assert_eq!(ids[0].as_ref().unwrap()["id"], "x");
         assert_eq!(ids[1].as_ref().unwrap()["id"], "y");
-        assert!(parts(200, r#"{"data":[{"id":"x"}]}"#).unwrap().iter().all(Result::is_err));
+        let unclear = parts(200, r#"{"data":[{"id":"x"}]}"#).unwrap();
+        assert_eq!(unclear, [Ok(Value::Null), Ok(Value::Null)]);
         assert!(parts(422, r#"{"name":"validation_error"}"#).is_none());
         assert!(parts(403, r#"{"name":"validation_error"}"#).is_none());
         assert!(parts(403, r#"{"name":"invalid_api_key"}"#).is_some());

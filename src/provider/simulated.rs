@@ -1,6 +1,6 @@
 //! A provider that sends nothing: for development and tests. The template for a new one.
 
-use super::{Credential, Provider, Reply, Request, Service, sms};
+use super::{Answer, Credential, Provider, Reply, Request, Service, sms};
 use crate::json;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,8 +27,8 @@ impl Provider for Simulated {
         Ok(Vec::new())
     }
 
-    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
-        json::read(&reply.body).map_err(String::from)
+    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Answer, String> {
+        json::read(&reply.body).map(Answer::Value).map_err(String::from)
     }
 
     fn remembers_keys_for(&self, _service: &Service) -> Duration {

@@ -1,6 +1,6 @@
 //! SMTP: e-mail by any mail server (RFC 5321).
 
-use super::{Credential, Provider, RECIPIENT, Reply, Request, Service, auth, message, reply};
+use super::{Answer, Credential, Provider, RECIPIENT, Reply, Request, Service, auth, message, reply};
 use crate::config::{SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpTls};
 use crate::hosts::host_name;
 use crate::secret;
@@ -60,8 +60,8 @@ impl Provider for Smtp {
         Ok(vec![auth::login(user, password)])
     }
 
-    fn answer(&self, _service: &Service, request: &Request, reply: &Reply) -> Result<Value, String> {
-        answer(request, reply)
+    fn answer(&self, _service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String> {
+        answer(request, reply).map(Answer::Value)
     }
 
     /// No mail server knows such keys: what was cut off is not sent again.

@@ -91,7 +91,7 @@ pub fn insert(text: &str, input: &Value, escape: &mut dyn FnMut(String) -> Strin
         let value = match find(input, path.trim()) {
             Some(Value::String(value)) => value.clone(),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
-            _ => return Err(format!("the payload's {} has to be a text or a number", path.trim())),
+            _ => return Err(format!("the value of {{{{{}}}}} has to be a text or a number", path.trim())),
         };
         result.push_str(before);
         result.push_str(&escape(value));

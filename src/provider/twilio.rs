@@ -2,12 +2,11 @@
 
 use super::said::said;
 use super::{
-    Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, key, reply, sms, target,
+    Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, key, reply, sms, target,
 };
 use crate::config::{
     TWILIO_ACCOUNT_SID, TWILIO_API_KEY_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM, is_sid,
 };
-use crate::json;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
@@ -51,17 +50,17 @@ impl Provider for Twilio {
         Ok(vec![auth::basic(&customer(service)?.user, token)])
     }
 
-    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Value, String> {
-        let parsed = json::read(&reply.body).unwrap_or_default();
-        match (reply.status, &parsed) {
-            (200..=299, Value::Object(_)) => Ok(parsed),
-            (status, Value::Object(error)) if error.contains_key("message") => {
+    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Answer, String> {
+        match (reply.status, reply::parsed(reply)) {
+            (200..=299, Some(message @ Value::Object(_))) => Ok(Answer::Value(message)),
+            (200..=299, _) => Ok(Answer::Flawed("the response is no JSON object".into())),
+            (status, Some(Value::Object(error))) if error.contains_key("message") => {
                 let field = |name| error.get(name).map(said).unwrap_or_default();
                 let more = Some(field("more_info")).filter(|more| !more.is_empty());
                 let more = more.map(|more| format!(" ({more})")).unwrap_or_default();
                 Err(format!("HTTP {status} {}: {}{more}", field("code"), field("message")))
             }
-            (status, _) => Err(format!("HTTP {status}: {}", reply::excerpt(reply))),
+            _ => Err(reply::described(reply)),
         }
     }
 

@@ -147,7 +147,7 @@ fn stored(row: locked::Row, result: &CallResult) -> Stored {
     let task = Task { uncounted: 0, ..task_of_row(row) };
     match result {
         Ok(answer) => Stored { task, answer: Some(record::storable(answer)), failure: None },
-        Err(message) => Stored { task, answer: None, failure: Some(message.clone()) },
+        Err(failure) => Stored { task, answer: None, failure: Some(failure.message.clone()) },
     }
 }
 

@@ -1,6 +1,7 @@
 //! Record: the only writer of what becomes of tasks.
 
 use super::Worker;
+use super::calls::CallResult;
 use super::process::End;
 use super::table;
 use super::task::{Brief, Task};
@@ -15,7 +16,7 @@ use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
 };
 use pgrx::{IntoDatum, pg_sys};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 static FINISH: Statement = Statement::new(
     include_str!("../../sql/runtime/finish.sql"),
@@ -204,10 +205,16 @@ pub struct Answer {
 
 impl Answer {
     /// Raises if no jsonb can hold it.
-    pub fn new(task_id: i64, result: &Result<Value, String>) -> Answer {
+    pub fn new(task_id: i64, result: &CallResult) -> Answer {
         let result = match result {
             Ok(answer) => Ok(storable(answer)),
-            Err(message) => Err(storable(&json!({ "message": message }))),
+            Err(failure) => {
+                let response = failure.response.as_ref().map_or_else(|| jsonb::from_text("{}"), storable);
+                Err(jsonb::object([
+                    ("message", to_jsonb(&failure.message.as_str().into())),
+                    ("answer", response),
+                ]))
+            }
         };
         Answer { task_id, result }
     }
@@ -401,15 +408,19 @@ pub fn storable(value: &Value) -> pg_sys::Datum {
         return jsonb;
     }
     let mut with_text = value.clone();
-    keep_as_text(&mut with_text);
+    keep_as_text(&mut with_text, &format!("its body would have more than {limit} bytes as jsonb"));
     let jsonb = to_jsonb(&with_text);
     if jsonb_size::is_longer(jsonb, limit) { to_jsonb(&value.to_string().into()) } else { jsonb }
 }
 
-/// Replaces the body of a response, or all of it if it has none, by a string of JSON.
-pub fn keep_as_text(response: &mut Value) {
-    let part = if response.get("body").is_some() { &mut response["body"] } else { response };
-    *part = part.to_string().into();
+/// Replaces the body of a response by a string of JSON, with a warning that says why; or all of it, if it has none.
+pub fn keep_as_text(response: &mut Value, warning: &str) {
+    let Some(body) = response.get_mut("body") else {
+        *response = response.to_string().into();
+        return;
+    };
+    *body = body.to_string().into();
+    response["warning"] = warning.into();
 }
 
 /// A value as jsonb: without U+0000, which jsonb cannot hold.

@@ -20,6 +20,7 @@ pub use network::{Network, ProxyServer};
 pub use problem::Problem;
 pub use resolve::Spawn;
 use resolve::{ChosenBy, LookUp, Names};
+use std::io::Read;
 use std::time::{Duration, Instant};
 use ureq::http::{self, Method};
 use ureq::{AsSendBody, Body};
@@ -51,7 +52,7 @@ impl Client {
         Client { agents: Agents::new(Names::new(look_up, spawn)) }
     }
 
-    /// Sends `request` and reads the whole answer, that of the last redirect that is followed.
+    /// Sends `request` and reads the answer, that of the last redirect that is followed, as far as it comes.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -79,7 +80,9 @@ impl Client {
         let client = job.client_certificate.as_ref().filter(|_| hop.is_home);
         let agent = self.agents.get(&job.network, exempt, client)?;
         let answer = open(&agent, hop, job, end).map_err(problem)?;
-        read(answer, job.network.max_answer).map_err(problem)
+        let (reply, cut) = read(answer, job.network.max_answer);
+        let flaw = |error| format!("the response was cut off: {}", problem(error).explain(job.timeout));
+        Ok(Reply { flaw: cut.map(flaw), ..reply })
     }
 }
 
@@ -148,15 +151,17 @@ fn run<B: AsSendBody>(
     agent.run(message)
 }
 
-fn read(mut answer: http::Response<Body>, max_size: u64) -> Result<Reply, ureq::Error> {
+/// Reads the body, and says why there is no more of it if that is not all.
+fn read(mut answer: http::Response<Body>, max_size: u64) -> (Reply, Option<ureq::Error>) {
     let status = answer.status().as_u16();
     let headers = answer
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    let body = answer.body_mut().with_config().limit(max_size).read_to_vec()?;
-    Ok(Reply { status, headers, body })
+    let mut body = Vec::new();
+    let cut = answer.body_mut().with_config().limit(max_size).reader().read_to_end(&mut body).err();
+    (Reply { status, headers, body, flaw: None }, cut.map(ureq::Error::from))
 }
 
 /// True if the connection ended before an answer began.

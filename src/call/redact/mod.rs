@@ -3,11 +3,13 @@
 
 mod encoded;
 mod escaped;
+mod urls;
 
 use crate::provider::{Credential, Reply};
 use encoded::Encoded;
 use escaped::Characters;
 use serde_json::Value;
+pub use urls::urls;
 
 const MASK: &str = "********";
 /// Something shorter is part of many words: it is masked only where it stands alone.

@@ -4,6 +4,7 @@
 mod cancel;
 mod finish;
 mod held;
+mod interpret;
 mod network;
 mod parcel;
 mod places;
@@ -51,8 +52,22 @@ const SOON: Duration = Duration::from_secs(5);
 /// How long a call waits at most for what its provider asks, if the provider's row does not say.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// A provider's answer, or a reason that names the provider.
-pub type CallResult = Result<Value, String>;
+/// What the success handler is given, or why there is nothing.
+pub type CallResult = Result<Value, CallFailure>;
+
+/// Why a call has failed.
+pub struct CallFailure {
+    /// Names the provider.
+    pub message: String,
+    /// The provider's response, if there was one.
+    pub response: Option<Value>,
+}
+
+impl From<String> for CallFailure {
+    fn from(message: String) -> Self {
+        CallFailure { message, response: None }
+    }
+}
 
 /// A call that has been answered: the answer is stored, its handler has still to run.
 struct Answered {
@@ -290,7 +305,7 @@ impl Calls {
                 self.pool.start(job, room);
             }
             Err(reason) => {
-                parcel.tasks().for_each(|task_id| self.add_unstored(task_id, Err(reason.clone())));
+                parcel.tasks().for_each(|task_id| self.add_unstored(task_id, Err(reason.clone().into())));
             }
         }
     }
@@ -321,14 +336,18 @@ impl Calls {
         while let Some(outcome) = self.pool.outcome() {
             if let Some(open) = self.waiting_for.remove(&outcome.id) {
                 self.note_end(&open, &outcome);
-                match pause(&outcome, &open.parcel) {
-                    Some(pause) => {
-                        // What was sent before, by another worker, may have been taken.
-                        let refused =
-                            !open.parcel.adopted && outcome.reply.is_ok_and(|reply| reply.status == 429);
-                        self.hold(slot, open.parcel, pause, refused);
+                let parcel = open.parcel;
+                // Only this status says that nothing was done (RFC 6585, section 4).
+                let nothing_done = outcome.reply.as_ref().is_ok_and(|reply| reply.status == 429);
+                match pause(&outcome, &parcel) {
+                    Some(pause) if parcel.may_be_repeated(pause, nothing_done) => {
+                        self.hold(slot, parcel, pause, nothing_done);
                     }
-                    None => self.take_in(open.parcel.open(&outcome)),
+                    Some(pause) => {
+                        slot.pause(parcel.account, pause);
+                        self.take_in(parcel.open(&outcome));
+                    }
+                    None => self.take_in(parcel.open(&outcome)),
                 }
             }
         }
@@ -350,13 +369,16 @@ impl Calls {
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
         // A dead host is not its lane's fault.
         let is_for_a_host = open.parcel.is_for_a_host();
-        self.pace.note(open.lane, outcome.reply.is_ok() || is_for_a_host, limit());
+        let answered = outcome.reply.as_ref().is_ok_and(|reply| reply.flaw.is_none());
+        self.pace.note(open.lane, answered || is_for_a_host, limit());
         if is_for_a_host {
-            self.pace.note_host(open.terms.account, outcome.reply.is_ok(), limit());
+            self.pace.note_host(open.terms.account, answered, limit());
         }
         let went = match &outcome.reply {
             Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
-            Ok(reply) if reply.status < 500 || matches!(*open.parcel.request(), Request::Smtp(_)) => {
+            Ok(reply)
+                if answered && reply.status < 500 || matches!(*open.parcel.request(), Request::Smtp(_)) =>
+            {
                 Went::Well
             }
             _ => Went::Badly,
@@ -366,10 +388,14 @@ impl Calls {
         self.ended_of.push(if is_to_be_told { open.parcel.provider() } else { String::new() });
     }
 
-    /// The provider has asked us to wait: all its requests do, this one in order to be sent again. `refused`: it has
-    /// done nothing.
-    fn hold(&mut self, slot: MySlot, parcel: Parcel, pause: Duration, refused: bool) {
+    /// The provider has asked us to wait: all its requests do, this one in order to be sent again. `nothing_done`: the
+    /// provider said so.
+    fn hold(&mut self, slot: MySlot, mut parcel: Parcel, pause: Duration, nothing_done: bool) {
         slot.pause(parcel.account, pause);
+        if !nothing_done {
+            parcel.note_sent();
+        }
+        let refused = parcel.recognized_until.is_none();
         if parcel.len() == 0 {
             return;
         }
@@ -478,9 +504,10 @@ struct Proven {
 /// credentials must not be sent to a former host.
 ///
 /// # Errors
-/// What has changed, or which secret is missing.
+/// What has changed, or which secret is missing; that a request which may have been taken would not be recognized.
 fn prove(parcel: &mut Parcel) -> Result<Proven, String> {
     parcel.follow(&Kinds::known())?;
+    parcel.check_recognized()?;
     let (service, request) = (&parcel.service, parcel.request());
     service.check_destination(&request)?;
     let credentials = service.provider.credentials(service, &request)?;
@@ -494,7 +521,7 @@ fn certificate(service: &Service) -> Result<Option<ClientCert>, String> {
     Ok(pem.map(|pem| ClientCert { pem }))
 }
 
-/// How long a call is to wait before it is sent again, if it is.
+/// How long the provider asks to wait, if a call may take so long.
 fn pause(outcome: &Outcome, parcel: &Parcel) -> Option<Duration> {
     let wait = flow::asked_to_wait(outcome.reply.as_ref().ok()?)?;
     let limit = parcel.service.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);

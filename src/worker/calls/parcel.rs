@@ -1,18 +1,20 @@
 //! What goes out as one request: that of a task, or of several.
 
 use super::CallResult;
-use crate::call::{Outcome, redact};
-use crate::config::{self, LogLevel};
+use super::interpret::interpret;
+use crate::call::Outcome;
+use crate::config;
 use crate::kind::Kinds;
-use crate::pg::log;
 use crate::provider::{Parts, Reply, Request, Service, service};
 use crate::shared::Terms;
 use crate::worker::record::JoinedCall;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of the requests that go out together at most: what is larger is worth one of its own.
 const LARGEST: usize = 4 * 1024 * 1024;
+/// As good as for ever.
+const LONGEST_MEMORY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A task's part.
 pub struct Member {
@@ -36,8 +38,8 @@ pub struct Parcel {
     pub key: Option<String>,
     /// The provider has let it pass.
     pub admitted: bool,
-    /// It was found among those of a worker that is gone, who may have sent it.
-    pub adopted: bool,
+    /// It was sent before, and may have been taken: until then its provider would recognize that.
+    pub recognized_until: Option<Instant>,
     /// No further task may join: that there is none is to be stored, too.
     pub alone: bool,
     /// No further task fits.
@@ -72,7 +74,7 @@ impl Parcel {
             members,
             key,
             admitted: false,
-            adopted: false,
+            recognized_until: None,
             alone: false,
             full: false,
             batchable,
@@ -80,6 +82,42 @@ impl Parcel {
             of_service,
             account,
         }
+    }
+
+    /// Until when its provider would recognize it, if it was first sent `age` ago.
+    pub fn recognized_until(service: &Service, age: Duration) -> Instant {
+        let memory = service.provider.remembers_keys_for(service).min(LONGEST_MEMORY);
+        Instant::now() + memory.saturating_sub(age)
+    }
+
+    /// True if it can be sent again after `wait`, although its provider had it already. `nothing_done`: it said that it
+    /// has done nothing.
+    pub fn may_be_repeated(&self, wait: Duration, nothing_done: bool) -> bool {
+        let until = match self.recognized_until {
+            None if nothing_done => return true,
+            None => Parcel::recognized_until(&self.service, self.since.elapsed()),
+            Some(until) => until,
+        };
+        Instant::now() + wait <= until || self.members[0].request.only_reads()
+    }
+
+    /// # Errors
+    /// That it cannot be sent again any more: it has waited for too long.
+    pub fn check_recognized(&self) -> Result<(), String> {
+        match self.recognized_until {
+            Some(until) if until < Instant::now() && !self.members[0].request.only_reads() => Err(format!(
+                "outcome unknown: it was sent before, and {} does not recognize its idempotency key any more; it was not \
+                 sent again",
+                self.service.name
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// It was sent, and nothing tells that its provider has done nothing.
+    pub fn note_sent(&mut self) {
+        let until = Parcel::recognized_until(&self.service, self.since.elapsed());
+        self.recognized_until.get_or_insert(until);
     }
 
     /// True if another task of this service may be able to join.
@@ -215,13 +253,13 @@ impl Parcel {
     /// What its call came to.
     pub fn open(self, outcome: &Outcome) -> Opened {
         let batching = self.service.provider.batching().filter(|_| self.key.is_some());
-        let replies = match (batching, &outcome.reply) {
+        let replies: Vec<Result<Reply, String>> = match (batching, &outcome.reply) {
             (None, reply) => vec![reply.clone()],
             (Some(_), Err(reason)) => vec![Err(reason.clone()); self.members.len()],
             (Some(batching), Ok(reply)) => match batching.parts(reply, self.members.len()) {
-                Parts::Replies(replies) => replies,
+                Parts::Replies(replies) => replies.into_iter().map(Ok).collect(),
                 // What was sent before may have been taken, and forgotten since.
-                Parts::Refused if self.adopted && !matches!(reply.status, 400 | 422) => {
+                Parts::Refused if self.recognized_until.is_some() && !matches!(reply.status, 400 | 422) => {
                     let reason =
                         format!("outcome unknown: sent again, it was refused with HTTP {}", reply.status);
                     vec![Err(reason); self.members.len()]
@@ -231,8 +269,10 @@ impl Parcel {
         };
         let live = self.members.into_iter().zip(replies).filter(|(member, _)| !member.given_up);
         Opened::Results(
-            live.map(|(member, reply)| (member.task_id, interpret(&self.service, &member, reply, outcome)))
-                .collect(),
+            live.map(|(member, reply)| {
+                (member.task_id, interpret(&self.service, &member, reply.as_ref(), outcome))
+            })
+            .collect(),
         )
     }
 }
@@ -247,35 +287,4 @@ pub enum Opened {
     Results(Vec<(i64, CallResult)>),
     /// Nothing was done: each of its requests has to be sent on its own.
     Refused(Parcel),
-}
-
-/// What a call came to for a task: the provider's answer, or a reason that names the provider.
-fn interpret(
-    service: &Service,
-    member: &Member,
-    reply: Result<Reply, String>,
-    outcome: &Outcome,
-) -> CallResult {
-    let named = |reason: String| format!("{}: {reason}", service.name);
-    let result = reply
-        .and_then(|reply| service.provider.answer(service, &member.request, &reply))
-        .map(|answer| redact::value(answer, &outcome.credentials))
-        .map_err(|reason| named(redact::text(&reason, &outcome.credentials)));
-    if !log::is_wanted(LogLevel::Info) {
-        return result;
-    }
-    log::event(
-        LogLevel::Info,
-        format!(
-            "call ended task_id={} provider={} duration_ms={} {}",
-            member.task_id,
-            service.name,
-            outcome.took.as_millis(),
-            match &result {
-                Ok(answer) => format!("answer={}", log::excerpt(&answer.to_string(), 200)),
-                Err(reason) => format!("failure={:?}", log::excerpt(reason, 200)),
-            }
-        ),
-    );
-    result
 }

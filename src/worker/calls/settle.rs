@@ -3,10 +3,12 @@
 use super::held::{Held, send_held};
 use super::parcel::Parcel;
 use super::{CallResult, cancel_calls};
+use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::inject;
-use crate::pg::{interrupt, transaction};
+use crate::pg::{interrupt, log, transaction};
 use crate::worker::{Worker, record};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 /// Pause after answers could not be stored.
@@ -107,21 +109,34 @@ fn store_answers(worker: &mut Worker) -> bool {
     stored.is_ok()
 }
 
-/// The call has been made, so that a response which no jsonb can hold (a number out of range) is no failure: its body,
-/// or all of it, is kept as a string of JSON.
+/// A response that no jsonb can hold (a number out of range) changes nothing about what was done: its body, or all of
+/// it, is kept as a string of JSON; if that is not possible either, only its status is.
 fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
     // What handlers and the error table get is what is stored: without U+0000.
-    if let Err(message) = result {
-        *message = message.replace('\0', "\u{fffd}");
+    if let Err(failure) = result {
+        failure.message = failure.message.replace('\0', "\u{fffd}");
     }
     let try_to_store = |result: &CallResult| transaction::savepoint(|| record::Answer::new(task_id, result));
-    try_to_store(result).unwrap_or_else(|error| {
-        if let Ok(answer) = result {
-            record::keep_as_text(answer);
+    let error = match try_to_store(result) {
+        Ok(answer) => return answer,
+        Err(error) => error,
+    };
+    let warning = format!("the response cannot be stored as it is: {}", error.message);
+    log::event(LogLevel::Warning, format!("{warning} task_id={task_id}"));
+    let Some(response) = response(result) else { return record::Answer::new(task_id, result) };
+    record::keep_as_text(response, &warning);
+    try_to_store(result).unwrap_or_else(|_| {
+        if let Some(response) = self::response(result) {
+            *response = json!({ "status": response.get("status"), "warning": warning });
         }
-        try_to_store(result).unwrap_or_else(|_| {
-            *result = Err(format!("the call was made, but its response cannot be stored: {}", error.message));
-            record::Answer::new(task_id, result)
-        })
+        record::Answer::new(task_id, result)
     })
+}
+
+/// The response that is kept.
+fn response(result: &mut CallResult) -> Option<&mut Value> {
+    match result {
+        Ok(answer) => Some(answer),
+        Err(failure) => failure.response.as_mut(),
+    }
 }

@@ -74,7 +74,8 @@ fn adopt(worker: &mut Worker, group: Vec<Orphan>) {
     match parcel_of(first, &open) {
         Ok(parcel) => worker.calls.add_held(Held::new(parcel)),
         Err(reason) => {
-            open.iter().for_each(|orphan| worker.calls.add_unstored(orphan.task_id, Err(reason.clone())));
+            open.iter()
+                .for_each(|orphan| worker.calls.add_unstored(orphan.task_id, Err(reason.clone().into())));
         }
     }
 }
@@ -105,7 +106,10 @@ fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
         return Err(nobody());
     }
     let key = first.batch.map(|_| key_of_batch(&first.key));
-    Ok(Parcel { adopted: true, ..Parcel::stored(service, members, key) })
+    // It may be negative, if the clock was set back.
+    let age = Duration::try_from_secs_f64(age).unwrap_or_default();
+    let recognized_until = Some(Parcel::recognized_until(&service, age));
+    Ok(Parcel { recognized_until, ..Parcel::stored(service, members, key) })
 }
 
 fn member_of(orphan: &Orphan) -> Result<Member, String> {

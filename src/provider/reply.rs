@@ -62,12 +62,16 @@ fn body_of(reply: &Reply) -> (Value, bool) {
         return (Value::Null, false);
     }
     let (kind, charset) = content_type(reply);
-    let is_json = kind.ends_with("/json") || kind.ends_with("+json");
+    if (kind.ends_with("/json") || kind.ends_with("+json"))
+        && let Some(value) = parsed(reply)
+    {
+        return (value, false);
+    }
     let text = charset::text(&kind, charset.as_deref(), &reply.body);
     // Many services send JSON as a page or as plain text.
-    let may_be_json = kind.is_empty() || kind.starts_with("text/");
-    let looks_like_it = || text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
-    if (is_json || may_be_json && looks_like_it())
+    let looks_like_json = text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
+    if (kind.is_empty() || kind.starts_with("text/"))
+        && looks_like_json
         && let Some(value) = parsed(reply)
     {
         return (value, false);
@@ -83,7 +87,7 @@ pub fn parsed(reply: &Reply) -> Option<Value> {
     let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
     json::read(body).ok().or_else(|| {
         let (kind, charset) = content_type(reply);
-        json::read(charset::text(&kind, charset.as_deref(), body)?.as_ref()).ok()
+        json::read(charset::text(&kind, charset.as_deref(), body)?).ok()
     })
 }
 

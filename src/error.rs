@@ -81,7 +81,7 @@ impl PgError {
 #[derive(Clone, Debug, Default)]
 pub struct Failure {
     /// The handler's name as the payload gives it.
-    pub handler: Option<String>,
+    pub handler: Option<Box<str>>,
     /// Names the task type, the handler and the reason; what an error handler is told.
     pub error: PgError,
 }
@@ -104,7 +104,7 @@ impl Failure {
     }
 
     pub fn of_handler(self, handler: &str) -> Self {
-        Failure { handler: Some(kept(handler.as_bytes())), ..self }
+        Failure { handler: Some(kept(handler.as_bytes()).into()), ..self }
     }
 }
 

@@ -590,9 +590,8 @@ fn a_key_that_nearly_names_a_handler_is_warned_of_at_enqueue() {
     let insert = "insert into queues.task (task_type, payload)";
     assert_eq!(warnings(&format!("{insert} values ('db_function', '{payload}')")), said);
     // One that is large, compressed and among many other keys.
-    let large = format!(
-        "select jsonb_object_agg('key_' || n, repeat('x', 100)) || '{{\"errorHandler\": \"f\"}}' as p from generate_series(1, 500) n"
-    );
+    let large = r#"select jsonb_object_agg('key_' || n, repeat('x', 100)) || '{"errorHandler": "f"}' as p
+        from generate_series(1, 500) n"#;
     let of_table =
         warnings(&format!("create temp table p as {large}; {insert} select 'db_function', p from p"));
     assert_eq!(of_table[1..], ["HINT:  Perhaps you meant \"error_handler\"."]);

@@ -25,7 +25,7 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 37] = [
+const SETTINGS: [Setting; 39] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
     ("email_provider", "resend", "enum", "", "superuser", "", "resend,smtp"),

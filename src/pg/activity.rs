@@ -71,7 +71,8 @@ pub(super) fn end_query() {
 pub fn without_query<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: state of this process; the text lives on.
     unsafe {
-        let query = std::mem::replace(&mut *(&raw mut pg_sys::debug_query_string), std::ptr::null());
+        let query = pg_sys::debug_query_string;
+        pg_sys::debug_query_string = std::ptr::null();
         let value = body();
         pg_sys::debug_query_string = query;
         value

@@ -57,7 +57,8 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
         },
         None => (task.task_type.clone(), request_in_payload(task, &service)),
     };
-    let refused = |failure: Failure| failed(Failure { handler: task.before_handler.clone(), ..failure });
+    let handler = || task.before_handler.as_deref().map(Into::into);
+    let refused = |failure: Failure| failed(Failure { handler: handler(), ..failure });
     let prepared = payload.and_then(|payload| prepared(service.clone(), &payload));
     Ok(match prepared {
         Ok(prepared) => match service.provider.credentials(&service, &prepared.request) {

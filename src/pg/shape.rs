@@ -20,9 +20,12 @@ const MAX_INDEXES: usize = 8;
 const MAX_READS: usize = 3;
 
 // States of what is kept.
-const UNKNOWN: u8 = 0;
-const READING: u8 = 1;
-const KNOWN: u8 = 2;
+/// The first look of a process says that statements have to be used: reading the catalogs takes a new process longer
+/// than a task, and a task that had to wait for the process should start.
+const NEW: u8 = 0;
+const UNKNOWN: u8 = 1;
+const READING: u8 = 2;
+const KNOWN: u8 = 3;
 
 /// A table with a bigint as primary key, in its first column.
 pub struct Shape {
@@ -56,7 +59,7 @@ impl Shape {
     ) -> Self {
         let kept = Kept {
             registered: AtomicBool::new(false),
-            state: AtomicU8::new(UNKNOWN),
+            state: AtomicU8::new(NEW),
             table: AtomicU32::new(0),
             indexes: [const { AtomicU32::new(0) }; MAX_INDEXES],
             key: AtomicU32::new(0),
@@ -67,6 +70,10 @@ impl Shape {
     /// The index of the primary key of `table`, if rows may be written without the executor: as of now, and as long
     /// as the lock on the table is held that the caller has. `owner`: of the extension.
     pub fn key_index(&'static self, table: pg_sys::Oid, owner: pg_sys::Oid) -> Option<pg_sys::Oid> {
+        if self.kept.state.load(Relaxed) == NEW {
+            self.kept.state.store(UNKNOWN, Relaxed);
+            return None;
+        }
         if self.kept.state.load(Relaxed) != KNOWN {
             self.read(table, owner);
         }

@@ -414,7 +414,8 @@ mod tests {
         };
         let named = |auth, name: &str| Service { auth, auth_name: Some(name.into()), ..base() };
         let key_header = |name: &str, service| Service { idempotency_header: Some(name.into()), ..service };
-        let headers = |name: &str| Service { headers: [(name.into(), Values(vec!["x".into()]))].into(), ..base() };
+        let headers =
+            |name: &str| Service { headers: [(name.into(), Values(vec!["x".into()]))].into(), ..base() };
         for wrong in [
             named(Auth::Header, "idempotency-KEY"),
             key_header("", named(Auth::Header, "Idempotency-Key")),

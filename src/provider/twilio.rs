@@ -2,7 +2,8 @@
 
 use super::said::said;
 use super::{
-    Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, key, reply, sms, target,
+    Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, key, reply,
+    sms, target,
 };
 use crate::config::{
     TWILIO_ACCOUNT_SID, TWILIO_API_KEY_SID, TWILIO_AUTH_TOKEN, TWILIO_BASE_URL, TWILIO_FROM, is_sid,

@@ -172,7 +172,4 @@ begin
 end;
 $$;
 
-comment on function queues.restore_built_in() is
-    'Restores the row of queues.home, the task types and providers that are built in, and how triggers are enabled; returns what was missing';
-
 select queues.restore_built_in();

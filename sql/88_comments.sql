@@ -7,6 +7,7 @@ comment on function queues.http_get is 'Enqueues a GET request of type http; ret
 comment on function queues.allow is 'Lets a role enqueue tasks of a type';
 comment on function queues.disallow is 'Takes back what queues.allow has granted';
 comment on function queues.adopt is 'Makes the tasks that came from another database this one''s own; returns their number';
+comment on function queues.restore_built_in is 'Restores built-in rows, and how triggers are enabled; returns what was missing';
 comment on function queues.dequeue_next_available_task is 'For workers outside: the next task, with a lease; nulls if none is ready';
 comment on function queues.complete_task is 'For workers outside: ends a task as succeeded';
 comment on function queues.fail_task is 'For workers outside: records an error and ends a task as failed';
@@ -35,3 +36,10 @@ comment on function queues.end_task is 'Ends a task of a worker outside';
 comment on function queues.cancel_running is 'Interrupts a task that a worker runs';
 comment on function queues.cancel_call is 'Has a worker give up the call of a task';
 comment on function internal.worker_state is 'The live workers of this database, as shared memory has them';
+comment on function queues.check_serves is 'Raises an error if a provider cannot serve a task type';
+comment on function queues.refuse_in_use is 'Raises an error if a task type names a provider';
+comment on function queues.refuse_emptying is 'Trigger: refuses to empty a table that tasks cannot do without';
+comment on function queues.task_kind_before_delete is 'Trigger: refuses to delete a task type that is built in';
+comment on function queues.provider_before_delete is 'Trigger: refuses to delete a provider that is built in or used';
+comment on function queues.restore_triggers is 'Sets the triggers of the extension to ENABLE ALWAYS; returns which were not';
+comment on function queues.tell_of_ended_lease is 'Warns once of a lease that has ended before its task';

@@ -364,7 +364,11 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use null for the default.';
     end if;
-    if tg_op = 'UPDATE' and old.built_in and (new.name, new.interface) <> (old.name, old.interface) then
+    if tg_op = 'UPDATE'
+        and old.built_in
+        and (new.name, new.interface) <> (old.name, old.interface)
+        and not queues.replicates()
+    then
         raise exception 'provider "%" is built in: neither its name nor its interface can be changed', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a provider of another name.';
@@ -436,7 +440,11 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
-    if tg_op = 'UPDATE' and old.built_in and (new.name, new.processor) <> (old.name, old.processor) then
+    if tg_op = 'UPDATE'
+        and old.built_in
+        and (new.name, new.processor) <> (old.name, old.processor)
+        and not queues.replicates()
+    then
         raise exception 'task type "%" is built in: neither its name nor its processor can be changed', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a task type of another name.';
@@ -619,12 +627,23 @@ as $$
 declare
     _task_type text := (select min(k.name) from only queues.task_kind k where k.provider = _provider);
 begin
-    if _task_type is not null then
+    if _task_type is not null and not queues.replicates() then
         raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Have the task type name another provider, or delete it, first.';
     end if;
 end;
+$$;
+
+-- True in a process that applies what is replicated: to refuse a change there would end the subscription.
+create function queues.replicates()
+returns boolean
+stable
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(bool_or(starts_with(a.backend_type, 'logical replication')), false)
+    from pg_stat_get_activity(pg_backend_pid()) a;
 $$;
 
 -- Refuses to empty a table.
@@ -634,6 +653,9 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if queues.replicates() then
+        return null;
+    end if;
     raise exception 'cannot % all rows of table "%.%"', lower(tg_op), tg_table_schema, tg_table_name
         using errcode = 'dependent_objects_still_exist',
               detail = 'Tasks cannot be enqueued or run without what the extension keeps there.',
@@ -667,7 +689,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if old.built_in and pg_trigger_depth() = 1 then
+    if old.built_in and pg_trigger_depth() = 1 and not queues.replicates() then
         raise exception 'cannot delete task type "%": it is built in', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = format('To have nobody enqueue such tasks, run: UPDATE queues.task_kind SET granted_to = ''{}'' WHERE name = %L;', old.name);
@@ -689,7 +711,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if pg_trigger_depth() > 1 then
+    if pg_trigger_depth() > 1 or queues.replicates() then
         return old;
     end if;
     if old.built_in then
@@ -864,6 +886,18 @@ declare
     _was_leased boolean;
     _unknown text;
 begin
+    if _task_types is not null then
+        select min(wanted.name)
+        into _unknown
+        from unnest(_task_types) as wanted (name)
+        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
+        if _unknown is not null then
+            raise exception 'unknown task type "%"', _unknown
+                using errcode = 'invalid_parameter_value',
+                      hint = 'Known task types are the rows of queues.task_kind.';
+        end if;
+    end if;
+
     -- Reading first and changing then would deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
     -- Not in the condition: a time that may change from row to row does not end the scan of the index.
@@ -883,15 +917,6 @@ begin
     for no key update skip locked;
 
     if not found then
-        select min(wanted.name)
-        into _unknown
-        from unnest(_task_types) as wanted (name)
-        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
-        if _unknown is not null then
-            raise exception 'unknown task type "%"', _unknown
-                using errcode = 'invalid_parameter_value',
-                      hint = 'Known task types are the rows of queues.task_kind.';
-        end if;
         return;
     end if;
 
@@ -941,7 +966,8 @@ set search_path = pg_catalog, pg_temp
 as $$
     select coalesce(
         c.answer,
-        jsonb_build_object('error', c.failure -> 'message') || coalesce(c.failure -> 'answer', '{}')
+        jsonb_build_object('error', c.failure -> 'message')
+            || case jsonb_typeof(c.failure -> 'answer') when 'object' then c.failure -> 'answer' else '{}' end
     )
     from only queues.call c
     where c.task_id = result.task_id
@@ -1047,8 +1073,8 @@ begin
             join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
             join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.proargtypes[0]
             where p.proname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts)]
-                and case pg_catalog.cardinality(_parts)
-                    when 1 then pg_catalog.pg_function_is_visible(p.oid)
+                and case
+                    when pg_catalog.cardinality(_parts) operator(pg_catalog.=) 1 then pg_catalog.pg_function_is_visible(p.oid)
                     else n.nspname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts) operator(pg_catalog.-) 1]
                 end
                 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1
@@ -1073,50 +1099,51 @@ end;
 $$;
 
 -- What \df+ shows of each function. First those for users, then those that the extension needs for itself.
-comment on function queues.enqueue is 'Enqueues a task, due now or at a time; returns its number';
-comment on function queues.cancel is 'Cancels a task that waits or runs; false if it has ended';
-comment on function queues.result is 'What the provider of a task responded, or the error of the call; null while there is neither';
-comment on function queues.http_post is 'Enqueues a POST request of type http; returns the number of the task';
-comment on function queues.http_get is 'Enqueues a GET request of type http; returns the number of the task';
-comment on function queues.allow is 'Lets a role enqueue tasks of a type';
-comment on function queues.disallow is 'Takes back what queues.allow has granted';
-comment on function queues.adopt is 'Makes the tasks that came from another database this one''s own; returns their number';
-comment on function queues.restore_built_in is 'Restores built-in rows, and how triggers are enabled; returns what was missing';
-comment on function queues.dequeue_next_available_task is 'For workers outside: the next task, with a lease; nulls if none is ready';
-comment on function queues.complete_task is 'For workers outside: ends a task as succeeded';
-comment on function queues.fail_task is 'For workers outside: records an error and ends a task as failed';
-comment on function queues.append_error is 'For workers outside: records an error of a task, or of none';
-comment on function internal.run_function is 'Calls a function of that name with a payload, with the rights of the caller';
+comment on function queues.enqueue(text, jsonb, timestamptz) is 'Enqueues a task, due now or at a time; returns its number';
+comment on function queues.cancel(bigint) is 'Cancels a task that waits or runs; false if it has ended';
+comment on function queues.result(bigint) is 'What the provider of a task responded, or the error of the call; null while there is neither';
+comment on function queues.http_post(text, jsonb, jsonb, timestamptz) is 'Enqueues a POST request of type http; returns the number of the task';
+comment on function queues.http_get(text, jsonb, timestamptz) is 'Enqueues a GET request of type http; returns the number of the task';
+comment on function queues.allow(text, regrole) is 'Lets a role enqueue tasks of a type';
+comment on function queues.disallow(text, regrole) is 'Takes back what queues.allow has granted';
+comment on function queues.adopt() is 'Makes the tasks that came from another database this one''s own; returns their number';
+comment on function queues.restore_built_in() is 'Restores built-in rows, and how triggers are enabled; returns what was missing';
+comment on function queues.dequeue_next_available_task(text[]) is 'For workers outside: the next task, with a lease; nulls if none is ready';
+comment on function queues.complete_task(bigint) is 'For workers outside: ends a task as succeeded';
+comment on function queues.fail_task(bigint, text) is 'For workers outside: records an error and ends a task as failed';
+comment on function queues.append_error(bigint, text) is 'For workers outside: records an error of a task, or of none';
+comment on function internal.run_function(text, jsonb) is 'Calls a function of that name with a payload, with the rights of the caller';
 
-comment on function queues.preloaded is 'Whether the library is in shared_preload_libraries, so that workers can start';
-comment on function queues.place is 'What tells this database from others: server, database, data directory';
-comment on function queues.here is 'The same as internal.queue_origin, for functions of this schema';
-comment on function internal.queue_origin is 'The origin that tasks of this database carry';
-comment on function queues.task_before_write is 'Trigger: checks a task, and has the commit wake a worker';
-comment on function queues.task_after_delete is 'Trigger: removes what belongs to deleted tasks';
-comment on function queues.task_after_truncate is 'Trigger: removes what belongs to tasks, after TRUNCATE';
-comment on function queues.announce is 'Tells the workers that a task falls due at a time';
-comment on function queues.announce_orphans is 'Tells the workers that calls are to be taken over';
-comment on function queues.grantee_in is 'Input of the type queues.grantee';
-comment on function queues.grantee_out is 'Output of the type queues.grantee';
-comment on function queues.check_provider is 'Raises an error if a row of queues.provider cannot be used';
-comment on function queues.provider_before_write is 'Trigger: checks a provider';
-comment on function queues.provider_before_write_checked is 'Trigger: checks a provider, with the rights of the owner';
-comment on function queues.task_kind_before_write is 'Trigger: checks a task type';
-comment on function queues.task_kind_before_write_checked is 'Trigger: checks a task type, with the rights of the owner';
-comment on function queues.kinds_after_change is 'Trigger: has every process read task types and providers anew';
-comment on function queues.refuse_unwritten is 'Raises an error that names what kept a row from being written';
-comment on function queues.end_task is 'Ends a task of a worker outside';
-comment on function queues.cancel_running is 'Interrupts a task that a worker runs';
-comment on function queues.cancel_call is 'Has a worker give up the call of a task';
-comment on function internal.worker_state is 'The live workers of this database, as shared memory has them';
-comment on function queues.check_serves is 'Raises an error if a provider cannot serve a task type';
-comment on function queues.refuse_in_use is 'Raises an error if a task type names a provider';
-comment on function queues.refuse_emptying is 'Trigger: refuses to empty a table that tasks cannot do without';
-comment on function queues.task_kind_before_delete is 'Trigger: refuses to delete a task type that is built in';
-comment on function queues.provider_before_delete is 'Trigger: refuses to delete a provider that is built in or used';
-comment on function queues.restore_triggers is 'Sets the triggers of the extension to ENABLE ALWAYS; returns which were not';
-comment on function queues.tell_of_ended_lease is 'Warns once of a lease that has ended before its task';
+comment on function queues.preloaded() is 'Whether the library is in shared_preload_libraries, so that workers can start';
+comment on function queues.place() is 'What tells this database from others: server, database, data directory';
+comment on function queues.here() is 'The same as internal.queue_origin, for functions of this schema';
+comment on function internal.queue_origin() is 'The origin that tasks of this database carry';
+comment on function queues.task_before_write() is 'Trigger: checks a task, and has the commit wake a worker';
+comment on function queues.task_after_delete() is 'Trigger: removes what belongs to deleted tasks';
+comment on function queues.task_after_truncate() is 'Trigger: removes what belongs to tasks, after TRUNCATE';
+comment on function queues.announce(timestamptz) is 'Tells the workers that a task falls due at a time';
+comment on function queues.announce_orphans() is 'Tells the workers that calls are to be taken over';
+comment on function queues.grantee_in(cstring) is 'Input of the type queues.grantee';
+comment on function queues.grantee_out(queues.grantee) is 'Output of the type queues.grantee';
+comment on function queues.check_provider(jsonb) is 'Raises an error if a row of queues.provider cannot be used';
+comment on function queues.provider_before_write() is 'Trigger: checks a provider';
+comment on function queues.provider_before_write_checked() is 'Trigger: checks a provider, with the rights of the owner';
+comment on function queues.task_kind_before_write() is 'Trigger: checks a task type';
+comment on function queues.task_kind_before_write_checked() is 'Trigger: checks a task type, with the rights of the owner';
+comment on function queues.kinds_after_change() is 'Trigger: has every process read task types and providers anew';
+comment on function queues.refuse_unwritten(regclass, boolean) is 'Raises an error that names what kept a row from being written';
+comment on function queues.end_task(bigint, text) is 'Ends a task of a worker outside';
+comment on function queues.cancel_running(bigint) is 'Interrupts a task that a worker runs';
+comment on function queues.cancel_call(bigint, bigint) is 'Has a worker give up the call of a task';
+comment on function internal.worker_state() is 'The live workers of this database, as shared memory has them';
+comment on function queues.check_serves(text, jsonb) is 'Raises an error if a provider cannot serve a task type';
+comment on function queues.refuse_in_use(text, text) is 'Raises an error if a task type names a provider';
+comment on function queues.refuse_emptying() is 'Trigger: refuses to empty a table that tasks cannot do without';
+comment on function queues.task_kind_before_delete() is 'Trigger: refuses to delete a task type that is built in';
+comment on function queues.provider_before_delete() is 'Trigger: refuses to delete a provider that is built in or used';
+comment on function queues.replicates() is 'Whether this process applies what is replicated';
+comment on function queues.restore_triggers() is 'Sets the triggers of the extension to ENABLE ALWAYS; returns which were not';
+comment on function queues.tell_of_ended_lease(bigint) is 'Warns once of a lease that has ended before its task';
 
 
 -- == Rights that default privileges gave ==
@@ -1207,14 +1234,19 @@ declare
     _interim name := 'errand_worker_' || pg_backend_pid();
 begin
     if not exists (select 1 from pg_roles where rolname = 'pg_errand_worker') then
-        -- CREATE ROLE reserves the prefix "pg_" to the system.
-        execute format(
-            'create role %I %s',
-            _interim, case when current_setting('server_version_num')::integer < 170000 then 'login' else 'nologin' end
-        );
-        perform set_config('allow_system_table_mods', 'on', true);
-        update pg_authid set rolname = 'pg_errand_worker' where rolname = _interim;
-        perform set_config('allow_system_table_mods', 'off', true);
+        begin
+            -- CREATE ROLE reserves the prefix "pg_" to the system.
+            execute format(
+                'create role %I %s',
+                _interim, case when current_setting('server_version_num')::integer < 170000 then 'login' else 'nologin' end
+            );
+            perform set_config('allow_system_table_mods', 'on', true);
+            update pg_authid set rolname = 'pg_errand_worker' where rolname = _interim;
+            perform set_config('allow_system_table_mods', 'off', true);
+        exception when unique_violation or duplicate_object then
+            -- created at the same moment for another database
+            null;
+        end;
     end if;
 end;
 $$;

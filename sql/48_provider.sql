@@ -117,7 +117,7 @@ as $$
 declare
     _task_type text := (select min(k.name) from only queues.task_kind k where k.provider = _provider);
 begin
-    if _task_type is not null then
+    if _task_type is not null and not queues.replicates() then
         raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Have the task type name another provider, or delete it, first.';
@@ -170,7 +170,11 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use null for the default.';
     end if;
-    if tg_op = 'UPDATE' and old.built_in and (new.name, new.interface) <> (old.name, old.interface) then
+    if tg_op = 'UPDATE'
+        and old.built_in
+        and (new.name, new.interface) <> (old.name, old.interface)
+        and not queues.replicates()
+    then
         raise exception 'provider "%" is built in: neither its name nor its interface can be changed', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a provider of another name.';
@@ -252,7 +256,11 @@ begin
             using errcode = 'invalid_parameter_value',
                   hint = 'Use pg_errand.email_provider or pg_errand.sms_provider.';
     end if;
-    if tg_op = 'UPDATE' and old.built_in and (new.name, new.processor) <> (old.name, old.processor) then
+    if tg_op = 'UPDATE'
+        and old.built_in
+        and (new.name, new.processor) <> (old.name, old.processor)
+        and not queues.replicates()
+    then
         raise exception 'task type "%" is built in: neither its name nor its processor can be changed', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a task type of another name.';

@@ -1,6 +1,17 @@
 -- What tasks cannot do without: the row of queues.home, the task types and providers that come with the extension, and
 -- the triggers. None of it can be removed by mistake, and all of it can be restored.
 
+-- True in a process that applies what is replicated: to refuse a change there would end the subscription.
+create function queues.replicates()
+returns boolean
+stable
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(bool_or(starts_with(a.backend_type, 'logical replication')), false)
+    from pg_stat_get_activity(pg_backend_pid()) a;
+$$;
+
 -- Refuses to empty a table.
 create function queues.refuse_emptying()
 returns trigger
@@ -8,6 +19,9 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if queues.replicates() then
+        return null;
+    end if;
     raise exception 'cannot % all rows of table "%.%"', lower(tg_op), tg_table_schema, tg_table_name
         using errcode = 'dependent_objects_still_exist',
               detail = 'Tasks cannot be enqueued or run without what the extension keeps there.',
@@ -41,7 +55,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if old.built_in and pg_trigger_depth() = 1 then
+    if old.built_in and pg_trigger_depth() = 1 and not queues.replicates() then
         raise exception 'cannot delete task type "%": it is built in', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = format('To have nobody enqueue such tasks, run: UPDATE queues.task_kind SET granted_to = ''{}'' WHERE name = %L;', old.name);
@@ -63,7 +77,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if pg_trigger_depth() > 1 then
+    if pg_trigger_depth() > 1 or queues.replicates() then
         return old;
     end if;
     if old.built_in then

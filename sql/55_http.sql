@@ -55,7 +55,8 @@ set search_path = pg_catalog, pg_temp
 as $$
     select coalesce(
         c.answer,
-        jsonb_build_object('error', c.failure -> 'message') || coalesce(c.failure -> 'answer', '{}')
+        jsonb_build_object('error', c.failure -> 'message')
+            || case jsonb_typeof(c.failure -> 'answer') when 'object' then c.failure -> 'answer' else '{}' end
     )
     from only queues.call c
     where c.task_id = result.task_id

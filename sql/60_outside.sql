@@ -40,6 +40,18 @@ declare
     _was_leased boolean;
     _unknown text;
 begin
+    if _task_types is not null then
+        select min(wanted.name)
+        into _unknown
+        from unnest(_task_types) as wanted (name)
+        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
+        if _unknown is not null then
+            raise exception 'unknown task type "%"', _unknown
+                using errcode = 'invalid_parameter_value',
+                      hint = 'Known task types are the rows of queues.task_kind.';
+        end if;
+    end if;
+
     -- Reading first and changing then would deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
     -- Not in the condition: a time that may change from row to row does not end the scan of the index.
@@ -59,15 +71,6 @@ begin
     for no key update skip locked;
 
     if not found then
-        select min(wanted.name)
-        into _unknown
-        from unnest(_task_types) as wanted (name)
-        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
-        if _unknown is not null then
-            raise exception 'unknown task type "%"', _unknown
-                using errcode = 'invalid_parameter_value',
-                      hint = 'Known task types are the rows of queues.task_kind.';
-        end if;
         return;
     end if;
 

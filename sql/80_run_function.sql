@@ -22,8 +22,8 @@ begin
             join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) p.pronamespace
             join pg_catalog.pg_type t on t.oid operator(pg_catalog.=) p.proargtypes[0]
             where p.proname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts)]
-                and case pg_catalog.cardinality(_parts)
-                    when 1 then pg_catalog.pg_function_is_visible(p.oid)
+                and case
+                    when pg_catalog.cardinality(_parts) operator(pg_catalog.=) 1 then pg_catalog.pg_function_is_visible(p.oid)
                     else n.nspname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts) operator(pg_catalog.-) 1]
                 end
                 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1

@@ -2,7 +2,7 @@
 
 use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
-use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME};
+use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME, MEND};
 use crate::pg::jsonb_field::each_key;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
@@ -55,7 +55,10 @@ pub fn check(kinds: &Kinds, task_type: Option<&str>, kind: Option<&Rc<Kind>>) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("task type \"{}\" cannot be enqueued: {reason}", kind.name),
-            format!("Mend its row in queues.task_kind, or the one in queues.provider. {}", built_in::REMEDY),
+            match built_in::KINDS.contains(&kind.name.as_str()) {
+                true => format!("{MEND} {}", built_in::REMEDY),
+                false => MEND.into(),
+            },
         );
     }
 }

@@ -169,10 +169,10 @@ extern "C" fn pg_finfo_check_provider_wrapper() -> *const pg_sys::Pg_finfo_recor
     &V1
 }
 
-/// Refuses a row. In a dump it may be one that an older version took: then a refusal would lose all rows of the table,
-/// and this one does not affect others.
+/// Refuses a row. In a dump, or where replication comes from, it may be one that an older version took: then a refusal
+/// would lose all rows of the table, or end the subscription, and this one does not affect others.
 fn refuse_unless_restoring(message: String, hint: String) {
-    if backend::is_restoring() {
+    if backend::is_restoring() || backend::replicates() {
         log::warn(message, hint);
     } else {
         log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint);

@@ -29,6 +29,9 @@ const MAX_PROVIDER_SIZE: usize = 1024 * 1024;
 pub const MAX_SHOWN_NAME: usize = 300;
 
 /// Settings that name a provider, see `queues.task_kind_before_write_checked`.
+/// What to do if a row cannot be used.
+pub const MEND: &str = "Mend its row in queues.task_kind, or the one in queues.provider.";
+
 const PROVIDER_SETTINGS: [&str; 2] = ["pg_errand.email_provider", "pg_errand.sms_provider"];
 
 thread_local! {
@@ -172,14 +175,16 @@ impl Kinds {
     }
 
     /// What is wrong with rows of both tables, for the log.
-    pub fn problems(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<(String, &'static str)> {
         let kinds = self.kinds.values().filter_map(|kind| {
             let reason = kind.processor.as_ref().err()?;
             Some(format!("task type \"{}\" cannot be used: {reason}", kind.name))
         });
         let services = self.services.values().filter_map(|service| service.as_ref().err().cloned());
-        let missing = self.missing().into_iter().map(|name| format!("task type \"{name}\" is missing"));
-        let mut problems: Vec<String> = kinds.chain(services).chain(missing).collect();
+        let unusable = kinds.chain(services).map(|problem| (problem, MEND));
+        let missing = self.missing().into_iter();
+        let missing = missing.map(|name| (format!("task type \"{name}\" is missing"), built_in::REMEDY));
+        let mut problems: Vec<_> = unusable.chain(missing).collect();
         problems.sort_unstable();
         problems
     }

@@ -25,7 +25,7 @@ const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
-const SETTINGS: [Setting; 39] = [
+const SETTINGS: [Setting; 40] = [
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
     ("email_provider", "resend", "enum", "", "superuser", "", "resend,smtp"),
@@ -65,6 +65,7 @@ const SETTINGS: [Setting; 39] = [
     ("twilio_auth_token", "", "string", "", "superuser", "", ""),
     ("twilio_base_url", "https://api.twilio.com", "string", "", "superuser", "", ""),
     ("twilio_from", "", "string", "", "superuser", "", ""),
+    ("unsuccessful_is_failure", "off", "bool", "", "superuser", "", ""),
 ];
 
 #[test]
@@ -252,7 +253,7 @@ fn polling_finds_what_nobody_announced_as_often_as_the_setting_says() {
     run_one(&mut client, "first");
     let resting = "select state from pg_stat_activity where backend_type = 'pg_errand worker'";
     wait_until_sql(&mut client, resting, "idle");
-    let unannounced = "alter table queues.task disable trigger user; \
+    let unannounced = "alter table queues.task disable trigger task_before_insert; \
                        insert into queues.task (task_type, payload, origin) values \
                        ('db_function', '{\"task_type\": \"db_function\", \"db_function\": \"public.note\"}', \
                        internal.queue_origin()); \

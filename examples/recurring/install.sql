@@ -80,6 +80,13 @@ declare
     _schedule recurring.schedule;
 begin
     select * into strict _schedule from recurring.schedule where schedule_name = _schedule_name;
+    if extract(year from _schedule.every) = 0 and extract(month from _schedule.every) = 0 then
+        -- Not one by one: first_at may be long ago. Two less, since days differ in length.
+        _schedule.tick_number := greatest(
+            _schedule.tick_number,
+            floor(extract(epoch from clock_timestamp() - _schedule.first_at) / extract(epoch from _schedule.every))::bigint - 2
+        );
+    end if;
     loop
         _schedule.tick_number := _schedule.tick_number + 1;
         exit when recurring.due_at(_schedule) > clock_timestamp();
@@ -142,7 +149,7 @@ declare
 begin
     select * into _schedule from recurring.lock_due(_payload);
     if not found then
-        return '{"status": "not due"}';
+        return '{}';
     end if;
 
     perform queues.enqueue(_schedule.task_type, _schedule.payload);

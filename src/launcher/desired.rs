@@ -186,7 +186,9 @@ impl Catalogs {
 
 /// Tasks are not started in a database that sessions of the workers' role may not change by default.
 fn read_only(entry: &Database, row: &DatabaseRow, role: &str) -> Option<(String, String)> {
-    entry.read_only.unwrap_or_else(guc::is_read_only).then(|| {
+    // Before the settings of databases and roles are known, the value of the server is not what counts here.
+    let is_read_only = entry.settings_as_of != 0 && entry.read_only.unwrap_or_else(guc::is_read_only);
+    is_read_only.then(|| {
         (
             format!(
                 "database \"{}\" is read-only for the role \"{role}\" (default_transaction_read_only), so its tasks wait",

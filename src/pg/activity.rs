@@ -53,12 +53,18 @@ fn to_server_encoding(text: &mut String) {
 
 /// From here on, `current_query()` and the log say what the activity says: triggers that record who changes a row
 /// expect a query.
-pub(super) fn begin_query() {
+fn begin_query() {
     TEXT.with_borrow(|text| {
         let query = if text.is_empty() { std::ptr::null() } else { text.as_ptr().cast() };
         // SAFETY: the text ends with a NUL; `end_query` comes before its next change.
         unsafe { pg_sys::debug_query_string = query }
     });
+}
+
+/// What the worker does by itself until it says what it runs: it is about no task, or about several.
+pub(super) fn begin_own_query() {
+    // SAFETY: the text is a constant.
+    unsafe { pg_sys::debug_query_string = c"pg_errand worker".as_ptr() }
 }
 
 /// There is no query any more.

@@ -86,8 +86,9 @@ pub fn remove() {
 /// Removes what the handlers of a task have left, and finds what cannot be removed; within the task's transaction.
 pub fn remove_rest() {
     let loads = libraries::loads();
+    let load_run = LOAD_RUN.take();
     if LOADS.replace(loads) != loads {
-        look_at_libraries();
+        look_at_libraries(load_run);
     }
     if HAS_DBLINK.get() && dblink::disconnect_all().is_err() {
         LASTING.set(Some("a connection of dblink"));
@@ -101,11 +102,11 @@ pub fn remove_rest() {
 }
 
 /// Libraries that have been loaded since the last look.
-fn look_at_libraries() {
+fn look_at_libraries(load_run: bool) {
     let names = libraries::names();
     let new: Vec<&str> = LIBRARIES
         .with_borrow(|known| names.iter().filter(|name| !known.contains(name)).map(String::as_str).collect());
-    if LOAD_RUN.take() && !new.is_empty() {
+    if load_run && !new.is_empty() {
         LASTING.set(Some("a library that LOAD has loaded"));
     }
     let is_new = |library: &String| new.iter().any(|name| name.strip_suffix(".so") == Some(library));

@@ -154,7 +154,7 @@ pub fn fire_deferred_triggers() {
 fn begin() {
     ASYNCHRONOUS.store(false, Relaxed);
     OWN.store(true, Relaxed);
-    activity::begin_query();
+    activity::begin_own_query();
     // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
     // wants a snapshot below those that it takes for each statement.
     unsafe {

@@ -17,7 +17,6 @@ mod table;
 pub mod task;
 pub mod wake;
 
-use crate::built_in;
 use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
@@ -171,7 +170,8 @@ impl Worker {
             interrupt::reload();
             reloaded = true;
         }
-        let retiring = glance.retire || self.is_unclean();
+        let unclean = self.is_unclean();
+        let retiring = glance.retire || unclean;
         let mut busy = calls::cancel_calls(self, glance.cancels)?;
         if retiring && self.calls.can_be_left() {
             if self.calls.leave_orphans() {
@@ -189,7 +189,8 @@ impl Worker {
         busy |= calls::send_held(self)?;
         busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;
-        if may_claim {
+        // The handler of a response may just have left something that a task must not find.
+        if may_claim && !self.is_unclean() {
             self.look_around(&glance)?;
             let ran = self.run_next(glance.due.then_some(glance.at))?;
             // A worker that was just started first runs what it was started for.
@@ -262,15 +263,12 @@ impl Worker {
     /// Says once which rows of task types and providers cannot be used.
     fn tell_of_rows(&self) {
         let problems = Kinds::known().problems();
-        let now = if problems.is_empty() { 0 } else { crate::pg::home::digest(&problems.join("\n")) };
+        let texts: Vec<&str> = problems.iter().map(|(problem, _)| problem.as_str()).collect();
+        let now = if texts.is_empty() { 0 } else { crate::pg::home::digest(&texts.join("\n")) };
         let told = self.slot.change_database(|database| std::mem::replace(&mut database.told_of_rows, now));
         if told != Some(now) {
-            for problem in problems {
-                log::event_with_hint(
-                    LogLevel::Error,
-                    format!("{problem}; its tasks fail"),
-                    format!("Mend its row in queues.task_kind or queues.provider. {}", built_in::REMEDY),
-                );
+            for (problem, hint) in problems {
+                log::event_with_hint(LogLevel::Error, format!("{problem}; its tasks fail"), hint.into());
             }
         }
     }

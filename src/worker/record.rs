@@ -51,6 +51,7 @@ static CALLS_LEFT: Statement =
 static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
 static CALL_HAS_REQUEST: Statement =
     Statement::new(include_str!("../../sql/runtime/call_has_request.sql"), &[INT8OID]);
+static CALL_EXISTS: Statement = Statement::new(include_str!("../../sql/runtime/call_exists.sql"), &[INT8OID]);
 static CALL_REMOVE: Statement = Statement::new(include_str!("../../sql/runtime/call_remove.sql"), &[INT8OID]);
 static CALL_END: Statement = Statement::new(include_str!("../../sql/runtime/call_end.sql"), &[INT8OID]);
 
@@ -146,8 +147,16 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
 /// The number of a task that is not between the steps of a call may have a row of an earlier call: somebody has had the
 /// task run again, or removed one of the same number without the triggers.
 fn remove_earlier_call(worker: &Worker, task_id: i64) {
-    if !matches!(worker.call_rows.lock(task_id, None, |_| true), Lock::Not) {
-        let call: [Arg; 1] = [task_id.into_datum()];
+    let call: [Arg; 1] = [task_id.into_datum()];
+    let is_there = match worker.call_rows.lock(task_id, None, |_| true) {
+        Lock::Not => false,
+        Lock::Locked(_) => true,
+        // Usually there is none; then nothing may be done by other means, which throw away all plans.
+        Lock::ByStatement => {
+            session::as_owner(worker.owner, || CALL_EXISTS.row(&call, |row| row.get::<bool>(1))).flatten() == Some(true)
+        }
+    };
+    if is_there {
         unwritten::by_any_means(|| session::as_owner(worker.owner, || CALL_REMOVE.run(&call)));
     }
 }

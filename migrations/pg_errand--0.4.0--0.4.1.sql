@@ -12,6 +12,17 @@ where d.refclassid = 'pg_extension'::regclass
 
 -- == Tables: src/pg/table.rs ==
 
+-- True in a process that applies what is replicated: to refuse a change there would end the subscription.
+create function queues.replicates()
+returns boolean
+stable
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    select coalesce(bool_or(starts_with(a.backend_type, 'logical replication')), false)
+    from pg_stat_get_activity(pg_backend_pid()) a;
+$$;
+
 -- Raises the error that a row of this table was not updated (or inserted) although no statement failed. It names
 -- the triggers and rules that may be the reason.
 create function queues.refuse_unwritten(_table regclass, _inserted boolean default false)
@@ -561,14 +572,15 @@ begin
             values
                 (1, 'queues.enqueue(text, jsonb, timestamptz)', true),
                 (2, 'queues.http_post(text, jsonb, jsonb, timestamptz)', _task_type = 'http'),
-                (3, 'queues.http_get(text, jsonb, timestamptz)', _task_type = 'http')
+                (3, 'queues.http_get(text, jsonb, timestamptz)', _task_type = 'http'),
+                (4, 'queues.result(bigint)', _task_type = 'http')
         ) as f (place, name, needed)
         where f.needed
             and not has_function_privilege(_role, f.name, 'execute')
         having count(*) > 0
     ) as n (place, privilege);
     if _missing is not null then
-        raise notice 'role "%" cannot enqueue tasks yet, since it lacks privileges', _name
+        raise notice 'role "%" lacks privileges for tasks of type "%"', _name, _task_type
             using hint = format('Run: %s', _missing);
     end if;
 end;
@@ -633,17 +645,6 @@ begin
                   hint = 'Have the task type name another provider, or delete it, first.';
     end if;
 end;
-$$;
-
--- True in a process that applies what is replicated: to refuse a change there would end the subscription.
-create function queues.replicates()
-returns boolean
-stable
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-    select coalesce(bool_or(starts_with(a.backend_type, 'logical replication')), false)
-    from pg_stat_get_activity(pg_backend_pid()) a;
 $$;
 
 -- Refuses to empty a table.

@@ -355,14 +355,15 @@ begin
             values
                 (1, 'queues.enqueue(text, jsonb, timestamptz)', true),
                 (2, 'queues.http_post(text, jsonb, jsonb, timestamptz)', _task_type = 'http'),
-                (3, 'queues.http_get(text, jsonb, timestamptz)', _task_type = 'http')
+                (3, 'queues.http_get(text, jsonb, timestamptz)', _task_type = 'http'),
+                (4, 'queues.result(bigint)', _task_type = 'http')
         ) as f (place, name, needed)
         where f.needed
             and not has_function_privilege(_role, f.name, 'execute')
         having count(*) > 0
     ) as n (place, privilege);
     if _missing is not null then
-        raise notice 'role "%" cannot enqueue tasks yet, since it lacks privileges', _name
+        raise notice 'role "%" lacks privileges for tasks of type "%"', _name, _task_type
             using hint = format('Run: %s', _missing);
     end if;
 end;

@@ -583,6 +583,27 @@ fn the_limits_of_provider_calls_follow_reloads() {
 
 /// Clients cannot write then, so whoever sets it expects that nobody does.
 #[test]
+fn whether_sessions_are_read_only_is_asked_of_the_role_that_is_set_now() {
+    let cluster = Cluster::start(&[NO_POLL]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create role reader login; grant pg_errand_worker to reader;
+             alter role reader set default_transaction_read_only = on",
+        )
+        .unwrap();
+    run_one(&mut client, "before");
+    let mark = cluster.log_mark();
+    cluster.set(&[("pg_errand.role", "reader")]);
+    cluster.wait_log(mark, "read-only for the role \"reader\"");
+    let waiting = task(&mut client, "note", json!({"label": "waits"}));
+    wait_until_sql(&mut client, "select count(*) from queues.worker", "0");
+    assert_eq!(status(&mut client, waiting), "ready");
+    cluster.set(&[("pg_errand.role", "pg_errand_worker")]);
+    wait_status(&mut client, waiting, "succeeded");
+}
+
+#[test]
 fn no_task_is_started_while_sessions_are_read_only_by_default() {
     let cluster = Cluster::start(&[NO_POLL, ("pg_errand.role", "errands")]);
     cluster.psql("postgres", "create role errands login");

@@ -121,9 +121,15 @@ impl Launcher {
         if self.clock.was_set_back(now, Instant::now()) {
             self.set_back(now);
         }
+        let role = config::ROLE.get();
         if interrupt::reload_if_asked() {
             self.scanned_at = 0;
-            shmem::write(Shared::reload);
+            let has_new_role = config::ROLE.get() != role;
+            shmem::write(|shared| {
+                shared.reload();
+                // Of the settings that are stored for roles, others count now.
+                shared.settings_changes += u64::from(has_new_role);
+            });
         }
         self.scan_if_due(now)?;
         self.give_up_lost_starts(now);

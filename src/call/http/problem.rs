@@ -89,7 +89,7 @@ fn proxy_refusal(host: &str, reason: &str) -> String {
     let said = status.map_or_else(|| reason.to_owned(), |status| format!("it responded {status}"));
     let cause = match status {
         Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
-            "; user and password in the setting are missing or wrong"
+            "; pg_errand.http_proxy_user and pg_errand.http_proxy_password are missing or wrong"
         }
         _ => "",
     };

@@ -1,6 +1,7 @@
 //! What a payload says of an e-mail, whoever sends it.
 
 use super::fields::{self, Alias};
+use super::key;
 use serde_json::{Map, Value};
 
 /// Our field, what it is called outside, and what it may be.
@@ -19,8 +20,8 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("scheduled_at", "scheduled_at", Shape::Text),
 ];
 
-/// Not a part of the mail: by which the task knows it.
-const OWN_FIELD: &str = "message_id";
+/// Not parts of the mail: by which the task, and its provider, know it.
+const OWN_FIELDS: [&str; 2] = ["message_id", key::FIELD];
 
 /// Names that services, or headers, have for our fields.
 const ALIASES: &[Alias] =
@@ -68,14 +69,18 @@ impl Shape {
     }
 }
 
+/// Every field that a payload may have.
+pub fn names() -> Vec<&'static str> {
+    FIELDS.iter().map(|(ours, ..)| *ours).chain(OWN_FIELDS).collect()
+}
+
 /// What of the payload belongs to a mail, under the names that it has outside.
 ///
 /// # Errors
 /// What is missing or wrong.
 pub fn fields(payload: &Value) -> Result<Map<String, Value>, String> {
     let all = payload.as_object().ok_or("the payload has to be an object")?;
-    let known: Vec<&str> = FIELDS.iter().map(|(ours, ..)| *ours).chain([OWN_FIELD]).collect();
-    fields::check("the payload", all, &known, ALIASES)?;
+    fields::check("the payload", all, &names(), ALIASES)?;
     let given = |field: &str| all.get(field).filter(|value| !value.is_null());
     if let Some(missing) = REQUIRED.iter().find(|field| given(field).is_none()) {
         return Err(format!("the payload has no {missing}"));
@@ -168,6 +173,7 @@ mod tests {
             ("replyTo", json!("c@x"), "no field replyTo; did you mean reply_to?"),
             ("from", json!("c@x"), "did you mean from_address?"),
             ("send_at", json!("now"), "did you mean scheduled_at?"),
+            ("idempotencyKey", json!("k"), "did you mean idempotency_key?"),
             ("priority", json!(1), "no field priority; it may have"),
             ("attachments", json!([{ "filename": "f", "contentType": "a/b" }]), "did you mean content_type?"),
             ("attachments", json!([{ "filename": "f", "disposition": "inline" }]), "no field disposition"),

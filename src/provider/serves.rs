@@ -1,41 +1,19 @@
 //! Which providers the task types that are built in can go to.
 
-use super::{Service, template};
+use super::{Service, mail, sms, template};
 
 /// A task type whose payload is known.
 struct Known {
     task_type: &'static str,
     interfaces: &'static [&'static str],
     /// What its payload may hold; none: anything.
-    fields: &'static [&'static str],
+    fields: fn() -> Vec<&'static str>,
 }
 
 const KNOWN: &[Known] = &[
-    Known {
-        task_type: "email",
-        interfaces: &["resend", "smtp"],
-        fields: &[
-            "message_id",
-            "from_address",
-            "to_address",
-            "subject",
-            "html",
-            "text",
-            "cc",
-            "bcc",
-            "reply_to",
-            "headers",
-            "tags",
-            "attachments",
-            "scheduled_at",
-        ],
-    },
-    Known {
-        task_type: "sms",
-        interfaces: &["simulated", "twilio"],
-        fields: &["message_id", "to_number", "body", "from_number", "media_url", "status_callback"],
-    },
-    Known { task_type: "http", interfaces: &["http"], fields: &[] },
+    Known { task_type: "email", interfaces: &["resend", "smtp"], fields: mail::names },
+    Known { task_type: "sms", interfaces: &["simulated", "twilio"], fields: sms::names },
+    Known { task_type: "http", interfaces: &["http"], fields: Vec::new },
 ];
 
 fn known(task_type: &str) -> Option<&'static Known> {
@@ -65,9 +43,12 @@ pub fn check(task_type: &str, service: &Service) -> Result<(), String> {
 /// # Errors
 /// What they do not have.
 pub fn check_template(task_type: &str, service: &Service) -> Result<(), String> {
-    let Some(known) = known(task_type).filter(|known| !known.fields.is_empty()) else { return Ok(()) };
+    let fields = known(task_type).map(|known| (known.fields)()).unwrap_or_default();
+    if fields.is_empty() {
+        return Ok(());
+    }
     let steps = service.request.as_ref().map(template::first_steps).unwrap_or_default();
-    match steps.iter().find(|step| !known.fields.contains(&step.as_str())) {
+    match steps.iter().find(|step| !fields.contains(&step.as_str())) {
         Some(other) => Err(format!("its template asks for \"{other}\", which their payload does not have")),
         None => Ok(()),
     }
@@ -101,5 +82,18 @@ mod tests {
         let slack = with(json!({"path": "/x", "body": {"json": {"channel": "{{channel}}"}}}));
         assert!(check_template("email", &slack).unwrap_err().contains("channel"));
         assert_eq!(check_template("ours", &slack), Ok(()));
+    }
+
+    #[test]
+    fn a_template_may_ask_for_every_field_that_a_payload_may_have() {
+        for (task_type, names) in [("email", mail::names()), ("sms", sms::names())] {
+            assert!(names.contains(&"message_id") && names.contains(&"idempotency_key"), "{names:?}");
+            for name in names {
+                let request = json!({"path": "/x", "body": {"json": {"value": format!("{{{{{name}}}}}")}}});
+                let service = Service { request: Some(request), ..Service::plain(find("http").unwrap()) };
+                assert_eq!(check_template(task_type, &service), Ok(()), "{task_type} {name}");
+            }
+        }
+        assert!(sms::names().contains(&"content_sid") && sms::names().contains(&"content_variables"));
     }
 }

@@ -1,6 +1,7 @@
 //! What a payload says of a text message, whoever sends it.
 
 use super::fields::{self, Alias};
+use super::key;
 use crate::config::is_sid;
 use serde_json::{Map, Value};
 
@@ -13,6 +14,7 @@ const FIELDS: &[&str] = &[
     "status_callback",
     "content_sid",
     "content_variables",
+    key::FIELD,
 ];
 
 /// Fields that have to be strings.
@@ -25,6 +27,11 @@ const ALIASES: &[Alias] = &[
     ("messaging_service_sid", "from_number"),
     ("text", "body"),
 ];
+
+/// Every field that a payload may have.
+pub fn names() -> Vec<&'static str> {
+    FIELDS.to_vec()
+}
 
 /// The fields of a text message, none of them null.
 ///
@@ -93,6 +100,10 @@ mod tests {
             (json!({ "to_number": "+1", "content_sid": sid, "content_variables": "1" }), "content_variables"),
             (json!({ "to_number": "+1", "body": "x", "send_at": "now" }), "no field send_at"),
             (json!({ "to_number": "+1", "body": "x", "mediaUrl": "now" }), "did you mean media_url?"),
+            (
+                json!({ "to_number": "+1", "body": "x", "idempotencyKey": "k" }),
+                "did you mean idempotency_key?",
+            ),
             (
                 json!({ "to_number": "+1", "body": "x", "MessagingServiceSid": "MG" }),
                 "did you mean from_number?",

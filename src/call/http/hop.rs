@@ -3,9 +3,7 @@
 use super::problem::Problem;
 use crate::hosts::Target;
 use crate::provider::header::header_problem;
-use crate::provider::{Body, Credential, HttpRequest, Placed, Redirects, Reply, redirect};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use crate::provider::{Credential, HttpRequest, Placed, Redirects, Reply, redirect};
 use ureq::http::Method;
 
 /// What proves who we are, even if it is no credential of the service.
@@ -29,7 +27,7 @@ impl Hop {
             target: Target::parse(&request.url)?,
             method: method(&request.method)?,
             headers: own_headers(request, credentials),
-            body: body(&request.body)?,
+            body: request.body.bytes()?,
             is_home: true,
         };
         let headers = hop.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -111,14 +109,5 @@ fn method(name: &str) -> Result<Method, String> {
     match name.parse() {
         Ok(Method::CONNECT | Method::TRACE) | Err(_) => Err(format!("the method {name:?} cannot be called")),
         Ok(method) => Ok(method),
-    }
-}
-
-fn body(body: &Body) -> Result<Vec<u8>, String> {
-    match body {
-        Body::Text(text) => Ok(text.clone().into_bytes()),
-        Body::Binary { base64 } => {
-            BASE64_STANDARD.decode(base64).map_err(|error| format!("the body is not valid base64: {error}"))
-        }
     }
 }

@@ -244,6 +244,22 @@ fn a_type_is_sent_only_to_providers_that_can_serve_it() {
 }
 
 #[test]
+fn a_provider_s_template_can_use_every_field_of_the_type_it_serves() {
+    let (_cluster, mut client) = start(&[]);
+    client
+        .batch_execute(
+            r#"insert into queues.provider (name, base_url, request) values
+                ('mysms', 'https://sms.test', '{"path": "/x", "idempotency_key": "{{idempotency_key}}",
+                    "body": {"json": {"sid": "{{content_sid}}", "values": "{{content_variables}}"}}}'),
+                ('mymail', 'https://mail.test', '{"path": "/x", "idempotency_key": "{{idempotency_key}}",
+                    "body": {"json": {"at": "{{scheduled_at}}"}}}');
+            update queues.task_kind set provider = 'mysms' where name = 'sms';
+            update queues.task_kind set provider = 'mymail' where name = 'email'"#,
+        )
+        .unwrap();
+}
+
+#[test]
 fn a_template_that_is_not_closed_is_refused_and_loses_no_other_row_of_a_dump() {
     let (cluster, mut client) = start(&[]);
     for (column, template) in [

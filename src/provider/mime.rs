@@ -1,5 +1,6 @@
 //! What a mail holds: its texts, images and attachments (RFC 2045).
 
+use super::fields;
 use super::message::Fields;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -86,10 +87,7 @@ fn encoded(content: impl Into<MaybeString>, encoding: ContentTransferEncoding) -
 fn attachment(given: &Value) -> Result<SinglePart, String> {
     let problem = |what: &str| format!("an attachment {what}");
     let fields = given.as_object().ok_or_else(|| problem("has to be an object"))?;
-    let is_unknown = |name: &&String| !ATTACHMENT.contains(&name.as_str()) && !fields[*name].is_null();
-    if let Some(other) = fields.keys().find(is_unknown) {
-        return Err(problem(&format!("cannot have {other} here; it has {}", ATTACHMENT.join(", "))));
-    }
+    fields::check("an attachment of a mail by SMTP", fields, ATTACHMENT, &[])?;
     let name =
         given["filename"].as_str().filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
     let name = name.ok_or_else(|| problem("needs a filename"))?;

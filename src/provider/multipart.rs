@@ -1,5 +1,6 @@
 //! Bodies of several parts: multipart/form-data (RFC 7578).
 
+use super::fields;
 use super::target::text_of;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -40,10 +41,17 @@ fn parts(fields: &Value, boundary: &str) -> Result<Vec<u8>, String> {
 }
 
 fn append(body: &mut Vec<u8>, boundary: &str, name: &str, value: &Value) -> Result<(), String> {
-    let wrong = |what: &str| format!("the part \"{name}\" of the body {what}");
+    let which = format!("the part \"{name}\" of the body");
+    let wrong = |what: &str| format!("{which} {what}");
     let part = match value {
-        Value::Object(fields) => described(fields).map_err(|what| wrong(&what))?,
-        scalar => Part { content: text_of(scalar).unwrap_or_default().into_bytes(), ..Part::default() },
+        Value::Object(fields) => {
+            fields::check(&which, fields, PART_FIELDS, &[])?;
+            described(fields).map_err(|what| wrong(&what))?
+        }
+        scalar => {
+            let text = text_of(scalar).ok_or_else(|| wrong("has to be a text, number, boolean or object"))?;
+            Part { content: text.into_bytes(), ..Part::default() }
+        }
     };
     let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"", quoted(name));
     if let Some(filename) = part.filename {
@@ -70,16 +78,17 @@ struct Part {
 }
 
 fn described(fields: &Map<String, Value>) -> Result<Part, String> {
-    if let Some(unknown) = fields.keys().find(|name| !PART_FIELDS.contains(&name.as_str())) {
-        return Err(format!("has no field {unknown}; it may have {}", PART_FIELDS.join(", ")));
-    }
     let text = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("has a {name} that is no string")),
     };
     let (filename, given_type) = (text("filename")?, text("content_type")?);
-    let (content, usual_type) = match (text("text")?, fields.get("json"), text("base64")?) {
+    let (text, base64) = (text("text")?, text("base64")?);
+    // JSON can be null; beside other content that is none.
+    let is_json = |json: &&Value| !json.is_null() || text.is_none() && base64.is_none();
+    let json = fields.get("json").filter(is_json);
+    let (content, usual_type) = match (text, json, base64) {
         // A field of a form has none; a file has.
         (Some(text), None, None) => {
             (text.into_bytes(), filename.is_some().then_some("text/plain; charset=utf-8"))
@@ -112,7 +121,8 @@ mod tests {
             "title": "Grüße", "count": 2, "none": null, "tags": ["a", "b"],
             "file": { "filename": "a\"b\r\n.pdf", "content_type": "application/pdf", "base64": "AP8 B" },
             "meta": { "json": { "a": 1 } },
-            "note": { "text": "x", "filename": "n.txt" },
+            "note": { "text": "x", "filename": "n.txt", "json": null, "file": null },
+            "empty": { "json": null, "text": null },
         });
         let body = parts(&fields, "b0").unwrap();
         let expected = [
@@ -125,6 +135,7 @@ mod tests {
             b"--b0\r\nContent-Disposition: form-data; name=\"meta\"\r\nContent-Type: application/json\r\n\r\n{\"a\":1}\r\n",
             b"--b0\r\nContent-Disposition: form-data; name=\"note\"; filename=\"n.txt\"\r\n",
             b"Content-Type: text/plain; charset=utf-8\r\n\r\nx\r\n",
+            b"--b0\r\nContent-Disposition: form-data; name=\"empty\"\r\nContent-Type: application/json\r\n\r\nnull\r\n",
             b"--b0--\r\n",
         ];
         assert_eq!(body, expected.concat());
@@ -146,6 +157,10 @@ mod tests {
         for (fields, named) in [
             (json!(1), "object of parts"),
             (json!({ "a": { "file": "x" } }), "\"a\" of the body has no field file"),
+            (json!({ "a": { "fileName": "x", "text": "y" } }), "did you mean filename?"),
+            (json!({ "a": ["x", ["y"]] }), "\"a\" of the body has to be a text"),
+            (json!({ "a": [[]] }), "\"a\" of the body has to be a text"),
+            (json!({ "a": { "text": "x", "json": 1, "base64": null } }), "one of text, json and base64"),
             (json!({ "a": { "text": "x", "base64": "eA==" } }), "one of text, json and base64"),
             (json!({ "a": { "filename": "x" } }), "one of text, json and base64"),
             (json!({ "a": { "base64": "?" } }), "cannot be decoded"),

@@ -77,6 +77,45 @@ fn a_key_that_cannot_be_one_fails_the_task_before_anything_is_sent() {
 }
 
 #[test]
+fn a_request_has_one_key() {
+    let mut calling = Calling::friendly(&[]);
+    calling.register("own", json!({}));
+    calling.register("named", json!({"idempotency_header": "X-Key"}));
+    calling.register(
+        "built",
+        json!({"request": {"path": "/x", "idempotency_key": "{{key}}", "headers": {"IDEMPOTENCY-KEY": "a"}}}),
+    );
+    for (task_type, request) in [
+        ("own", json!({"path": "/x", "headers": {"Idempotency-Key": "a"}, "idempotency_key": "b"})),
+        ("own", json!({"path": "/x", "headers": {"idempotency-key": ["a"]}, "idempotency_key": "a"})),
+        ("named", json!({"path": "/x", "headers": {"x-key": "a"}, "idempotency_key": "b"})),
+        ("built", json!({"key": "b"})),
+    ] {
+        let message = calling.fail(task_type, request);
+        assert!(message.contains("give one of the two"), "{message}");
+    }
+    assert!(calling.web.requests().is_empty());
+    // One of the two is enough, and a header that holds no key is none.
+    calling.succeed("own", json!({"path": "/x", "body": {}, "headers": {"Idempotency-Key": "a"}}));
+    calling.succeed("built", json!({"key": null}));
+    calling
+        .succeed("named", json!({"path": "/x", "headers": {"Idempotency-Key": "a"}, "idempotency_key": "b"}));
+    assert_eq!(values(&last(&calling), "X-Key"), ["b"]);
+}
+
+#[test]
+fn the_key_of_a_signed_webhook_is_one_part_of_what_is_signed() {
+    let secrets = r#"{"key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#;
+    let mut calling = Calling::friendly(&[("pg_errand.secrets", secrets)]);
+    calling.register("hook", json!({"auth": "webhook", "secret": "key"}));
+    let message = calling.fail("hook", json!({"path": "/x", "body": {}, "idempotency_key": "order.7"}));
+    assert!(message.contains("idempotency_key cannot hold \".\""), "{message}");
+    assert!(calling.web.requests().is_empty());
+    calling.succeed("hook", json!({"path": "/x", "body": {}, "idempotency_key": "order:7"}));
+    assert_eq!(values(&last(&calling), "webhook-id"), ["msg_order:7"]);
+}
+
+#[test]
 fn a_mail_with_a_key_of_the_user_s_own_goes_alone_and_once_for_all_tasks_that_have_it() {
     let mut mailing = Mailing::start(&[ONE_WORKER, PATIENT]);
     let sql = "update queues.provider set batch_size = 100 where name = 'resend'";

@@ -1,7 +1,7 @@
 //! How requests to a service prove who we are, as its row says.
 
 use super::service::Auth;
-use super::{Credential, HttpRequest, Placed, Request, Service};
+use super::{Credential, HttpRequest, Placed, Request, Service, key};
 use crate::secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -84,8 +84,17 @@ pub fn login(user: String, password: String) -> Credential {
 }
 
 /// Headers that are stored with the request, because they stay the same when it is sent again.
-pub fn stored_headers(service: &Service, key: &str) -> Option<(String, String)> {
-    (service.auth == Auth::Webhook).then(|| (WEBHOOK_ID.into(), format!("msg_{key}")))
+///
+/// # Errors
+/// That the key would be more than one part of what is signed: dots separate the parts.
+pub fn stored_headers(service: &Service, key: &str) -> Result<Option<(String, String)>, String> {
+    match service.auth {
+        Auth::Webhook if key.contains('.') => {
+            Err(format!("{} cannot hold \".\" with auth webhook", key::FIELD))
+        }
+        Auth::Webhook => Ok(Some((WEBHOOK_ID.into(), format!("msg_{key}")))),
+        _ => Ok(None),
+    }
 }
 
 /// True if a payload cannot set this header, because it says who we are.

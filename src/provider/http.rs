@@ -33,11 +33,19 @@ impl Provider for Http {
         let has_body = given("body").is_some();
         let method = method(given("method"), has_body)?;
         let mut headers = headers(service, given("headers"))?;
+        let key_header = service.idempotency_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
+        let has_own_key = self.own_key(service, payload)?.is_some_and(|key| !key.is_null());
+        if let Some((name, _)) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(key_header))
+            && has_own_key
+        {
+            return Err(format!(
+                "the request has an idempotency key twice, in {} and in the header {name}; give one of the two",
+                key::FIELD
+            ));
+        }
         if let Some(content_type) = content_type {
             add_header(&mut headers, "Content-Type", vec![content_type]);
         }
-        let key_header = service.idempotency_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
-        let has_own_key = self.own_key(service, payload)?.is_some_and(|key| !key.is_null());
         let wants_key = has_own_key || !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
         if !key_header.is_empty() && wants_key {
             add_header(&mut headers, key_header, vec![key.to_owned()]);
@@ -45,7 +53,7 @@ impl Provider for Http {
         if key_header.is_empty() && has_own_key && service.auth != Auth::Webhook {
             return Err("the provider knows no idempotency keys: its idempotency_header is ''".into());
         }
-        headers.extend(auth::stored_headers(service, key));
+        headers.extend(auth::stored_headers(service, key)?);
         given("expect").map_or(Ok(()), expect::check)?;
         Ok(Request::Http(HttpRequest {
             method,

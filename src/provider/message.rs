@@ -45,7 +45,7 @@ pub fn build(payload: &Value, key: &str, server: MailServer) -> Result<SmtpReque
         );
     }
     let parties = Parties::of(&fields)?;
-    let message_id = format!("<{key}@{}>", parties.from.email.domain());
+    let message_id = format!("<{}@{}>", id_left(key), parties.from.email.domain());
     let mut bytes = tags(&fields)?.into_bytes();
     bytes.extend(headers(&fields, &parties, &message_id)?.to_string().into_bytes());
     bytes.extend(mime::content(&fields)?);
@@ -56,6 +56,24 @@ pub fn build(payload: &Value, key: &str, server: MailServer) -> Result<SmtpReque
         [to, cc, bcc].into_iter().flatten().map(|mailbox| mailbox.email.to_string()).collect();
     to.iter().chain([&from]).try_for_each(|address| outgoing::check_address(address))?;
     Ok(SmtpRequest { server, from, to, message: STANDARD.encode(bytes), message_id })
+}
+
+/// What stands before the `@` of a `Message-ID`: a key, in which all that no `dot-atom-text` can hold (RFC 5322, section
+/// 3.2.3) is written as `%` and two digits. No key holds a `%`, so different keys stay different.
+fn id_left(key: &str) -> String {
+    let has_place = |at: usize| {
+        let is_dot = |at: usize| key.as_bytes().get(at).is_none_or(|byte| *byte == b'.');
+        at > 0 && !is_dot(at - 1) && !is_dot(at + 1)
+    };
+    let mut left = String::new();
+    for (at, c) in key.char_indices() {
+        match c {
+            '.' if has_place(at) => left.push(c),
+            '.' | ':' => left.push_str(&format!("%{:02X}", u32::from(c))),
+            _ => left.push(c),
+        }
+    }
+    left
 }
 
 /// Whom a mail is from and goes to.
@@ -257,6 +275,19 @@ mod tests {
             }
             let from = shown(&text, "From");
             assert_eq!(from.trim_end_matches(" <a@x.test>").trim_matches('"'), subject, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_makes_a_message_id_that_is_one() {
+        for (key, id) in [
+            ("order-7/mail+2=~_", "order-7/mail+2=~_"),
+            ("order:7.mail", "order%3A7.mail"),
+            (".a..b.", "%2Ea%2E%2Eb%2E"),
+            (".", "%2E"),
+        ] {
+            let server = MailServer { host: "x.test".into(), port: 25, tls: SmtpTls::None };
+            assert_eq!(build(&payload(), key, server).unwrap().message_id, format!("<{id}@x.test>"));
         }
     }
 

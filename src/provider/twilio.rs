@@ -92,28 +92,40 @@ struct Customer {
     user: String,
 }
 
-/// A row's `auth_name` is an account (`AC…`), an API key of the account of the settings (`SK…`), or both (`AC…/SK…`).
 fn customer(service: &Service) -> Result<Customer, String> {
-    let set = TWILIO_ACCOUNT_SID.get();
-    let (account, key) = match service.auth_name.as_deref() {
-        Some(name) if name.starts_with("SK") => (set, name.to_owned()),
-        Some(name) => {
-            let (account, key) = name.split_once('/').unwrap_or((name, ""));
-            (account.to_owned(), key.to_owned())
-        }
-        // A secret of the row's own does not belong to the key of the settings.
-        None if service.secret.is_some() => (set, String::new()),
-        None => (set, TWILIO_API_KEY_SID.get()),
+    let (account, key) = (TWILIO_ACCOUNT_SID.get(), TWILIO_API_KEY_SID.get());
+    customer_of(service.auth_name.as_deref(), service.secret.is_some(), &account, &key)
+}
+
+/// A row's `auth_name` is an account (`AC…`), an API key of the account of the settings (`SK…`), or both (`AC…/SK…`).
+/// `has_secret`: the row has a token of its own, which does not belong to the key of the settings; without, the token of
+/// the settings goes only with the account and key of the settings.
+fn customer_of(
+    auth_name: Option<&str>,
+    has_secret: bool,
+    set_account: &str,
+    set_key: &str,
+) -> Result<Customer, String> {
+    let usual_key = if has_secret { "" } else { set_key };
+    let (account, key) = match auth_name {
+        Some(name) if name.starts_with("SK") => (set_account, name),
+        Some(name) => name.split_once('/').unwrap_or((name, usual_key)),
+        None => (set_account, usual_key),
     };
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if account.is_empty() || !is_name(&account) {
+    if account.is_empty() || !is_name(account) {
         return Err("no account for Twilio: set pg_errand.twilio_account_sid".into());
     }
-    if !is_name(&key) {
+    if !is_name(key) {
         return Err("auth_name has to be AC… (account), SK… (API key) or AC…/SK…".into());
     }
-    let user = if key.is_empty() { account.clone() } else { key };
-    Ok(Customer { account, user })
+    if !has_secret && (account, key) != (set_account, set_key) {
+        return Err(
+            "a provider with an account or API key of its own (auth_name) needs a secret of its own".into()
+        );
+    }
+    let user = if key.is_empty() { account } else { key };
+    Ok(Customer { account: account.to_owned(), user: user.to_owned() })
 }
 
 /// `from` is the number or messaging service to use where the payload names none.
@@ -161,6 +173,39 @@ mod tests {
         assert!(
             parameters(&json!({ "to_number": "+1", "body": "x" }), "").unwrap_err().contains("twilio_from")
         );
+    }
+
+    #[test]
+    fn the_token_of_the_settings_goes_with_their_account_and_key_only() {
+        let user = |auth_name, has_secret, key| {
+            customer_of(auth_name, has_secret, "AC1", key).map(|Customer { account, user }| (account, user))
+        };
+        for (auth_name, has_secret, key, expected) in [
+            (None, false, "", Some(("AC1", "AC1"))),
+            (None, false, "SK1", Some(("AC1", "SK1"))),
+            (Some("AC1"), false, "", Some(("AC1", "AC1"))),
+            (Some("AC1"), false, "SK1", Some(("AC1", "SK1"))),
+            (Some("SK1"), false, "SK1", Some(("AC1", "SK1"))),
+            (Some("AC1/SK1"), false, "SK1", Some(("AC1", "SK1"))),
+            (Some("AC2"), false, "", None),
+            (Some("AC2"), false, "SK1", None),
+            (Some("SK2"), false, "SK1", None),
+            (Some("SK2"), false, "", None),
+            (Some("AC1/SK2"), false, "SK1", None),
+            (Some("AC1/"), false, "SK1", None),
+            (None, true, "SK1", Some(("AC1", "AC1"))),
+            (Some("AC2"), true, "SK1", Some(("AC2", "AC2"))),
+            (Some("SK2"), true, "SK1", Some(("AC1", "SK2"))),
+            (Some("AC2/SK2"), true, "", Some(("AC2", "SK2"))),
+        ] {
+            let found = user(auth_name, has_secret, key);
+            let case = format!("{auth_name:?} {has_secret} {key}: {found:?}");
+            match expected {
+                Some((account, user)) => assert_eq!(found, Ok((account.into(), user.into())), "{case}"),
+                None => assert!(found.is_err_and(|reason| reason.contains("secret of its own")), "{case}"),
+            }
+        }
+        assert!(customer_of(None, false, "", "").is_err_and(|reason| reason.contains("twilio_account_sid")));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use postgres::Client;
 use serde_json::{Value, json};
 use standin::{Behaviour, Options, Standin};
 
+use crate::calling::register;
 use crate::harness::cluster::Cluster;
 use crate::harness::queue;
 use crate::harness::wait::{eventually, wait_until_sql};
@@ -307,6 +308,43 @@ fn a_missing_api_key_is_one_clear_error_per_task() {
         queue::errors(&mut mailing.client, task_id).pop()
     });
     assert!(message.error_message.contains("403 invalid_api_key"), "{message:?}");
+}
+
+#[test]
+fn nobody_who_builds_a_mail_is_blamed_for_a_setting_or_secret_that_is_missing() {
+    let mut mailing = Mailing::build(Cluster::builder());
+    let fields = json!({"interface": "resend", "secret": "theirs", "base_url": mailing.standin.url()});
+    register(&mut mailing.client, "theirs", &fields).unwrap();
+    for (name, interface) in [("by_smtp", "smtp"), ("by_twilio", "twilio")] {
+        register(&mut mailing.client, name, &json!({ "interface": interface })).unwrap();
+    }
+    for (task_type, start) in [
+        ("email", "email: resend: no API key for Resend"),
+        ("by_smtp", "by_smtp: no mail server"),
+        ("by_twilio", "by_twilio: no account for Twilio"),
+        ("theirs", "theirs: "),
+    ] {
+        // Also where what was built could not be sent anyway.
+        let payloads = match task_type {
+            "email" | "theirs" => vec![mail("you@mail.test")],
+            _ => vec![mail("you@mail.test"), json!({})],
+        };
+        for mail in payloads {
+            let payload = json!({"before_handler": "app.build", "mail": mail});
+            let task_id = queue::enqueue(&mut mailing.client, task_type, payload);
+            let message = mailing.error(task_id);
+            assert!(message.starts_with(start) && !message.contains("app.build"), "{message}");
+            let sql = "select handler is null and detail = 'The request was built by app.build.' \
+                       from queues.error where task_id = $1";
+            let blames_nobody: bool = mailing.client.query_one(sql, &[&task_id]).unwrap().get(0);
+            assert!(blames_nobody, "{task_type}: {message}");
+        }
+    }
+    assert!(mailing.standin.requests().is_empty());
+    // What is wrong with the payload is the handler's business.
+    let payload = json!({"before_handler": "app.build", "mail": {}});
+    let task_id = queue::enqueue(&mut mailing.client, "email", payload);
+    assert!(mailing.error(task_id).starts_with("email before_handler app.build: the payload has no"));
 }
 
 #[test]

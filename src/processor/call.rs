@@ -59,13 +59,9 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
     };
     let handler = || task.before_handler.as_deref().map(Into::into);
     let refused = |failure: Failure| failed(Failure { handler: handler(), ..failure });
-    let prepared = payload.and_then(|payload| prepared(service.clone(), &payload));
-    Ok(match prepared {
-        Ok(prepared) => match service.provider.credentials(&service, &prepared.request) {
-            Ok(_) => Started::Call(prepared),
-            // No call is stored that could not be made.
-            Err(reason) => refused(Failure::new("F0000", &what, &reason)),
-        },
+    Ok(match payload.and_then(|payload| equipped(&service, &payload)) {
+        Ok(Ok(prepared)) => Started::Call(prepared),
+        Ok(Err(missing)) => failed(task.failure_of_call("F0000", &format!("{}: {missing}", service.name))),
         Err(Refusal::Said(reason)) => {
             let sqlstate = if task.before_handler.is_some() { "P0001" } else { "22023" };
             refused(Failure::new(sqlstate, &what, &reason))
@@ -75,6 +71,16 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
                 .with_hint("Send less, or raise pg_errand.http_max_request_size."),
         ),
     })
+}
+
+/// The request, or what is missing here to send it: a setting or a secret, which no payload has to answer for. No call
+/// is stored that could not be made.
+fn equipped(service: &Arc<Service>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
+    if let Err(missing) = service.provider.check_settings(service) {
+        return Ok(Err(missing));
+    }
+    let prepared = prepared(service.clone(), payload)?;
+    Ok(service.provider.credentials(service, &prepared.request).map(|_| prepared))
 }
 
 /// The request, unless it is too large to be sent.

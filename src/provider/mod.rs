@@ -56,6 +56,14 @@ pub trait Provider: Sync {
     /// As `queues.provider.interface` has it.
     fn name(&self) -> &'static str;
 
+    /// Whether the settings say all that a request needs, whatever the payload is.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    fn check_settings(&self, _service: &Service) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The request for what a `before_handler` built. It is stored and, after a crash, sent again,
     /// so it holds no credentials. `key` is the idempotency key.
     ///

@@ -35,6 +35,10 @@ impl Provider for Smtp {
         "smtp"
     }
 
+    fn check_settings(&self, _service: &Service) -> Result<(), String> {
+        server().map(drop)
+    }
+
     fn request(&self, _service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
         message::build(payload, key, server()?).map(Request::Smtp)
     }

@@ -27,6 +27,10 @@ impl Provider for Twilio {
         "twilio"
     }
 
+    fn check_settings(&self, service: &Service) -> Result<(), String> {
+        customer(service).map(drop)
+    }
+
     fn request(&self, service: &Service, payload: &Value, _key: &str) -> Result<Request, String> {
         let base = service.base_url.clone().unwrap_or_else(|| TWILIO_BASE_URL.get());
         let account = customer(service)?.account;

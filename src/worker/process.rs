@@ -4,7 +4,7 @@ use super::Worker;
 use super::claim::Stored;
 use super::dispatch;
 use super::task::Task;
-use crate::error::{Failure, PgError, kept_text};
+use crate::error::{Failure, PgError};
 use crate::handler::{self, Stop};
 use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
@@ -100,7 +100,8 @@ pub fn resume(worker: &mut Worker, stored: &Stored, earlier: &Interrupted) -> Re
     let result = match (&stored.failure, stored.answer) {
         (None, Some(worker_payload)) => Ok(Product { worker_payload, outcome: None }),
         (failure, _) => {
-            Err(stored_failure(&stored.task, failure.as_deref().unwrap_or("the call was not answered")))
+            let reason = failure.as_deref().unwrap_or("the call was not answered");
+            Err(stored.task.failure_of_call("08000", reason))
         }
     };
     conclude(worker, &stored.task, result)
@@ -159,14 +160,4 @@ fn call_last(
 fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
     let may_repeat = task.attempt() < MAX_RUNS && worker.repeats(task.id) < MAX_RUNS as u32;
     Context { handlers: &mut worker.handlers, slot: worker.slot, ready: &worker.calls, may_repeat }
-}
-
-/// The failure of a call. It names the provider; whoever built the request has done nothing wrong.
-fn stored_failure(task: &Task, reason: &str) -> Failure {
-    let named = format!("{}: ", task.task_type);
-    // A provider may have the name of its task type.
-    let message = if reason.starts_with(&named) { reason.to_owned() } else { format!("{named}{reason}") };
-    let built = |name: &str| kept_text(format!("The request was built by {name}."));
-    let detail = task.before_handler.as_deref().map(|name| built(name).into());
-    Failure { handler: None, error: PgError { detail, ..PgError::new("08000", message) } }
 }

@@ -1,5 +1,6 @@
 //! A task in the hands of a worker.
 
+use crate::error::{Failure, PgError, kept_text};
 use crate::pg::table::Row;
 use pgrx::pg_sys;
 
@@ -35,6 +36,17 @@ impl Task {
     /// The handler that log lines name.
     pub fn main_handler(&self) -> &str {
         self.db_function.as_deref().or(self.before_handler.as_deref()).unwrap_or("")
+    }
+
+    /// The failure of its call, or of what the call needs. It names the provider, as `reason` does; whoever built the
+    /// request has done nothing wrong.
+    pub fn failure_of_call(&self, sqlstate: &str, reason: &str) -> Failure {
+        let named = format!("{}: ", self.task_type);
+        // A provider may have the name of its task type.
+        let message = if reason.starts_with(&named) { reason.to_owned() } else { format!("{named}{reason}") };
+        let built = |name: &str| kept_text(format!("The request was built by {name}."));
+        let detail = self.before_handler.as_deref().map(|name| built(name).into());
+        Failure { handler: None, error: PgError { detail, ..PgError::new(sqlstate, message) } }
     }
 
     /// What remains of the task when its transaction is over.

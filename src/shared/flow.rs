@@ -24,15 +24,14 @@ impl Shared {
     }
 
     /// A request that was admitted for a worker is not sent: others may go on.
-    pub fn give_back(&mut self, slot: usize, terms: &Terms) {
+    pub fn give_back(&mut self, slot: usize, terms: &Terms, now: i64) {
         let Slot { database, .. } = self.slots[slot];
         if terms.max_in_flight > 0 {
             self.slots[slot].calls.remove(terms.account);
             self.open(terms.account);
         }
-        if terms.interval > 0 {
-            self.limiter.give_back(database, terms);
-            self.resume(database, terms.account);
+        if self.limiter.give_back(database, terms, now) {
+            self.open_in(database, terms.account);
         }
     }
 
@@ -108,10 +107,15 @@ impl Shared {
 
     /// A pause of a database has ended.
     fn resume(&mut self, database: Oid, account: u64) {
+        self.open_in(database, account);
+        self.tell_of_resume();
+    }
+
+    /// The next task of an account in a database need not wait any longer.
+    fn open_in(&mut self, database: Oid, account: u64) {
         if let Some(place) = self.queues.iter().position(|queue| queue.database == database) {
             self.open_queue(place, account, true);
         }
-        self.tell_of_resume();
     }
 
     fn open_queue(&mut self, place: usize, account: u64, resumed: bool) {

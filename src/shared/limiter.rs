@@ -222,12 +222,20 @@ impl Limiter {
         Admission::Admitted
     }
 
-    /// A request that was admitted is not sent: another one may take its place.
-    pub fn give_back(&mut self, database: Oid, terms: &Terms) {
+    /// A request that was admitted is not sent: another one may take its place, also as the first one after a pause.
+    /// True if others may wait for that.
+    pub fn give_back(&mut self, database: Oid, terms: &Terms, now: i64) -> bool {
         if terms.interval > 0 {
             let rate = self.rate(database, terms);
             rate.full_at = rate.full_at.saturating_sub(terms.interval);
         }
+        let account = self.known(database, terms.account).filter(|account| account.probing);
+        let was_probe = account.is_some();
+        if let Some(account) = account {
+            account.probing = false;
+            account.paused_until = account.paused_until.min(now);
+        }
+        terms.interval > 0 || was_probe
     }
 
     /// No request of a database goes out before `until`.
@@ -354,11 +362,29 @@ mod tests {
         let terms = Terms { burst: 2, ..TERMS };
         for _ in 0..5 {
             assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Admitted);
-            limiter.give_back(HERE, &terms);
+            assert!(limiter.give_back(HERE, &terms, 1_000));
         }
         let admitted =
             (0..10).filter(|_| limiter.admit(HERE, &terms, 0, 1_000) == Admission::Admitted).count();
         assert_eq!(admitted, 2);
+    }
+
+    #[test]
+    fn a_request_that_is_not_sent_after_a_pause_leaves_that_to_the_next_one() {
+        for interval in [0, 500] {
+            let mut limiter = Limiter::NEW;
+            let terms = Terms { interval, ..TERMS };
+            limiter.pause(HERE, 7, 2_000, 1_000);
+            assert_eq!(limiter.admit(HERE, &terms, 0, 2_000), Admission::Admitted);
+            assert_eq!(limiter.admit(HERE, &terms, 0, 2_001), Admission::Wait(2_000 + PROBE));
+            assert!(limiter.give_back(HERE, &terms, 2_001));
+            // The next one is the only one, too, until it has gone well.
+            assert_eq!(limiter.admit(HERE, &terms, 0, 2_001), Admission::Admitted);
+            assert_eq!(limiter.admit(HERE, &terms, 0, 2_600), Admission::Wait(2_001 + PROBE));
+            assert!(limiter.note(HERE, &terms, Went::Well, 2_700).resumed);
+            assert_eq!(limiter.admit(HERE, &terms, 0, 2_700), Admission::Admitted);
+            assert_eq!(limiter.give_back(HERE, &terms, 2_700), interval > 0);
+        }
     }
 
     #[test]

@@ -320,6 +320,36 @@ fn the_end_of_a_pause_is_told_to_those_who_hold_requests() {
 }
 
 #[test]
+fn a_request_that_is_not_sent_lets_the_next_task_pass_and_concerns_no_held_requests() {
+    let terms =
+        Terms { account: 7, interval: 1_000, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
+    for is_probe in [false, true] {
+        let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
+        let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
+        shared.take(0, LaneSet::LOCAL, 0, 10);
+        shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
+        assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
+        let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
+        shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
+        if is_probe {
+            shared.pause(0, 7, 100, 10);
+        }
+        assert_eq!(shared.take(0, lanes, 0, 100), Next::Task(lane, task(1)));
+        assert_eq!(shared.admit(0, &terms, 100), Admission::Admitted);
+        assert_eq!(shared.take(1, lanes, 0, 100), Next::Task(lane, task(2)));
+        let refused = shared.admit(1, &terms, 100);
+        assert!(matches!(refused, Admission::Wait(_)));
+        shared.shut(1, refused, &terms, 0);
+        assert_eq!(shared.take(1, lanes, 0, 100), Next::Nothing);
+
+        shared.give_back(0, &terms, 100);
+        assert_eq!(shared.resumes, 0);
+        assert_eq!(shared.take(1, lanes, 0, 100), Next::Task(lane, task(2)));
+        assert_eq!(shared.admit(1, &terms, 100), Admission::Admitted);
+    }
+}
+
+#[test]
 fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let lane = Lane::call(1);

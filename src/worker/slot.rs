@@ -243,7 +243,8 @@ impl MySlot {
 
     /// [`Shared::give_back`] for this worker.
     pub fn give_back(self, terms: &Terms) {
-        shmem::write(|shared| shared.give_back(self.index, terms));
+        let now = backend::now();
+        shmem::write(|shared| shared.give_back(self.index, terms, now));
     }
 
     /// [`Shared::shut`] for this worker.

@@ -103,6 +103,16 @@ fn problem(error: JsonSyntaxError) -> Problem {
     }
 }
 
+/// True if a value is nested more deeply than this.
+pub fn is_deeper(value: &Value, levels: usize) -> bool {
+    let is_below = |inner: &Value| is_deeper(inner, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(is_below),
+        Value::Object(fields) => levels == 0 || fields.values().any(is_below),
+        _ => false,
+    }
+}
+
 /// The fields of an object that are JSON of the user's own, taken out before the others are read into a type.
 pub fn take<const N: usize>(object: &mut Value, names: [&str; N]) -> [Option<Value>; N] {
     let mut fields = object.as_object_mut();
@@ -173,6 +183,15 @@ mod tests {
             let problem = read(nested(levels)).unwrap_err().to_string();
             assert!(problem.contains("1000 levels"), "{problem}");
         }
+    }
+
+    #[test]
+    fn levels_are_counted() {
+        for levels in [1, 2, 7] {
+            let value = read(format!("{{\"a\":1,\"b\":{}}}", nested(levels))).unwrap();
+            assert!(is_deeper(&value, levels) && !is_deeper(&value, levels + 1), "{value}");
+        }
+        assert!(!is_deeper(&json!("x"), 0) && is_deeper(&json!({}), 0));
     }
 
     #[test]

@@ -26,6 +26,19 @@ fn enqueue(calling: &mut Calling, task_type: &str, payload: &str) -> i64 {
     calling.client.query_one(sql, &[&task_type, &payload]).unwrap().get(0)
 }
 
+/// The same, whose request is sent again when its worker has been terminated.
+#[track_caller]
+fn send_twice(calling: &mut Calling, task_type: &str, payload: &str) -> i64 {
+    calling.web.hold();
+    let task_id = enqueue(calling, task_type, payload);
+    eventually("it is under way", || calling.web.held() == 1);
+    let workers = queue::workers(&mut calling.client);
+    calling.client.execute("select pg_terminate_backend($1)", &[&workers[0].pid]).unwrap();
+    eventually("it was sent again", || calling.web.held() == 2);
+    calling.web.release();
+    task_id
+}
+
 fn body(calling: &Calling) -> String {
     String::from_utf8(calling.web.requests().last().unwrap().request.body.clone()).unwrap()
 }
@@ -112,16 +125,10 @@ fn a_request_that_is_sent_again_has_the_keys_that_it_was_made_with() {
     for key in KEYS {
         let mut calling = Calling::start(&[ONE_WORKER, PATIENT], |_| ok());
         calling.register("odd", json!({}));
-        calling.web.hold();
         let request = format!(
             "{{\"path\": \"/x\", \"body\": {{\"{key}\": \"1\"}}, \"expect\": {{\"status\": 200, \"body\": {{\"{key}\": \"1\"}}}}}}"
         );
-        let task_id = enqueue(&mut calling, "odd", &format!("{{\"request\": {request}}}"));
-        eventually("it is under way", || calling.web.held() == 1);
-        let workers = queue::workers(&mut calling.client);
-        calling.client.execute("select pg_terminate_backend($1)", &[&workers[0].pid]).unwrap();
-        eventually("it was sent again", || calling.web.held() == 2);
-        calling.web.release();
+        let task_id = send_twice(&mut calling, "odd", &format!("{{\"request\": {request}}}"));
         // The answer is not what was expected: the condition still is what it was.
         let message = calling.error(task_id);
         assert!(message.contains("HTTP 200"), "{message}");
@@ -143,10 +150,38 @@ fn a_stored_request_that_cannot_be_read_says_why() {
     calling.client.execute("select pg_terminate_backend($1)", &[&workers[0].pid]).unwrap();
     let message = calling.error(task_id);
     assert!(
-        message.contains("the stored request cannot be read") && message.contains("invalid type"),
+        message.contains("its stored request cannot be read")
+            && message.contains("invalid type")
+            && message.contains("outcome unknown"),
         "{message}"
     );
     calling.web.release();
+}
+
+#[test]
+fn a_request_that_is_sent_can_be_read_after_a_crash() {
+    let mut calling = Calling::start(&[ONE_WORKER, PATIENT], |_| ok());
+    calling.register("odd", json!({}));
+    // The row's template puts the whole payload into the condition.
+    calling.register("made", json!({"request": {"path": "/x", "expect": {"body": {"a": ["{{value}}"]}}}}));
+    let expecting = |levels| {
+        format!("{{\"request\": {{\"path\": \"/x\", \"expect\": {{\"body\": {}}}}}}}", nested(levels))
+    };
+    let valued = |levels| format!("{{\"request\": {{\"value\": {}}}}}", nested(levels));
+    let too_deep =
+        [("odd", expecting(998)), ("odd", expecting(997)), ("made", valued(995)), ("made", valued(999))];
+    for (task_type, payload) in too_deep {
+        let task_id = enqueue(&mut calling, task_type, &payload);
+        let message = calling.error(task_id);
+        assert!(message.contains("expect is nested too deeply: 997 levels"), "{message}");
+    }
+    assert!(calling.web.requests().is_empty());
+
+    for (task_type, payload) in [("odd", expecting(996)), ("made", valued(994))] {
+        let task_id = send_twice(&mut calling, task_type, &payload);
+        let message = calling.error(task_id);
+        assert!(message.contains("HTTP 200"), "{message}");
+    }
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! What counts as success: `{"status": …, "body": …}`.
 
 use super::contains::contains;
+use crate::json;
 use serde_json::Value;
+
+/// Levels of nesting at most: a stored request holds the condition two levels deep, and has to be read again.
+const MAX_DEPTH: usize = json::MAX_DEPTH - 3;
 
 /// Checks a condition.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check(expect: &Value) -> Result<(), String> {
+    if json::is_deeper(expect, MAX_DEPTH) {
+        return Err(format!("expect is nested too deeply: {MAX_DEPTH} levels are allowed"));
+    }
     let Value::Object(fields) = expect else { return check_status(expect) };
     match fields.keys().find(|name| !matches!(name.as_str(), "status" | "body")) {
         Some(unknown) => Err(format!("expect has no field {unknown}; it may have status and body")),

@@ -85,7 +85,12 @@ fn adopt(worker: &mut Worker, group: Vec<Orphan>) {
 /// # Errors
 /// Why it is not.
 fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
-    let nobody = || format!("no provider {} here can send the stored request", first.provider);
+    let nobody = || {
+        format!(
+            "outcome unknown: the call was cut off, and no provider {} here can send its stored request again",
+            first.provider
+        )
+    };
     let service = Kinds::known().service(&first.provider).map_err(|_| nobody())?;
     let age = open.iter().map(|orphan| orphan.age).fold(first.age, f64::max);
     if !is_recognized(&service, age) {
@@ -114,9 +119,9 @@ fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
 
 fn member_of(orphan: &Orphan) -> Result<Member, String> {
     let request = orphan.request.as_deref().map_err(String::clone).and_then(Request::read);
-    request
-        .map(|request| Member::new(orphan.task_id, request))
-        .map_err(|reason| format!("the stored request cannot be read: {reason}"))
+    request.map(|request| Member::new(orphan.task_id, request)).map_err(|reason| {
+        format!("outcome unknown: the call was cut off, and its stored request cannot be read: {reason}")
+    })
 }
 
 /// True if the service still knows the key of a request of this age in seconds. It may be negative, if the clock was

@@ -3,6 +3,7 @@
 use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
 use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME, MEND};
+use crate::nearest::nearest;
 use crate::pg::jsonb_field::each_key;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
@@ -102,16 +103,7 @@ pub fn warn_of_keys(payload: pg_sys::Datum) {
 
 /// The handler's name that this is nearly.
 fn nearly(key: &str) -> Option<&'static str> {
-    if HANDLERS.contains(&key) {
-        return None;
-    }
-    let lower = key.to_ascii_lowercase();
-    HANDLERS.into_iter().find(|name| match strsim::osa_distance(&lower, name) {
-        0 | 1 => true,
-        // Other words may be as near: my_function.
-        2 => lower.as_bytes().first() == name.as_bytes().first(),
-        _ => false,
-    })
+    if HANDLERS.contains(&key) { None } else { nearest(key, HANDLERS) }
 }
 
 /// Whether the current user may set the origin of tasks, which are not checked then: true for the owner of the queue,

@@ -1,6 +1,6 @@
 //! Which of several names somebody may have meant.
 
-use strsim::damerau_levenshtein;
+use strsim::osa_distance;
 
 /// Changes of a name that count as a misspelling.
 const MAX_CHANGES: usize = 2;
@@ -13,11 +13,15 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         return None;
     }
     let letters = letters(name);
-    let changes = |other: &&str| damerau_levenshtein(&letters, &self::letters(other));
-    let (changes, nearest) =
-        known.into_iter().map(|other| (changes(&other), other)).min_by_key(|(changes, _)| *changes)?;
-    // Of a short name, two changes leave nothing.
-    (changes <= MAX_CHANGES && changes * 3 <= letters.len()).then_some(nearest)
+    let changes = |other: &str| {
+        let other = self::letters(other);
+        let changes = osa_distance(&letters, &other);
+        // Of a short name, two changes leave nothing. Other words may be as near: my_function, db_function.
+        let is_near = changes * 3 <= letters.len() && (changes < 2 || other.get(..1) == letters.get(..1));
+        (changes <= MAX_CHANGES && is_near).then_some(changes)
+    };
+    let near = known.into_iter().filter_map(|other| Some((changes(other)?, other)));
+    near.min_by_key(|(changes, _)| *changes).map(|(_, nearest)| nearest)
 }
 
 fn letters(name: &str) -> String {
@@ -40,6 +44,8 @@ mod tests {
             ("txt", Some("text")),
             ("CC", Some("cc")),
             ("send_at", None),
+            ("re_subject", None),
+            ("subjekkt", Some("subject")),
             ("xy", None),
             ("", None),
         ] {

@@ -27,15 +27,15 @@ impl Timed {
         self.socket.local_addr()
     }
 
-    /// Writes what the peer takes. Between `look`s at which it takes nothing, tells whether it has answered instead:
-    /// then this fails as if it had closed the connection.
+    /// Writes what the peer takes. Between `look`s at which it takes nothing, tells whether it has refused the rest
+    /// instead: then this fails as if it had closed the connection.
     pub fn write_within(&mut self, bytes: &[u8], look: Duration) -> io::Result<usize> {
         loop {
             let left = self.left()?;
             self.socket.set_write_timeout(Some(left.min(look)))?;
             match self.socket.write(bytes) {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if self.has_answer() {
+                    if self.is_refused() {
                         return Err(ErrorKind::ConnectionAborted.into());
                     }
                 }
@@ -45,11 +45,12 @@ impl Timed {
         }
     }
 
-    /// True if the beginning of an HTTP response that is final has come, not encrypted.
-    pub fn has_answer(&self) -> bool {
+    /// True if the beginning of an HTTP response that is no success has come, not encrypted. A success may come while
+    /// the peer still reads the request.
+    pub fn is_refused(&self) -> bool {
         let mut start = [0; 10];
         let size = self.peek(&mut start).unwrap_or(0);
-        size == start.len() && start.starts_with(b"HTTP/1.") && (b'2'..=b'5').contains(&start[9])
+        size == start.len() && start.starts_with(b"HTTP/1.") && (b'3'..=b'5').contains(&start[9])
     }
 
     /// True if the peer has neither closed the connection nor sent anything that has not been read.

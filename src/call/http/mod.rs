@@ -18,6 +18,7 @@ use agents::{Agents, forget_connecting, has_connected};
 use hop::Hop;
 pub use network::{Network, ProxyServer};
 pub use problem::Problem;
+use problem::Reason;
 pub use resolve::Spawn;
 use resolve::{ChosenBy, LookUp, Names};
 use std::io::Read;
@@ -80,6 +81,9 @@ impl Client {
         let client = job.client_certificate.as_ref().filter(|_| hop.is_home);
         let agent = self.agents.get(&job.network, exempt, client)?;
         let answer = open(&agent, hop, job, end).map_err(problem)?;
+        if answer.status().is_success() && socket::was_cut_short() {
+            return Err(problem(Reason::CutShort(answer.status()).into()));
+        }
         let (reply, cut) = read(answer, job.network.max_answer);
         let flaw = |error| format!("the response was cut off: {}", problem(error).explain(job.timeout));
         Ok(Reply { flaw: cut.map(flaw), ..reply })
@@ -122,6 +126,7 @@ fn open_once(
     job: &Job,
     end: Instant,
 ) -> Result<http::Response<Body>, ureq::Error> {
+    socket::forget_cut();
     let (target, headers) = hop.with_credentials(&job.credentials);
     let mut builder = http::Request::builder().method(&hop.method).uri(target.url());
     for (name, value) in &headers {

@@ -13,6 +13,8 @@ pub enum Reason {
     Refused,
     /// The name could not be looked up.
     Unknown(String),
+    /// A success was answered to a request that was not read to its end.
+    CutShort(StatusCode),
 }
 
 impl fmt::Display for Reason {
@@ -74,6 +76,10 @@ impl Problem {
             ureq::Error::Other(other) => match other.downcast_ref() {
                 Some(Reason::Refused) => refusal(host),
                 Some(Reason::Unknown(reason)) => format!("no such host: {host} ({reason})"),
+                Some(Reason::CutShort(status)) => format!(
+                    "{host} responded HTTP {} and closed the connection before it had read the whole request",
+                    status.as_u16()
+                ),
                 None => format!("the call to {host} failed: {other}"),
             },
             ureq::Error::ConnectProxyFailed(reason) => proxy_refusal(host, reason),

@@ -21,11 +21,23 @@ const LOOK: Duration = Duration::from_millis(250);
 thread_local! {
     /// When the call that this thread makes has to be over.
     static END: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Whether a peer has left a part of the request that this thread sends.
+    static CUT_SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// To be called before a call's first request.
 pub fn set_end(end: Instant) {
     END.set(Some(end));
+}
+
+/// To be called before a request is sent.
+pub fn forget_cut() {
+    CUT_SHORT.set(false);
+}
+
+/// True if the peer has not taken the whole request.
+pub fn was_cut_short() -> bool {
+    CUT_SHORT.get()
 }
 
 /// Directly or through a proxy, encrypted if the URL says so.
@@ -102,15 +114,15 @@ impl Line {
     /// Sends a part of the request, unless the peer takes no more of it.
     fn send(&mut self, mut part: &[u8]) -> io::Result<()> {
         while !part.is_empty() && self.unwanted.is_none() {
-            if self.sent >= LARGE && self.socket.has_answer() {
-                self.unwanted = Some(ErrorKind::ConnectionAborted);
+            if self.sent >= LARGE && self.socket.is_refused() {
+                self.give_up(ErrorKind::ConnectionAborted);
                 break;
             }
             let size = match self.socket.write_within(part, LOOK) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(size) => size,
                 Err(error) if is_hung_up(&error) => {
-                    self.unwanted = Some(error.kind());
+                    self.give_up(error.kind());
                     break;
                 }
                 Err(error) => return Err(error),
@@ -119,6 +131,11 @@ impl Line {
             part = &part[size..];
         }
         Ok(())
+    }
+
+    fn give_up(&mut self, problem: ErrorKind) {
+        self.unwanted = Some(problem);
+        CUT_SHORT.set(true);
     }
 }
 

@@ -117,6 +117,32 @@ fn an_answer_that_comes_before_the_whole_request_is_the_answer() {
     assert!(upload(|_| Ok(())).unwrap_err().contains("127.0.0.1"));
 }
 
+/// Answers with success, and reads the rest of a large request only then. The response tells how much came.
+fn success_first(mut stream: std::net::TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+    let size = 30_000_000 - 1000;
+    let read = std::io::copy(&mut std::io::Read::take(&mut stream, size), &mut std::io::sink())?;
+    let read = if read == size { "whole" } else { "parts" };
+    stream.write_all(format!("5\r\n{read}\r\n0\r\n\r\n").as_bytes())?;
+    std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
+}
+
+#[test]
+fn a_success_that_comes_before_the_whole_request_stops_no_upload() {
+    let answer = upload(success_first).unwrap();
+    assert_eq!((answer.status, answer.body.as_slice(), answer.flaw), (200, &b"whole"[..], None));
+}
+
+#[test]
+fn a_request_that_was_not_read_to_its_end_is_no_success() {
+    let problem = upload(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+        std::io::copy(&mut std::io::Read::take(&mut stream, 1_000_000), &mut std::io::sink()).map(drop)
+    });
+    let problem = problem.unwrap_err();
+    assert!(problem.contains("HTTP 200") && problem.contains("before it had read"), "{problem}");
+}
+
 #[test]
 fn answers_that_announce_themselves_are_awaited() {
     for early in [

@@ -1,19 +1,24 @@
 //! Bodies of replies as text.
 
-use encoding_rs::{Encoding, WINDOWS_1252};
+use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 
 /// A body as text; `kind` is its media type in lower case, `charset` what the type's parameter says. `None` if it is no
-/// text, or holds a NUL, which no text in PostgreSQL can.
-pub fn text(kind: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
+/// text, or holds a NUL, which no text in PostgreSQL can. Of a body that `is_cut` off, a character at its end may be
+/// incomplete: that one is left out.
+pub fn text(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
     if is_binary(kind) {
         return None;
     }
-    decode(kind, charset, body).filter(|text| !text.contains('\0'))
+    decode(kind, charset, body, is_cut).filter(|text| !text.contains('\0'))
 }
 
-fn decode(kind: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
-    let by = |encoding: &'static Encoding, body| {
-        encoding.decode_without_bom_handling_and_without_replacement(body).map(|text| text.into_owned())
+fn decode(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
+    let by = |encoding: &'static Encoding, body: &[u8]| {
+        let mut decoder = encoding.new_decoder_without_bom_handling();
+        let size = decoder.max_utf8_buffer_length_without_replacement(body.len())?;
+        let mut text = String::with_capacity(size);
+        let (result, _) = decoder.decode_to_string_without_replacement(body, &mut text, !is_cut);
+        (result == DecoderResult::InputEmpty).then_some(text)
     };
     if let Some((encoding, mark)) = Encoding::for_bom(body) {
         return by(encoding, &body[mark..]);
@@ -23,8 +28,8 @@ fn decode(kind: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
         return by(encoding, body);
     }
     // Whatever is declared: what is valid UTF-8 beyond ASCII makes sense in no other encoding.
-    if let Ok(text) = std::str::from_utf8(body) {
-        return Some(text.to_owned());
+    if let Some(text) = by(UTF_8, body) {
+        return Some(text);
     }
     match declared {
         Some(encoding) => by(encoding, body),
@@ -53,7 +58,7 @@ mod tests {
 
     #[test]
     fn texts_in_any_charset() {
-        let of = |charset, body: &[u8]| text("text/plain", charset, body);
+        let of = |charset, body: &[u8]| text("text/plain", charset, body, false);
         let (utf8, latin1) = ("Gr\u{fc}\u{df}e", b"Gr\xfc\xdfe".as_slice());
         for (charset, body) in [
             (None, utf8.as_bytes()),
@@ -73,11 +78,29 @@ mod tests {
 
     #[test]
     fn what_is_no_text() {
-        assert_eq!(text("image/png", None, b"abc"), None);
-        assert_eq!(text("application/x-data", None, b"\xff"), None);
+        assert_eq!(text("image/png", None, b"abc", false), None);
+        assert_eq!(text("application/x-data", None, b"\xff", false), None);
         for body in [b"\xff\x01".as_slice(), b"a\0b", b"\xff\xfe\0\0"] {
-            assert_eq!(text("text/plain", None, body), None, "{body:?}");
+            assert_eq!(text("text/plain", None, body, false), None, "{body:?}");
         }
-        assert_eq!(text("text/plain", Some("utf-8"), b"\xff"), None);
+        assert_eq!(text("text/plain", Some("utf-8"), b"\xff", false), None);
+    }
+
+    #[test]
+    fn a_text_that_is_cut_off_ends_with_its_last_whole_character() {
+        let euro = "1 \u{20ac}".as_bytes();
+        let (utf16, japanese) = (b"1\0 \0\xac".as_slice(), b"1 \x93".as_slice());
+        for (kind, charset, body) in [
+            ("text/plain", None, &euro[..4]),
+            ("text/plain", Some("utf-8"), &euro[..3]),
+            ("application/json", None, &euro[..4]),
+            ("text/plain", Some("utf-16le"), utf16),
+            ("text/plain", Some("shift_jis"), japanese),
+        ] {
+            assert_eq!(text(kind, charset, body, true).as_deref(), Some("1 "), "{charset:?} {body:?}");
+        }
+        assert_eq!(text("application/json", None, &euro[..4], false), None);
+        assert_eq!(text("application/json", None, b"1 \xff", true), None);
+        assert_eq!(text("text/plain", None, euro, true).as_deref(), Some("1 \u{20ac}"));
     }
 }

@@ -67,7 +67,7 @@ fn body_of(reply: &Reply) -> (Value, bool) {
     {
         return (value, false);
     }
-    let text = charset::text(&kind, charset.as_deref(), &reply.body);
+    let text = text_of(reply, &kind, charset.as_deref(), &reply.body);
     // Many services send JSON as a page or as plain text.
     let looks_like_json = text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
     if (kind.is_empty() || kind.starts_with("text/"))
@@ -87,8 +87,13 @@ pub fn parsed(reply: &Reply) -> Option<Value> {
     let body = reply.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&reply.body);
     json::read(body).ok().or_else(|| {
         let (kind, charset) = content_type(reply);
-        json::read(charset::text(&kind, charset.as_deref(), body)?).ok()
+        json::read(text_of(reply, &kind, charset.as_deref(), body)?).ok()
     })
+}
+
+/// The reply's body, or what is left of it, as text.
+fn text_of(reply: &Reply, kind: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
+    charset::text(kind, charset, body, reply.flaw.is_some())
 }
 
 /// The media type, in lower case, and its charset.
@@ -116,7 +121,7 @@ fn leads_to(reply: &Reply) -> Option<String> {
 /// The beginning of a body. Of URLs in it, the query is masked.
 pub fn excerpt(reply: &Reply) -> String {
     let (kind, charset) = content_type(reply);
-    let text = charset::text(&kind, charset.as_deref(), &reply.body)
+    let text = text_of(reply, &kind, charset.as_deref(), &reply.body)
         .unwrap_or_else(|| String::from_utf8_lossy(&reply.body).into_owned());
     let line = redact::urls(&text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {

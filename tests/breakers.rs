@@ -1,8 +1,10 @@
 //! Circuit breakers, pauses and slow rates are a database's own: none of them stops another database's calls.
 
 use postgres::Client;
-use standin::Behaviour;
+use serde_json::json;
+use standin::{Answer, Behaviour};
 
+use crate::calling::Calling;
 use crate::harness::cluster::Cluster;
 use crate::harness::queue::{status, wait_status};
 use crate::harness::wait::eventually;
@@ -84,6 +86,25 @@ fn a_breaker_tells_when_it_opens_and_when_it_closes() {
         (1, 1),
         "{log}"
     );
+}
+
+#[test]
+fn responses_that_are_only_too_large_open_no_breaker() {
+    let settings = [("pg_errand.http_max_answer_size", "2kB"), ("pg_errand.concurrency", "1")];
+    let mut calling = Calling::start(&settings, |request| {
+        let status = if request.path() == "/down" { 502 } else { 200 };
+        Answer::new(status, "text/plain", "x".repeat(100_000))
+    });
+    calling.register("api", json!({"break_after": "1", "break_for": "1 hour"}));
+    let mark = calling.cluster.log_mark();
+    for _ in 0..3 {
+        calling.succeed("api", json!({"path": "/large", "body": 1}));
+        calling.fail("api", json!({"path": "/large"}));
+    }
+    let log = calling.cluster.log_since(mark);
+    assert!(!log.contains("circuit breaker opened"), "{log}");
+    calling.fail("api", json!({"path": "/down", "body": 1}));
+    calling.cluster.wait_log(mark, "circuit breaker opened");
 }
 
 #[test]

@@ -315,7 +315,15 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     /// Why it does not tell all that its status promises: its body was cut off, for instance.
-    pub flaw: Option<String>,
+    pub flaw: Option<Flaw>,
+}
+
+/// What is wrong with a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flaw {
+    pub reason: String,
+    /// It came as it should, but is larger than our limit.
+    pub is_limit: bool,
 }
 
 /// What the reply to a request that was carried out comes to.
@@ -328,6 +336,11 @@ pub enum Answer {
 }
 
 impl Reply {
+    /// True if the peer has done its part: it has sent all of the reply, or as much as we take.
+    pub fn is_complete(&self) -> bool {
+        self.flaw.as_ref().is_none_or(|flaw| flaw.is_limit)
+    }
+
     /// The value of a header; `name` in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())

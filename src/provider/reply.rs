@@ -30,7 +30,7 @@ pub fn refused(reply: &Reply) -> Value {
     let may_be_kept = |(name, _): &&(String, String)| !PERSONAL.contains(&name.as_str());
     let headers = reply.headers.iter().filter(may_be_kept).cloned().collect();
     let kept = Reply { headers, ..reply.clone() };
-    reply.flaw.as_ref().map_or_else(|| json_of(&kept), |flaw| flawed(&kept, flaw))
+    reply.flaw.as_ref().map_or_else(|| json_of(&kept), |flaw| flawed(&kept, &flaw.reason))
 }
 
 /// `{status, headers, body}`: JSON as it is, text as text, and anything else by base64, with a note.

@@ -3,7 +3,8 @@
 
 use super::said::said;
 use super::{
-    Answer, Batching, Body, Credential, HttpRequest, Parts, Provider, Redirects, Reply, Request, Service,
+    Answer, Batching, Body, Credential, Flaw, HttpRequest, Parts, Provider, Redirects, Reply, Request,
+    Service,
 };
 use super::{auth, mail, mailbox, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
@@ -150,7 +151,8 @@ fn each_answer(reply: &Reply, requests: usize) -> Vec<Reply> {
         }
         // All of them were accepted, or none.
         None => {
-            let flaw = || format!("the response does not tell the numbers of {requests} mails");
+            let reason = || format!("the response does not tell the numbers of {requests} mails");
+            let flaw = || Flaw { reason: reason(), is_limit: false };
             let flaw = Some(reply.flaw.clone().unwrap_or_else(flaw));
             vec![Reply { flaw, ..reply.clone() }; requests]
         }

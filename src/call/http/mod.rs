@@ -13,7 +13,7 @@ pub(super) mod tls;
 
 use super::Job;
 use crate::hosts::Target;
-use crate::provider::{HttpRequest, Reply};
+use crate::provider::{Flaw, HttpRequest, Reply};
 use agents::{Agents, forget_connecting, has_connected};
 use hop::Hop;
 pub use network::{Network, ProxyServer};
@@ -85,7 +85,10 @@ impl Client {
             return Err(problem(Reason::CutShort(answer.status()).into()));
         }
         let (reply, cut) = read(answer, job.network.max_answer);
-        let flaw = |error| format!("the response was cut off: {}", problem(error).explain(job.timeout));
+        let flaw = |error| Flaw {
+            is_limit: matches!(error, ureq::Error::BodyExceedsLimit(_)),
+            reason: format!("the response was cut off: {}", problem(error).explain(job.timeout)),
+        };
         Ok(Reply { flaw: cut.map(flaw), ..reply })
     }
 }

@@ -47,9 +47,9 @@ fn judge(service: &Service, request: &Request, reply: &Reply) -> Result<Answer, 
     let answer = service.provider.answer(service, request, reply);
     match (&reply.flaw, answer) {
         (None, answer) => answer,
-        (Some(flaw), Ok(_)) if request.only_reads() => Err(format!("HTTP {}: {flaw}", reply.status)),
-        (Some(flaw), Ok(_)) => Ok(Answer::Flawed(flaw.clone())),
-        (Some(flaw), Err(reason)) => Err(format!("{reason}; {flaw}")),
+        (Some(flaw), Ok(_)) if request.only_reads() => Err(format!("HTTP {}: {}", reply.status, flaw.reason)),
+        (Some(flaw), Ok(_)) => Ok(Answer::Flawed(flaw.reason.clone())),
+        (Some(flaw), Err(reason)) => Err(format!("{reason}; {}", flaw.reason)),
     }
 }
 

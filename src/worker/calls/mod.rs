@@ -21,7 +21,7 @@ use crate::error::PgError;
 use crate::kind::Kinds;
 use crate::pg::{log, thread};
 use crate::processor::Ready;
-use crate::provider::{Credential, Prepared, Request, Service};
+use crate::provider::{Credential, Prepared, Reply, Request, Service};
 use crate::secret;
 use crate::shared::{Breaker, Ended, Lane, Terms, Went};
 pub use cancel::cancel_calls;
@@ -369,7 +369,7 @@ impl Calls {
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
         // A dead host is not its lane's fault.
         let is_for_a_host = open.parcel.is_for_a_host();
-        let answered = outcome.reply.as_ref().is_ok_and(|reply| reply.flaw.is_none());
+        let answered = outcome.reply.as_ref().is_ok_and(Reply::is_complete);
         self.pace.note(open.lane, answered || is_for_a_host, limit());
         if is_for_a_host {
             self.pace.note_host(open.terms.account, answered, limit());

@@ -22,7 +22,8 @@ fn fails(server: &Server, reason: &str) {
     let job = Job { timeout: Duration::from_millis(600), ..allowing("127.0.0.1") };
     // Of a body that is cut off, the beginning is kept.
     let reply = send(&client(), &get(&server.url("/")), &job);
-    let problem = reply.and_then(|reply| reply.flaw.map_or(Ok(reply.status), Err)).unwrap_err();
+    let problem =
+        reply.and_then(|reply| reply.flaw.map_or(Ok(reply.status), |flaw| Err(flaw.reason))).unwrap_err();
     assert!(problem.contains(reason), "{problem}");
     assert!(start.elapsed() < Duration::from_secs(3));
 }
@@ -229,6 +230,13 @@ fn answers_that_are_too_large() {
     let larger = Server::always(reply(502, "Retry-After: 7\r\n", &"x".repeat(10_001)));
     let cut = send(&client(), &get(&larger.url("/")), &job).unwrap();
     assert_eq!((cut.status, cut.header("retry-after"), cut.body.len()), (502, Some("7"), 10_000));
+    // It is our limit, and not a peer that does not do its part.
+    assert!(cut.flaw.is_some() && cut.is_complete());
+    let broken = Server::start(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc")?;
+        Err(std::io::Error::other("closed early"))
+    });
+    assert!(!send(&client(), &get(&broken.url("/")), &job).unwrap().is_complete());
 }
 
 #[test]

@@ -15,7 +15,7 @@ const MASK: &str = "********";
 /// Something shorter is part of many words: it is masked only where it stands alone.
 const MIN_ANYWHERE: usize = 3;
 
-/// A reply without secrets in its headers and raw body.
+/// A reply without secrets in its headers, its raw body and what is said of it.
 pub fn reply(mut reply: Reply, credentials: &[Credential]) -> Reply {
     let secrets = Secrets::new(credentials);
     if secrets.0.is_empty() {
@@ -24,6 +24,9 @@ pub fn reply(mut reply: Reply, credentials: &[Credential]) -> Reply {
     for (name, value) in &mut reply.headers {
         *name = secrets.mask_text(name);
         *value = secrets.mask_text(value);
+    }
+    if let Some(flaw) = &mut reply.flaw {
+        flaw.reason = secrets.mask_text(&flaw.reason);
     }
     let body = secrets.mask(reply.body);
     Reply { body, ..reply }
@@ -125,6 +128,7 @@ fn stands_alone(before: &[u8], after: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::Flaw;
     use base64::Engine;
     use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
     use serde_json::json;
@@ -155,6 +159,13 @@ mod tests {
     fn headers() {
         let echo = Reply { headers: vec![("location".into(), "/?key=s%223".into())], ..Reply::default() };
         assert_eq!(reply(echo, &credentials()).header("location"), Some("/?key=********"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_reply() {
+        let flaw = Flaw { reason: "cut off: s\"3.test hung up".into(), is_limit: false };
+        let flaw = reply(Reply { flaw: Some(flaw), ..Reply::default() }, &credentials()).flaw;
+        assert_eq!(flaw.unwrap().reason, "cut off: ********.test hung up");
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn a_type_is_sent_only_to_providers_that_can_serve_it() {
     for (sql, parts) in [
         (
             "update queues.task_kind set provider = 'slack' where name = 'email'",
-            &["\"email\"", "\"slack\"", "channel"],
+            &["\"email\"", "\"slack\"", "{{to_address}}"],
         ),
         (
             "update queues.task_kind set provider = 'plain' where name = 'email'",
@@ -250,9 +250,9 @@ fn a_provider_s_template_can_use_every_field_of_the_type_it_serves() {
         .batch_execute(
             r#"insert into queues.provider (name, base_url, request) values
                 ('mysms', 'https://sms.test', '{"path": "/x", "idempotency_key": "{{idempotency_key}}",
-                    "body": {"json": {"sid": "{{content_sid}}", "values": "{{content_variables}}"}}}'),
+                    "body": {"json": {"to": "{{to_number}}", "sid": "{{content_sid}}", "values": "{{content_variables}}"}}}'),
                 ('mymail', 'https://mail.test', '{"path": "/x", "idempotency_key": "{{idempotency_key}}",
-                    "body": {"json": {"at": "{{scheduled_at}}"}}}');
+                    "body": {"json": {"to": "{{to_address}}", "at": "{{scheduled_at}}", "template": "{{template_id}}"}}}');
             update queues.task_kind set provider = 'mysms' where name = 'sms';
             update queues.task_kind set provider = 'mymail' where name = 'email'"#,
         )

@@ -70,7 +70,7 @@ impl Shape {
 }
 
 /// Every field that a payload may have.
-pub fn names() -> Vec<&'static str> {
+fn names() -> Vec<&'static str> {
     FIELDS.iter().map(|(ours, ..)| *ours).chain(OWN_FIELDS).collect()
 }
 

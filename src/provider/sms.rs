@@ -28,11 +28,6 @@ const ALIASES: &[Alias] = &[
     ("text", "body"),
 ];
 
-/// Every field that a payload may have.
-pub fn names() -> Vec<&'static str> {
-    FIELDS.to_vec()
-}
-
 /// The fields of a text message, none of them null.
 ///
 /// # Errors

@@ -5,14 +5,14 @@ use super::MASK;
 /// Where a URL in a text ends.
 const ENDS: &[char] = &['"', '\'', '<', '>', '\\', '`', '|', '{', '}'];
 
-/// A text in which the query and the fragment of each URL are masked.
+/// A text in which the query and the fragment of each URL are masked; also of one whose characters are escaped, as
+/// those of strings are in JSON.
 pub fn urls(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find("://") {
+    while let Some(start) = start(rest) {
         let (before, url) = rest.split_at(start);
-        let end = url.find(|c: char| c.is_whitespace() || ENDS.contains(&c)).unwrap_or(url.len());
-        let (url, after) = url.split_at(end);
+        let (url, after) = url.split_at(end(url));
         masked.push_str(before);
         match url.find(['?', '#']) {
             Some(place) => masked.extend([&url[..=place], MASK]),
@@ -21,6 +21,38 @@ pub fn urls(text: &str) -> String {
         rest = after;
     }
     masked + rest
+}
+
+/// Where the colon of a `://` is, or of a `:\/\/`.
+fn start(text: &str) -> Option<usize> {
+    let after_slash = |rest| unescaped(rest).strip_prefix('/');
+    let is_start = |at: &usize| after_slash(&text[at + 1..]).and_then(after_slash).is_some();
+    text.match_indices(':').map(|(at, _)| at).find(is_start)
+}
+
+/// Where the URL at the start of a text ends.
+fn end(text: &str) -> usize {
+    let mut at = 0;
+    while let Some(found) = text[at..].find(|c: char| c.is_whitespace() || ENDS.contains(&c)) {
+        let rest = unescaped(&text[at + found..]);
+        let next = text.len() - rest.len();
+        if next == at + found || !goes_on(rest) {
+            return at + found;
+        }
+        at = next;
+    }
+    text.len()
+}
+
+/// Without the backslashes at its start, of which a nested text has several.
+fn unescaped(text: &str) -> &str {
+    text.trim_start_matches('\\')
+}
+
+/// True if what follows a backslash is a character of a URL: `\/`, `\u0026`.
+fn goes_on(rest: &str) -> bool {
+    let code = rest.strip_prefix('u').and_then(|rest| rest.as_bytes().first_chunk::<4>());
+    rest.starts_with('/') || code.is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]
@@ -36,6 +68,16 @@ mod tests {
                 "see https://x.test/#******** https://y.test/b.",
             ),
             ("what? http://", "what? http://"),
+            (
+                r#"{"url":"https:\/\/b.test\/x?sig=c","n":1}"#,
+                r#"{"url":"https:\/\/b.test\/x?********","n":1}"#,
+            ),
+            (
+                r#""{\"url\":\"https:\\/\\/b.test\\/x?sig=c\"}""#,
+                r#""{\"url\":\"https:\\/\\/b.test\\/x?********\"}""#,
+            ),
+            (r#"["https://x.test/?a=b\u0026sig=c"]"#, r#"["https://x.test/?********"]"#),
+            (r"at https://x.test/a\n is it? a:\/b?c", r"at https://x.test/a\n is it? a:\/b?c"),
             ("https://a.test?x=https://b.test?y", "https://a.test?********"),
         ] {
             assert_eq!(urls(text), masked);

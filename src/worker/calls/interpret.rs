@@ -18,7 +18,7 @@ pub fn interpret(
     outcome: &Outcome,
 ) -> CallResult {
     let masked = |text: String| redact::text(&text, &outcome.credentials);
-    let failure = |reason| format!("{}: {}", service.name, masked(reason));
+    let failure = |reason| format!("{}: {}", service.name, shown(&member.request, &masked(reason)));
     let result = match reply {
         Err(reason) => Err(failure(reason.clone()).into()),
         Ok(reply) => match judge(service, &member.request, reply) {
@@ -53,6 +53,15 @@ fn judge(service: &Service, request: &Request, reply: &Reply) -> Result<Answer, 
     }
 }
 
+/// A text from outside without what gives access to something: the query of URLs. Those that mail servers name lead to
+/// an explanation.
+fn shown(request: &Request, text: &str) -> String {
+    match request {
+        Request::Smtp(_) => text.to_owned(),
+        _ => redact::urls(text),
+    }
+}
+
 fn log_flaw(service: &Service, member: &Member, flaw: &str) {
     log::event(
         LogLevel::Warning,
@@ -81,7 +90,7 @@ fn log_end(service: &Service, member: &Member, status: Option<u16>, result: &Cal
             Ok(answer) => Some(answer),
             Err(failure) => failure.response.as_ref(),
         };
-        let text = response.map(|response| redact::urls(&response.to_string())).unwrap_or_default();
+        let text = response.map(|response| shown(&member.request, &response.to_string())).unwrap_or_default();
         let start = log::excerpt(&text, LOGGED);
         log::event(LogLevel::Debug, format!("call response task_id={task_id} response={start}"));
     }

@@ -91,6 +91,10 @@ fn message(form: &BTreeMap<String, String>) -> Answer {
     if !["Body", "MediaUrl", "ContentSid"].iter().any(|name| form.contains_key(*name)) {
         return error(400, 21602, "Message body is required.");
     }
+    if form.get("Body").is_some_and(|body| body == "costly") {
+        let message = r#"{"sid": "SM0124", "body": "costly", "price": 1e999999}"#;
+        return Answer::new(201, "application/json", message);
+    }
     Answer::json(201, &json!({"sid": "SM0123", "status": "queued", "error_code": null, "echo": TOKEN}))
 }
 
@@ -178,6 +182,19 @@ fn a_text_message_arrives_as_its_interface_wants_it() {
     let body = String::from_utf8(texting.web.requests()[0].request.body.clone()).unwrap();
     let expected = "To=%2B4915112345678&Body=Gr%C3%BC%C3%9Fe+%26+mehr+%F0%9F%A6%80+%2B1&From=%2B15005550006";
     assert_eq!(body, expected);
+}
+
+#[test]
+fn the_number_of_a_message_is_kept_if_the_rest_of_the_response_cannot_be() {
+    let mut texting = Texting::start(&[]);
+    texting.delivered(&json!({"message_id": 7, "to_number": "+4915112345678", "body": "costly"}));
+    let sql = "select queues.result(task_id) from queues.task";
+    let result: Value = texting.client.query_one(sql, &[]).unwrap().get(0);
+    assert!(result["body"].as_str().is_some_and(|body| body.contains("SM0124")), "{result}");
+    assert!(
+        result["warning"].as_str().is_some_and(|warning| warning.contains("cannot be stored")),
+        "{result}"
+    );
 }
 
 #[test]

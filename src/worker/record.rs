@@ -16,7 +16,7 @@ use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
 };
 use pgrx::{IntoDatum, pg_sys};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 static FINISH: Statement = Statement::new(
     include_str!("../../sql/runtime/finish.sql"),
@@ -409,7 +409,7 @@ fn timestamp(microseconds: i64) -> Arg {
 }
 
 /// A value for a jsonb column, as [`to_jsonb`] makes it. If its text would be too long, since jsonb writes numbers with
-/// all digits, its body (or all of it) is kept as a string of JSON.
+/// all digits, it is kept as [`keep_as_text`] makes it.
 pub fn storable(value: &Value) -> pg_sys::Datum {
     let limit = MAX_PAYLOAD_SIZE.get() as usize;
     let jsonb = to_jsonb(value);
@@ -417,18 +417,19 @@ pub fn storable(value: &Value) -> pg_sys::Datum {
         return jsonb;
     }
     let mut with_text = value.clone();
-    keep_as_text(&mut with_text, &format!("its body would have more than {limit} bytes as jsonb"));
+    keep_as_text(&mut with_text, &format!("it would have more than {limit} bytes as jsonb"));
     let jsonb = to_jsonb(&with_text);
     if jsonb_size::is_longer(jsonb, limit) { to_jsonb(&value.to_string().into()) } else { jsonb }
 }
 
-/// Replaces the body of a response by a string of JSON, with a warning that says why; or all of it, if it has none.
+/// Replaces the body of a response by a string of JSON, with a warning that says why. What has no headers is a body as
+/// a whole, even if it has a field of that name.
 pub fn keep_as_text(response: &mut Value, warning: &str) {
-    let Some(body) = response.get_mut("body") else {
-        *response = response.to_string().into();
-        return;
-    };
-    *body = body.to_string().into();
+    let is_whole = ["headers", "body"].iter().all(|name| response.get(name).is_some());
+    if !is_whole {
+        *response = json!({ "body": response.take() });
+    }
+    response["body"] = response["body"].to_string().into();
     response["warning"] = warning.into();
 }
 
@@ -456,7 +457,27 @@ fn without_nul(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn what_cannot_be_stored_is_kept_as_a_text_with_a_warning() {
+        for (response, kept) in [
+            (
+                json!({ "status": 200, "headers": { "x": "1" }, "body": { "n": 1 } }),
+                json!({ "status": 200, "headers": { "x": "1" }, "body": r#"{"n":1}"#, "warning": "too large" }),
+            ),
+            // As Twilio's, and Resend's.
+            (
+                json!({ "sid": "SM1", "body": "hello" }),
+                json!({ "body": r#"{"sid":"SM1","body":"hello"}"#, "warning": "too large" }),
+            ),
+            (json!({ "id": "x" }), json!({ "body": r#"{"id":"x"}"#, "warning": "too large" })),
+            (json!([1]), json!({ "body": "[1]", "warning": "too large" })),
+        ] {
+            let mut response = response;
+            keep_as_text(&mut response, "too large");
+            assert_eq!(response, kept);
+        }
+    }
 
     #[test]
     fn nul_is_replaced_everywhere() {

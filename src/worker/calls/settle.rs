@@ -109,8 +109,8 @@ fn store_answers(worker: &mut Worker) -> bool {
     stored.is_ok()
 }
 
-/// A response that no jsonb can hold (a number out of range) changes nothing about what was done: its body, or all of
-/// it, is kept as a string of JSON; if that is not possible either, only its status is.
+/// A response that no jsonb can hold (a number out of range) changes nothing about what was done: its body is kept as a
+/// string of JSON; if that is not possible either, only its status is.
 fn storable(task_id: i64, result: &mut CallResult) -> record::Answer {
     // What handlers and the error table get is what is stored: without U+0000.
     if let Err(failure) = result {

@@ -230,6 +230,35 @@ fn a_redirect_that_is_not_followed_is_named_with_the_field_that_decides() {
 }
 
 #[test]
+fn a_redirect_that_could_not_be_followed_is_named_with_the_reason() {
+    let mut calling = Calling::start(&[LOOPBACK], |request| {
+        let place = if request.path() == "/loop" { "/loop?k=abcdef" } else { "ftp://other.test/?k=abcdef" };
+        Answer { status: 307, headers: vec![], body: vec![] }.with("Location", place)
+    });
+    let url = calling.web.url();
+    for (path, place, reason) in
+        [("/loop", "/loop", "more than 5"), ("/ftp", "ftp://other.test/", "no URL that can be called")]
+    {
+        let message =
+            calling.fail("http", json!({"url": format!("{url}{path}"), "body": 1, "redirects": "all"}));
+        assert!(message.contains(place) && message.contains(reason), "{message}");
+        assert!(!message.contains("says which") && !message.contains("abcdef"), "{message}");
+    }
+}
+
+#[test]
+fn a_text_that_is_cut_off_is_a_text() {
+    let mut calling = Calling::start(&[("pg_errand.http_max_answer_size", "2kB")], |_| {
+        Answer::new(200, "text/plain; charset=utf-8", "\u{20ac}".repeat(1000))
+    });
+    calling.register("api", json!({}));
+    let task_id = calling.succeed("api", json!({"path": "/x", "body": 1}));
+    let result = calling.result(task_id).unwrap();
+    assert_eq!(result["body"], json!("\u{20ac}".repeat(2048 / 3)));
+    assert!(result.get("body_encoding").is_none(), "{result:.200}");
+}
+
+#[test]
 fn json_that_is_sent_as_a_page_or_as_text_can_be_expected_and_used() {
     let mut calling = Calling::start(&[], echo);
     calling.register("api", json!({"expect": {"body": {"ok": true}}, "answer": {"id": "{{body.id}}"}}));
@@ -311,6 +340,28 @@ fn no_response_is_in_the_log_unless_it_is_for_debugging() {
     let task_id = calling.succeed("files", json!({"path": "/x"}));
     let line = calling.cluster.wait_log(0, &format!("call response task_id={task_id} "));
     assert!(line.contains("https://files.test/invoice-7.pdf?********"), "{line}");
+    assert!(!calling.cluster.log().contains("abcdef"));
+}
+
+#[test]
+fn no_signed_url_is_in_an_error_however_a_provider_writes_it() {
+    let escaped = r#"{"reason":"see https:\/\/files.test\/a?X-Signature=abcdef0123"}"#;
+    let plain = json!({"reason": "see https://files.test/a?x=1&X-Signature=abcdef0123"}).to_string();
+    let ampersand = plain.replace('&', r"\u0026");
+    let bodies = [escaped.to_owned(), plain, ampersand];
+    let mut calling = Calling::start(&[], move |request| {
+        let n: usize = request.path().trim_start_matches('/').parse().unwrap();
+        Answer::new(422, "application/json", bodies[n].clone())
+    });
+    calling.register("plain", json!({}));
+    calling.register("templated", json!({"failure": "{{body.reason}}"}));
+    for task_type in ["plain", "templated"] {
+        for n in 0..3 {
+            let message = calling.fail(task_type, json!({"path": format!("/{n}")}));
+            assert!(message.contains("files.test") && message.contains("a?********"), "{message}");
+            assert!(!message.contains("abcdef"), "{message}");
+        }
+    }
     assert!(!calling.cluster.log().contains("abcdef"));
 }
 

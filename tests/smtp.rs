@@ -75,6 +75,9 @@ fn answer(line: &str, in_data: bool, is_international: bool) -> Option<&'static 
         _ if line.starts_with("EHLO") => "250-mail.test\r\n250 AUTH PLAIN",
         _ if line.starts_with("AUTH") => "235 welcome",
         _ if line.contains("nobody@") => "550 5.1.1 no such mailbox",
+        _ if line.contains("unproved@") => {
+            "550 5.7.26 see https://help.test/answer/81126?hl=en#authentication"
+        }
         _ => "250 fine",
     })
 }
@@ -146,6 +149,14 @@ fn of_many_recipients_the_one_that_is_wrong_is_named() {
     let message = fail(&mut client, &json!({"to_address": recipients}));
     let expected = "permanent: 550 5.1.1 no such mailbox (recipient nobody@mail.test)";
     assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn the_page_that_a_mail_server_names_is_shown_whole() {
+    let server = MailServer::start();
+    let (_cluster, mut client) = start(&server, &[]);
+    let message = fail(&mut client, &json!({"to_address": "unproved@mail.test"}));
+    assert!(message.contains("https://help.test/answer/81126?hl=en#authentication"), "{message}");
 }
 
 #[test]

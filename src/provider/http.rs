@@ -3,7 +3,7 @@
 use super::reply::{self, json_of};
 use super::service::Auth;
 use super::{Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
-use super::{auth, expect, fields, key, multipart, redirect, target, template};
+use super::{auth, expect, fields, key, multipart, target, template};
 use crate::provider::header::header_problem;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -88,7 +88,7 @@ impl Provider for Http {
         }
         let said = service.failure.as_ref().and_then(|failure| template::fill(failure, &answer).ok());
         Err(match said {
-            None | Some(Value::Null) => no_success(request, reply),
+            None | Some(Value::Null) => reply::described(reply, true),
             Some(Value::String(said)) => format!("HTTP {}: {said}", reply.status),
             Some(said) => format!("HTTP {}: {said}", reply.status),
         })
@@ -110,15 +110,6 @@ impl Provider for Http {
     fn takes_request_from_payload(&self) -> bool {
         true
     }
-}
-
-/// A reply that is no success.
-fn no_success(request: &Request, reply: &Reply) -> String {
-    match request {
-        Request::Http(request) => redirect::not_followed(request, reply),
-        _ => None,
-    }
-    .map_or_else(|| reply::described(reply), |said| format!("HTTP {}: {said}", reply.status))
 }
 
 /// The fields of the request: what the payload holds, or the service's template makes of it.

@@ -38,7 +38,7 @@ use crate::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use key::Key;
-pub use redirect::Redirects;
+pub use redirect::{NotFollowed, Redirects};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 pub use service::Service;
@@ -316,6 +316,8 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// Why it does not tell all that its status promises: its body was cut off, for instance.
     pub flaw: Option<Flaw>,
+    /// If it is a redirect: why that was not followed.
+    pub not_followed: Option<NotFollowed>,
 }
 
 /// What is wrong with a reply.

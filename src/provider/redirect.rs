@@ -1,9 +1,11 @@
 //! Which redirects are followed, and what they make of a request.
 
-use super::{HttpRequest, Reply};
+use super::Reply;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// More redirects than these are not followed.
+pub const MAX: usize = 5;
 /// Characters of a redirect's target that an error shows.
 const SHOWN: usize = 200;
 
@@ -72,21 +74,42 @@ pub fn becomes_get(method: &str, status: u16) -> bool {
     }
 }
 
-/// Why a redirect is the answer, for people; nothing if the reply is none.
-pub fn not_followed(request: &HttpRequest, reply: &Reply) -> Option<String> {
-    let location = reply.header("location").filter(|_| is_redirect(reply.status))?;
+/// Why a redirect is the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotFollowed {
+    /// The request does not allow that one.
+    Unwanted,
+    /// The request of this method would become a GET.
+    BecomesGet(String),
+    /// From https to http.
+    Insecure,
+    /// It names no URL that can be called.
+    NoTarget,
+    /// It is one more than [`MAX`].
+    TooMany,
+}
+
+/// Where a redirect leads, and why it was not followed, for people; nothing if the reply is none. `may_choose`: the
+/// request has a field that says which are followed.
+pub fn not_followed(reply: &Reply, may_choose: bool) -> Option<String> {
+    let (why, location) = (reply.not_followed.as_ref()?, reply.header("location")?);
     // A query can hold secrets.
     let place = location.split(['?', '#']).next().unwrap_or(location);
     let place: String = place.chars().take(SHOWN).collect();
-    let method = &request.method;
-    Some(if becomes_get(method, reply.status) && !request.redirects.allow_get() {
-        format!(
-            "it redirects to {place}, which was not followed: the {method} would become a GET without its body; if that \
-             is wanted, \"redirects\" has to be \"same_host_as_get\" or \"all_as_get\""
-        )
-    } else {
-        format!("it redirects to {place}, which was not followed; \"redirects\" says what is")
-    })
+    let why = match why {
+        NotFollowed::Unwanted if may_choose => {
+            "; \"redirects\" says which are: those of the \"same_host\", or \"all\"".into()
+        }
+        NotFollowed::Unwanted => String::new(),
+        NotFollowed::BecomesGet(method) => format!(
+            ": the {method} would become a GET without its body; if that is wanted, \"redirects\" has to be \
+             \"same_host_as_get\" or \"all_as_get\""
+        ),
+        NotFollowed::Insecure => ": it leads from https to http".into(),
+        NotFollowed::NoTarget => ": that is no URL that can be called".into(),
+        NotFollowed::TooMany => format!(": no more than {MAX} redirects are"),
+    };
+    Some(format!("it redirects to {place}, which was not followed{why}"))
 }
 
 #[cfg(test)]
@@ -110,19 +133,25 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_that_is_the_answer_is_named_without_its_query() {
-        let told = |method: &str, status| {
-            let headers = vec![("location".to_owned(), "https://x.test/b?key=s3cret".to_owned())];
-            let request = HttpRequest { method: method.into(), ..HttpRequest::default() };
-            not_followed(&request, &Reply { status, headers, ..Reply::default() })
+    fn a_redirect_that_is_the_answer_is_named_with_the_reason_and_without_its_query() {
+        let told = |why, may_choose| {
+            let place = format!("https://x.test/b{}?key=s3cret", "/c".repeat(30_000));
+            let headers = vec![("location".to_owned(), place)];
+            let reply = Reply { status: 302, headers, not_followed: Some(why), ..Reply::default() };
+            not_followed(&reply, may_choose).unwrap()
         };
-        let post = told("POST", 302).unwrap();
-        assert!(post.contains("https://x.test/b,") && post.contains("POST would become a GET"), "{post}");
-        for (method, status) in [("GET", 302), ("POST", 307), ("PUT", 301)] {
-            let told = told(method, status).unwrap();
-            assert!(told.contains("https://x.test/b,") && !told.contains("become"), "{told}");
-            assert!(!told.contains("s3cret"), "{told}");
+        for (why, reason) in [
+            (NotFollowed::Unwanted, "; \"redirects\" says"),
+            (NotFollowed::BecomesGet("POST".into()), "POST would become a GET"),
+            (NotFollowed::Insecure, "from https to http"),
+            (NotFollowed::NoTarget, "no URL"),
+            (NotFollowed::TooMany, "more than 5"),
+        ] {
+            let told = told(why, true);
+            assert!(told.contains("https://x.test/b/c") && told.contains(reason), "{told}");
+            assert!(!told.contains("s3cret") && told.len() < 500, "{told}");
         }
-        assert_eq!((told("POST", 200), told("GET", 304)), (None, None));
+        assert!(!told(NotFollowed::Unwanted, false).contains("\"redirects\""));
+        assert_eq!(not_followed(&Reply { status: 200, ..Reply::default() }, true), None);
     }
 }

@@ -106,24 +106,29 @@ fn content_type(reply: &Reply) -> (String, Option<String>) {
     (kind, charset.map(|charset| charset.trim().trim_matches('"').to_owned()))
 }
 
-/// What a reply says that is not what was expected: its status, and the beginning of its body.
-pub fn described(reply: &Reply) -> String {
-    let leads = leads_to(reply).map(|target| format!(", it leads to {target}")).unwrap_or_default();
-    format!("HTTP {}: {}{leads}", reply.status, excerpt(reply))
+/// What a reply says that is not what was expected: its status, and where it redirects to, or the beginning of its
+/// body, with the query of URLs masked. `may_choose`: the request has a field that says which redirects are followed.
+pub fn described(reply: &Reply, may_choose: bool) -> String {
+    let said = redirect::not_followed(reply, may_choose);
+    let said = said.unwrap_or_else(|| beginning(&redact::urls(&body_text(reply))));
+    format!("HTTP {}: {said}", reply.status)
 }
 
-/// Where a redirect leads, without its query, which may give access to something.
-fn leads_to(reply: &Reply) -> Option<String> {
-    let location = reply.header("location").filter(|_| redirect::is_redirect(reply.status))?;
-    Some(format!("{:?}", location.split(['?', '#']).next().unwrap_or_default()))
-}
-
-/// The beginning of a body. Of URLs in it, the query is masked.
+/// The beginning of a body as it is.
 pub fn excerpt(reply: &Reply) -> String {
+    beginning(&body_text(reply))
+}
+
+/// A body as text, if need be with replacements.
+fn body_text(reply: &Reply) -> String {
     let (kind, charset) = content_type(reply);
-    let text = text_of(reply, &kind, charset.as_deref(), &reply.body)
-        .unwrap_or_else(|| String::from_utf8_lossy(&reply.body).into_owned());
-    let line = redact::urls(&text).split_whitespace().collect::<Vec<_>>().join(" ");
+    text_of(reply, &kind, charset.as_deref(), &reply.body)
+        .unwrap_or_else(|| String::from_utf8_lossy(&reply.body).into_owned())
+}
+
+/// The beginning of a text, in one line.
+fn beginning(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {
         Some((end, _)) => format!("{} …", &line[..end]),
         None if line.is_empty() => "(empty)".into(),

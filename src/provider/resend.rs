@@ -54,7 +54,7 @@ impl Provider for Resend {
                     Some(field("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| "error".into());
                 Err(format!("HTTP {status} {name}: {}", field("message")))
             }
-            _ => Err(reply::described(reply)),
+            _ => Err(reply::described(reply, false)),
         }
     }
 

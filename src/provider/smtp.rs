@@ -142,6 +142,8 @@ mod tests {
         assert_eq!(replied(250, response), Ok(json!({ "id": id, "message_id": id, "response": response })));
         assert_eq!(replied(550, "5.1.1 no\nsuch user"), Err("permanent: 550 5.1.1 no such user".into()));
         assert_eq!(replied(451, "later"), Err("temporary: 451 later".into()));
+        let help = "5.7.26 see https://support.test/answer/81126?hl=en#authentication";
+        assert_eq!(replied(550, help), Err(format!("permanent: 550 {help}")));
     }
 
     #[test]

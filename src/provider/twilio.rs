@@ -65,7 +65,7 @@ impl Provider for Twilio {
                 let more = more.map(|more| format!(" ({more})")).unwrap_or_default();
                 Err(format!("HTTP {status} {}: {}{more}", field("code"), field("message")))
             }
-            _ => Err(reply::described(reply)),
+            _ => Err(reply::described(reply, false)),
         }
     }
 

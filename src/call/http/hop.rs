@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use crate::hosts::Target;
 use crate::provider::header::header_problem;
-use crate::provider::{Credential, HttpRequest, Placed, Redirects, Reply, redirect};
+use crate::provider::{Credential, HttpRequest, NotFollowed, Placed, Redirects, Reply, redirect};
 use ureq::http::Method;
 
 /// What proves who we are, even if it is no credential of the service.
@@ -63,17 +63,29 @@ impl Hop {
         (target, headers)
     }
 
-    /// What the reply asks for, if it is a redirect that is followed.
-    pub fn next(&self, reply: &Reply, redirects: Redirects) -> Option<Hop> {
-        if !redirect::is_redirect(reply.status) {
-            return None;
+    /// What a redirect asks for.
+    ///
+    /// # Errors
+    /// Why it is not followed.
+    pub fn next(&self, reply: &Reply, redirects: Redirects) -> Result<Hop, NotFollowed> {
+        if redirects == Redirects::None {
+            return Err(NotFollowed::Unwanted);
         }
         let becomes_get = redirect::becomes_get(self.method.as_str(), reply.status);
-        let target = self.target.join(reply.header("location")?).ok()?;
+        let target = reply.header("location").and_then(|location| self.target.join(location).ok());
+        let target = target.ok_or(NotFollowed::NoTarget)?;
         let stays = target.has_origin_of(&self.target);
         let is_safe = target.is_https() || !self.target.is_https();
-        let is_wanted = redirects.follow(stays, is_safe) && (redirects.allow_get() || !becomes_get);
-        is_wanted.then(|| self.redirected(target, stays, becomes_get))
+        let is_wanted = redirects.follow(stays, is_safe);
+        if !is_wanted && redirects.follow(stays, true) {
+            Err(NotFollowed::Insecure)
+        } else if becomes_get && !redirects.allow_get() {
+            Err(NotFollowed::BecomesGet(self.method.to_string()))
+        } else if !is_wanted {
+            Err(NotFollowed::Unwanted)
+        } else {
+            Ok(self.redirected(target, stays, becomes_get))
+        }
     }
 
     fn redirected(&self, target: Target, stays: bool, becomes_get: bool) -> Hop {

@@ -13,7 +13,7 @@ pub(super) mod tls;
 
 use super::Job;
 use crate::hosts::Target;
-use crate::provider::{Flaw, HttpRequest, Reply};
+use crate::provider::{Flaw, HttpRequest, NotFollowed, Reply, redirect};
 use agents::{Agents, forget_connecting, has_connected};
 use hop::Hop;
 pub use network::{Network, ProxyServer};
@@ -28,8 +28,6 @@ use ureq::{AsSendBody, Body};
 
 /// No connection takes longer, however much time the call has.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
-/// More redirects than these are not followed.
-const MAX_REDIRECTS: usize = 5;
 
 /// A certificate with its chain and key, with which we prove who we are.
 #[derive(Clone, PartialEq, Eq)]
@@ -61,14 +59,21 @@ impl Client {
         let end = Instant::now() + limit;
         socket::set_end(end);
         let mut hop = Hop::first(request, &job.credentials, job.network.max_request)?;
-        for _ in 0..MAX_REDIRECTS {
+        let mut followed = 0;
+        loop {
             let reply = self.exchange(&hop, job, end)?;
-            match hop.next(&reply, request.redirects) {
-                Some(next) => hop = next,
-                None => return Ok(reply),
+            if !redirect::is_redirect(reply.status) {
+                return Ok(reply);
             }
+            match hop.next(&reply, request.redirects) {
+                Ok(next) if followed < redirect::MAX => hop = next,
+                unfollowed => {
+                    let why = unfollowed.err().unwrap_or(NotFollowed::TooMany);
+                    return Ok(Reply { not_followed: Some(why), ..reply });
+                }
+            }
+            followed += 1;
         }
-        self.exchange(&hop, job, end)
     }
 
     fn exchange(&self, hop: &Hop, job: &Job, end: Instant) -> Result<Reply, Problem> {
@@ -169,7 +174,7 @@ fn read(mut answer: http::Response<Body>, max_size: u64) -> (Reply, Option<ureq:
         .collect();
     let mut body = Vec::new();
     let cut = answer.body_mut().with_config().limit(max_size).reader().read_to_end(&mut body).err();
-    (Reply { status, headers, body, flaw: None }, cut.map(ureq::Error::from))
+    (Reply { status, headers, body, ..Reply::default() }, cut.map(ureq::Error::from))
 }
 
 /// True if the connection ended before an answer began.

@@ -88,7 +88,9 @@ fn redirects_that_are_not_followed_are_the_answer() {
     assert_eq!(status(&away, Redirects::SameHostAsGet), 302);
     assert_eq!(status(&a_to_b(302), Redirects::None), 302);
     for to in ["ftp://127.0.0.1/", "file:///etc/passwd", "http://u:p@127.0.0.1/", "http://"] {
-        assert_eq!(status(&redirecting(302, to), Redirects::AllAsGet), 302, "{to}");
+        let answer = send(&client(), &post(&redirecting(302, to).url("/a"), Redirects::AllAsGet), &job);
+        let answer = answer.unwrap();
+        assert_eq!((answer.status, answer.not_followed), (302, Some(NotFollowed::NoTarget)), "{to}");
     }
     assert_eq!(status(&Server::always(reply(302, "", "")), Redirects::AllAsGet), 302);
     assert!(there.seen().is_empty());
@@ -100,6 +102,7 @@ fn a_loop_ends() {
     let job = allowing("127.0.0.1");
     let answer = send(&client(), &post(&server.url("/a"), Redirects::AllAsGet), &job).unwrap();
     assert_eq!((answer.status, server.seen().len()), (302, 6));
+    assert_eq!(answer.not_followed, Some(NotFollowed::TooMany));
 }
 
 #[test]
@@ -171,10 +174,13 @@ fn not_from_https_to_http() {
         ..Reply::default()
     };
     let https = hop("https://example.com/");
-    assert!(https.next(&to("http://example.com/"), Redirects::All).is_none());
-    assert!(https.next(&to("//other.example.com/"), Redirects::All).is_some_and(|next| !next.is_home));
+    let why = |hop: &Hop, location, redirects| hop.next(&to(location), redirects).err();
+    assert_eq!(why(&https, "http://example.com/", Redirects::All), Some(NotFollowed::Insecure));
+    assert_eq!(why(&https, "http://example.com/", Redirects::SameHost), Some(NotFollowed::Unwanted));
+    assert_eq!(why(&https, "/", Redirects::None), Some(NotFollowed::Unwanted));
+    assert!(https.next(&to("//other.example.com/"), Redirects::All).is_ok_and(|next| !next.is_home));
     let http = hop("http://example.com/");
-    assert!(http.next(&to("https://example.com/"), Redirects::All).is_some_and(|next| !next.is_home));
-    assert!(http.next(&to("https://example.com/"), Redirects::SameHost).is_none());
-    assert!(http.next(&to("http://EXAMPLE.com.:80/x"), Redirects::SameHost).is_some_and(|next| next.is_home));
+    assert!(http.next(&to("https://example.com/"), Redirects::All).is_ok_and(|next| !next.is_home));
+    assert_eq!(why(&http, "https://example.com/", Redirects::SameHost), Some(NotFollowed::Unwanted));
+    assert!(http.next(&to("http://EXAMPLE.com.:80/x"), Redirects::SameHost).is_ok_and(|next| next.is_home));
 }

@@ -93,8 +93,8 @@ pub enum NotFollowed {
 /// request has a field that says which are followed.
 pub fn not_followed(reply: &Reply, may_choose: bool) -> Option<String> {
     let (why, location) = (reply.not_followed.as_ref()?, reply.header("location")?);
-    // A query can hold secrets.
-    let place = location.split(['?', '#']).next().unwrap_or(location);
+    // A query can hold secrets, and so can what stands before the host.
+    let place = without_user(location.split(['?', '#']).next().unwrap_or(location));
     let place: String = place.chars().take(SHOWN).collect();
     let why = match why {
         NotFollowed::Unwanted if may_choose => {
@@ -110,6 +110,12 @@ pub fn not_followed(reply: &Reply, may_choose: bool) -> Option<String> {
         NotFollowed::TooMany => format!(": no more than {MAX} redirects are"),
     };
     Some(format!("it redirects to {place}, which was not followed{why}"))
+}
+
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("//") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    rest[..end].rfind('@').map_or_else(|| url.to_owned(), |at| format!("{scheme}//{}", &rest[at + 1..]))
 }
 
 #[cfg(test)]
@@ -153,5 +159,17 @@ mod tests {
         }
         assert!(!told(NotFollowed::Unwanted, false).contains("\"redirects\""));
         assert_eq!(not_followed(&Reply { status: 200, ..Reply::default() }, true), None);
+    }
+
+    #[test]
+    fn a_user_in_a_target_is_not_shown() {
+        for (url, shown) in [
+            ("http://u:pw@other.test/x@y", "http://other.test/x@y"),
+            ("//u:p/w@other.test/x", "//u:p/w@other.test/x"),
+            ("https://a@b@other.test", "https://other.test"),
+            ("/a@b", "/a@b"),
+        ] {
+            assert_eq!(without_user(url), shown);
+        }
     }
 }

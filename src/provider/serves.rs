@@ -25,17 +25,21 @@ fn known(task_type: &str) -> Option<&'static Known> {
 /// # Errors
 /// Why not.
 pub fn check(task_type: &str, service: &Service) -> Result<(), String> {
-    let Some(known) = known(task_type) else { return Ok(()) };
-    let interface = service.provider.name();
-    if known.interfaces.contains(&interface) || interface == "http" && service.request.is_some() {
-        return Ok(());
+    known(task_type).map_or(Ok(()), |known| known.check(service.provider.name(), service.request.is_some()))
+}
+
+impl Known {
+    fn check(&self, interface: &str, has_template: bool) -> Result<(), String> {
+        if self.interfaces.contains(&interface) || interface == "http" && has_template {
+            return Ok(());
+        }
+        let template =
+            if self.interfaces.contains(&"http") { "" } else { ", or http with a template for request" };
+        Err(format!(
+            "its interface {interface} does not serve them (those that do: {}{template})",
+            self.interfaces.join(", ")
+        ))
     }
-    let template =
-        if known.interfaces.contains(&"http") { "" } else { ", or http with a template for request" };
-    Err(format!(
-        "its interface {interface} does not serve them (those that do: {}{template})",
-        known.interfaces.join(", ")
-    ))
 }
 
 /// Whether the service's template for requests is one for such tasks. Further fields may be of the users' own: their
@@ -55,28 +59,36 @@ pub fn check_template(task_type: &str, service: &Service) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::find;
-    use serde_json::json;
+    use crate::provider::simulated::Simulated;
+    use serde_json::{Value, json};
+
+    fn with(request: Value) -> Service {
+        Service { request: Some(request), ..Service::plain(&Simulated) }
+    }
 
     #[test]
     fn a_known_type_goes_to_an_interface_for_it_or_by_a_template() {
-        let of = |interface: &str| Service::plain(find(interface).unwrap());
-        let with = |request| Service { request: Some(request), ..of("http") };
-        for (task_type, service, fits) in [
-            ("email", of("resend"), true),
-            ("email", of("smtp"), true),
-            ("email", of("twilio"), false),
-            ("email", of("http"), false),
-            ("email", with(json!({"path": "/x", "body": {"json": {"to": "{{to_address}}"}}})), true),
-            ("sms", of("simulated"), true),
-            ("sms", of("resend"), false),
-            ("http", of("http"), true),
-            ("http", of("smtp"), false),
-            ("ours", of("smtp"), true),
+        for (task_type, interface, has_template, fits) in [
+            ("email", "resend", false, true),
+            ("email", "smtp", false, true),
+            ("email", "twilio", false, false),
+            ("email", "http", false, false),
+            ("email", "http", true, true),
+            ("sms", "simulated", false, true),
+            ("sms", "resend", false, false),
+            ("http", "http", false, true),
+            ("http", "smtp", false, false),
         ] {
-            let checked = check(task_type, &service).and_then(|()| check_template(task_type, &service));
-            assert_eq!(checked.is_ok(), fits, "{task_type} {}: {checked:?}", service.name);
+            let checked = known(task_type).unwrap().check(interface, has_template);
+            assert_eq!(checked.is_ok(), fits, "{task_type} {interface}: {checked:?}");
         }
+        assert!(known("ours").is_none());
+    }
+
+    #[test]
+    fn a_template_asks_for_what_a_payload_has() {
+        let mail = with(json!({"path": "/x", "body": {"json": {"to": "{{to_address}}"}}}));
+        assert_eq!(check_template("email", &mail), Ok(()));
         let slack = with(json!({"path": "/x", "body": {"json": {"channel": "{{channel}}"}}}));
         assert!(check_template("email", &slack).unwrap_err().contains("{{to_address}}"));
         assert_eq!(check_template("ours", &slack), Ok(()));

@@ -355,7 +355,10 @@ fn allow_says_which_privileges_a_role_lacks_besides() {
                       queues.enqueue(text, jsonb, timestamptz), queues.http_post(text, jsonb, jsonb, timestamptz), \
                       queues.http_get(text, jsonb, timestamptz), queues.result(bigint) TO \"An App\";";
     let log = said(allow);
-    assert!(log.contains("lacks privileges for tasks of type") && log.contains(&format!("Run: {statements}")), "{log}");
+    assert!(
+        log.contains("lacks privileges for tasks of type") && log.contains(&format!("Run: {statements}")),
+        "{log}"
+    );
     calling.cluster.psql("postgres", statements);
     let log = said(allow);
     assert!(!log.contains("lacks privileges"), "{log}");

@@ -153,7 +153,8 @@ fn remove_earlier_call(worker: &Worker, task_id: i64) {
         Lock::Locked(_) => true,
         // Usually there is none; then nothing may be done by other means, which throw away all plans.
         Lock::ByStatement => {
-            session::as_owner(worker.owner, || CALL_EXISTS.row(&call, |row| row.get::<bool>(1))).flatten() == Some(true)
+            session::as_owner(worker.owner, || CALL_EXISTS.row(&call, |row| row.get::<bool>(1))).flatten()
+                == Some(true)
         }
     };
     if is_there {

@@ -123,7 +123,7 @@ begin
         order by t.tgrelid, t.tgname
     loop
         execute format('alter table %s enable always trigger %I', _table, _name);
-        return next format('trigger %I of %s', _name, _table);
+        return query select format('trigger %I of %s', _name, _table);
     end loop;
 end;
 $$;
@@ -151,7 +151,7 @@ begin
         insert into queues.home (origin, system, database, directory)
         select queues.here(), place.system, place.database, place.directory
         from queues.place() place;
-        return next 'queues.home';
+        return query select 'queues.home'::text;
     end if;
 
     for _name in
@@ -162,7 +162,7 @@ begin
         where not exists (select 1 from only queues.provider p where p.name = wanted.name)
         returning name
     loop
-        return next format('provider %s', _name);
+        return query select format('provider %s', _name);
     end loop;
 
     for _name in
@@ -178,7 +178,7 @@ begin
         where not exists (select 1 from only queues.task_kind k where k.name = wanted.name)
         returning name
     loop
-        return next format('task type %s', _name);
+        return query select format('task type %s', _name);
     end loop;
 
     -- Tasks may have been enqueued or come in meanwhile that nobody was told of.

@@ -84,8 +84,6 @@ pub struct Worker {
     unreported: bool,
     /// Since when stored settings may have changed.
     unsure_since: Option<Instant>,
-    /// A task has left something in this process, and others know that the worker leaves.
-    unclean: bool,
 }
 
 /// What came of trying to run a task.
@@ -218,10 +216,9 @@ impl Worker {
     /// and the worker leaves.
     fn is_unclean(&mut self) -> bool {
         let Some(trace) = session::lasting_trace() else { return false };
-        if !std::mem::replace(&mut self.unclean, true) {
+        if self.calls.run_no_handlers() {
             log::event(LogLevel::Debug, format!("worker {}: a task has left {trace}", self.slot.number));
             self.slot.retire();
-            self.calls.run_no_handlers();
         }
         true
     }

@@ -75,7 +75,6 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         reported_at: Instant::now(),
         unreported: false,
         unsure_since: None,
-        unclean: false,
     }))
 }
 

@@ -200,9 +200,9 @@ impl Calls {
         self.waiting_for.len() + self.ready.len()
     }
 
-    /// From here on the worker runs no handler.
-    pub fn run_no_handlers(&mut self) {
-        self.runs_handlers = false;
+    /// From here on the worker runs no handler; false if that was so before.
+    pub fn run_no_handlers(&mut self) -> bool {
+        std::mem::take(&mut self.runs_handlers)
     }
 
     /// To be called after a wait.

@@ -1,6 +1,6 @@
 -- What the benchmarks need in their database.
 create schema bench;
-grant usage on schema bench to pg_errand_worker;
+grant usage on schema bench to errand_worker;
 
 create function bench.nothing(jsonb)
 returns jsonb
@@ -15,7 +15,7 @@ $$;
 create table bench.effect (
     n bigint
 );
-grant insert on bench.effect to pg_errand_worker;
+grant insert on bench.effect to errand_worker;
 
 create function bench.effect(_payload jsonb)
 returns jsonb
@@ -33,7 +33,7 @@ create table bench.pickup (
     enqueued_at timestamptz,
     started_at timestamptz
 );
-grant insert on bench.pickup to pg_errand_worker;
+grant insert on bench.pickup to errand_worker;
 
 create function bench.start(_payload jsonb)
 returns jsonb

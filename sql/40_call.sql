@@ -11,10 +11,10 @@ create table queues.call (
     -- what is sent, without credentials; dropped when the task has ended
     request jsonb,
     requested_at timestamptz not null default clock_timestamp(),
-    answered_at timestamptz,
+    responded_at timestamptz,
     -- what the success handler is given as worker_payload
-    answer jsonb,
-    -- or why there is no answer: {"message": …, "answer": …}, where the latter is the response, if there was one
+    response jsonb,
+    -- or why there is no response: {"message": …, "response": …}, the latter if there was one
     failure jsonb,
     -- what went out in one request: its first task, and how many there were
     batch bigint,

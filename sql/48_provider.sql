@@ -15,7 +15,7 @@ create table queues.provider (
     -- name of the secret with the certificate and key that prove who we are
     client_certificate text,
     headers jsonb not null default '{}',
-    -- limit for a call; null: pg_errand.http_timeout
+    -- limit for a call; null: pg_errand.call_timeout
     timeout interval,
     -- templates and conditions, see docs/providers.md
     request jsonb,
@@ -25,7 +25,7 @@ create table queues.provider (
     -- header for the idempotency key; null: Idempotency-Key, '': none
     idempotency_header text,
     -- how long the provider recognizes a key; 0: what was cut off is not sent again
-    keys_kept_for interval,
+    idempotency_key_ttl interval,
     -- limits of all workers together, see docs/providers.md
     requests_per_second double precision,
     burst integer,
@@ -35,8 +35,8 @@ create table queues.provider (
     -- how long a request waits for what the provider asks us to wait, in all
     max_wait interval not null default '1 hour',
     -- so many failures in a row are followed by a pause; null: never
-    break_after integer,
-    break_for interval not null default '1 minute',
+    breaker_threshold integer,
+    breaker_cooldown interval not null default '1 minute',
     -- where its tasks wait: providers up to 14 have a lane of their own, others share the last one
     lane smallint not null default 0,
     -- a superuser has set base_url: it may be in a private network
@@ -78,9 +78,8 @@ comment on type queues.grantee is 'A role, or public: written as its name, store
 create cast (queues.grantee as text) with inout as implicit;
 create cast (text as queues.grantee) with inout as assignment;
 
-create table queues.task_kind (
-    -- the task type
-    name text primary key,
+create table queues.task_definition (
+    task_type text primary key,
     -- call: a provider is called; db_function: the payload names the function to run
     processor text not null default 'call',
     provider text,
@@ -91,7 +90,7 @@ create table queues.task_kind (
     built_in boolean not null default false
 );
 
-comment on table queues.task_kind is 'Types of tasks';
+comment on table queues.task_definition is 'Types of tasks';
 
 -- Raises if a provider's row makes no sense.
 create function queues.check_provider(_row jsonb)
@@ -115,7 +114,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    _task_type text := (select min(k.name) from only queues.task_kind k where k.provider = _provider);
+    _task_type text := (select min(d.task_type) from only queues.task_definition d where d.provider = _provider);
 begin
     if _task_type is not null and not queues.replicates() then
         raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
@@ -165,7 +164,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform queues.check_provider(to_jsonb(new));
-    if least(new.timeout, new.keys_kept_for, new.max_wait, new.break_for) < '0' or new.timeout = '0' then
+    if least(new.timeout, new.idempotency_key_ttl, new.max_wait, new.breaker_cooldown) < '0' or new.timeout = '0' then
         raise exception 'provider "%": a time cannot be negative, and timeout has to be above 0', new.name
             using errcode = 'invalid_parameter_value',
                   hint = 'Use null for the default.';
@@ -183,9 +182,9 @@ begin
         perform queues.refuse_in_use(old.name, 'rename');
     end if;
     if tg_op = 'INSERT' or (new.interface, new.request) is distinct from (old.interface, old.request) then
-        perform queues.check_serves(k.name, to_jsonb(new))
-        from only queues.task_kind k
-        where k.provider = new.name;
+        perform queues.check_serves(d.task_type, to_jsonb(new))
+        from only queues.task_definition d
+        where d.provider = new.name;
     end if;
     if new.lane = 0 then
         new.lane := coalesce(
@@ -212,7 +211,7 @@ create trigger provider_before_write_checked
     execute function queues.provider_before_write_checked();
 
 -- Security invoker, as for providers: only a superuser makes a task type built in.
-create function queues.task_kind_before_write()
+create function queues.task_definition_before_write()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -221,23 +220,23 @@ begin
     if not (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) then
         new.built_in := tg_op = 'UPDATE' and old.built_in;
     elsif tg_op = 'INSERT' and new.built_in then
-        delete from only queues.task_kind k
-        where k.name = new.name
-            and k.built_in;
+        delete from only queues.task_definition d
+        where d.task_type = new.task_type
+            and d.built_in;
     end if;
     return new;
 end;
 $$;
 
-create function queues.task_kind_before_write_checked()
+create function queues.task_definition_before_write_checked()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if new.name !~ '^[a-z][a-z0-9_.-]{0,62}$' then
-        raise exception 'task type "%" is no proper name', new.name
+    if new.task_type !~ '^[a-z][a-z0-9_.-]{0,62}$' then
+        raise exception 'task type "%" is no proper name', new.task_type
             using errcode = 'invalid_parameter_value',
                   hint = 'Use up to 63 lower case letters, digits, "_", "." and "-", beginning with a letter.';
     end if;
@@ -247,7 +246,7 @@ begin
                   hint = 'Use call or db_function.';
     end if;
     if new.processor = 'call' and new.provider is null and new.provider_setting is null then
-        raise exception 'task type "%" needs a provider', new.name
+        raise exception 'task type "%" needs a provider', new.task_type
             using errcode = 'invalid_parameter_value',
                   hint = 'Name one of queues.provider, or use the processor db_function.';
     end if;
@@ -258,10 +257,10 @@ begin
     end if;
     if tg_op = 'UPDATE'
         and old.built_in
-        and (new.name, new.processor) <> (old.name, old.processor)
+        and (new.task_type, new.processor) <> (old.task_type, old.processor)
         and not queues.replicates()
     then
-        raise exception 'task type "%" is built in: neither its name nor its processor can be changed', old.name
+        raise exception 'task type "%" is built in: neither its name nor its processor can be changed', old.task_type
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a task type of another name.';
     end if;
@@ -274,11 +273,11 @@ begin
     );
     -- While a dump is restored the provider may come later.
     if new.provider is not null and not exists (select 1 from only queues.provider p where p.name = new.provider) then
-        raise warning 'task type "%" names provider "%", which does not exist', new.name, new.provider
+        raise warning 'task type "%" names provider "%", which does not exist', new.task_type, new.provider
             using hint = 'Insert it into queues.provider; until then such tasks are refused.';
     end if;
     if tg_op = 'INSERT' or new.provider is distinct from old.provider then
-        perform queues.check_serves(new.name, to_jsonb(p))
+        perform queues.check_serves(new.task_type, to_jsonb(p))
         from only queues.provider p
         where p.name = new.provider;
     end if;
@@ -286,34 +285,34 @@ begin
 end;
 $$;
 
-create trigger task_kind_before_write
-    before insert or update on queues.task_kind
+create trigger task_definition_before_write
+    before insert or update on queues.task_definition
     for each row
-    execute function queues.task_kind_before_write();
+    execute function queues.task_definition_before_write();
 
-create trigger task_kind_before_write_checked
-    before insert or update on queues.task_kind
+create trigger task_definition_before_write_checked
+    before insert or update on queues.task_definition
     for each row
-    execute function queues.task_kind_before_write_checked();
+    execute function queues.task_definition_before_write_checked();
 
 -- Has every session and worker read both tables anew.
-create function queues.kinds_after_change()
+create function queues.task_definitions_after_change()
 returns trigger
 language c
-as 'MODULE_PATHNAME', 'kinds_after_change';
+as 'MODULE_PATHNAME', 'task_definitions_after_change';
 
 create trigger provider_after_change
     after insert or update or delete or truncate on queues.provider
     for each statement
-    execute function queues.kinds_after_change();
+    execute function queues.task_definitions_after_change();
 
-create trigger task_kind_after_change
-    after insert or update or delete or truncate on queues.task_kind
+create trigger task_definition_after_change
+    after insert or update or delete or truncate on queues.task_definition
     for each statement
-    execute function queues.kinds_after_change();
+    execute function queues.task_definitions_after_change();
 
 -- Lets a role enqueue tasks of a type. A notice names the privileges that it needs besides.
-create function queues.allow(_task_type text, _role regrole)
+create function queues.grant_enqueue(_task_type text, _role regrole)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -328,19 +327,19 @@ begin
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
 
-    update only queues.task_kind k
+    update only queues.task_definition d
     set granted_to = array(
         select g.grantee
-        from unnest(k.granted_to) as g (grantee)
+        from unnest(d.granted_to) as g (grantee)
         where g.grantee::text <> _name
         union all
         select _name::text::queues.grantee
     )
-    where k.name = _task_type;
+    where d.task_type = _task_type;
     if not found then
         raise exception 'unknown task type "%"', _task_type
             using errcode = 'invalid_parameter_value',
-                  hint = 'Known task types are the rows of queues.task_kind.';
+                  hint = 'Known task types are the rows of queues.task_definition.';
     end if;
 
     -- Being allowed a type is of no use without these. Granting them is for the owner of the extension.
@@ -370,7 +369,7 @@ end;
 $$;
 
 -- Takes that back.
-create function queues.disallow(_task_type text, _role regrole)
+create function queues.revoke_enqueue(_task_type text, _role regrole)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -384,15 +383,15 @@ begin
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
 
-    update only queues.task_kind k
+    update only queues.task_definition d
     set granted_to = array(
         select g.grantee
-        from unnest(k.granted_to) as g (grantee)
+        from unnest(d.granted_to) as g (grantee)
         where g.grantee::text <> _name
     )
-    where k.name = _task_type;
+    where d.task_type = _task_type;
 end;
 $$;
 
 select pg_catalog.pg_extension_config_dump('queues.provider', '');
-select pg_catalog.pg_extension_config_dump('queues.task_kind', '');
+select pg_catalog.pg_extension_config_dump('queues.task_definition', '');

@@ -42,32 +42,32 @@ create trigger provider_before_emptying
     for each statement
     execute function queues.refuse_emptying();
 
-create trigger task_kind_before_emptying
-    before truncate on queues.task_kind
+create trigger task_definition_before_emptying
+    before truncate on queues.task_definition
     for each statement
     execute function queues.refuse_emptying();
 
 -- Refuses to delete a task type that is built in. One that is deleted by a trigger is replaced: see
--- queues.task_kind_before_write.
-create function queues.task_kind_before_delete()
+-- queues.task_definition_before_write.
+create function queues.task_definition_before_delete()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     if old.built_in and pg_trigger_depth() = 1 and not queues.replicates() then
-        raise exception 'cannot delete task type "%": it is built in', old.name
+        raise exception 'cannot delete task type "%": it is built in', old.task_type
             using errcode = 'dependent_objects_still_exist',
-                  hint = format('To have nobody enqueue such tasks, run: UPDATE queues.task_kind SET granted_to = ''{}'' WHERE name = %L;', old.name);
+                  hint = format('To have nobody enqueue such tasks, run: UPDATE queues.task_definition SET granted_to = ''{}'' WHERE task_type = %L;', old.task_type);
     end if;
     return old;
 end;
 $$;
 
-create trigger task_kind_before_delete
-    before delete on queues.task_kind
+create trigger task_definition_before_delete
+    before delete on queues.task_definition
     for each row
-    execute function queues.task_kind_before_delete();
+    execute function queues.task_definition_before_delete();
 
 -- Refuses to delete a provider that is built in, or that a task type names.
 create function queues.provider_before_delete()
@@ -166,7 +166,7 @@ begin
     end loop;
 
     for _name in
-        insert into queues.task_kind (name, processor, provider, provider_setting, granted_to, built_in)
+        insert into queues.task_definition (task_type, processor, provider, provider_setting, granted_to, built_in)
         select wanted.*, true
         from (
             values
@@ -174,9 +174,9 @@ begin
                 ('email', 'call', null, 'pg_errand.email_provider', '{public}'),
                 ('sms', 'call', null, 'pg_errand.sms_provider', '{public}'),
                 ('http', 'call', 'http', null, '{}')
-        ) as wanted (name, processor, provider, provider_setting, granted_to)
-        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name)
-        returning name
+        ) as wanted (task_type, processor, provider, provider_setting, granted_to)
+        where not exists (select 1 from only queues.task_definition d where d.task_type = wanted.task_type)
+        returning task_type
     loop
         return query select format('task type %s', _name);
     end loop;

@@ -54,11 +54,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
     select coalesce(
-        c.answer,
+        c.response,
         jsonb_build_object('error', c.failure -> 'message')
-            || case jsonb_typeof(c.failure -> 'answer') when 'object' then c.failure -> 'answer' else '{}' end
+            || case jsonb_typeof(c.failure -> 'response') when 'object' then c.failure -> 'response' else '{}' end
     )
     from only queues.call c
     where c.task_id = result.task_id
-        and c.answered_at is not null;
+        and c.responded_at is not null;
 $$;

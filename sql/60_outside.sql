@@ -44,11 +44,11 @@ begin
         select min(wanted.name)
         into _unknown
         from unnest(_task_types) as wanted (name)
-        where not exists (select 1 from only queues.task_kind k where k.name = wanted.name);
+        where not exists (select 1 from only queues.task_definition d where d.task_type = wanted.name);
         if _unknown is not null then
             raise exception 'unknown task type "%"', _unknown
                 using errcode = 'invalid_parameter_value',
-                      hint = 'Known task types are the rows of queues.task_kind.';
+                      hint = 'Known task types are the rows of queues.task_definition.';
         end if;
     end if;
 

@@ -103,7 +103,7 @@ comment on view queues.task_status is 'A row per task with its status: scheduled
 
 -- Tasks that came from another database with a copy of it, and are not run here until
 -- queues.adopt(): a row for each database they came from.
-create view queues.held as
+create view queues.unadopted as
 select
     t.origin,
     count(*) as tasks,
@@ -115,4 +115,4 @@ where t.finished_at is null
     and t.origin <> (select internal.queue_origin())
 group by t.origin;
 
-comment on view queues.held is 'Tasks that came from another database and wait for queues.adopt(), by where they came from';
+comment on view queues.unadopted is 'Tasks that came from another database and wait for queues.adopt(), by where they came from';

@@ -54,7 +54,7 @@ declare
     _interim name := 'errand_worker_' || pg_backend_pid();
 begin
     for _role in
-        select 'pg_errand_worker'
+        select 'errand_worker'
         union
         select nullif(current_setting('pg_errand.role', true), '')
     loop

@@ -2,10 +2,10 @@
 //! refused.
 
 use crate::built_in;
-use crate::kind;
 use crate::launcher::bar;
 use crate::pg::command::{self, Notice};
 use crate::pg::{backend, log};
+use crate::task_definition;
 use crate::worker::{self, wake};
 use pgrx::PgSqlErrorCode;
 
@@ -17,7 +17,7 @@ pub fn init() {
 fn on_command(notice: Notice) {
     match notice {
         Notice::CommitPrepared => wake::note_prepared(),
-        Notice::Members => kind::announce_change(),
+        Notice::Members => task_definition::announce_change(),
         Notice::AllTriggers => built_in::restore_triggers(),
         Notice::OwnRole if worker::is_one() => log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,

@@ -2,12 +2,12 @@
 
 use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
-use crate::kind::{Kind, Kinds, MAX_SHOWN_NAME, MEND};
 use crate::nearest::nearest;
 use crate::pg::jsonb_field::each_key;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session, transaction};
+use crate::task_definition::{MAX_SHOWN_NAME, MEND, TaskDefinition, TaskDefinitions};
 use crate::unwritten::{self, Command};
 use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -20,8 +20,8 @@ static ENQUEUE: Statement =
 /// Enqueues a task for the current user: type, payload, due time. Returns its number.
 pub fn enqueue(args: &[Arg; 3]) -> i64 {
     let task_type = args[0].and_then(spi::text);
-    let kinds = Kinds::now();
-    check(&kinds, task_type.as_deref(), task_type.as_deref().and_then(|name| kinds.find(name)));
+    let definitions = TaskDefinitions::now();
+    check(&definitions, task_type.as_deref(), task_type.as_deref().and_then(|name| definitions.find(name)));
     let Some(owner) = catalog::owner_of(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
     let args = [args[0], args[1], args[2].filter(|due| is_later(*due))];
     session::as_definer(owner, || {
@@ -41,22 +41,26 @@ fn is_later(due: pg_sys::Datum) -> bool {
 }
 
 /// Raises unless the current user may enqueue tasks of this type.
-pub fn check(kinds: &Kinds, task_type: Option<&str>, kind: Option<&Rc<Kind>>) {
-    let Some(kind) = kind else { refuse_type(kinds, task_type) };
-    if !kind.may_be_enqueued() {
+pub fn check(
+    definitions: &TaskDefinitions,
+    task_type: Option<&str>,
+    definition: Option<&Rc<TaskDefinition>>,
+) {
+    let Some(definition) = definition else { refuse_type(definitions, task_type) };
+    if !definition.may_be_enqueued() {
         // A name within a text: both are quoted.
         let user = ident::quote(&backend::current_user_name()).replace('\'', "''");
         log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied to enqueue tasks of type \"{}\"", kind.name),
-            format!("To allow it, run: SELECT queues.allow('{}', '{user}');", kind.name),
+            format!("permission denied to enqueue tasks of type \"{}\"", definition.task_type),
+            format!("To allow it, run: SELECT queues.grant_enqueue('{}', '{user}');", definition.task_type),
         );
     }
-    if let Err(reason) = kinds.check_service_of(kind) {
+    if let Err(reason) = definitions.check_provider_of(definition) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("task type \"{}\" cannot be enqueued: {reason}", kind.name),
-            match built_in::KINDS.contains(&kind.name.as_str()) {
+            format!("task type \"{}\" cannot be enqueued: {reason}", definition.task_type),
+            match built_in::KINDS.contains(&definition.task_type.as_str()) {
                 true => format!("{MEND} {}", built_in::REMEDY),
                 false => MEND.into(),
             },
@@ -124,7 +128,7 @@ pub fn check_move() {
     }
 }
 
-fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
+fn refuse_type(definitions: &TaskDefinitions, task_type: Option<&str>) -> ! {
     let message = match task_type {
         Some(name) => format!("unknown task type \"{}\"", log::excerpt(name, MAX_SHOWN_NAME)),
         None => "a task needs a task type".to_owned(),
@@ -132,7 +136,7 @@ fn refuse_type(kinds: &Kinds, task_type: Option<&str>) -> ! {
     let is_built_in = task_type.is_some_and(|name| built_in::KINDS.contains(&name));
     let hint = match is_built_in {
         true => built_in::REMEDY.to_owned(),
-        false => format!("Known task types: {}.", kinds.names()),
+        false => format!("Known task types: {}.", definitions.names()),
     };
     log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
 }

@@ -2,14 +2,14 @@
 
 use crate::enqueue;
 use crate::grantee::Grantee;
-use crate::kind::{self, Kinds};
+use crate::interface::{provider, serves};
 use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
 use crate::pg::trigger::{NewRow, Transition};
 use crate::pg::{backend, catalog, log, shmem};
-use crate::provider::{serves, service};
 use crate::shared::{Lane, Position, Told};
+use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
 use crate::{home, launcher, outside, removal, replica, worker};
@@ -23,10 +23,10 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     // SAFETY: called by the function manager.
     let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
-    let kinds = Kinds::now();
+    let definitions = TaskDefinitions::now();
     // The tables of 0.1.0 have no origins.
     let is_ours = row.get::<i64>(c"origin").is_none_or(|origin| Some(origin) == home::origin());
-    let task_kind = task_type.and_then(|name| kinds.find(name));
+    let task_definition = task_type.and_then(|name| definitions.find(name));
     let moves = match row.earlier::<i64>(c"origin") {
         Some(earlier) => row.get(c"origin") != Some(earlier),
         None => !is_ours,
@@ -35,7 +35,7 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
         enqueue::check_move();
     } else if is_ours || !enqueue::may_move() {
         // A task of another database may come before its type; it waits until it is adopted.
-        enqueue::check(&kinds, task_type, task_kind);
+        enqueue::check(&definitions, task_type, task_definition);
     }
     let task_id: Option<i64> = row.get(c"task_id");
     // It stands for «none» in shared memory.
@@ -55,7 +55,7 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
         payload.into_iter().for_each(enqueue::warn_of_keys);
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
         wake::note_task(
-            task_kind.map_or(Lane::LOCAL, |kind| kinds.lane_of(kind)),
+            task_definition.map_or(Lane::LOCAL, |definition| definitions.lane_of(definition)),
             Position { scheduled_at, task_id: task_id.unwrap_or_default() },
         );
     }
@@ -99,17 +99,19 @@ extern "C" fn pg_finfo_task_after_truncate() -> *const pg_sys::Pg_finfo_record {
     &V1
 }
 
-/// Trigger of `queues.provider` and `queues.task_kind`: has every process read them anew.
+/// Trigger of `queues.provider` and `queues.task_definition`: has every process read them anew.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn kinds_after_change(_fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    kind::announce_change();
-    wake::note_kinds();
+unsafe extern "C-unwind" fn task_definitions_after_change(
+    _fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    task_definition::announce_change();
+    wake::note_definitions();
     pg_sys::Datum::null()
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_kinds_after_change() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_task_definitions_after_change() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }
@@ -133,10 +135,10 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
     // SAFETY: called by the function manager, with the argument of its declaration, which is strict.
     let row = unsafe { pgrx::pg_getarg_datum(fcinfo, 0) }.unwrap_or(pg_sys::Datum::null());
     let name = || {
-        let name = View::of(row).get("name").and_then(|name| name.string(kind::MAX_SHOWN_NAME));
+        let name = View::of(row).get("name").and_then(|name| name.string(task_definition::MAX_SHOWN_NAME));
         name.unwrap_or_default()
     };
-    match kind::fields(row) {
+    match task_definition::fields(row) {
         Err(reason) => log::refuse(
             PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             format!("provider \"{}\": {reason}", name()),
@@ -145,14 +147,14 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
         ),
         Ok(fields) => {
             // Only a warning: a dump of an older version may hold such a row.
-            let break_for = fields["break_for"].as_str();
-            if break_for.is_some_and(|time| backend::is_longer(time, service::LONGEST_BREAK)) {
+            let breaker_cooldown = fields["breaker_cooldown"].as_str();
+            if breaker_cooldown.is_some_and(|time| backend::is_longer(time, provider::LONGEST_BREAK)) {
                 log::warn(
-                    format!("provider \"{}\": break_for counts as 1 hour", name()),
+                    format!("provider \"{}\": breaker_cooldown counts as 1 hour", name()),
                     "No circuit breaker stays open for longer.".into(),
                 );
             }
-            if let Err(reason) = service::check(fields) {
+            if let Err(reason) = provider::check(fields) {
                 refuse_unless_restoring(
                     format!("provider \"{}\": {reason}", name()),
                     "See docs/providers.md for what the columns of queues.provider may hold.".into(),
@@ -188,14 +190,14 @@ unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInf
         [0, 1].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) }.unwrap_or(pg_sys::Datum::null()));
     let task_type = spi::text(task_type).unwrap_or_default();
     // What is wrong with the row itself is checked where it is written.
-    if let Ok(service) = kind::fields(row).and_then(service::Service::of_unread_row)
+    if let Ok(provider) = task_definition::fields(row).and_then(provider::Provider::of_unread_row)
         && let Err(reason) =
-            serves::check(&task_type, &service).and_then(|()| serves::check_template(&task_type, &service))
+            serves::check(&task_type, &provider).and_then(|()| serves::check_template(&task_type, &provider))
     {
         refuse_unless_restoring(
             format!(
                 "tasks of type \"{task_type}\" cannot be sent to provider \"{}\": {reason}",
-                service.name
+                provider.name
             ),
             "Name a provider of an interface for such tasks, or insert a task type of your own.".into(),
         );
@@ -398,6 +400,6 @@ extern "C-unwind" fn pg_errand_settings_main(database: pg_sys::Datum) {
 /// A worker process starts here, with the number of its slot.
 #[unsafe(no_mangle)]
 #[pg_guard]
-extern "C-unwind" fn pg_errand_worker_main(slot: pg_sys::Datum) {
+extern "C-unwind" fn errand_worker_main(slot: pg_sys::Datum) {
     worker::main(slot.value());
 }

@@ -18,7 +18,7 @@ const NOBODY: Grantee = Grantee(Oid::from_u32(u32::MAX));
 /// No role can have these two names.
 const PUBLIC_NAME: &str = "public";
 const NOBODY_NAME: &str = "none";
-const WORKERS_NAME: &str = "pg_errand_worker";
+const WORKERS_NAME: &str = "errand_worker";
 
 impl Grantee {
     /// The role that has this name now; `None` if there is none.

@@ -2,7 +2,7 @@
 //!
 //! A task's path is the layout: [`worker::wake`] → [`worker::claim`] → [`worker::dispatch`] →
 //! [`worker::process`] → [`worker::record`]. Processors serve task types, providers are the
-//! outside services; both are registries to which a new one is a file and a line.
+//! outside providers; both are registries to which a new one is a file and a line.
 
 mod built_in;
 mod call;
@@ -17,19 +17,19 @@ mod handler;
 mod home;
 mod hosts;
 mod inject;
+mod interface;
 mod json;
-mod kind;
 mod launcher;
 mod masking;
 mod nearest;
 mod outside;
 mod pg;
 mod processor;
-mod provider;
 mod removal;
 mod replica;
 mod secret;
 mod shared;
+mod task_definition;
 mod unwritten;
 mod upgrade;
 mod worker;

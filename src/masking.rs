@@ -342,7 +342,7 @@ mod tests {
     fn know_names() {
         let _ = NAMES.set(Names {
             secrets: vec!["resend_api_key", "smtp_password", "twilio_auth_token", "secrets"],
-            others: vec!["http_timeout", "role", "secrets_dir"],
+            others: vec!["call_timeout", "role", "secrets_dir"],
         });
     }
 
@@ -363,7 +363,7 @@ mod tests {
             "",
             "_",
             "select resend_api_key from mine",
-            "alter system set pg_errand.http_timeout = '1s'",
+            "alter system set pg_errand.call_timeout = '1s'",
             "alter system set pg_errand.secrets_dir = '/run/secrets'",
             "create extension pg_errand",
             "select secrets from t",

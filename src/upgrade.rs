@@ -13,7 +13,7 @@ static CREATE_ROLE: Statement =
     Statement::new(include_str!("../sql/runtime/create_reserved_role.sql"), &[TEXTOID]);
 
 /// The role that `CREATE EXTENSION` has made if the old cluster named no other.
-const DEFAULT_ROLE: &str = "pg_errand_worker";
+const DEFAULT_ROLE: &str = "errand_worker";
 
 pub fn init() {
     command::read(before_command);

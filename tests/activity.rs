@@ -45,7 +45,7 @@ fn pg_stat_activity_tells_what_a_worker_does() {
     let text = |name: &str| row.get::<_, Option<String>>(name).unwrap_or_default();
     assert_eq!(text("backend_type"), "pg_errand worker");
     assert_eq!(text("application_name"), "pg_errand worker 1");
-    assert_eq!(text("usename"), "pg_errand_worker");
+    assert_eq!(text("usename"), "errand_worker");
     assert_eq!(text("datname"), "postgres");
     assert_eq!(text("state"), "active");
     assert_eq!(text("wait_event_type"), "Lock");

@@ -196,7 +196,7 @@ fn a_mail_of_the_example_is_sent_only_if_the_caller_commits_and_by_nobody_else()
     // The workers' role sends nothing on its own and reads nothing.
     // From 17 on it may not log in.
     let mut worker = app.cluster.connect(DATABASE);
-    worker.batch_execute("set session authorization pg_errand_worker").unwrap();
+    worker.batch_execute("set session authorization errand_worker").unwrap();
     for sql in
         [call, "select * from comms.message", "select * from comms.delivery", "select * from queues.task"]
     {

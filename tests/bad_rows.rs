@@ -1,4 +1,4 @@
-//! One row of `queues.task_kind` or `queues.provider` that cannot be used, however it got in, stops no other.
+//! One row of `queues.task_definition` or `queues.provider` that cannot be used, however it got in, stops no other.
 
 use postgres::Client;
 use serde_json::json;
@@ -15,19 +15,19 @@ const SETUP: &str = r#"
     create function app.builds(payload jsonb) returns jsonb language sql as
         $$ select '{"payload": {"message_id": "m", "to_number": "+1", "body": "b"}}'::jsonb $$;
     insert into queues.provider (name, interface) values ('bad', 'simulated');
-    insert into queues.task_kind (name, provider, granted_to) values ('bad', 'bad', '{public}');
-    insert into queues.task_kind (name, processor) values ('more', 'db_function');
+    insert into queues.task_definition (task_type, provider, granted_to) values ('bad', 'bad', '{public}');
+    insert into queues.task_definition (task_type, processor) values ('more', 'db_function');
     create role app login;
     grant usage on schema queues to app;
     grant execute on function queues.enqueue(text, jsonb, timestamptz) to app;
     create table app.good_provider as select * from queues.provider where name = 'bad';
-    create table app.good_kind as select * from queues.task_kind where name = 'bad';
+    create table app.good_kind as select * from queues.task_definition where task_type = 'bad';
 "#;
 
 /// Rows get in without the triggers that would refuse them.
 const UNCHECKED: &str = "
     alter table queues.provider disable trigger provider_before_write_checked;
-    alter table queues.task_kind disable trigger task_kind_before_write_checked;
+    alter table queues.task_definition disable trigger task_definition_before_write_checked;
     set session_replication_role = replica;
 ";
 
@@ -83,7 +83,7 @@ fn garbage_in_any_column_of_a_row_stops_no_other_type() {
         .query(
             "select a.attrelid::regclass::text, a.attname::text, a.atttypid::regtype::text
              from pg_attribute a
-             where a.attrelid in ('queues.provider'::regclass, 'queues.task_kind'::regclass)
+             where a.attrelid in ('queues.provider'::regclass, 'queues.task_definition'::regclass)
                  and a.attnum > 0 and not a.attisdropped and a.attname <> 'name'",
             &[],
         )
@@ -128,7 +128,7 @@ fn a_row_that_cannot_be_used_is_told_once_with_the_reason_and_its_tasks_fail_wit
     client
         .batch_execute(
             "update queues.provider set interface = 'pigeon' where name = 'bad';
-             update queues.task_kind set processor = 'magic' where name = 'more';
+             update queues.task_definition set processor = 'magic' where task_type = 'more';
              alter database postgres reset pg_errand.concurrency",
         )
         .unwrap();

@@ -14,7 +14,7 @@ use crate::harness::wait::{eventually, wait_until_sql};
 use crate::mailing::{Mailing, mail, task};
 
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 
 /// Batches of up to 100 mails, and so many requests a second.
 fn batching(concurrency: &str, requests_per_second: f64) -> Mailing {

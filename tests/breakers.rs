@@ -35,10 +35,10 @@ fn a_breaker_of_one_database_stops_no_mail_of_another_and_goes_with_a_change_of_
     let mark = mailing.cluster.log_mark();
     other
         .batch_execute(
-            "update queues.provider set break_after = 1, break_for = '10 years' where name = 'resend'",
+            "update queues.provider set breaker_threshold = 1, breaker_cooldown = '10 years' where name = 'resend'",
         )
         .unwrap();
-    mailing.cluster.wait_log(mark, "provider \"resend\": break_for counts as 1 hour");
+    mailing.cluster.wait_log(mark, "provider \"resend\": breaker_cooldown counts as 1 hour");
     let failed = send(&mut other, "bad@mail.test");
     wait_status(&mut other, failed, "failed");
     let line = mailing.cluster.wait_log(mark, "circuit breaker opened");
@@ -55,7 +55,7 @@ fn a_breaker_of_one_database_stops_no_mail_of_another_and_goes_with_a_change_of_
     assert!(within, "{line}");
 
     assert_eq!(status(&mut other, waits), "ready");
-    other.batch_execute("update queues.provider set break_after = 2 where name = 'resend'").unwrap();
+    other.batch_execute("update queues.provider set breaker_threshold = 2 where name = 'resend'").unwrap();
     wait_status(&mut other, waits, "succeeded");
     // Told once.
     let log = mailing.cluster.log_since(mark);
@@ -68,7 +68,7 @@ fn a_breaker_tells_when_it_opens_and_when_it_closes() {
     mailing
         .client
         .batch_execute(
-            "update queues.provider set break_after = 2, break_for = '1 s', max_in_flight = 1 where name = 'resend'",
+            "update queues.provider set breaker_threshold = 2, breaker_cooldown = '1 s', max_in_flight = 1 where name = 'resend'",
         )
         .unwrap();
     let mark = mailing.cluster.log_mark();
@@ -90,12 +90,12 @@ fn a_breaker_tells_when_it_opens_and_when_it_closes() {
 
 #[test]
 fn responses_that_are_only_too_large_open_no_breaker() {
-    let settings = [("pg_errand.http_max_answer_size", "2kB"), ("pg_errand.concurrency", "1")];
+    let settings = [("pg_errand.http_max_response_size", "2kB"), ("pg_errand.concurrency", "1")];
     let mut calling = Calling::start(&settings, |request| {
         let status = if request.path() == "/down" { 502 } else { 200 };
         Answer::new(status, "text/plain", "x".repeat(100_000))
     });
-    calling.register("api", json!({"break_after": "1", "break_for": "1 hour"}));
+    calling.register("api", json!({"breaker_threshold": "1", "breaker_cooldown": "1 hour"}));
     let mark = calling.cluster.log_mark();
     for _ in 0..3 {
         calling.succeed("api", json!({"path": "/large", "body": 1}));

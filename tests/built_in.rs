@@ -43,7 +43,7 @@ fn rows(client: &mut Client) -> Vec<String> {
     one(
         client,
         "select array_agg(r order by r)
-         from (select p::text from queues.provider p union all select k::text from queues.task_kind k) as rows (r)",
+         from (select p::text from queues.provider p union all select k::text from queues.task_definition k) as rows (r)",
     )
 }
 
@@ -58,10 +58,10 @@ fn tables_that_tasks_cannot_do_without_are_not_emptied() {
     for (sql, table) in [
         ("truncate queues.home", "queues.home"),
         ("delete from queues.home", "queues.home"),
-        ("truncate queues.task_kind", "queues.task_kind"),
+        ("truncate queues.task_definition", "queues.task_definition"),
         ("truncate queues.provider", "queues.provider"),
         ("set session_replication_role = replica; truncate queues.provider", "queues.provider"),
-        ("truncate queues.task, queues.error, queues.call, queues.task_kind", "queues.task_kind"),
+        ("truncate queues.task, queues.error, queues.call, queues.task_definition", "queues.task_definition"),
     ] {
         assert_refused(client.batch_execute(sql), "2BP01", &[table, "Leave the table out"]);
         client.batch_execute("reset session_replication_role").unwrap();
@@ -105,7 +105,7 @@ fn what_is_missing_is_told_and_can_be_restored() {
     client
         .batch_execute(
             "insert into queues.provider (name, base_url) values ('ours', 'https://ours.test');
-             insert into queues.task_kind (name, provider, granted_to) values ('ours', 'ours', '{public}');
+             insert into queues.task_definition (task_type, provider, granted_to) values ('ours', 'ours', '{public}');
              update queues.provider set batch_size = 100 where name = 'resend'",
         )
         .unwrap();
@@ -117,9 +117,9 @@ fn what_is_missing_is_told_and_can_be_restored() {
     client
         .batch_execute(
             "alter table queues.provider disable trigger provider_before_delete;
-             alter table queues.task_kind disable trigger task_kind_before_delete;
+             alter table queues.task_definition disable trigger task_definition_before_delete;
              delete from queues.provider where name = 'smtp';
-             delete from queues.task_kind where name in ('sms', 'http')",
+             delete from queues.task_definition where task_type in ('sms', 'http')",
         )
         .unwrap();
     let line = cluster.wait_log(mark, "task type \"sms\" is missing");
@@ -130,7 +130,7 @@ fn what_is_missing_is_told_and_can_be_restored() {
     let restored = restore(&mut client);
     let expected = [
         "trigger provider_before_delete of queues.provider",
-        "trigger task_kind_before_delete of queues.task_kind",
+        "trigger task_definition_before_delete of queues.task_definition",
         "provider smtp",
         "task type sms",
         "task type http",
@@ -154,16 +154,16 @@ fn what_others_depend_on_is_not_deleted_or_renamed() {
     client
         .batch_execute(
             "insert into queues.provider (name, base_url) values ('ours', 'https://ours.test');
-             insert into queues.task_kind (name, provider) values ('ours', 'ours')",
+             insert into queues.task_definition (task_type, provider) values ('ours', 'ours')",
         )
         .unwrap();
     let before = rows(&mut client);
     for (sql, parts) in [
         (
-            "delete from queues.task_kind where name = 'email'",
+            "delete from queues.task_definition where task_type = 'email'",
             &["task type \"email\"", "built in", "granted_to"][..],
         ),
-        ("delete from queues.task_kind", &["built in"]),
+        ("delete from queues.task_definition", &["built in"]),
         ("delete from queues.provider where name = 'resend'", &["provider \"resend\"", "built in"]),
         (
             "delete from queues.provider where name = 'ours'",
@@ -172,9 +172,12 @@ fn what_others_depend_on_is_not_deleted_or_renamed() {
         ("update queues.provider set name = 'theirs' where name = 'ours'", &["rename provider \"ours\""]),
         ("update queues.provider set name = 'x' where name = 'http'", &["\"http\" is built in"]),
         ("update queues.provider set interface = 'http' where name = 'smtp'", &["\"smtp\" is built in"]),
-        ("update queues.task_kind set name = 'mail' where name = 'email'", &["\"email\" is built in"]),
         (
-            "update queues.task_kind set processor = 'db_function' where name = 'sms'",
+            "update queues.task_definition set task_type = 'mail' where task_type = 'email'",
+            &["\"email\" is built in"],
+        ),
+        (
+            "update queues.task_definition set processor = 'db_function' where task_type = 'sms'",
             &["\"sms\" is built in"],
         ),
     ] {
@@ -183,8 +186,8 @@ fn what_others_depend_on_is_not_deleted_or_renamed() {
     assert_eq!(rows(&mut client), before);
     client
         .batch_execute(
-            "update queues.task_kind set granted_to = '{}' where name = 'email';
-             delete from queues.task_kind where name = 'ours';
+            "update queues.task_definition set granted_to = '{}' where task_type = 'email';
+             delete from queues.task_definition where task_type = 'ours';
              update queues.provider set name = 'theirs' where name = 'ours';
              delete from queues.provider where name = 'theirs'",
         )
@@ -206,37 +209,39 @@ fn a_type_is_sent_only_to_providers_that_can_serve_it() {
     let before = rows(&mut client);
     for (sql, parts) in [
         (
-            "update queues.task_kind set provider = 'slack' where name = 'email'",
+            "update queues.task_definition set provider = 'slack' where task_type = 'email'",
             &["\"email\"", "\"slack\"", "{{to_address}}"],
         ),
         (
-            "update queues.task_kind set provider = 'plain' where name = 'email'",
+            "update queues.task_definition set provider = 'plain' where task_type = 'email'",
             &["\"plain\"", "http", "resend, smtp"],
         ),
         (
-            "update queues.task_kind set provider = 'texts' where name = 'email'",
+            "update queues.task_definition set provider = 'texts' where task_type = 'email'",
             &["\"texts\"", "simulated", "resend"],
         ),
         (
-            "update queues.task_kind set provider = 'resend' where name = 'sms'",
+            "update queues.task_definition set provider = 'resend' where task_type = 'sms'",
             &["\"sms\"", "resend", "twilio"],
         ),
         (
-            "update queues.task_kind set provider = 'smtp' where name = 'http'",
+            "update queues.task_definition set provider = 'smtp' where task_type = 'http'",
             &["\"http\"", "smtp", "insert a task type"],
         ),
     ] {
         assert_refused(client.batch_execute(sql), "22023", parts);
     }
     assert_eq!(rows(&mut client), before);
-    client.batch_execute("update queues.task_kind set provider = 'mailer' where name = 'email'").unwrap();
+    client
+        .batch_execute("update queues.task_definition set provider = 'mailer' where task_type = 'email'")
+        .unwrap();
     let spoil = "update queues.provider set request = null where name = 'mailer'";
     assert_refused(client.batch_execute(spoil), "22023", &["\"email\"", "\"mailer\""]);
     // However it got there.
     client
         .batch_execute(
-            "alter table queues.task_kind disable trigger task_kind_before_write_checked;
-             update queues.task_kind set provider = 'plain' where name = 'email'",
+            "alter table queues.task_definition disable trigger task_definition_before_write_checked;
+             update queues.task_definition set provider = 'plain' where task_type = 'email'",
         )
         .unwrap();
     let refused = client.batch_execute("select queues.enqueue('email', '{}')");
@@ -253,8 +258,8 @@ fn a_provider_s_template_can_use_every_field_of_the_type_it_serves() {
                     "body": {"json": {"to": "{{to_number}}", "sid": "{{content_sid}}", "values": "{{content_variables}}"}}}'),
                 ('mymail', 'https://mail.test', '{"path": "/x", "idempotency_key": "{{idempotency_key}}",
                     "body": {"json": {"to": "{{to_address}}", "at": "{{scheduled_at}}", "template": "{{template_id}}"}}}');
-            update queues.task_kind set provider = 'mysms' where name = 'sms';
-            update queues.task_kind set provider = 'mymail' where name = 'email'"#,
+            update queues.task_definition set provider = 'mysms' where task_type = 'sms';
+            update queues.task_definition set provider = 'mymail' where task_type = 'email'"#,
         )
         .unwrap();
 }
@@ -302,7 +307,7 @@ fn rows_restored_with_triggers_disabled_replace_what_is_built_in() {
     client
         .batch_execute(
             "insert into queues.provider (name, base_url) values ('ours', 'https://ours.test');
-             insert into queues.task_kind (name, provider) values ('ours', 'ours');
+             insert into queues.task_definition (task_type, provider) values ('ours', 'ours');
              update queues.provider set batch_size = 100 where name = 'resend'",
         )
         .unwrap();
@@ -356,7 +361,7 @@ fn a_task_that_has_called_can_be_run_again() {
     for change in [
         "select",
         // Now its rows are written by statements.
-        "create index mine on queues.call (answered_at)",
+        "create index mine on queues.call (responded_at)",
     ] {
         client.batch_execute(change).unwrap();
         client.batch_execute("update queues.task set finished_at = null, final_status = null").unwrap();

@@ -140,7 +140,9 @@ pub fn handled(task_type: &str, request: &Value) -> Value {
 /// What the server says.
 pub fn register(client: &mut Client, name: &str, fields: &Value) -> Result<(), Error> {
     insert_provider(client, name, fields)?;
-    client.execute("insert into queues.task_kind (name, provider) values ($1, $1)", &[&name]).map(drop)
+    client
+        .execute("insert into queues.task_definition (task_type, provider) values ($1, $1)", &[&name])
+        .map(drop)
 }
 
 /// Inserts a provider with these fields.

@@ -14,7 +14,7 @@ use crate::mailing::{Mailing, mail, task};
 
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 
 /// Enqueues many mails by one statement.
 #[track_caller]
@@ -188,7 +188,7 @@ fn the_request_is_durable_before_it_is_sent_and_the_answer_before_the_success_ha
     let row = mailing
         .client
         .query_one(
-            "select idempotency_key::text, request::text, answered_at is null and answer is null and failure is null
+            "select idempotency_key::text, request::text, responded_at is null and response is null and failure is null
              from queues.call where task_id = $1",
             &[&task_id],
         )
@@ -204,7 +204,7 @@ fn the_request_is_durable_before_it_is_sent_and_the_answer_before_the_success_ha
     mailing.standin.release();
     wait_until_sql(&mut mailing.client, "select count(*) from pg_locks where not granted", "1");
     let id = mailing.standin.mails()[0].id.clone();
-    let sql = "select answered_at is not null and answer = jsonb_build_object('id', $2::text)
+    let sql = "select responded_at is not null and response = jsonb_build_object('id', $2::text)
         from queues.call where task_id = $1";
     let stored: bool = mailing.client.query_one(sql, &[&task_id, &id]).unwrap().get(0);
     assert!(stored);
@@ -241,8 +241,8 @@ fn an_answered_call_outlives_a_crash_of_the_server_during_its_success_handler() 
 }
 
 #[test]
-fn a_call_takes_no_longer_than_http_timeout_whatever_the_provider_does() {
-    let mut mailing = Mailing::start(&[("pg_errand.http_timeout", "500ms")]);
+fn a_call_takes_no_longer_than_call_timeout_whatever_the_provider_does() {
+    let mut mailing = Mailing::start(&[("pg_errand.call_timeout", "500ms")]);
     let slow = [
         ("never@mail.test", Behaviour::never()),
         ("drip@mail.test", Behaviour::usual().dripping(Duration::from_secs(1))),
@@ -296,7 +296,7 @@ fn a_call_takes_no_longer_than_http_timeout_whatever_the_provider_does() {
 
 #[test]
 fn a_provider_that_cannot_be_reached_is_named() {
-    let mut mailing = Mailing::start(&[("pg_errand.http_timeout", "5s")]);
+    let mut mailing = Mailing::start(&[("pg_errand.call_timeout", "5s")]);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (url, host) in [
         (format!("http://{free}"), free.to_string()),
@@ -708,9 +708,9 @@ fn all_calls_of_a_dead_worker_are_taken_over_within_the_limit_of_its_successor()
 }
 
 #[test]
-fn http_timeout_counts_from_the_start_of_each_call() {
+fn call_timeout_counts_from_the_start_of_each_call() {
     let mut mailing =
-        Mailing::start(&[ONE_WORKER, ("pg_errand.max_in_flight", "1"), ("pg_errand.http_timeout", "1500ms")]);
+        Mailing::start(&[ONE_WORKER, ("pg_errand.max_in_flight", "1"), ("pg_errand.call_timeout", "1500ms")]);
     mailing.standin.behave(|_| Some(Behaviour::usual().after(Duration::from_millis(500))));
     send_many(&mut mailing.client, 5);
     let ended = "select count(*) from queues.task_status where finished_at is not null";
@@ -718,7 +718,7 @@ fn http_timeout_counts_from_the_start_of_each_call() {
     assert_eq!(mailing.standin.mail_count(), 5);
     assert_eq!(mailing.seen("success").len(), 5);
     // A new limit counts for the next call.
-    mailing.cluster.set(&[("pg_errand.http_timeout", "100ms")]);
+    mailing.cluster.set(&[("pg_errand.call_timeout", "100ms")]);
     eventually("a call takes too long", || {
         let task_id = mailing.send("someone@mail.test");
         eventually("the task ends", || {
@@ -850,7 +850,7 @@ fn a_reload_reaches_a_worker_that_is_just_starting() {
         .client
         .batch_execute(
             "create function app.note_setting(_payload jsonb) returns jsonb language sql as $$
-                select app.note(to_jsonb(current_setting('pg_errand.http_timeout')))
+                select app.note(to_jsonb(current_setting('pg_errand.call_timeout')))
             $$",
         )
         .unwrap();
@@ -859,7 +859,7 @@ fn a_reload_reaches_a_worker_that_is_just_starting() {
         let value = format!("{}ms", 10_001 + round);
         let terminate =
             "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'pg_errand worker'";
-        mailing.client.execute(&format!("alter system set pg_errand.http_timeout = '{value}'"), &[]).unwrap();
+        mailing.client.execute(&format!("alter system set pg_errand.call_timeout = '{value}'"), &[]).unwrap();
         mailing.client.execute(terminate, &[]).unwrap();
         queue::enqueue(&mut mailing.client, "db_function", payload.clone());
         mailing.cluster.reload();

@@ -9,7 +9,7 @@ use crate::harness::queue::{enqueue, errors, status};
 use crate::harness::wait::wait_until_sql;
 use crate::mailing::{Mailing, mail, task};
 
-const ONE_WORKER: [(&str, &str); 2] = [("pg_errand.concurrency", "1"), ("pg_errand.http_timeout", "10min")];
+const ONE_WORKER: [(&str, &str); 2] = [("pg_errand.concurrency", "1"), ("pg_errand.call_timeout", "10min")];
 
 #[track_caller]
 fn cancel(client: &mut Client, task_id: i64) -> bool {

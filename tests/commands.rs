@@ -48,7 +48,7 @@ fn databases_out_of_use_disturb_nobody(at_most: usize, put_out: impl Fn(&Cluster
         client.batch_execute("create database without").unwrap();
         if hindered {
             // Only `app` has a role that its workers can connect as.
-            client.batch_execute("alter database app set pg_errand.role = 'pg_errand_worker'").unwrap();
+            client.batch_execute("alter database app set pg_errand.role = 'errand_worker'").unwrap();
             cluster.set(&[("pg_errand.role", "nobody")]);
         }
         run_one(&mut client, "before");
@@ -171,7 +171,7 @@ fn the_hint_for_a_default_role_that_may_not_log_in_can_be_followed() {
     client
         .batch_execute(
             "set allow_system_table_mods = on;
-             update pg_authid set rolcanlogin = false where rolname = 'pg_errand_worker'",
+             update pg_authid set rolcanlogin = false where rolname = 'errand_worker'",
         )
         .unwrap();
     cluster.reload();
@@ -188,7 +188,7 @@ fn the_hint_for_a_missing_default_role_can_be_followed() {
     let mut client = install(&cluster, "postgres");
     run_one(&mut client, "before");
     let mark = cluster.log_mark();
-    client.batch_execute("drop owned by pg_errand_worker; drop role pg_errand_worker").unwrap();
+    client.batch_execute("drop owned by errand_worker; drop role errand_worker").unwrap();
     let hint = hint_after(&cluster, mark, "does not exist");
     assert!(!hint.contains("CREATE ROLE") && hint.contains("CREATE EXTENSION"), "{hint}");
     client.batch_execute("drop extension pg_errand").unwrap();

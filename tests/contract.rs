@@ -270,25 +270,25 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
     let rights = texts(
         &mut client,
         "select 'schema ' || n.nspname || ' ' || right_ from pg_namespace n, unnest(array['usage', 'create']) right_
-         where n.nspname in ('queues', 'internal') and has_schema_privilege('pg_errand_worker', n.oid, right_)
+         where n.nspname in ('queues', 'internal') and has_schema_privilege('errand_worker', n.oid, right_)
          union all
          select p.oid::regprocedure::text from pg_proc p
          where p.pronamespace = 'queues'::regnamespace
-             and has_function_privilege('pg_errand_worker', p.oid, 'execute')
+             and has_function_privilege('errand_worker', p.oid, 'execute')
          union all
          select p.oid::regprocedure::text from pg_proc p
          where p.pronamespace = 'internal'::regnamespace and p.proname = 'run_function'
-             and has_function_privilege('pg_errand_worker', p.oid, 'execute')
+             and has_function_privilege('errand_worker', p.oid, 'execute')
          union all
          select c.oid::regclass || ' ' || right_ from pg_class c,
              unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) right_
          where c.relnamespace in ('queues'::regnamespace, 'internal'::regnamespace)
              and c.relkind in ('r', 'p', 'v', 'm', 'f')
-             and has_table_privilege('pg_errand_worker', c.oid, right_)
+             and has_table_privilege('errand_worker', c.oid, right_)
          union all
          select c.oid::regclass || ' ' || right_ from pg_class c, unnest(array['select', 'usage', 'update']) right_
          where c.relnamespace = 'queues'::regnamespace and c.relkind = 'S'
-             and has_sequence_privilege('pg_errand_worker', c.oid, right_)
+             and has_sequence_privilege('errand_worker', c.oid, right_)
          order by 1",
     );
     assert_eq!(
@@ -305,10 +305,10 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
         "select (rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls
              or exists (select 1 from pg_auth_members where member = r.oid)
              or exists (select 1 from pg_shdepend where refobjid = r.oid and deptype = 'o'))::text
-         from pg_roles r where rolname = 'pg_errand_worker'",
+         from pg_roles r where rolname = 'errand_worker'",
     );
     assert_eq!(powers, "false");
-    client.batch_execute("set role pg_errand_worker").unwrap();
+    client.batch_execute("set role errand_worker").unwrap();
     let error = client.simple_query("select * from internal.worker_state()").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
 }
@@ -526,7 +526,7 @@ fn a_time_in_the_past_counts_as_now_for_callers_of_enqueue() {
             "create role app login;
              grant usage on schema queues to app;
              grant execute on function queues.enqueue, queues.http_post, queues.http_get to app;
-             select queues.allow('http', 'app')",
+             select queues.grant_enqueue('http', 'app')",
         )
         .unwrap();
     let mut app = cluster.connect_as("app", "postgres");

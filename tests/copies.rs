@@ -33,7 +33,7 @@ fn holds_until_adopted(cluster: &Cluster, mark: u64, client: &mut Client, [ready
     cluster.wait_log(mark, "2 unfinished tasks came from another database");
     assert_eq!((status(client, ready), status(client, later)), ("ready".into(), "scheduled".into()));
     assert_eq!(done(client), ["new"]);
-    assert_eq!(one::<i64>(client, "select tasks from queues.held"), 2);
+    assert_eq!(one::<i64>(client, "select tasks from queues.unadopted"), 2);
     assert_eq!(one::<i64>(client, "select count(*) from queues.task_status where held"), 2);
     let outside: Option<i64> = one(client, "select task_id from queues.dequeue_next_available_task()");
     assert_eq!(outside, None);
@@ -43,7 +43,7 @@ fn holds_until_adopted(cluster: &Cluster, mark: u64, client: &mut Client, [ready
     client.execute("update queues.task set scheduled_at = now() where task_id = $1", &[&later]).unwrap();
     wait_status(client, later, "succeeded");
     assert_eq!(done(client), ["new", "ready", "later"]);
-    assert_eq!(one::<i64>(client, "select count(*) from queues.held"), 0);
+    assert_eq!(one::<i64>(client, "select count(*) from queues.unadopted"), 0);
     assert_eq!(cluster.log_since(mark).matches("came from another database").count(), 1);
 }
 
@@ -203,7 +203,7 @@ fn nothing_runs_on_a_standby_and_all_of_it_once_after_its_promotion() {
     let mut labels = done(&mut client);
     labels.sort();
     assert_eq!(labels, ["before", "running", "waiting"]);
-    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.held"), 0);
+    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.unadopted"), 0);
     run_one(&mut client, "after");
 }
 
@@ -228,7 +228,7 @@ fn a_logical_replica_holds_the_tasks_of_its_origin() {
     client.execute("delete from queues.task where task_id = $1", &[&late]).unwrap();
     cluster.wait_log(mark, "unfinished tasks came from another database");
     run_one(&mut copy, "new");
-    assert_eq!(one::<i64>(&mut copy, "select tasks from queues.held"), 2);
+    assert_eq!(one::<i64>(&mut copy, "select tasks from queues.unadopted"), 2);
     assert_eq!(done(&mut copy), ["new"]);
     // They end there as they end at their origin.
     original_goes_on(&cluster);
@@ -282,7 +282,7 @@ fn new_tasks_of_a_logical_replica_have_numbers_that_its_origin_does_not_reach() 
 
 #[test]
 fn a_call_in_flight_is_not_repeated_by_a_copy_unless_it_is_adopted() {
-    let mut mailing = Mailing::start(&[NO_POLL, ("pg_errand.http_timeout", "10min")]);
+    let mut mailing = Mailing::start(&[NO_POLL, ("pg_errand.call_timeout", "10min")]);
     mailing.standin.hold();
     let task_id = mailing.send("someone@mail.test");
     mailing.wait_held(1);
@@ -345,7 +345,7 @@ fn a_copy_of_a_database_that_publishes_all_its_tables_works() {
 fn a_call_adopted_from_a_dump_is_taken_over_although_the_original_s_worker_lives() {
     let mut mailing = Mailing::start(&[
         NO_POLL,
-        ("pg_errand.http_timeout", "10min"),
+        ("pg_errand.call_timeout", "10min"),
         ("pg_errand.max_idle_time", "0"),
         ("pg_errand.concurrency", "1"),
     ]);

@@ -18,7 +18,7 @@ const IDLE: (&str, &str) = ("pg_errand.max_idle_time", "0");
 /// Workers leave soon.
 const ASLEEP: (&str, &str) = ("pg_errand.max_idle_time", "200ms");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 
 /// Enqueues a task that falls due after a pause.
 #[track_caller]

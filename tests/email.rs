@@ -475,7 +475,7 @@ fn a_mail_of_a_megabyte_arrives_as_it_was_and_an_answer_keeps_its_numbers() {
     let answer = standin::Answer::new(200, "application/json", body);
     mailing.standin.behave(move |_| Some(Behaviour::answer(answer.clone())));
     let task_id = mailing.deliver("numbers@mail.test");
-    let sql = "select (answer = $2::text::jsonb and answer::text = $2::text::jsonb::text)::text
+    let sql = "select (response = $2::text::jsonb and response::text = $2::text::jsonb::text)::text
         from queues.call where task_id = $1";
     let same: String = mailing.client.query_one(sql, &[&task_id, &body]).unwrap().get(0);
     assert_eq!(same, "true");

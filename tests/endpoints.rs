@@ -76,7 +76,7 @@ fn a_key_that_was_replaced_goes_with_what_waits_for_the_same_host() {
 fn what_waits_for_a_provider_that_is_gone_or_speaks_otherwise_is_not_sent() {
     for (change, part) in [
         (
-            "delete from queues.task_kind where name = 'api'; delete from queues.provider where name = 'api'",
+            "delete from queues.task_definition where task_type = 'api'; delete from queues.provider where name = 'api'",
             "there is no provider \"api\"",
         ),
         ("update queues.provider set interface = 'resend' where name = 'api'", "from http to resend"),

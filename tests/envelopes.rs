@@ -10,14 +10,14 @@ use crate::harness::wait::eventually;
 /// `app.answer` returns the `result` that the payload asks for; the others leave traces.
 const APP: &str = r#"
     create schema app;
-    grant usage on schema app to pg_errand_worker;
+    grant usage on schema app to errand_worker;
     create table app.seen (
         seen_id bigint generated always as identity,
         what text not null,
         case_number int not null,
         payload jsonb
     );
-    grant insert on app.seen to pg_errand_worker;
+    grant insert on app.seen to errand_worker;
     create function app.answer(payload jsonb) returns jsonb language plpgsql as $$
     begin
         insert into app.seen (what, case_number, payload) values ('answer', (payload ->> 'case')::int, payload);

@@ -73,7 +73,7 @@ fn endless_answers_cost_a_worker_no_more_than_it_reads_of_them() {
     let mut mailing = Mailing::start(&[
         ("pg_errand.concurrency", "1"),
         ("pg_errand.max_idle_time", "0"),
-        ("pg_errand.http_timeout", "20s"),
+        ("pg_errand.call_timeout", "20s"),
         ("shared_buffers", "16MB"),
         ("pg_errand.log_level", "error"),
     ]);

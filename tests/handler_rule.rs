@@ -131,7 +131,7 @@ fn with_granted_a_function_needs_a_grant_by_name() {
     let fate = run(&mut probe, "public.mine");
     assert_eq!(fate.refusal(), "42501");
     assert!(
-        fate.errors[0].message.contains("it is not granted to the role \"pg_errand_worker\" by name"),
+        fate.errors[0].message.contains("it is not granted to the role \"errand_worker\" by name"),
         "{fate:?}"
     );
     let hint: String = probe
@@ -139,22 +139,19 @@ fn with_granted_a_function_needs_a_grant_by_name() {
         .query_one("select hint from queues.error order by error_id desc limit 1", &[])
         .unwrap()
         .get(0);
-    let grant = "GRANT EXECUTE ON FUNCTION public.mine(payload jsonb) TO pg_errand_worker;";
+    let grant = "GRANT EXECUTE ON FUNCTION public.mine(payload jsonb) TO errand_worker;";
     assert_eq!(hint, format!("Run: {grant}"));
     // Granted and taken back, to the role and to one that it is a member of; owned.
     for (give, take) in [
-        (grant, "revoke execute on function public.mine from pg_errand_worker"),
+        (grant, "revoke execute on function public.mine from errand_worker"),
         (
-            "grant execute on function public.mine to crew; grant crew to pg_errand_worker",
-            "revoke crew from pg_errand_worker",
+            "grant execute on function public.mine to crew; grant crew to errand_worker",
+            "revoke crew from errand_worker",
         ),
+        ("alter function public.mine owner to errand_worker", "alter function public.mine owner to postgres"),
         (
-            "alter function public.mine owner to pg_errand_worker",
-            "alter function public.mine owner to postgres",
-        ),
-        (
-            "grant execute on function pg_catalog.jsonb_strip_nulls to pg_errand_worker",
-            "revoke execute on function pg_catalog.jsonb_strip_nulls from pg_errand_worker",
+            "grant execute on function pg_catalog.jsonb_strip_nulls to errand_worker",
+            "revoke execute on function pg_catalog.jsonb_strip_nulls from errand_worker",
         ),
     ] {
         let name = if give.contains("pg_catalog") { "pg_catalog.jsonb_strip_nulls" } else { "public.mine" };

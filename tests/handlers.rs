@@ -11,16 +11,16 @@ use crate::harness::wait::{eventually, wait_until_sql};
 /// Functions that most tests need, and a table in which they leave traces.
 const APP: &str = r#"
     create schema app;
-    grant usage on schema app to pg_errand_worker;
+    grant usage on schema app to errand_worker;
     create table app.seen (
         seen_id bigint generated always as identity,
         what text not null,
         payload jsonb,
         xid bigint not null default txid_current()
     );
-    grant select, insert on app.seen to pg_errand_worker;
+    grant select, insert on app.seen to errand_worker;
     create sequence app.tries;
-    grant usage on app.tries to pg_errand_worker;
+    grant usage on app.tries to errand_worker;
     create function app.note(payload jsonb) returns jsonb language plpgsql as $$
     begin
         insert into app.seen (what, payload) values ('note', payload);
@@ -324,7 +324,7 @@ fn errors_keep_sqlstate_detail_hint_and_call_stack() {
     // What the server itself says about a table keeps its detail.
     app.create(
         "create table app.once (id int primary key); insert into app.once values (1);
-         grant select, insert on app.once to pg_errand_worker",
+         grant select, insert on app.once to errand_worker",
     );
     let fate = app.run(json!({"db_function": "app.run_sql", "sql": "insert into app.once values (1)"}));
     let fault = &fate.errors[0];
@@ -335,7 +335,7 @@ fn errors_keep_sqlstate_detail_hint_and_call_stack() {
     app.create(
         "create table app.parent (id int primary key); create table app.child (id int references app.parent)",
     );
-    app.create("alter table app.parent owner to pg_errand_worker");
+    app.create("alter table app.parent owner to errand_worker");
     let fate = app.run(json!({"db_function": "app.run_sql", "sql": "drop table app.parent"}));
     let fault = &fate.errors[0];
     assert_eq!(fault.sqlstate.as_deref(), Some("2BP01"), "{fault:?}");
@@ -438,12 +438,12 @@ fn a_missing_privilege_is_answered_with_the_grant_to_run() {
            revoke execute on function "Locked Up"."Do.It" from public"#,
     );
     for (name, expected) in [
-        ("app.note", "GRANT EXECUTE ON FUNCTION app.note(payload jsonb) TO pg_errand_worker"),
+        ("app.note", "GRANT EXECUTE ON FUNCTION app.note(payload jsonb) TO errand_worker"),
         (
             r#""Locked Up"."Do.It""#,
-            r#"GRANT EXECUTE ON FUNCTION "Locked Up"."Do.It"("Pay load" jsonb, n integer) TO pg_errand_worker"#,
+            r#"GRANT EXECUTE ON FUNCTION "Locked Up"."Do.It"("Pay load" jsonb, n integer) TO errand_worker"#,
         ),
-        ("closed.open_function", "GRANT USAGE ON SCHEMA closed TO pg_errand_worker"),
+        ("closed.open_function", "GRANT USAGE ON SCHEMA closed TO errand_worker"),
     ] {
         let payload = json!({"db_function": name});
         let fate = app.run(payload.clone());
@@ -458,11 +458,11 @@ fn a_missing_privilege_is_answered_with_the_grant_to_run() {
     // The same for the other handlers.
     app.create("revoke execute on function app.on_success, app.build_sms from public");
     let fate = app.run(json!({"db_function": "app.note", "success_handler": "app.on_success"}));
-    let expected = "GRANT EXECUTE ON FUNCTION app.on_success(payload jsonb) TO pg_errand_worker";
+    let expected = "GRANT EXECUTE ON FUNCTION app.on_success(payload jsonb) TO errand_worker";
     assert!(grants(&fate.errors[0]).contains(expected), "{fate:?}");
     let id = enqueue(&mut app.sql, "sms", json!({"before_handler": "app.build_sms"}));
     let fate = app.fate(id);
-    let expected = "GRANT EXECUTE ON FUNCTION app.build_sms(payload jsonb) TO pg_errand_worker";
+    let expected = "GRANT EXECUTE ON FUNCTION app.build_sms(payload jsonb) TO errand_worker";
     assert!(grants(&fate.errors[0]).contains(expected), "{fate:?}");
 
     // What a function itself may not do is not answered with a grant on the function.
@@ -641,7 +641,7 @@ fn a_deferred_constraint_fails_the_task_once() {
          end $$;
          create constraint trigger refuse after insert on app.watched deferrable initially deferred
              for each row execute function app.refuse();
-         grant insert on app.child, app.watched, app.lazy to pg_errand_worker;
+         grant insert on app.child, app.watched, app.lazy to errand_worker;
          create function app.sin(payload jsonb) returns jsonb language plpgsql as $$
          begin
              insert into app.seen (what) values ('sin');

@@ -338,7 +338,7 @@ fn tasks_held_back_are_run_when_their_time_has_come_though_others_wait() {
 #[test]
 fn functions_are_run_though_all_workers_are_full_of_calls() {
     let settings =
-        [NO_POLL, TWO_WORKERS, ("pg_errand.http_timeout", "10min"), ("pg_errand.max_in_flight", "1")];
+        [NO_POLL, TWO_WORKERS, ("pg_errand.call_timeout", "10min"), ("pg_errand.max_in_flight", "1")];
     let mut mailing = Mailing::start(&settings);
     mailing.standin.hold();
     mailing.client.batch_execute("begin").unwrap();
@@ -602,8 +602,8 @@ fn a_handler_that_changes_its_own_task_ends_it_once() {
     let mut client = install(&cluster, "postgres");
     client
         .batch_execute(
-            "grant select, update, delete on queues.task to pg_errand_worker;
-             grant execute on function queues.complete_task(bigint), queues.fail_task(bigint, text) to pg_errand_worker;
+            "grant select, update, delete on queues.task to errand_worker;
+             grant execute on function queues.complete_task(bigint), queues.fail_task(bigint, text) to errand_worker;
              create function public.does(payload jsonb) returns jsonb language plpgsql as $$
              declare
                  _mine bigint := (select task_id from queues.task t where t.payload ->> 'label' = does.payload ->> 'label');

@@ -14,7 +14,7 @@ const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 const FEW: (&str, &str) = ("pg_errand.max_in_flight", "16");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 
 /// Enqueues in one transaction so many requests to each of these hosts, in turn.
 #[track_caller]

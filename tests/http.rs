@@ -199,7 +199,7 @@ fn a_role_needs_to_be_allowed_and_is_told_how() {
     let error = app.query_one(sql, &[&payload]).unwrap_err();
     assert_eq!(refusal(&error).code().code(), "42501");
     let hint = refusal(&error).hint().unwrap();
-    assert_eq!(hint, "To allow it, run: SELECT queues.allow('http', '\"App Role\"');");
+    assert_eq!(hint, "To allow it, run: SELECT queues.grant_enqueue('http', '\"App Role\"');");
     // Some types are anybody's.
     app.batch_execute("select queues.enqueue('sms', '{}')").unwrap();
 
@@ -209,7 +209,7 @@ fn a_role_needs_to_be_allowed_and_is_told_how() {
     let task_id: i64 = app.query_one(sql, &[&payload]).unwrap().get(0);
     calling.wait(task_id, "succeeded");
 
-    calling.client.batch_execute("select queues.disallow('http', '\"App Role\"')").unwrap();
+    calling.client.batch_execute("select queues.revoke_enqueue('http', '\"App Role\"')").unwrap();
     let error = app.query_one(sql, &[&payload]).unwrap_err();
     assert_eq!(refusal(&error).code().code(), "42501");
     assert_eq!(calling.web.requests().len(), 1);
@@ -344,7 +344,7 @@ fn http_in_one_line_works_as_the_page_shows_it() {
 #[test]
 fn allow_says_which_privileges_a_role_lacks_besides() {
     let calling = Calling::friendly(&[]);
-    let allow = "set log_min_messages = notice; select queues.allow('http', '\"An App\"')";
+    let allow = "set log_min_messages = notice; select queues.grant_enqueue('http', '\"An App\"')";
     let said = |sql: &str| {
         let mark = calling.cluster.log_mark();
         calling.cluster.psql("postgres", sql);

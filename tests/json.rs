@@ -10,7 +10,7 @@ use crate::harness::wait::eventually;
 
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 /// Keys that mean something inside the library that reads JSON here.
 const KEYS: [&str; 2] = ["$serde_json::private::Number", "$serde_json::private::RawValue"];
 
@@ -107,7 +107,7 @@ fn no_key_of_a_payload_a_row_or_a_response_changes_it() {
             "insert into queues.provider (name, base_url, request, expect, answer) values ('{name}', '{}',
                 '{{\"path\": \"/x\", \"body\": {{\"value\": {text}, \"given\": \"{{{{given}}}}\"}}}}',
                 '{{\"body\": {{\"value\": {text}}}}}', '{{\"fixed\": {text}, \"value\": \"{{{{body.value}}}}\"}}');
-             insert into queues.task_kind (name, provider) values ('{name}', '{name}')",
+             insert into queues.task_definition (task_type, provider) values ('{name}', '{name}')",
             calling.web.url()
         );
         calling.client.batch_execute(&insert).unwrap();

@@ -44,7 +44,7 @@ fn a_function_that_is_replaced_is_the_new_one_with_the_next_task() {
     define(&mut probe, "plpgsql", "current_user", "security definer");
     assert_eq!(said(&mut probe), json!("postgres"));
     define(&mut probe, "plpgsql", "current_user", "");
-    assert_eq!(said(&mut probe), json!("pg_errand_worker"));
+    assert_eq!(said(&mut probe), json!("errand_worker"));
     assert_eq!(worker_pids(&mut probe.client).len(), 1);
 }
 
@@ -56,9 +56,9 @@ fn rights_that_are_taken_and_functions_that_are_dropped_count_with_the_next_task
     probe.create("revoke execute on function public.change from public");
     assert_eq!(run(&mut probe).refusal(), "42501");
     // Also by way of a role.
-    probe.create("create role handlers; grant execute on function public.change to handlers; grant handlers to pg_errand_worker");
+    probe.create("create role handlers; grant execute on function public.change to handlers; grant handlers to errand_worker");
     assert_eq!(said(&mut probe), json!("here"));
-    probe.create("revoke handlers from pg_errand_worker");
+    probe.create("revoke handlers from errand_worker");
     assert_eq!(run(&mut probe).refusal(), "42501");
     probe.create("drop function public.change");
     assert_eq!(run(&mut probe).refusal(), "42883");
@@ -95,7 +95,7 @@ fn a_function_that_failed_or_was_cut_off_is_called_again_as_if_nothing_was() {
     probe.create("set check_function_bodies = off");
     for language in ["plpgsql", "sql"] {
         define(&mut probe, language, "(100 / (select count(*)::int from public.divisors))::text", "");
-        probe.create("create table if not exists public.divisors (n int); truncate public.divisors; grant select on public.divisors to pg_errand_worker");
+        probe.create("create table if not exists public.divisors (n int); truncate public.divisors; grant select on public.divisors to errand_worker");
         for _ in 0..2 {
             assert_eq!(run(&mut probe).refusal(), "22012", "{language}");
             probe.create("insert into public.divisors values (1)");

@@ -49,7 +49,7 @@ fn an_extension_that_is_rolled_back_leaves_nothing_behind() {
     enqueue(&mut client, "db_function", json!({"task_type": "db_function", "db_function": "public.note"}));
     client.batch_execute("rollback").unwrap();
     let left = "select to_regnamespace('queues') is not null or to_regnamespace('internal') is not null \
-                or to_regrole('pg_errand_worker') is not null";
+                or to_regrole('errand_worker') is not null";
     assert!(!one::<bool>(&mut client, left));
     client.batch_execute("begin; savepoint s; create extension pg_errand; rollback to s; commit").unwrap();
     assert!(!one::<bool>(&mut client, left));

@@ -16,7 +16,7 @@ use crate::harness::wait::{eventually, wait_until_sql};
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 const TWO_WORKERS: (&str, &str) = ("pg_errand.concurrency", "2");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 
 /// Enqueues tasks in one transaction whose bodies are the numbers from 1.
 #[track_caller]
@@ -265,7 +265,7 @@ fn the_rate_of_a_provider_is_that_of_all_its_types_and_databases() {
     calling.register("rated", json!({"requests_per_second": 20, "burst": 1}));
     calling
         .client
-        .batch_execute("insert into queues.task_kind (name, provider) values ('twin', 'rated')")
+        .batch_execute("insert into queues.task_definition (task_type, provider) values ('twin', 'rated')")
         .unwrap();
     calling.client.batch_execute("create database other").unwrap();
     let mut other = calling.cluster.connect("other");
@@ -338,7 +338,7 @@ fn the_tasks_of_healthy_providers_end_while_a_dead_one_hangs() {
 fn a_provider_that_fails_again_and_again_is_left_alone_for_a_while() {
     let mut calling = Calling::start(&[ONE_WORKER], |_| Answer::json(500, &json!({"message": "bad day"})));
     let other = Web::start(|_| ok()).unwrap();
-    let fields = json!({"break_after": 3, "break_for": "1 hour", "max_in_flight": 1});
+    let fields = json!({"breaker_threshold": 3, "breaker_cooldown": "1 hour", "max_in_flight": 1});
     calling.register("broken", fields);
     register(&mut calling.client, "other", &at(&other, json!({}))).unwrap();
     enqueue_numbered(&mut calling.client, "broken", 20);
@@ -360,7 +360,7 @@ fn after_its_pause_a_broken_provider_gets_its_tasks() {
         }
     };
     let mut calling = Calling::start(&[ONE_WORKER], rule);
-    let fields = json!({"break_after": 3, "break_for": "1 second", "max_in_flight": 1});
+    let fields = json!({"breaker_threshold": 3, "breaker_cooldown": "1 second", "max_in_flight": 1});
     calling.register("broken", fields);
     enqueue_numbered(&mut calling.client, "broken", 20);
     wait_ended(&mut calling.client, "broken", 17);

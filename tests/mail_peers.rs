@@ -113,7 +113,7 @@ fn start(peer: &Peer, tls: &str, timeout: &str) -> (Cluster, Client) {
     let cluster = Cluster::start(&[
         ("pg_errand.concurrency", "1"),
         ("pg_errand.max_idle_time", "0"),
-        ("pg_errand.http_timeout", timeout),
+        ("pg_errand.call_timeout", timeout),
         ("pg_errand.email_provider", "smtp"),
         ("pg_errand.smtp_host", "127.0.0.1"),
         ("pg_errand.smtp_port", &peer.port.to_string()),

@@ -126,7 +126,7 @@ fn a_denial_inside_a_handler_names_the_role_that_was_denied() {
          end $$;
          alter function app.reads_as_clerk owner to clerk",
     );
-    for (name, role) in [("app.reads", "pg_errand_worker"), ("app.reads_as_clerk", "clerk")] {
+    for (name, role) in [("app.reads", "errand_worker"), ("app.reads_as_clerk", "clerk")] {
         // By statement the first time, then directly.
         for _ in 0..2 {
             let (message, hint) = refusal(&mut probe, name);

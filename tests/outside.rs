@@ -14,10 +14,10 @@ use crate::harness::wait::{eventually, wait_until_sql};
 
 const APP: &str = r#"
     create schema app;
-    grant usage on schema app to pg_errand_worker;
+    grant usage on schema app to errand_worker;
     create table app.ran (task_number int, by_whom text not null default current_user);
     create table app.traces (what text);
-    grant insert on app.ran, app.traces to pg_errand_worker;
+    grant insert on app.ran, app.traces to errand_worker;
     create function app.count_me(payload jsonb) returns jsonb language plpgsql as $$
     begin
         insert into app.ran (task_number) values ((payload ->> 'n')::int);
@@ -159,7 +159,7 @@ fn a_worker_outside_gets_tasks_of_the_types_that_it_names() {
     let (_cluster, mut client) = start(&[NOTHING_RUNS_INSIDE]);
     client
         .batch_execute(
-            "insert into queues.task_kind (name, processor) values ('ours', 'db_function'), ('theirs', 'db_function')",
+            "insert into queues.task_definition (task_type, processor) values ('ours', 'db_function'), ('theirs', 'db_function')",
         )
         .unwrap();
     let of = |client: &mut Client, types: &str| -> Option<i64> {
@@ -206,7 +206,7 @@ fn a_task_with_the_highest_count_of_attempts_is_run_as_any_other() {
                    return '{}';
                end $$;
                create sequence app.runs;
-               grant usage on sequence app.runs to pg_errand_worker"#,
+               grant usage on sequence app.runs to errand_worker"#,
         )
         .unwrap();
     let call = enqueue(&mut client, "sms", mail);

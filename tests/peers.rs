@@ -190,7 +190,7 @@ fn start_with(settings: &[(&str, &str)]) -> (Cluster, postgres::Client) {
     let usual = [
         ("pg_errand.concurrency", "1"),
         ("pg_errand.max_idle_time", "0"),
-        ("pg_errand.http_timeout", "400ms"),
+        ("pg_errand.call_timeout", "400ms"),
     ];
     let cluster = Cluster::start(&[&usual, settings].concat());
     let mut client = cluster.connect("postgres");

@@ -109,7 +109,9 @@ fn a_provider_can_be_registered_in_the_transaction_that_enqueues() {
     let insert =
         "insert into queues.provider (name, base_url, auth, secret) values ('new', $1, 'bearer', 'key')";
     transaction.execute(insert, &[&fields["base_url"].as_str().unwrap()]).unwrap();
-    transaction.batch_execute("insert into queues.task_kind (name, provider) values ('new', 'new')").unwrap();
+    transaction
+        .batch_execute("insert into queues.task_definition (task_type, provider) values ('new', 'new')")
+        .unwrap();
     let handler = "create function app.new(_payload jsonb) returns jsonb language sql as
         $$ select jsonb_build_object('status', 'succeeded', 'payload', _payload -> 'mail') $$";
     transaction.batch_execute(handler).unwrap();
@@ -135,13 +137,13 @@ fn a_registration_that_is_rolled_back_leaves_no_trace() {
     let registration = format!(
         "begin;
         insert into queues.provider (name, base_url) values ('gone', '{url}');
-        insert into queues.task_kind (name, provider) values ('gone', 'gone');
+        insert into queues.task_definition (task_type, provider) values ('gone', 'gone');
         select queues.enqueue('gone', '{{\"task_type\": \"gone\", \"request\": {{}}}}');
         rollback"
     );
     calling.client.batch_execute(&registration).unwrap();
     let left = "select (select count(*) from queues.provider where name = 'gone')
-        + (select count(*) from queues.task_kind where name = 'gone') + (select count(*) from queues.task)";
+        + (select count(*) from queues.task_definition where task_type = 'gone') + (select count(*) from queues.task)";
     assert_eq!(calling.number(left), 0);
     let enqueued = calling.client.batch_execute("select queues.enqueue('gone', '{\"task_type\": \"gone\"}')");
     refused(enqueued, "unknown task type \"gone\"");
@@ -164,7 +166,7 @@ fn a_changed_row_counts_for_the_next_task() {
         .unwrap();
     calling.succeed("changing", get());
     assert_eq!(calling.last_header("X-Version").as_deref(), Some("2"));
-    calling.client.batch_execute("delete from queues.task_kind where name = 'changing'").unwrap();
+    calling.client.batch_execute("delete from queues.task_definition where task_type = 'changing'").unwrap();
     let enqueued =
         calling.client.batch_execute("select queues.enqueue('changing', '{\"task_type\": \"changing\"}')");
     refused(enqueued, "changing");
@@ -359,7 +361,7 @@ fn a_name_that_is_no_header_adds_none() {
 
 #[test]
 fn a_call_takes_no_longer_than_its_provider_s_row_allows() {
-    let mut calling = Calling::friendly(&[("pg_errand.http_timeout", "10min")]);
+    let mut calling = Calling::friendly(&[("pg_errand.call_timeout", "10min")]);
     calling.register("timed", json!({"timeout": "100 ms"}));
     calling.web.hold();
     let message = calling.fail("timed", get());
@@ -506,7 +508,7 @@ fn a_row_that_makes_no_sense_is_refused_and_says_why() {
         (json!({"burst": 0}), "burst"),
         (json!({"burst": -1}), "burst"),
         (json!({"max_in_flight": 0}), "max_in_flight"),
-        (json!({"break_after": 0}), "break_after"),
+        (json!({"breaker_threshold": 0}), "breaker_threshold"),
         (json!({"timeout": "-1 s"}), "timeout"),
         (json!({"timeout": "-1 s"}), "negative"),
         (json!({"idempotency_header": "a b"}), "a b"),
@@ -603,15 +605,17 @@ fn a_host_is_the_same_provider_in_every_spelling() {
 #[test]
 fn a_type_whose_provider_is_unknown_is_refused_when_it_is_enqueued() {
     let mut calling = Calling::friendly(&[]);
-    let insert = "insert into queues.task_kind (name, provider) values ('early', 'late')";
+    let insert = "insert into queues.task_definition (task_type, provider) values ('early', 'late')";
     calling.client.batch_execute(insert).unwrap();
     let enqueue =
         "select queues.enqueue('early', '{\"task_type\": \"early\", \"request\": {\"path\": \"/x\"}}')";
     let error = calling.client.batch_execute(enqueue).unwrap_err();
     assert_eq!(error.code().unwrap().code(), "55000");
     refused(Err(error), "late");
-    let error =
-        calling.client.batch_execute("insert into queues.task_kind (name) values ('none')").unwrap_err();
+    let error = calling
+        .client
+        .batch_execute("insert into queues.task_definition (task_type) values ('none')")
+        .unwrap_err();
     assert_eq!(error.code().unwrap().code(), "22023");
     let fields = at(&calling.web, json!({}));
     insert_provider(&mut calling.client, "late", &fields).unwrap();
@@ -624,7 +628,7 @@ fn registrar(calling: &mut Calling) -> Client {
     let sql = "create role app login;
         grant usage on schema queues to app;
         grant execute on function queues.enqueue to app;
-        grant select, insert, update, delete on queues.provider, queues.task_kind to app;";
+        grant select, insert, update, delete on queues.provider, queues.task_definition to app;";
     calling.client.batch_execute(sql).unwrap();
     calling.cluster.connect_as("app", "postgres")
 }
@@ -689,9 +693,9 @@ fn registrations_survive_a_dump_and_its_restoration() {
     calling.register("ours", fields);
     let fields = at(&calling.web, json!({}));
     register(&mut app, "theirs", &fields).unwrap();
-    calling.client.batch_execute("select queues.allow('http', 'app')").unwrap();
+    calling.client.batch_execute("select queues.grant_enqueue('http', 'app')").unwrap();
     let rows = |client: &mut Client| {
-        ["queues.provider", "queues.task_kind"].map(|table| {
+        ["queues.provider", "queues.task_definition"].map(|table| {
             let sql = format!("select string_agg(r::text, E'\\n' order by r.name) from {table} r");
             client.query_one(&sql, &[]).unwrap().get::<_, String>(0)
         })

@@ -14,7 +14,7 @@ use crate::mailing::{Mailing, mail, task};
 
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 const SECRETS: (&str, &str) = ("pg_errand.secrets", r#"{"key": "sk_Zx9yW8vUq"}"#);
 
 fn last(calling: &Calling) -> Arc<Request> {

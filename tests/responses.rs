@@ -24,7 +24,7 @@ fn echoed(body: &str) -> Value {
 
 #[test]
 fn what_a_status_says_was_done_is_a_success_whatever_the_response_holds() {
-    let mut calling = Calling::start(&[("pg_errand.http_max_answer_size", "2kB")], echo);
+    let mut calling = Calling::start(&[("pg_errand.http_max_response_size", "2kB")], echo);
     calling.register("api", json!({}));
     calling.register("strict", json!({"answer": {"id": "no. {{body.id}}"}}));
     let large = format!("[\"{}\"]", "x".repeat(3000));
@@ -63,7 +63,7 @@ fn what_a_status_says_was_done_is_a_success_whatever_the_response_holds() {
 #[test]
 fn a_response_that_is_all_that_was_wanted_has_to_be_complete() {
     let large = "x".repeat(3000);
-    let mut calling = Calling::start(&[("pg_errand.http_max_answer_size", "2kB")], move |_| {
+    let mut calling = Calling::start(&[("pg_errand.http_max_response_size", "2kB")], move |_| {
         Answer::new(200, "text/plain", large.clone())
     });
     calling.register("api", json!({}));
@@ -117,7 +117,7 @@ fn expect_compares_as_the_server_s_own_containment_does() {
 #[test]
 fn the_status_of_a_response_that_is_too_large_counts_and_so_does_its_retry_after() {
     let mut asked = 0;
-    let mut calling = Calling::start(&[("pg_errand.http_max_answer_size", "2kB")], move |request| {
+    let mut calling = Calling::start(&[("pg_errand.http_max_response_size", "2kB")], move |request| {
         let page = "x".repeat(100_000);
         match request.path() {
             "/wait" if std::mem::replace(&mut asked, 1) == 0 => {
@@ -169,9 +169,9 @@ fn after_a_503_only_what_is_recognized_or_changes_nothing_is_sent_again() {
         let status = request.target.rsplit_once('?').unwrap().1.parse().unwrap();
         if is_new { Answer::json(status, &json!({"busy": true})).with("Retry-After", "1") } else { ok() }
     });
-    calling.register("keyless", json!({"keys_kept_for": "0"}));
+    calling.register("keyless", json!({"idempotency_key_ttl": "0"}));
     calling.register("usual", json!({}));
-    calling.register("forgetful", json!({"keys_kept_for": "1 second"}));
+    calling.register("forgetful", json!({"idempotency_key_ttl": "1 second"}));
     let message = calling.fail("keyless", json!({"path": "/a?503", "body": 1}));
     assert!(message.contains("HTTP 503"), "{message}");
     let message = calling.fail("forgetful", json!({"path": "/b?503", "body": 1}));
@@ -248,7 +248,7 @@ fn a_redirect_that_could_not_be_followed_is_named_with_the_reason() {
 
 #[test]
 fn a_text_that_is_cut_off_is_a_text() {
-    let mut calling = Calling::start(&[("pg_errand.http_max_answer_size", "2kB")], |_| {
+    let mut calling = Calling::start(&[("pg_errand.http_max_response_size", "2kB")], |_| {
         Answer::new(200, "text/plain; charset=utf-8", "\u{20ac}".repeat(1000))
     });
     calling.register("api", json!({}));
@@ -372,7 +372,7 @@ fn a_connection_that_is_refused_is_not_the_fault_of_who_built_the_request() {
     register(&mut calling.client, "shop", &json!({"base_url": format!("http://{free}")})).unwrap();
     calling
         .client
-        .execute("insert into queues.task_kind (name, provider) values ('order', 'shop')", &[])
+        .execute("insert into queues.task_definition (task_type, provider) values ('order', 'shop')", &[])
         .unwrap();
     let payload = json!({"before_handler": "app.build", "mail": {"path": "/x"}});
     let task_id = queue::enqueue(&mut calling.client, "order", payload);
@@ -413,7 +413,7 @@ fn others_wait_as_long_as_a_503_asks_although_it_is_not_repeated() {
     })
     .unwrap();
     let mut calling = Calling::friendly(&[]);
-    let fields = at(&web, json!({"keys_kept_for": "0"}));
+    let fields = at(&web, json!({"idempotency_key_ttl": "0"}));
     register(&mut calling.client, "keyless", &fields).unwrap();
     calling.fail("keyless", json!({"path": "/x", "body": 1}));
     calling.succeed("keyless", json!({"path": "/x", "body": 1}));

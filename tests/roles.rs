@@ -35,15 +35,15 @@ fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
     let row = client
         .query_one(
             "select rolcanlogin, rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls, \
-             rolpassword is null, rolconnlimit from pg_authid where rolname = 'pg_errand_worker'",
+             rolpassword is null, rolconnlimit from pg_authid where rolname = 'errand_worker'",
             &[],
         )
         .unwrap();
     let needs_login = one::<i32>(&mut client, "select current_setting('server_version_num')::int") < 170_000;
     assert_eq!(row.get::<_, bool>(0), needs_login);
     assert!(!row.get::<_, bool>(1) && row.get::<_, bool>(2) && row.get::<_, i32>(3) == -1);
-    let sql = "select count(*) from pg_auth_members where member = 'pg_errand_worker'::regrole \
-               or roleid = 'pg_errand_worker'::regrole";
+    let sql = "select count(*) from pg_auth_members where member = 'errand_worker'::regrole \
+               or roleid = 'errand_worker'::regrole";
     assert_eq!(one::<i64>(&mut client, sql), 0);
 
     client.batch_execute("create role plain").unwrap();
@@ -56,9 +56,9 @@ fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
         );
         one(client, &sql)
     };
-    assert_eq!(functions(&mut client, "pg_errand_worker"), ["internal.run_function", "queues.enqueue"]);
+    assert_eq!(functions(&mut client, "errand_worker"), ["internal.run_function", "queues.enqueue"]);
     assert_eq!(functions(&mut client, "plain"), Vec::<String>::new());
-    for role in ["pg_errand_worker", "plain"] {
+    for role in ["errand_worker", "plain"] {
         let relations = format!(
             "select count(*) from pg_class c where c.relnamespace = 'queues'::regnamespace and c.relkind in ('r', 'v') \
              and has_table_privilege('{role}', c.oid, 'select, insert, update, delete, truncate, references, trigger')"
@@ -78,7 +78,7 @@ fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
     assert!(!one::<bool>(&mut client, public));
 
     run_one(&mut client, "1");
-    assert_eq!(last_roles(&mut client), "pg_errand_worker pg_errand_worker");
+    assert_eq!(last_roles(&mut client), "errand_worker errand_worker");
     let mut second = create_database(&cluster, "second");
     run_one(&mut second, "the role was there");
 }
@@ -88,7 +88,7 @@ fn handlers_run_as_the_role_that_is_named() {
     let cluster = Cluster::start(&[NO_POLL, LONG_STAY]);
     let mut client = install(&cluster, "postgres");
     client.batch_execute("create role \"App Worker\" login").unwrap();
-    wait_role(&mut client, "pg_errand_worker");
+    wait_role(&mut client, "errand_worker");
     cluster.set(&[("pg_errand.role", "App Worker")]);
     wait_role(&mut client, "App Worker");
     wait_until_sql(
@@ -98,7 +98,7 @@ fn handlers_run_as_the_role_that_is_named() {
     );
     client.batch_execute("alter system reset pg_errand.role").unwrap();
     cluster.reload();
-    wait_role(&mut client, "pg_errand_worker");
+    wait_role(&mut client, "errand_worker");
 }
 
 /// The statement that a log line's hint says to run.
@@ -202,7 +202,7 @@ fn a_database_can_have_a_role_of_its_own_and_a_broken_one_concerns_no_other() {
     let mut b = create_database(&cluster, "b");
     a.batch_execute("create role a_worker login; alter database a set pg_errand.role = 'a_worker'").unwrap();
     wait_role(&mut a, "a_worker");
-    wait_role(&mut b, "pg_errand_worker");
+    wait_role(&mut b, "errand_worker");
 
     let mark = cluster.log_mark();
     b.batch_execute("alter database b set pg_errand.role = 'b_worker'").unwrap();
@@ -219,7 +219,7 @@ fn a_database_can_have_a_role_of_its_own_and_a_broken_one_concerns_no_other() {
 
     for (client, name) in [(&mut a, "a"), (&mut b, "b")] {
         client.batch_execute(&format!("alter database {name} reset pg_errand.role")).unwrap();
-        wait_role(client, "pg_errand_worker");
+        wait_role(client, "errand_worker");
     }
 }
 
@@ -248,7 +248,7 @@ fn an_application_of_an_external_worker_runs_unchanged_with_its_own_role() {
     let refused = enqueue(&mut client, "db_function", payload.clone());
     wait_status(&mut client, refused, "failed");
     let message = errors(&mut client, refused).remove(0).error_message;
-    assert!(message.contains("GRANT USAGE ON SCHEMA comms TO pg_errand_worker"), "{message}");
+    assert!(message.contains("GRANT USAGE ON SCHEMA comms TO errand_worker"), "{message}");
     assert!(message.contains("GRANT EXECUTE ON FUNCTION comms.work("), "{message}");
 
     wait_asleep(&mut client);
@@ -329,11 +329,11 @@ fn a_renamed_schema_is_told_once_with_the_statement_that_undoes_it() {
     run_one(&mut client, "before");
     wait_asleep(&mut client);
     let mark = cluster.log_mark();
-    client.batch_execute("alter schema internal rename to \"my own\"; revoke usage on schema \"my own\" from pg_errand_worker").unwrap();
+    client.batch_execute("alter schema internal rename to \"my own\"; revoke usage on schema \"my own\" from errand_worker").unwrap();
     run_one(&mut client, "without internal");
     let line = cluster.wait_log(mark, "has not all rights");
-    let log = cluster.wait_log(mark, "GRANT USAGE ON SCHEMA queues, \"my own\" TO pg_errand_worker;");
-    assert!(log.contains("\"my own\".run_function(text, jsonb) TO pg_errand_worker;"), "{line} {log}");
+    let log = cluster.wait_log(mark, "GRANT USAGE ON SCHEMA queues, \"my own\" TO errand_worker;");
+    assert!(log.contains("\"my own\".run_function(text, jsonb) TO errand_worker;"), "{line} {log}");
 
     wait_asleep(&mut client);
     let mark = cluster.log_mark();
@@ -353,8 +353,8 @@ fn a_renamed_schema_is_told_once_with_the_statement_that_undoes_it() {
 fn the_usual_role_is_there_although_another_one_was_set_before() {
     let cluster = Cluster::start(&[("pg_errand.role", "app_worker")]);
     let mut client = install(&cluster, "postgres");
-    client.batch_execute("create role mine login; grant pg_errand_worker to mine").unwrap();
-    for role in ["pg_errand_worker", "app_worker", "mine"] {
+    client.batch_execute("create role mine login; grant errand_worker to mine").unwrap();
+    for role in ["errand_worker", "app_worker", "mine"] {
         let enqueue = "queues.enqueue(text, jsonb, timestamptz)";
         let may = format!("select has_function_privilege('{role}', '{enqueue}', 'execute')");
         assert!(one::<bool>(&mut client, &may), "{role}");

@@ -51,7 +51,7 @@ fn start() -> Mailing {
         ("pg_errand.resend_base_url", &standin.url()),
         ("pg_errand.resend_api_key", FIRST),
         ("pg_errand.log_level", "debug"),
-        ("pg_errand.http_timeout", "2s"),
+        ("pg_errand.call_timeout", "2s"),
         ("log_min_messages", "debug1"),
     ]);
     let mut client = cluster.connect("postgres");
@@ -86,7 +86,7 @@ fn a_key_is_found_in_no_setting_whoever_looks() {
         )
         .unwrap();
     mailing.deliver("someone@mail.test");
-    for role in ["postgres", "watcher", "app", "pg_errand_worker"] {
+    for role in ["postgres", "watcher", "app", "errand_worker"] {
         // The workers' role may log in up to 16 only.
         let mut client = mailing.cluster.connect("postgres");
         client.batch_execute(&format!("set session authorization {role}")).unwrap();
@@ -266,7 +266,7 @@ fn a_key_cannot_be_stored_where_everybody_reads_it() {
         0
     );
     // Other settings of this kind may be stored there.
-    mailing.client.batch_execute("alter database postgres set pg_errand.http_timeout = '3s'").unwrap();
+    mailing.client.batch_execute("alter database postgres set pg_errand.call_timeout = '3s'").unwrap();
 }
 
 #[test]

@@ -12,18 +12,18 @@ use crate::probe::Probe;
 /// `app.inspect` tells what it finds in its session.
 const APP: &str = r#"
     create schema app;
-    grant usage on schema app to pg_errand_worker;
+    grant usage on schema app to errand_worker;
     create role other_role;
-    grant other_role to pg_errand_worker;
+    grant other_role to errand_worker;
     grant usage on schema app to other_role;
     create table app.found (found_id bigint generated always as identity, fingerprint jsonb);
     create table app.rows (a int);
     create sequence app.numbers;
     create sequence app.cached cache 100;
     create sequence app.tries;
-    grant insert on app.found to pg_errand_worker;
-    grant select, insert on app.rows to pg_errand_worker, other_role;
-    grant usage, select on all sequences in schema app to pg_errand_worker, other_role;
+    grant insert on app.found to errand_worker;
+    grant select, insert on app.rows to errand_worker, other_role;
+    grant usage, select on all sequences in schema app to errand_worker, other_role;
     create function app.dirty(payload jsonb) returns jsonb language plpgsql as $$
     declare
         _try bigint;
@@ -295,7 +295,7 @@ fn all_tasks_of_this_file_run_in_one_process() {
     app.run("db_function", json!({"db_function": "app.dirty", "sql": "select 1 / 0"}));
     let second = app.fingerprint();
     assert_eq!(first["pid"], second["pid"]);
-    assert_eq!(first["session_user"], "pg_errand_worker");
+    assert_eq!(first["session_user"], "errand_worker");
     let workers = workers(&mut app.sql);
     assert_eq!(workers.iter().map(|worker| json!(worker.pid)).collect::<Vec<_>>(), [first["pid"].clone()]);
 }
@@ -334,7 +334,7 @@ fn what_a_superusers_handler_sets_changes_no_worker() {
     let mut sql = cluster.connect("postgres");
     sql.batch_execute("create role boss superuser login").unwrap();
     install(&mut sql);
-    sql.batch_execute(&APP.replace("pg_errand_worker", "boss")).unwrap();
+    sql.batch_execute(&APP.replace("errand_worker", "boss")).unwrap();
     let mut app = App { sql, _cluster: cluster };
     let clean = app.fingerprint();
     assert_eq!(clean["session_user"], "boss");
@@ -346,7 +346,7 @@ fn what_a_superusers_handler_sets_changes_no_worker() {
         "pg_errand.max_idle_time = '1ms'",
         "pg_errand.retention = '1s'",
         "pg_errand.role = 'nobody'",
-        "pg_errand.http_timeout = '1ms'",
+        "pg_errand.call_timeout = '1ms'",
         "pg_errand.max_in_flight = 1",
         "session_replication_role = replica",
         "session authorization other_role",

@@ -34,12 +34,12 @@ const SETTINGS: [Setting; 40] = [
     ("handlers", "users", "enum", "", "superuser", "", "users,granted,any"),
     ("http_allowed_hosts", "public", "string", "", "superuser", "", ""),
     ("http_ca_file", "", "string", "", "superuser", "", ""),
-    ("http_max_answer_size", "1MB", "integer", "B", "superuser", "1024", ""),
+    ("http_max_response_size", "1MB", "integer", "B", "superuser", "1024", ""),
     ("http_max_request_size", "40MB", "integer", "B", "superuser", "1024", ""),
     ("http_proxy", "", "string", "", "superuser", "", ""),
     ("http_proxy_password", "", "string", "", "superuser", "", ""),
     ("http_proxy_user", "", "string", "", "superuser", "", ""),
-    ("http_timeout", "30s", "integer", "ms", "superuser", "1", ""),
+    ("call_timeout", "30s", "integer", "ms", "superuser", "1", ""),
     ("lease_duration", "5min", "integer", "ms", "superuser", "0", ""),
     ("log_level", "info", "enum", "", "superuser", "", "debug,info,warning,error"),
     ("max_idle_time", "30s", "integer", "ms", "superuser", "0", ""),
@@ -50,7 +50,7 @@ const SETTINGS: [Setting; 40] = [
     ("resend_api_key", "", "string", "", "superuser", "", ""),
     ("resend_base_url", "https://api.resend.com", "string", "", "superuser", "", ""),
     ("retention", "7d", "integer", "s", "superuser", "0", ""),
-    ("role", "pg_errand_worker", "string", "", "superuser", "", ""),
+    ("role", "errand_worker", "string", "", "superuser", "", ""),
     ("secrets", "", "string", "", "superuser", "", ""),
     ("secrets_dir", "", "string", "", "superuser", "", ""),
     ("sms_provider", "simulated", "enum", "", "superuser", "", "simulated,twilio"),
@@ -117,7 +117,7 @@ fn a_bad_value_is_refused_with_what_is_allowed() {
         ("poll_interval", "5 fortnights", "Valid units"),
         ("max_idle_time", "-1", "(0 .. "),
         ("handler_timeout", "-1", "(0 .. "),
-        ("http_timeout", "0", "(1 .. "),
+        ("call_timeout", "0", "(1 .. "),
         ("lease_duration", "-1", "(0 .. "),
         ("retention", "-1", "(0 .. "),
         ("log_level", "loud", "debug, info, warning, error"),
@@ -225,7 +225,7 @@ fn workers_take_up_a_reload_at_their_next_task() {
     let pids = worker_pids(&mut client);
     for (name, value) in [
         ("pg_errand.handler_timeout", "1min"),
-        ("pg_errand.http_timeout", "7s"),
+        ("pg_errand.call_timeout", "7s"),
         ("pg_errand.lease_duration", "9min"),
         ("pg_errand.max_in_flight", "3"),
         ("pg_errand.poll_interval", "2h"),
@@ -572,7 +572,7 @@ fn the_limits_of_provider_calls_follow_reloads() {
     wait_until_sql(&mut client, "select in_flight from queues.worker", "2");
     assert_eq!(status(&mut client, mails[2]), "ready");
 
-    cluster.set(&[("pg_errand.http_timeout", "300ms"), ("pg_errand.max_in_flight", "64")]);
+    cluster.set(&[("pg_errand.call_timeout", "300ms"), ("pg_errand.max_in_flight", "64")]);
     wait_status(&mut client, mails[2], "failed");
     let failed = errors(&mut client, mails[2]);
     assert!(failed.len() == 1 && failed[0].error_message.contains("no answer"), "{failed:?}");
@@ -588,7 +588,7 @@ fn whether_sessions_are_read_only_is_asked_of_the_role_that_is_set_now() {
     let mut client = install(&cluster, "postgres");
     client
         .batch_execute(
-            "create role reader login; grant pg_errand_worker to reader;
+            "create role reader login; grant errand_worker to reader;
              alter role reader set default_transaction_read_only = on",
         )
         .unwrap();
@@ -599,7 +599,7 @@ fn whether_sessions_are_read_only_is_asked_of_the_role_that_is_set_now() {
     let waiting = task(&mut client, "note", json!({"label": "waits"}));
     wait_until_sql(&mut client, "select count(*) from queues.worker", "0");
     assert_eq!(status(&mut client, waiting), "ready");
-    cluster.set(&[("pg_errand.role", "pg_errand_worker")]);
+    cluster.set(&[("pg_errand.role", "errand_worker")]);
     wait_status(&mut client, waiting, "succeeded");
 }
 

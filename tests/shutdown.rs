@@ -84,7 +84,7 @@ fn a_stop_waits_for_no_handler_whatever_it_is_doing() {
 
 #[test]
 fn a_stop_with_all_places_taken_by_a_provider_that_never_answers_ends_and_loses_no_mail() {
-    let mut mailing = Mailing::start(&[("pg_errand.concurrency", "1"), ("pg_errand.http_timeout", "10min")]);
+    let mut mailing = Mailing::start(&[("pg_errand.concurrency", "1"), ("pg_errand.call_timeout", "10min")]);
     for (round, mode) in MODES.into_iter().enumerate() {
         mailing.standin.behave(|_| Some(Behaviour::never().refusing()));
         mailing.standin.clear();

@@ -198,7 +198,7 @@ fn a_response_whose_numbers_explode_is_kept_as_text_and_the_database_can_be_dump
     let few = at(&calling.web, json!({"answer": {"first": "{{body.n.0}}"}}));
     register(&mut calling.client, "first", &few).unwrap();
     let task_id = calling.succeed("first", json!({"path": "/x"}));
-    let digits = "select length(answer ->> 'first')::int8 from queues.call where task_id = ";
+    let digits = "select length(response ->> 'first')::int8 from queues.call where task_id = ";
     assert_eq!(calling.number(&format!("{digits}{task_id}")), 131_072);
     dump(&calling.cluster);
 }
@@ -234,7 +234,7 @@ fn a_providers_row_that_is_too_long_as_text_is_refused_and_left_out_if_it_is_the
             "alter table queues.provider disable trigger provider_before_write_checked;
              insert into queues.provider (name, base_url, request) values ('big', 'https://x.test', {big});
              alter table queues.provider enable always trigger provider_before_write_checked;
-             insert into queues.task_kind (name, provider) values ('big', 'big')"
+             insert into queues.task_definition (task_type, provider) values ('big', 'big')"
         ))
         .unwrap();
     let mut other = cluster.connect("postgres");

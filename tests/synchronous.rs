@@ -17,7 +17,7 @@ const WAITING: &str = "select count(*) from pg_stat_activity
 /// One worker, and from now on a synchronous standby that nobody has started yet.
 #[track_caller]
 fn start() -> Mailing {
-    let mut mailing = Mailing::start(&[("pg_errand.concurrency", "1"), ("pg_errand.http_timeout", "10min")]);
+    let mut mailing = Mailing::start(&[("pg_errand.concurrency", "1"), ("pg_errand.call_timeout", "10min")]);
     mailing.run_function("app.note");
     mailing.cluster.set(&[("synchronous_standby_names", STANDBY)]);
     patient(&mut mailing);

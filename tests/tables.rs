@@ -414,7 +414,7 @@ fn calls_are_in_each_index_and_noted_by_each_trigger_of_their_table() {
     run(&mut mailing.client, &[noting]);
     mailing.deliver("before@mail.test");
     for Change { apply, undo, audits } in [
-        index(&[NO_OPEN, "create index mine on queues.call (answered_at)"], &[NO_INDEX, OPEN]),
+        index(&[NO_OPEN, "create index mine on queues.call (responded_at)"], &[NO_INDEX, OPEN]),
         index(&[NO_OPEN, "create index call_open on queues.call (owner)"], &[NO_OPEN, OPEN]),
         index(
             &[NO_OPEN, "create index mine on queues.call (owner, provider) where request is not null"],
@@ -430,7 +430,7 @@ fn calls_are_in_each_index_and_noted_by_each_trigger_of_their_table() {
         ),
         // Columns that are null when the row is inserted.
         index(&["create unique index mine on queues.call (batch) where request is not null"], &[NO_INDEX]),
-        index(&["create index mine on queues.call (answer) where request is not null"], &[NO_INDEX]),
+        index(&["create index mine on queues.call (response) where request is not null"], &[NO_INDEX]),
         index(
             &["create index mine on queues.call using hash (provider) where request is not null"],
             &[NO_INDEX],
@@ -527,7 +527,7 @@ fn rows_of_a_table_that_inherits_the_queue_are_no_tasks() {
              create table public.old_errors () inherits (queues.error);
              create table public.old_calls () inherits (queues.call);
              create table public.old_providers () inherits (queues.provider);
-             create table public.old_kinds () inherits (queues.task_kind);
+             create table public.old_kinds () inherits (queues.task_definition);
              insert into public.archive (task_id, task_type, payload, held_until)
              values (-7, 'db_function', '{\"db_function\": \"public.note\", \"label\": \"archived\"}', now());
              insert into public.archive (task_id, task_type, payload, finished_at, final_status)
@@ -558,5 +558,5 @@ fn rows_of_a_table_that_inherits_the_queue_are_no_tasks() {
     let kept = "select format('%s %s', (select count(*) from public.archive where finished_at is null),
         (select count(*) from public.old_errors where task_id is not null))";
     assert_eq!(one::<String>(&mut client, kept), "1 1");
-    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.held"), 0);
+    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.unadopted"), 0);
 }

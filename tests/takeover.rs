@@ -12,7 +12,7 @@ use crate::mailing::Mailing;
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 /// A call's time limit that no test lives to see.
-const PATIENT: (&str, &str) = ("pg_errand.http_timeout", "10min");
+const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");
 
 /// Waits until no process of a worker is left.
 #[track_caller]

@@ -234,7 +234,7 @@ fn a_response_that_comes_after_a_task_in_perl_is_handled_in_another_process() {
         Cluster::builder()
             .set("pg_errand.resend_api_key", crate::mailing::KEY)
             .set("pg_errand.concurrency", "1")
-            .set("pg_errand.http_timeout", "10min"),
+            .set("pg_errand.call_timeout", "10min"),
     );
     mailing
         .client

@@ -324,7 +324,7 @@ fn the_token_of_the_setting_goes_nowhere_else() {
 
 #[test]
 fn a_message_cut_off_by_the_end_of_its_worker_is_not_sent_twice() {
-    let mut texting = Texting::start(&[("pg_errand.http_timeout", "10min")]);
+    let mut texting = Texting::start(&[("pg_errand.call_timeout", "10min")]);
     texting.web.hold();
     let task_id = texting.send(&sms("+4915112345678"));
     eventually("the request has come", || texting.web.held() == 1);
@@ -341,7 +341,7 @@ fn a_message_cut_off_by_the_end_of_its_worker_is_not_sent_twice() {
 
 #[test]
 fn a_message_whose_answer_is_waited_for_is_not_sent_twice_when_its_worker_is_terminated() {
-    let mut texting = Texting::start(&[("pg_errand.http_timeout", "10min")]);
+    let mut texting = Texting::start(&[("pg_errand.call_timeout", "10min")]);
     texting.web.hold();
     let task_id = texting.send(&sms("+4915112345678"));
     eventually("the request has come", || texting.web.held() == 1);

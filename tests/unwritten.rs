@@ -278,7 +278,7 @@ fn a_mail_is_sent_once_although_what_becomes_of_its_call_is_left_out() {
         let ids = [mailing.send("a@mail.test"), mailing.send("b@mail.test")];
         mailing.client.batch_execute("commit").unwrap();
         ids.into_iter().for_each(|id| mailing.wait(id, "succeeded"));
-        let open = "select count(*) from queues.call where request is not null or answered_at is null";
+        let open = "select count(*) from queues.call where request is not null or responded_at is null";
         assert_eq!(mailing.number(open), 0, "{apply}");
         assert_eq!(mailing.standin.mails().len(), 2 * (n + 1), "{apply}");
         mailing.client.batch_execute(undo).unwrap();

@@ -90,7 +90,7 @@ fn tasks_of_an_older_version_wait_for_the_upgrade_and_run_after_it() {
     run_one(&mut client, "new");
     let log = cluster.log_since(mark);
     assert_eq!(log.matches("the extension in this database has version").count(), 1, "{log}");
-    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.held"), 0);
+    assert_eq!(one::<i64>(&mut client, "select count(*) from queues.unadopted"), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 do $$
 declare
-    _worker_role text := coalesce(nullif(current_setting('pg_errand.role', true), ''), 'pg_errand_worker');
+    _worker_role text := coalesce(nullif(current_setting('pg_errand.role', true), ''), 'errand_worker');
 begin
     if not exists (select 1 from pg_catalog.pg_extension where extname = 'pg_errand') then
         raise exception 'extension pg_errand is not installed in database "%"', current_database()

@@ -1,7 +1,7 @@
 -- Who may do what. Nothing is open to everybody; tables are open to nobody but their owner.
 
 -- the role the workers run as
-select coalesce(nullif(current_setting('pg_errand.role', true), ''), 'pg_errand_worker') as worker_role
+select coalesce(nullif(current_setting('pg_errand.role', true), ''), 'errand_worker') as worker_role
 \gset
 
 revoke all on schema comms from public;

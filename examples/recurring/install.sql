@@ -10,7 +10,7 @@
 begin;
 
 -- the role the workers run as
-select coalesce(nullif(current_setting('pg_errand.role', true), ''), 'pg_errand_worker') as worker_role
+select coalesce(nullif(current_setting('pg_errand.role', true), ''), 'errand_worker') as worker_role
 \gset
 
 do $$

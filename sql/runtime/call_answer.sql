@@ -1,9 +1,9 @@
 -- Stores what came of calls, before any handler sees it. $1 tasks, $2 owner, $3 answers, $4 failures.
 update only queues.call c
-set answer = a.answer,
+set response = a.response,
     failure = a.failure,
-    answered_at = clock_timestamp()
-from unnest($1, $3, $4) as a (task_id, answer, failure)
+    responded_at = clock_timestamp()
+from unnest($1, $3, $4) as a (task_id, response, failure)
 where c.task_id = a.task_id
     and c.owner = $2
     and c.request is not null;

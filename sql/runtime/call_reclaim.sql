@@ -58,7 +58,7 @@ returning
     c.provider,
     c.idempotency_key,
     c.request,
-    c.answered_at is not null,
+    c.responded_at is not null,
     -- Up to PostgreSQL 16, no interval is infinite.
     case
         when isfinite(c.requested_at) then extract(epoch from clock_timestamp() - c.requested_at)::float8

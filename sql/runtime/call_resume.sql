@@ -4,7 +4,7 @@ select
     t.task_type,
     t.payload,
     t.attempts,
-    c.answer,
+    c.response,
     c.failure
 from only queues.task t
 join only queues.call c on c.task_id = t.task_id
@@ -12,5 +12,5 @@ where t.task_id = $1
     and t.calling
     and t.finished_at is null
     and c.owner = $2
-    and c.answered_at is not null
+    and c.responded_at is not null
 for no key update of t skip locked;

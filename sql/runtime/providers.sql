@@ -5,9 +5,9 @@ select
     p.name,
     to_jsonb(p) || jsonb_build_object(
         'timeout', extract(epoch from p.timeout)::float8,
-        'keys_kept_for', extract(epoch from p.keys_kept_for)::float8,
+        'idempotency_key_ttl', extract(epoch from p.idempotency_key_ttl)::float8,
         'max_wait', extract(epoch from p.max_wait)::float8,
-        'break_for', extract(epoch from p.break_for)::float8
+        'breaker_cooldown', extract(epoch from p.breaker_cooldown)::float8
     )
 from only queues.provider p
 where $1 is null

@@ -7,7 +7,7 @@ mod smtp;
 mod timed;
 mod wakeup;
 
-use crate::provider::{Credential, Reply, Request, Service};
+use crate::interface::{Credential, Provider, Reply, Request};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 pub use http::{ClientCert, Network, ProxyServer};
 use std::os::fd::RawFd;
@@ -25,7 +25,7 @@ const IN_PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 pub struct Job {
     /// By which its outcome is known.
     pub id: i64,
-    pub service: Arc<Service>,
+    pub provider: Arc<Provider>,
     pub request: Arc<Request>,
     pub credentials: Vec<Credential>,
     /// For the whole call, from its start to the last byte.
@@ -255,7 +255,7 @@ impl Thread {
             let left = job.timeout.saturating_sub(start.elapsed());
             let reply = self.send(job, left)?;
             let enough_time = start.elapsed() + IN_PROGRESS_PAUSE < job.timeout;
-            if !(job.service.provider.is_in_progress(&reply) && enough_time) {
+            if !(job.provider.interface.is_in_progress(&reply) && enough_time) {
                 return Ok(reply);
             }
             std::thread::sleep(IN_PROGRESS_PAUSE);
@@ -279,8 +279,8 @@ impl Thread {
 pub(crate) mod tests {
     use super::*;
     use crate::hosts::AllowList;
-    use crate::provider::HttpRequest;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::HttpRequest;
+    use crate::interface::simulated::Simulated;
     use serde_json::json;
 
     pub fn spawn(body: Box<dyn FnOnce() + Send>) -> std::io::Result<()> {
@@ -290,7 +290,7 @@ pub(crate) mod tests {
     pub fn job(id: i64) -> Job {
         Job {
             id,
-            service: Arc::new(Service::plain(&Simulated)),
+            provider: Arc::new(Provider::plain(&Simulated)),
             request: Arc::new(Request::Local { answer: json!({ "n": id }), message: None }),
             credentials: Vec::new(),
             timeout: Duration::from_secs(5),

@@ -9,9 +9,9 @@ use std::marker::PhantomData;
 /// Texts in jsonb cannot be larger.
 const MAX_HTTP_SIZE: i32 = 256 * 1024 * 1024 - 1;
 
-pub static HTTP_TIMEOUT: Int = Int {
+pub static CALL_TIMEOUT: Int = Int {
     about: About {
-        name: c"pg_errand.http_timeout",
+        name: c"pg_errand.call_timeout",
         short: c"Time limit for one provider call.",
         long: c"From the start of the call to the last byte of the answer, name look-up and connecting included.",
         context: Context::Superuser,
@@ -27,7 +27,7 @@ pub static HTTP_ALLOWED_HOSTS: Text = Text {
         name: c"pg_errand.http_allowed_hosts",
         short: c"Hosts that requests may go to.",
         long: c"Comma-separated: public (every public address), * (all), addresses, networks (10.0.0.0/8), host names, \
-            *.example.com; each with :port or without. A listed name may have any address. The base URL of a service \
+            *.example.com; each with :port or without. A listed name may have any address. The base URL of a provider \
             that a superuser has set need not be listed.",
         context: Context::Superuser,
     },
@@ -83,9 +83,9 @@ pub static HTTP_CA_FILE: Text = Text {
     check: Some(check_hook::<AbsolutePath>),
 };
 
-pub static HTTP_MAX_ANSWER_SIZE: Int = Int {
+pub static HTTP_MAX_RESPONSE_SIZE: Int = Int {
     about: About {
-        name: c"pg_errand.http_max_answer_size",
+        name: c"pg_errand.http_max_response_size",
         short: c"Largest body of an answer.",
         long: c"What is larger is cut off: the call's status counts, except that a GET fails whose answer is not complete.",
         context: Context::Superuser,

@@ -26,13 +26,13 @@ static ALL: &[&'static dyn Setting] = &[
     &HANDLER_TIMEOUT,
     &UNSUCCESSFUL_IS_FAILURE,
     &MAX_PAYLOAD_SIZE,
-    &HTTP_TIMEOUT,
+    &CALL_TIMEOUT,
     &HTTP_ALLOWED_HOSTS,
     &HTTP_PROXY,
     &HTTP_PROXY_USER,
     &HTTP_PROXY_PASSWORD,
     &HTTP_CA_FILE,
-    &HTTP_MAX_ANSWER_SIZE,
+    &HTTP_MAX_RESPONSE_SIZE,
     &HTTP_MAX_REQUEST_SIZE,
     &RETENTION,
     &LOG_LEVEL,
@@ -88,7 +88,7 @@ pub static ROLE: Text = Text {
         long: c"Whoever may set this can have handlers run with any role's rights, a superuser's included.",
         context: Context::Superuser,
     },
-    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"pg_errand_worker")),
+    value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"errand_worker")),
     check: Some(check_hook::<RoleName>),
 };
 
@@ -147,7 +147,7 @@ pub static MAX_IDLE_TIME: Int = Int {
 pub static MAX_IN_FLIGHT: Int = Int {
     about: About {
         name: c"pg_errand.max_in_flight",
-        short: c"Provider calls in flight per worker process.",
+        short: c"Interface calls in flight per worker process.",
         long: c"While that many are waited for, the worker starts only tasks that need no call, and calls of providers that have few under way (up to half as many more).",
         context: Context::Superuser,
     },

@@ -158,8 +158,8 @@ pub static TWILIO_AUTH_TOKEN: Secret<2> = Secret {
 pub static TWILIO_FROM: Text = Text {
     about: About {
         name: c"pg_errand.twilio_from",
-        short: c"Number, sender or messaging service that text messages come from.",
-        long: c"A messaging service is MG and 32 hexadecimal digits. A payload may name another one as from_number.",
+        short: c"Number, sender or messaging provider that text messages come from.",
+        long: c"A messaging provider is MG and 32 hexadecimal digits. A payload may name another one as from_number.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),

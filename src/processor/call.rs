@@ -5,9 +5,9 @@ use crate::config::HTTP_MAX_REQUEST_SIZE;
 use crate::envelope::{self, Refusal};
 use crate::error::Failure;
 use crate::handler::Stop;
-use crate::kind::Kinds;
+use crate::interface::{Prepared, Provider};
 use crate::pg::jsonb_field::View;
-use crate::provider::{Prepared, Service};
+use crate::task_definition::TaskDefinitions;
 use crate::worker::task::Task;
 use serde_json::Value;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ impl Processor for Call {
     }
 
     fn start(&self, task: &Task, context: &mut Context) -> Result<Started, Stop> {
-        let kinds = Kinds::known();
-        let service = match kinds.find(&task.task_type).map(|kind| kinds.service_of(kind)) {
-            Some(Ok(service)) => service,
+        let kinds = TaskDefinitions::known();
+        let provider = match kinds.find(&task.task_type).map(|kind| kinds.provider_of(kind)) {
+            Some(Ok(provider)) => provider,
             Some(Err(reason)) => return Ok(failed(Failure::new("F0000", &task.task_type, &reason))),
             None => return Ok(failed(Failure::new("22023", &task.task_type, "there is no such task type"))),
         };
-        let admitted = context.admit(&service)?;
-        let started = prepare(task, context, service);
+        let admitted = context.admit(&provider)?;
+        let started = prepare(task, context, provider);
         if !matches!(started, Ok(Started::Call(_)))
             && let Some(terms) = admitted
         {
@@ -46,7 +46,7 @@ fn failed(failure: Failure) -> Started {
 }
 
 /// Has the request built and made ready.
-fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<Started, Stop> {
+fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Result<Started, Stop> {
     let (what, payload) = match &task.before_handler {
         Some(name) => match context.call(task, "before_handler", name, task.payload)? {
             Ok(returned) => {
@@ -55,13 +55,13 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
             }
             Err(failure) => return Ok(failed(failure)),
         },
-        None => (task.task_type.clone(), request_in_payload(task, &service)),
+        None => (task.task_type.clone(), request_in_payload(task, &provider)),
     };
     let handler = || task.before_handler.as_deref().map(Into::into);
     let refused = |failure: Failure| failed(Failure { handler: handler(), ..failure });
-    Ok(match payload.and_then(|payload| equipped(&service, &payload)) {
+    Ok(match payload.and_then(|payload| equipped(&provider, &payload)) {
         Ok(Ok(prepared)) => Started::Call(prepared),
-        Ok(Err(missing)) => failed(task.failure_of_call("F0000", &format!("{}: {missing}", service.name))),
+        Ok(Err(missing)) => failed(task.failure_of_call("F0000", &format!("{}: {missing}", provider.name))),
         Err(Refusal::Said(reason)) => {
             let sqlstate = if task.before_handler.is_some() { "P0001" } else { "22023" };
             refused(Failure::new(sqlstate, &what, &reason))
@@ -75,17 +75,17 @@ fn prepare(task: &Task, context: &mut Context, service: Arc<Service>) -> Result<
 
 /// The request, or what is missing here to send it: a setting or a secret, which no payload has to answer for. No call
 /// is stored that could not be made.
-fn equipped(service: &Arc<Service>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
-    if let Err(missing) = service.provider.check_settings(service) {
+fn equipped(provider: &Arc<Provider>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
+    if let Err(missing) = provider.interface.check_settings(provider) {
         return Ok(Err(missing));
     }
-    let prepared = prepared(service.clone(), payload)?;
-    Ok(service.provider.credentials(service, &prepared.request).map(|_| prepared))
+    let prepared = prepared(provider.clone(), payload)?;
+    Ok(provider.interface.credentials(provider, &prepared.request).map(|_| prepared))
 }
 
 /// The request, unless it is too large to be sent.
-fn prepared(service: Arc<Service>, payload: &Value) -> Result<Prepared, Refusal> {
-    let prepared = Prepared::new(service, payload).map_err(Refusal::Said)?;
+fn prepared(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, Refusal> {
+    let prepared = Prepared::new(provider, payload).map_err(Refusal::Said)?;
     let (size, limit) = (prepared.request.size(), HTTP_MAX_REQUEST_SIZE.get() as usize);
     if size > limit {
         return Err(Refusal::TooLarge(format!(
@@ -96,10 +96,10 @@ fn prepared(service: Arc<Service>, payload: &Value) -> Result<Prepared, Refusal>
 }
 
 /// The request that the payload holds.
-fn request_in_payload(task: &Task, service: &Service) -> Result<Value, Refusal> {
+fn request_in_payload(task: &Task, provider: &Provider) -> Result<Value, Refusal> {
     let missing =
         "before_handler is missing in the payload; it has to name the function that builds the request";
-    if !service.provider.takes_request_from_payload() {
+    if !provider.interface.takes_request_from_payload() {
         return Err(Refusal::Said(missing.into()));
     }
     match View::of(task.payload).get("request").filter(|request| !request.is_null()) {

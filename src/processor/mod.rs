@@ -1,4 +1,4 @@
-//! Processors: ways to work off a task, which `queues.task_kind` names. A new one is a file, and a line in
+//! Processors: ways to work off a task, which `queues.task_definition` names. A new one is a file, and a line in
 //! [`ALL`].
 
 mod call;
@@ -6,7 +6,7 @@ mod db_function;
 
 use crate::error::Failure;
 use crate::handler::{self, Handlers, Stop};
-use crate::provider::{Prepared, Service};
+use crate::interface::{Prepared, Provider};
 use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
 use crate::worker::task::Task;
@@ -18,7 +18,7 @@ pub static ALL: &[&dyn Processor] = &[&db_function::DbFunction, &call::Call];
 
 /// Serves tasks of certain types.
 pub trait Processor: Sync {
-    /// As `queues.task_kind.processor` has it.
+    /// As `queues.task_definition.processor` has it.
     fn name(&self) -> &'static str;
 
     /// True if its tasks need a provider call.
@@ -33,8 +33,8 @@ pub trait Processor: Sync {
 
 /// Requests that are ready to be sent.
 pub trait Ready {
-    /// True if another one to this service may go out with one of them, which its provider has let pass.
-    fn has_room_beside(&self, service: &Arc<Service>) -> bool;
+    /// True if another one to this provider may go out with one of them, which its provider has let pass.
+    fn has_room_beside(&self, provider: &Arc<Provider>) -> bool;
 }
 
 /// What processors work with.
@@ -66,15 +66,15 @@ impl Context<'_> {
         self.handlers.call(self.slot, &call)
     }
 
-    /// Asks for leave to send a service one more request. Returns what is to be given back if it is not sent after all.
+    /// Asks for leave to send a provider one more request. Returns what is to be given back if it is not sent after all.
     ///
     /// # Errors
     /// [`Stop::Later`] if it is not to be sent now.
-    pub fn admit(&self, service: &Arc<Service>) -> Result<Option<Terms>, Stop> {
-        if self.ready.has_room_beside(service) {
+    pub fn admit(&self, provider: &Arc<Provider>) -> Result<Option<Terms>, Stop> {
+        if self.ready.has_room_beside(provider) {
             return Ok(None);
         }
-        let terms = service.terms();
+        let terms = provider.terms();
         match self.slot.admit(&terms) {
             Admission::Admitted => Ok(Some(terms)),
             refused => Err(Stop::Later(refused, terms)),

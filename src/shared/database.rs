@@ -25,7 +25,7 @@ pub struct Database {
     /// Counts announcements, so that a worker can tell whether it missed one.
     pub announced: u64,
     /// Counts changes of what task types there are.
-    pub kinds_changes: u64,
+    pub definition_changes: u64,
     /// When a task falls due next, as far as is known.
     pub next_due: i64,
     /// What was known has come, and nobody has looked for the next one yet.
@@ -84,7 +84,7 @@ impl Database {
         look: false,
         hungry: false,
         announced: 0,
-        kinds_changes: 0,
+        definition_changes: 0,
         next_due: NEVER,
         due_unknown: false,
         barred_by: [0; MAX_BARS],

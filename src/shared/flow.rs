@@ -1,12 +1,12 @@
 //! What providers let us do, and what waits for them.
 
-use super::{Admission, Breaker, InFlight, Lane, LaneSet, NEVER, Position, Shared, Slot, Terms, Went};
+use super::{Admission, Breaker, CallOutcome, InFlight, Lane, LaneSet, NEVER, Position, Shared, Slot, Terms};
 use pgrx::pg_sys::Oid;
 
 /// A call that has ended.
 pub struct Ended {
     pub terms: Terms,
-    pub went: Went,
+    pub went: CallOutcome,
     /// What it did to the circuit breaker, once that is known.
     pub breaker: Option<Breaker>,
 }
@@ -46,11 +46,12 @@ impl Shared {
         self.limiter.pause(self.slots[slot].database, account, until, now);
     }
 
-    /// The task that the worker of `slot` took waits with all others of its lane. `kinds_changes`: as of when the worker
+    /// The task that the worker of `slot` took waits with all others of its lane. `definition_changes`: as of when the worker
     /// knows what the provider allows; if that has changed since, the task is only put back.
-    pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, kinds_changes: u64) {
+    pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, definition_changes: u64) {
         let Slot { database: oid, taken, .. } = self.slots[slot];
-        let is_current = self.database(oid).is_none_or(|database| database.kinds_changes == kinds_changes);
+        let is_current =
+            self.database(oid).is_none_or(|database| database.definition_changes == definition_changes);
         // Calls may have ended since.
         let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
         if let Some((lane, _)) = taken

@@ -13,11 +13,17 @@ pub enum NotFree {
 
 impl Shared {
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
-    /// more, another worker is woken. `kinds_changes`: as of when the worker knows the task types.
-    pub fn take(&mut self, slot: usize, sources: impl Into<Sources>, kinds_changes: u64, now: i64) -> Next {
+    /// more, another worker is woken. `definition_changes`: as of when the worker knows the task types.
+    pub fn take(
+        &mut self,
+        slot: usize,
+        sources: impl Into<Sources>,
+        definition_changes: u64,
+        now: i64,
+    ) -> Next {
         let sources = sources.into();
         let oid = self.slots[slot].database;
-        if self.database(oid).is_some_and(|database| database.kinds_changes != kinds_changes) {
+        if self.database(oid).is_some_and(|database| database.definition_changes != definition_changes) {
             // The next task may be of a type that it does not know yet.
             return Next::Wait;
         }
@@ -37,30 +43,31 @@ impl Shared {
         next
     }
 
-    /// The worker of `slot`, which is that lane's reader, has read tasks. `kinds_changes`: as of when it knew the task
+    /// The worker of `slot`, which is that lane's reader, has read tasks. `definition_changes`: as of when it knew the task
     /// types.
-    pub fn publish(&mut self, slot: usize, batch: &Batch, kinds_changes: u64) {
-        self.take_in(slot, kinds_changes, |queue, running| queue.publish(batch, running));
+    pub fn publish(&mut self, slot: usize, batch: &Batch, definition_changes: u64) {
+        self.take_in(slot, definition_changes, |queue, running| queue.publish(batch, running));
     }
 
     /// The worker of `slot` has found tasks beside the order of the queue.
-    pub fn add(&mut self, slot: usize, batch: &Batch, kinds_changes: u64) {
-        self.take_in(slot, kinds_changes, |queue, running| queue.add(batch, running));
+    pub fn add(&mut self, slot: usize, batch: &Batch, definition_changes: u64) {
+        self.take_in(slot, definition_changes, |queue, running| queue.add(batch, running));
     }
 
     /// The worker of `slot` has read the table from its start.
-    pub fn sweep(&mut self, slot: usize, batch: &Batch, kinds_changes: u64) {
-        self.take_in(slot, kinds_changes, |queue, running| queue.sweep(batch, running));
+    pub fn sweep(&mut self, slot: usize, batch: &Batch, definition_changes: u64) {
+        self.take_in(slot, definition_changes, |queue, running| queue.sweep(batch, running));
     }
 
     fn take_in(
         &mut self,
         slot: usize,
-        kinds_changes: u64,
+        definition_changes: u64,
         change: impl FnOnce(&mut Queue, &dyn Fn(i64) -> bool),
     ) {
         let oid = self.slots[slot].database;
-        let is_current = self.database(oid).is_none_or(|database| database.kinds_changes == kinds_changes);
+        let is_current =
+            self.database(oid).is_none_or(|database| database.definition_changes == definition_changes);
         let (slots, queues) = (&mut self.slots[..self.used_slots], &mut self.queues);
         let Some(queue) = queues.iter_mut().find(|queue| queue.database == oid) else { return };
         if is_current {

@@ -26,8 +26,8 @@ pub struct Terms {
     /// Calls in flight; 0: any number.
     pub max_in_flight: u32,
     /// Failures in a row that are followed by a pause (0: none), and how long that is, in microseconds.
-    pub break_after: u32,
-    pub break_for: i64,
+    pub breaker_threshold: u32,
+    pub breaker_cooldown: i64,
 }
 
 /// Whether a request may go out.
@@ -42,7 +42,7 @@ pub enum Admission {
 
 /// How a call went, as far as it says something about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Went {
+pub enum CallOutcome {
     Well,
     /// The provider failed, not the request.
     Badly,
@@ -246,16 +246,16 @@ impl Limiter {
     }
 
     /// A call has ended.
-    pub fn note(&mut self, database: Oid, terms: &Terms, went: Went, now: i64) -> Noted {
+    pub fn note(&mut self, database: Oid, terms: &Terms, went: CallOutcome, now: i64) -> Noted {
         let nothing = Noted::default();
-        if terms.break_after == 0 && self.known(database, terms.account).is_none() {
+        if terms.breaker_threshold == 0 && self.known(database, terms.account).is_none() {
             return nothing;
         }
         let account = self.account(database, terms.account, now);
         match went {
-            Went::Refused => return nothing,
-            Went::Badly => account.failures = account.failures.saturating_add(1),
-            Went::Well => {
+            CallOutcome::Refused => return nothing,
+            CallOutcome::Badly => account.failures = account.failures.saturating_add(1),
+            CallOutcome::Well => {
                 account.failures = 0;
                 if std::mem::take(&mut account.probing) {
                     let breaker = (account.broken_until > i64::MIN).then_some(Breaker::Closed);
@@ -264,13 +264,13 @@ impl Limiter {
                 }
             }
         }
-        if terms.break_after == 0 || account.failures < terms.break_after {
+        if terms.breaker_threshold == 0 || account.failures < terms.breaker_threshold {
             return nothing;
         }
         account.failures = 0;
         account.probing = false;
         let was_closed = account.broken_until == i64::MIN;
-        account.broken_until = account.broken_until.max(now.saturating_add(terms.break_for));
+        account.broken_until = account.broken_until.max(now.saturating_add(terms.breaker_cooldown));
         let breaker = was_closed.then_some(Breaker::Opened(account.broken_until));
         Noted { resumed: false, breaker }
     }
@@ -342,8 +342,14 @@ mod tests {
 
     const HERE: Oid = Oid::from_u32(5);
     const THERE: Oid = Oid::from_u32(6);
-    const TERMS: Terms =
-        Terms { account: 7, interval: 500, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
+    const TERMS: Terms = Terms {
+        account: 7,
+        interval: 500,
+        burst: 1,
+        max_in_flight: 0,
+        breaker_threshold: 0,
+        breaker_cooldown: 0,
+    };
 
     #[test]
     fn requests_are_spread_evenly() {
@@ -381,7 +387,7 @@ mod tests {
             // The next one is the only one, too, until it has gone well.
             assert_eq!(limiter.admit(HERE, &terms, 0, 2_001), Admission::Admitted);
             assert_eq!(limiter.admit(HERE, &terms, 0, 2_600), Admission::Wait(2_001 + PROBE));
-            assert!(limiter.note(HERE, &terms, Went::Well, 2_700).resumed);
+            assert!(limiter.note(HERE, &terms, CallOutcome::Well, 2_700).resumed);
             assert_eq!(limiter.admit(HERE, &terms, 0, 2_700), Admission::Admitted);
             assert_eq!(limiter.give_back(HERE, &terms, 2_700), interval > 0);
         }
@@ -461,9 +467,9 @@ mod tests {
         assert_eq!(limiter.admit(HERE, &terms, 0, 5_000), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &terms, 0, 5_001), Admission::Wait(5_000 + PROBE));
         limiter.pause(HERE, 7, 9_000, 5_002);
-        assert!(!limiter.note(HERE, &terms, Went::Refused, 5_002).resumed);
+        assert!(!limiter.note(HERE, &terms, CallOutcome::Refused, 5_002).resumed);
         assert_eq!(limiter.admit(HERE, &terms, 0, 9_000 + PROBE), Admission::Admitted);
-        assert!(limiter.note(HERE, &terms, Went::Well, 10_000).resumed);
+        assert!(limiter.note(HERE, &terms, CallOutcome::Well, 10_000).resumed);
         assert_eq!(limiter.admit(HERE, &terms, 0, 10_000), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &terms, 0, 10_000), Admission::Admitted);
     }
@@ -489,24 +495,24 @@ mod tests {
     #[test]
     fn failures_in_a_row_are_followed_by_a_pause() {
         let mut limiter = Limiter::NEW;
-        let terms = Terms { interval: 0, break_after: 2, break_for: 1_000, ..TERMS };
-        limiter.note(HERE, &terms, Went::Badly, 0);
-        limiter.note(HERE, &terms, Went::Well, 0);
-        limiter.note(HERE, &terms, Went::Badly, 0);
+        let terms = Terms { interval: 0, breaker_threshold: 2, breaker_cooldown: 1_000, ..TERMS };
+        limiter.note(HERE, &terms, CallOutcome::Badly, 0);
+        limiter.note(HERE, &terms, CallOutcome::Well, 0);
+        limiter.note(HERE, &terms, CallOutcome::Badly, 0);
         assert_eq!(limiter.admit(HERE, &terms, 0, 0), Admission::Admitted);
-        limiter.note(HERE, &terms, Went::Badly, 10);
+        limiter.note(HERE, &terms, CallOutcome::Badly, 10);
         assert_eq!(limiter.admit(HERE, &terms, 0, 20), Admission::Wait(1_010));
     }
 
     #[test]
     fn one_database_s_pauses_breakers_and_slower_rate_are_not_another_s() {
         let mut limiter = Limiter::NEW;
-        let broken = Terms { interval: 0, break_after: 1, break_for: 1_000_000, ..TERMS };
+        let broken = Terms { interval: 0, breaker_threshold: 1, breaker_cooldown: 1_000_000, ..TERMS };
         let plain = Terms { interval: 0, ..TERMS };
-        let opened = limiter.note(THERE, &broken, Went::Badly, 0);
+        let opened = limiter.note(THERE, &broken, CallOutcome::Badly, 0);
         assert_eq!(opened.breaker, Some(Breaker::Opened(1_000_000)));
         // It is told once.
-        assert_eq!(limiter.note(THERE, &broken, Went::Badly, 1).breaker, None);
+        assert_eq!(limiter.note(THERE, &broken, CallOutcome::Badly, 1).breaker, None);
         assert_eq!(limiter.admit(THERE, &broken, 0, 10), Admission::Wait(1_000_001));
         assert_eq!(limiter.admit(HERE, &plain, 0, 10), Admission::Admitted);
         limiter.pause(THERE, 7, 2_000_000, 10);
@@ -525,10 +531,10 @@ mod tests {
     #[test]
     fn a_breaker_closes_with_the_first_call_that_goes_well_after_its_pause() {
         let mut limiter = Limiter::NEW;
-        let terms = Terms { interval: 0, break_after: 1, break_for: 1_000, ..TERMS };
-        limiter.note(HERE, &terms, Went::Badly, 0);
+        let terms = Terms { interval: 0, breaker_threshold: 1, breaker_cooldown: 1_000, ..TERMS };
+        limiter.note(HERE, &terms, CallOutcome::Badly, 0);
         assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Admitted);
-        let noted = limiter.note(HERE, &terms, Went::Well, 1_500);
+        let noted = limiter.note(HERE, &terms, CallOutcome::Well, 1_500);
         assert_eq!(noted, Noted { resumed: true, breaker: Some(Breaker::Closed) });
         assert_eq!(limiter.admit(HERE, &terms, 0, 1_501), Admission::Admitted);
     }
@@ -536,15 +542,15 @@ mod tests {
     #[test]
     fn a_database_with_many_accounts_has_none_of_another_forgotten() {
         let mut limiter = Limiter::NEW;
-        let terms = Terms { break_after: 2, break_for: 1_000, ..TERMS };
-        limiter.note(HERE, &terms, Went::Badly, 0);
+        let terms = Terms { breaker_threshold: 2, breaker_cooldown: 1_000, ..TERMS };
+        limiter.note(HERE, &terms, CallOutcome::Badly, 0);
         limiter.admit(HERE, &terms, 0, 0);
         for account in 100..100 + 2 * ACCOUNTS as u64 {
             limiter.admit(THERE, &Terms { account, interval: 40_000, ..terms }, 0, 10);
             limiter.pause(THERE, account, i64::MAX, 10);
         }
         assert_eq!(limiter.admit(HERE, &terms, 0, 10), Admission::Wait(500));
-        assert!(limiter.note(HERE, &terms, Went::Badly, 10).breaker.is_some());
+        assert!(limiter.note(HERE, &terms, CallOutcome::Badly, 10).breaker.is_some());
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use database::Database;
 pub use flow::Ended;
 pub use hand_out::NotFree;
 pub use journal::{Interrupted, Journal, RunEnd};
-pub use limiter::{Admission, Breaker, InFlight, Terms, Went};
+pub use limiter::{Admission, Breaker, CallOutcome, InFlight, Terms};
 pub use phase::Phase;
 pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep};
 pub use slot::{Over, Slot, SlotState, Told};
@@ -200,7 +200,7 @@ impl Shared {
     /// What tasks there are, and where they wait, has changed: all is read anew.
     pub fn forget_queue(&mut self, oid: Oid, now: i64) {
         if let Some(database) = self.database(oid) {
-            database.kinds_changes += 1;
+            database.definition_changes += 1;
             database.announced += 1;
         }
         if let Some(queue) = self.queue(oid) {

@@ -264,7 +264,14 @@ fn a_task_left_to_another_worker_is_handed_out_again_if_that_has_given_it_back()
 fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
-    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
+    let terms = Terms {
+        account: 7,
+        interval: 0,
+        burst: 1,
+        max_in_flight: 1,
+        breaker_threshold: 0,
+        breaker_cooldown: 0,
+    };
     shared.take(0, LaneSet::LOCAL, 0, 10);
     shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
     assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
@@ -302,13 +309,20 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
 }
 
 fn well(terms: Terms) -> Ended {
-    Ended { terms, went: Went::Well, breaker: None }
+    Ended { terms, went: CallOutcome::Well, breaker: None }
 }
 
 #[test]
 fn the_end_of_a_pause_is_told_to_those_who_hold_requests() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
-    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
+    let terms = Terms {
+        account: 7,
+        interval: 0,
+        burst: 1,
+        max_in_flight: 0,
+        breaker_threshold: 0,
+        breaker_cooldown: 0,
+    };
     shared.pause(0, 7, 500, 10);
     assert_eq!(shared.admit(0, &terms, 500), Admission::Admitted);
     assert!(matches!(shared.admit(1, &terms, 501), Admission::Wait(_)));
@@ -321,8 +335,14 @@ fn the_end_of_a_pause_is_told_to_those_who_hold_requests() {
 
 #[test]
 fn a_request_that_is_not_sent_lets_the_next_task_pass_and_concerns_no_held_requests() {
-    let terms =
-        Terms { account: 7, interval: 1_000, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 };
+    let terms = Terms {
+        account: 7,
+        interval: 1_000,
+        burst: 1,
+        max_in_flight: 0,
+        breaker_threshold: 0,
+        breaker_cooldown: 0,
+    };
     for is_probe in [false, true] {
         let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
         let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
@@ -353,7 +373,14 @@ fn a_request_that_is_not_sent_lets_the_next_task_pass_and_concerns_no_held_reque
 fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     let lane = Lane::call(1);
-    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
+    let terms = Terms {
+        account: 7,
+        interval: 0,
+        burst: 1,
+        max_in_flight: 1,
+        breaker_threshold: 0,
+        breaker_cooldown: 0,
+    };
     shared.admit(0, &terms, 10);
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 10);
@@ -378,7 +405,14 @@ fn what_was_read_before_a_new_type_was_known_is_read_anew() {
 #[test]
 fn a_provider_shuts_the_lane_of_no_other_tasks() {
     let mut shared = shared_with(&[SlotState::Working]);
-    let terms = Terms { account: 7, interval: 0, burst: 1, max_in_flight: 1, break_after: 0, break_for: 0 };
+    let terms = Terms {
+        account: 7,
+        interval: 0,
+        burst: 1,
+        max_in_flight: 1,
+        breaker_threshold: 0,
+        breaker_cooldown: 0,
+    };
     shared.take(0, LaneSet::LOCAL, 0, 10);
     let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
     shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
@@ -397,7 +431,14 @@ fn a_refusal_by_terms_that_have_changed_since_shuts_no_lane() {
     let mut shared = shared_with(&[SlotState::Working]);
     let (lane, terms) = (
         Lane::call(1),
-        Terms { account: 7, interval: 1_000_000, burst: 1, max_in_flight: 0, break_after: 0, break_for: 0 },
+        Terms {
+            account: 7,
+            interval: 1_000_000,
+            burst: 1,
+            max_in_flight: 0,
+            breaker_threshold: 0,
+            breaker_cooldown: 0,
+        },
     );
     shared.take(0, LaneSet::NONE.with(lane), 0, 10);
     let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };

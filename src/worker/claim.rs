@@ -50,7 +50,7 @@ pub enum Claimed {
 pub fn next(worker: &mut Worker) -> Claimed {
     inject::point("looking");
     loop {
-        match worker.slot.take(worker.sources(), worker.kinds_changes) {
+        match worker.slot.take(worker.sources(), worker.definition_changes) {
             Next::Read(lane, after) => read::fill(worker, lane, after),
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,

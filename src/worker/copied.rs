@@ -76,7 +76,7 @@ pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
         log::event_with_hint(
             LogLevel::Warning,
             format!("{number} unfinished tasks came from another database, of which this one is a copy, and are held"),
-            "See queues.held. Run: select queues.adopt(); to have them run here, once the original will not run them; or delete them.".into(),
+            "See queues.unadopted. Run: select queues.adopt(); to have them run here, once the original will not run them; or delete them.".into(),
         );
     }
     Ok(())

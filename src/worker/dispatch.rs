@@ -2,8 +2,8 @@
 
 use crate::built_in;
 use crate::error::Failure;
-use crate::kind::Kinds;
 use crate::processor::Processor;
+use crate::task_definition::TaskDefinitions;
 
 /// The processor for `task_type`.
 ///
@@ -11,7 +11,7 @@ use crate::processor::Processor;
 /// A failure that names the known types. Enqueueing refuses other types, but a row may come from
 /// another database, and a type may be taken away.
 pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
-    let kinds = Kinds::known();
+    let kinds = TaskDefinitions::known();
     let found = match kinds.find(task_type) {
         Some(kind) => kind.processor.clone(),
         None => Err(format!("no processor for this task type; known: {}", kinds.names())),

@@ -1,6 +1,6 @@
 //! Flow: from which lanes a worker takes tasks, and calls that wait because their provider asked for it.
 
-use crate::provider::{Reply, retry_after};
+use crate::interface::{Reply, retry_after};
 use crate::shared::{LANES, Lane, LaneSet};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

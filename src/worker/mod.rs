@@ -21,16 +21,16 @@ use crate::config::{self, LogLevel};
 use crate::error::{Failure, PgError};
 use crate::handler::{Handlers, Stop};
 use crate::inject;
-use crate::kind::Kinds;
 use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
 use crate::shared::{Admission, Interrupted, LaneSet, NotFree, Over, Sources, Terms};
+use crate::task_definition::TaskDefinitions;
 use crate::unwritten::Means;
 use claim::Claimed;
 use pgrx::pg_sys;
 use process::Step;
-use slot::{Glance, MySlot, Settings};
+use slot::{MySlot, Settings, Signals};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use task::{Brief, Task};
@@ -69,14 +69,14 @@ pub struct Worker {
     faults: faults::Faults,
     retention: retention::Pass,
     looked_for_orphans: bool,
-    /// `Database::kinds_changes` when the task types were last read.
-    pub kinds_changes: u64,
+    /// `Database::definition_changes` when the task types were last read.
+    pub definition_changes: u64,
     /// The lanes that there are,
     lanes: LaneSet,
     /// and those in which tasks were known to wait when this worker last looked.
     waiting: LaneSet,
     /// What others wanted as the last task ended.
-    glance: Option<Glance>,
+    signals: Option<Signals>,
     started: Instant,
     idle_since: Instant,
     reported_at: Instant,
@@ -96,7 +96,7 @@ enum Ran {
     /// This task is to wait for so many microseconds.
     Paused(i64, i64),
     Ended(process::End),
-    Calling(crate::provider::Prepared),
+    Calling(crate::interface::Prepared),
     Stopped(Stop),
 }
 
@@ -162,38 +162,38 @@ impl Worker {
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();
         let mut reloaded = interrupt::reload_if_asked();
-        let glance = self.glance.take().unwrap_or_else(|| self.slot.glance());
-        if glance.reload {
+        let signals = self.signals.take().unwrap_or_else(|| self.slot.signals());
+        if signals.reload {
             self.slot.note_reload();
             interrupt::reload();
             reloaded = true;
         }
         let unclean = self.is_unclean();
-        let retiring = glance.retire || unclean;
-        let mut busy = calls::cancel_calls(self, glance.cancels)?;
+        let retiring = signals.retire || unclean;
+        let mut busy = calls::cancel_calls(self, signals.cancels)?;
         if retiring && self.calls.can_be_left() {
             if self.calls.leave_orphans() {
                 self.slot.change_database(|database| database.orphans = true);
             }
             return Ok(false);
         }
-        self.waiting = glance.waiting;
-        self.refresh_kinds(&glance, reloaded)?;
-        let may_claim = !retiring && self.has_current_settings(glance.settings);
-        if glance.held_to_tell {
+        self.waiting = signals.waiting;
+        self.refresh_definitions(&signals, reloaded)?;
+        let may_claim = !retiring && self.has_current_settings(signals.settings);
+        if signals.held_to_tell {
             copied::tell_of_held(self)?;
         }
-        calls::begin_turn(&mut self.calls, glance.resumes, retiring);
+        calls::begin_turn(&mut self.calls, signals.resumes, retiring);
         busy |= calls::send_held(self)?;
         busy |= calls::settle(self, false)?;
         busy |= calls::finish_answered(self)?;
         // The handler of a response may just have left something that a task must not find.
         if may_claim && !self.is_unclean() {
-            self.look_around(&glance)?;
-            let ran = self.run_next(glance.due.then_some(glance.at))?;
+            self.look_around(&signals)?;
+            let ran = self.run_next(signals.due.then_some(signals.at))?;
             // A worker that was just started first runs what it was started for.
             let settled = !ran || self.started.elapsed() > SETTLED_AFTER;
-            busy |= ran | (settled && calls::take_over(self, glance.orphans)?);
+            busy |= ran | (settled && calls::take_over(self, signals.orphans)?);
         }
         if busy || calls::settle(self, true)? {
             self.idle_since = Instant::now();
@@ -209,7 +209,7 @@ impl Worker {
         if retention::step(self)? {
             return Ok(true);
         }
-        self.rest(&glance)
+        self.rest(&signals)
     }
 
     /// True if a task has left something in this process that later tasks would find: no further handler is run here,
@@ -243,15 +243,15 @@ impl Worker {
     }
 
     /// Reads again what task types there are, if that may have changed.
-    fn refresh_kinds(&mut self, glance: &Glance, reloaded: bool) -> Result<(), PgError> {
+    fn refresh_definitions(&mut self, signals: &Signals, reloaded: bool) -> Result<(), PgError> {
         // Settings name providers.
         if reloaded {
-            self.lanes = Kinds::known().lanes();
+            self.lanes = TaskDefinitions::known().lanes();
         }
-        if self.kinds_changes != glance.kinds_changes || invalidation::is_stale() {
-            Kinds::refresh()?;
-            self.kinds_changes = glance.kinds_changes;
-            self.lanes = Kinds::known().lanes();
+        if self.definition_changes != signals.definition_changes || invalidation::is_stale() {
+            TaskDefinitions::refresh()?;
+            self.definition_changes = signals.definition_changes;
+            self.lanes = TaskDefinitions::known().lanes();
             self.tell_of_rows();
         }
         Ok(())
@@ -259,7 +259,7 @@ impl Worker {
 
     /// Says once which rows of task types and providers cannot be used.
     fn tell_of_rows(&self) {
-        let problems = Kinds::known().problems();
+        let problems = TaskDefinitions::known().problems();
         let texts: Vec<&str> = problems.iter().map(|(problem, _)| problem.as_str()).collect();
         let now = if texts.is_empty() { 0 } else { crate::pg::home::digest(&texts.join("\n")) };
         let told = self.slot.change_database(|database| std::mem::replace(&mut database.told_of_rows, now));
@@ -271,14 +271,14 @@ impl Worker {
     }
 
     /// Looks for tasks that are ready and that no announcement led to.
-    fn look_around(&mut self, glance: &Glance) -> Result<(), PgError> {
+    fn look_around(&mut self, signals: &Signals) -> Result<(), PgError> {
         for (lane, place) in self.avoided.over() {
             self.slot.hand_back(lane, place);
         }
-        if glance.due {
-            self.slot.see_to_due(glance.at);
+        if signals.due {
+            self.slot.see_to_due(signals.at);
         }
-        if glance.due || glance.sweep { read::sweep_if_due(self) } else { Ok(()) }
+        if signals.due || signals.sweep { read::sweep_if_due(self) } else { Ok(()) }
     }
 
     /// Claims the next ready task and runs its first step. `pass_on`: since when somebody has to watch
@@ -319,7 +319,7 @@ impl Worker {
         }
         if let Some(brief) = &claimed
             && !matches!(ran, Ok(Ran::Calling(_)))
-            && Kinds::known().find(&brief.task_type).is_some_and(|kind| kind.calls())
+            && TaskDefinitions::known().find(&brief.task_type).is_some_and(|kind| kind.calls())
         {
             // Its provider had let it pass.
             self.show_calls();
@@ -452,7 +452,7 @@ impl Worker {
         if !self.slot.close() {
             return self.cancel(brief);
         }
-        self.slot.shut(admission, terms, self.kinds_changes);
+        self.slot.shut(admission, terms, self.definition_changes);
         self.slot.end(Over::GivenBack);
         Ok(())
     }
@@ -480,7 +480,7 @@ impl Worker {
 
     /// The task at hand is over and committed.
     fn end(&mut self, ended: Option<(Brief, process::End)>) {
-        self.glance = Some(self.slot.end(match &ended {
+        self.signals = Some(self.slot.end(match &ended {
             Some((_, end)) if end.succeeded => Over::Succeeded,
             Some(_) => Over::Failed,
             None => Over::GivenBack,
@@ -491,14 +491,14 @@ impl Worker {
     }
 
     /// Waits for work, or finds that it is time to leave: then false.
-    fn rest(&mut self, glance: &Glance) -> Result<bool, PgError> {
+    fn rest(&mut self, signals: &Signals) -> Result<bool, PgError> {
         self.show_calls();
         let report = self.report_statistics();
         let rest =
-            if glance.look_ahead || glance.due { Some(wake::look_ahead(self, glance.at)?) } else { None };
+            if signals.look_ahead || signals.due { Some(wake::look_ahead(self, signals.at)?) } else { None };
         let repeat = self.calls.next_repeat().into_iter().chain(self.avoided.next()).chain(report).min();
         let limit = repeat.unwrap_or(Duration::MAX).min(self.time_to_leave());
-        if wake::wait(self, glance.announced, rest, limit) {
+        if wake::wait(self, signals.announced, rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
                 inject::point("leaving");
                 return Ok(false);
@@ -563,7 +563,7 @@ impl Worker {
         self.slot.set_calls(counts, &mut ended);
         for (ended, provider) in ended.iter().zip(providers) {
             if let Some(breaker) = ended.breaker {
-                calls::log_breaker(&provider, breaker, ended.terms.break_after);
+                calls::log_breaker(&provider, breaker, ended.terms.breaker_threshold);
             }
         }
     }

@@ -6,9 +6,9 @@ use super::dispatch;
 use super::task::Task;
 use crate::error::{Failure, PgError};
 use crate::handler::{self, Stop};
+use crate::interface::Prepared;
 use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
-use crate::provider::Prepared;
 use crate::shared::Interrupted;
 use pgrx::pg_sys;
 

@@ -5,10 +5,10 @@ use super::Worker;
 use crate::config;
 use crate::error::PgError;
 use crate::inject;
-use crate::kind::Kinds;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, session, transaction};
 use crate::shared::{Batch, Lane, Position, Ready, Sweep};
+use crate::task_definition::TaskDefinitions;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
@@ -31,7 +31,7 @@ pub fn fill(worker: &Worker, lane: Lane, after: Position) {
     worker.tasks.lock_for_writing();
     let (tasks, all_due_at) = read(worker, lane, after);
     inject::point("read");
-    worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at }, worker.kinds_changes);
+    worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
 }
 
 /// What is ready after a place; and, if that is all, the time as of which it was read.
@@ -39,7 +39,7 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64
     let now = backend::now();
     let args: [Arg; 7] = [
         worker.origin.into_datum(),
-        Kinds::known().types_for(lane).into_datum(),
+        TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
         Some(pg_sys::Datum::from(after.scheduled_at)),
         after.task_id.into_datum(),
@@ -54,7 +54,7 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64
 fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
     let args: [Arg; 4] = [
         worker.origin.into_datum(),
-        Kinds::known().types_for(lane).into_datum(),
+        TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
         (lane.window() as i32).into_datum(),
     ];
@@ -76,15 +76,15 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let Some(wanted) = worker.slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
     activity::running(format_args!("looking for tasks"));
     let swept = transaction::commit_after(|| {
-        for lane in Kinds::known().lanes().iter() {
+        for lane in TaskDefinitions::known().lanes().iter() {
             let held = read_held(worker, lane);
             if held.len() == lane.window() && wanted == Sweep::Held {
                 worker.slot.ask_for_sweep();
             }
-            worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) }, worker.kinds_changes);
+            worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) }, worker.definition_changes);
             if wanted == Sweep::All {
                 let (tasks, all_due_at) = read(worker, lane, Position::START);
-                worker.slot.sweep(&Batch { lane, tasks: &tasks, all_due_at }, worker.kinds_changes);
+                worker.slot.sweep(&Batch { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
             }
         }
     });

@@ -7,10 +7,10 @@ use super::table;
 use super::task::{Brief, Task};
 use crate::config::{LogLevel, MAX_PAYLOAD_SIZE};
 use crate::error::Failure;
+use crate::interface::Prepared;
 use crate::pg::spi::{Arg, Statement};
 use crate::pg::table::Lock;
 use crate::pg::{backend, jsonb, jsonb_size, log, session, transaction};
-use crate::provider::Prepared;
 use crate::unwritten::{self, Command, Means};
 use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
@@ -98,7 +98,7 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
     let request = serde_json::to_value(&prepared.request).unwrap_or(Value::Null);
     let request = Some(to_jsonb(&request));
     remove_earlier_call(worker, task.id);
-    let (owner, provider) = (worker.slot.owner.into_datum(), prepared.service.name.as_str().into_datum());
+    let (owner, provider) = (worker.slot.owner.into_datum(), prepared.provider.name.as_str().into_datum());
     let inserted = worker.call_rows.insert(&[
         task.id.into_datum(),
         owner,
@@ -222,7 +222,7 @@ impl Answer {
                 let response = failure.response.as_ref().map_or_else(|| jsonb::from_text("{}"), storable);
                 Err(jsonb::object([
                     ("message", to_jsonb(&failure.message.as_str().into())),
-                    ("answer", response),
+                    ("response", response),
                 ]))
             }
         };

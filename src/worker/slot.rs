@@ -22,7 +22,7 @@ pub enum Settings {
 
 /// What others want of a worker.
 #[derive(Clone, Copy)]
-pub struct Glance {
+pub struct Signals {
     /// When that was: microseconds since 2000-01-01.
     pub at: i64,
     /// It should leave.
@@ -33,8 +33,8 @@ pub struct Glance {
     pub cancels: bool,
     /// `Database::announced`.
     pub announced: u64,
-    /// `Database::kinds_changes`.
-    pub kinds_changes: u64,
+    /// `Database::definition_changes`.
+    pub definition_changes: u64,
     /// Calls are to be taken over.
     pub orphans: bool,
     /// Something may have fallen due.
@@ -110,24 +110,24 @@ impl MySlot {
     }
 
     /// [`Shared::take`] for this worker.
-    pub fn take(self, sources: Sources, kinds_changes: u64) -> Next {
+    pub fn take(self, sources: Sources, definition_changes: u64) -> Next {
         let now = backend::now();
-        shmem::write(|shared| shared.take(self.index, sources, kinds_changes, now))
+        shmem::write(|shared| shared.take(self.index, sources, definition_changes, now))
     }
 
     /// [`Shared::publish`] for this worker.
-    pub fn publish(self, batch: &Batch, kinds_changes: u64) {
-        shmem::write(|shared| shared.publish(self.index, batch, kinds_changes));
+    pub fn publish(self, batch: &Batch, definition_changes: u64) {
+        shmem::write(|shared| shared.publish(self.index, batch, definition_changes));
     }
 
     /// [`Shared::add`] for this worker.
-    pub fn add(self, batch: &Batch, kinds_changes: u64) {
-        shmem::write(|shared| shared.add(self.index, batch, kinds_changes));
+    pub fn add(self, batch: &Batch, definition_changes: u64) {
+        shmem::write(|shared| shared.add(self.index, batch, definition_changes));
     }
 
     /// [`Shared::sweep`] for this worker.
-    pub fn sweep(self, batch: &Batch, kinds_changes: u64) {
-        shmem::write(|shared| shared.sweep(self.index, batch, kinds_changes));
+    pub fn sweep(self, batch: &Batch, definition_changes: u64) {
+        shmem::write(|shared| shared.sweep(self.index, batch, definition_changes));
     }
 
     /// What this worker has taken last.
@@ -193,8 +193,8 @@ impl MySlot {
         shmem::phase().close()
     }
 
-    /// The task at hand is over, or handed out again; what others want next of this worker, see [`MySlot::glance`].
-    pub fn end(self, how: Over) -> Glance {
+    /// The task at hand is over, or handed out again; what others want next of this worker, see [`MySlot::signals`].
+    pub fn end(self, how: Over) -> Signals {
         let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::write_journal(|shared, journal| {
             journal.end(self.index);
@@ -248,8 +248,8 @@ impl MySlot {
     }
 
     /// [`Shared::shut`] for this worker.
-    pub fn shut(self, admission: Admission, terms: &Terms, kinds_changes: u64) {
-        shmem::write(|shared| shared.shut(self.index, admission, terms, kinds_changes));
+    pub fn shut(self, admission: Admission, terms: &Terms, definition_changes: u64) {
+        shmem::write(|shared| shared.shut(self.index, admission, terms, definition_changes));
     }
 
     /// No request of an account goes out for so long.
@@ -289,22 +289,22 @@ impl MySlot {
         shmem::write(|shared| shared.retire(self.index, now));
     }
 
-    /// What others want of this worker, at one glance.
-    pub fn glance(self) -> Glance {
+    /// What others want of this worker, at one signals.
+    pub fn signals(self) -> Signals {
         let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::read(|shared| self.look(shared, now, poll_interval))
     }
 
-    fn look(self, shared: &Shared, now: i64, poll_interval: i64) -> Glance {
+    fn look(self, shared: &Shared, now: i64, poll_interval: i64) -> Signals {
         let slot = &shared.slots[self.index];
         let database = shared.databases.iter().find(|database| database.oid == self.database);
-        Glance {
+        Signals {
             at: now,
             retire: slot.retire,
             reload: slot.reload,
             cancels: slot.has_cancels,
             announced: database.map_or(0, |database| database.announced),
-            kinds_changes: database.map_or(0, |database| database.kinds_changes),
+            definition_changes: database.map_or(0, |database| database.definition_changes),
             orphans: database.is_some_and(|database| database.orphans),
             due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
             sweep: shared.queue_of(self.database).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),

@@ -69,7 +69,7 @@ static CALLS: Shape = Shape::new(
         "idempotency_key text not null",
         "request jsonb",
         "requested_at timestamp with time zone not null default clock_timestamp()",
-        "answered_at timestamp with time zone",
+        "responded_at timestamp with time zone",
         "answer jsonb",
         "failure jsonb",
         "batch bigint",

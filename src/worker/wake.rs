@@ -63,7 +63,7 @@ pub fn note_orphans() {
 }
 
 /// The current transaction has changed what types of tasks there are, or where they go.
-pub fn note_kinds() {
+pub fn note_definitions() {
     PENDING.with_borrow_mut(|pending| pending.kinds = true);
 }
 

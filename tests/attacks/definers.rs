@@ -113,7 +113,7 @@ fn their_arguments_are_values_and_nothing_else() {
 fn they_do_in_any_session_what_they_do_in_a_clean_one() {
     let mut attack = Attack::start(&[("pg_errand.concurrency", "0")]);
     let mut caller = caller(&mut attack);
-    attack.create("grant caller to pg_errand_worker");
+    attack.create("grant caller to errand_worker");
     caller
         .batch_execute(
             "create table mine.task (task_id bigint); create function mine.now() returns timestamptz language plpgsql as
@@ -214,10 +214,10 @@ fn called_by_a_trigger_or_a_handler_they_do_the_same() {
     refused(&mut attack.cluster.connect_as("bystander", "postgres"), "insert into mine.orders values (2)");
     // A handler that was granted them, too; the task that it is stays its own.
     for (signature, _) in FUNCTIONS {
-        attack.create(&format!("grant execute on function queues.{signature} to pg_errand_worker"));
+        attack.create(&format!("grant execute on function queues.{signature} to errand_worker"));
     }
     attack.handler("insert into mine.orders values (3)").unwrap();
-    attack.create("grant select on queues.worker to pg_errand_worker");
+    attack.create("grant select on queues.worker to errand_worker");
     for call in ["complete_task(task_id)", "fail_task(task_id, 'mine')"] {
         let sql = format!(
             "do $do$ declare _id bigint; begin

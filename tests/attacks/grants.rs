@@ -32,7 +32,7 @@ const GRANTED: &str = "
         where typnamespace = 'queues'::regnamespace and typtype = 'b' and typelem = 0
     ) o
     cross join lateral aclexplode(o.acl) a
-    where a.grantee not in (o.owner, 'pg_errand_worker'::regrole)
+    where a.grantee not in (o.owner, 'errand_worker'::regrole)
         and o.name not in ('internal.queue_origin()', 'internal.worker_state()')";
 
 #[test]
@@ -46,18 +46,18 @@ fn what_default_privileges_say_opens_nothing() {
     client
         .batch_execute(
             "drop extension pg_errand; drop schema internal;
-             alter default privileges grant all on functions to pg_errand_worker;
-             alter default privileges grant all on tables to pg_errand_worker;
+             alter default privileges grant all on functions to errand_worker;
+             alter default privileges grant all on tables to errand_worker;
              create extension pg_errand",
         )
         .unwrap();
     let workers = "select string_agg(oid::regprocedure::text, ' ' order by oid) from pg_proc
-        where pronamespace in ('queues'::regnamespace, 'internal'::regnamespace) and has_function_privilege('pg_errand_worker', oid, 'execute')";
+        where pronamespace in ('queues'::regnamespace, 'internal'::regnamespace) and has_function_privilege('errand_worker', oid, 'execute')";
     assert_eq!(
         text(&mut client, workers),
         "internal.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone) internal.run_function(text,jsonb) internal.worker_state()"
     );
-    let tables = "select count(*) from pg_class where relnamespace = 'queues'::regnamespace and has_table_privilege('pg_errand_worker', oid, 'select')";
+    let tables = "select count(*) from pg_class where relnamespace = 'queues'::regnamespace and has_table_privilege('errand_worker', oid, 'select')";
     assert_eq!(text(&mut client, tables), "0");
 }
 
@@ -69,19 +69,19 @@ fn an_upgrade_opens_nothing_new_and_keeps_what_was_granted() {
     client.batch_execute(GENEROUS).unwrap();
     client
         .batch_execute(
-            "create role app; grant execute on function queues.cancel(bigint) to app; grant select on queues.task_kind to app;
-             select queues.allow('http', 'app'); select queues.allow('http', 'pg_errand_worker');
-             update queues.task_kind set granted_to = granted_to || array['gone', null] where name = 'http';
+            "create role app; grant execute on function queues.cancel(bigint) to app; grant select on queues.task_definition to app;
+             select queues.grant_enqueue('http', 'app'); select queues.grant_enqueue('http', 'errand_worker');
+             update queues.task_definition set granted_to = granted_to || array['gone', null] where task_type = 'http';
              create trigger theirs before update on queues.error for each row execute function suppress_redundant_updates_trigger();
              alter extension pg_errand update",
         )
         .unwrap();
     assert_eq!(
         text(&mut client, GRANTED),
-        "queues.cancel(bigint): EXECUTE to app\nqueues.task_kind: SELECT to app"
+        "queues.cancel(bigint): EXECUTE to app\nqueues.task_definition: SELECT to app"
     );
-    let granted = "select granted_to from queues.task_kind where name = 'http'";
-    assert_eq!(text(&mut client, granted), "{app,pg_errand_worker}");
+    let granted = "select granted_to from queues.task_definition where task_type = 'http'";
+    assert_eq!(text(&mut client, granted), "{app,errand_worker}");
     let log = cluster.log();
     assert_eq!(log.matches("is not part of the extension").count(), 1, "{log}");
     assert!(log.contains("trigger theirs of queues.error is not part of the extension"), "{log}");
@@ -109,10 +109,10 @@ fn a_handler_changes_nobody_s_future_rights() {
     let statements = [
         "alter default privileges grant execute on functions to public",
         "alter default privileges revoke execute on functions from public",
-        "alter default privileges for role pg_errand_worker grant all on tables to powerful",
-        "alter default privileges for role postgres grant all on tables to pg_errand_worker",
-        "create role member in role pg_errand_worker",
-        "create role member role powerful in group powerful, pg_errand_worker",
+        "alter default privileges for role errand_worker grant all on tables to powerful",
+        "alter default privileges for role postgres grant all on tables to errand_worker",
+        "create role member in role errand_worker",
+        "create role member role powerful in group powerful, errand_worker",
     ];
     attack.handler_may_not(&statements);
     // Nor if somebody who might has lent a right.
@@ -145,9 +145,9 @@ fn a_grant_of_a_type_belongs_to_the_role_and_not_to_its_name() {
              grant execute on function queues.enqueue(text, jsonb, timestamptz) to \"{name}\""
         )
     };
-    let granted = "select granted_to from queues.task_kind where name = 'http'";
+    let granted = "select granted_to from queues.task_definition where task_type = 'http'";
     attack.create(&create("ann"));
-    attack.create("select queues.allow('http', 'ann')");
+    attack.create("select queues.grant_enqueue('http', 'ann')");
     assert!(may_enqueue(&attack, "ann"));
     attack.create("alter role ann rename to \"Ann B\"");
     assert!(may_enqueue(&attack, "Ann B"));
@@ -160,25 +160,27 @@ fn a_grant_of_a_type_belongs_to_the_role_and_not_to_its_name() {
     assert_eq!(attack.text(granted), "{none}");
     // What can be read is taken as it is written, and a missing role loses no row.
     attack.create(
-        "create table app.dump as select name, provider, granted_to::text as granted_to from queues.task_kind where name = 'http';
-         insert into queues.task_kind (name, provider, granted_to, built_in)
-         select name, provider, granted_to::queues.grantee[], true from app.dump",
+        "create table app.dump as select task_type, provider, granted_to::text as granted_to from queues.task_definition where task_type = 'http';
+         insert into queues.task_definition (task_type, provider, granted_to, built_in)
+         select task_type, provider, granted_to::queues.grantee[], true from app.dump",
     );
     assert_eq!(attack.text(granted), "{}");
-    attack.create("update queues.task_kind set granted_to = '{missing,ann,NULL,none}' where name = 'http'");
+    attack.create(
+        "update queues.task_definition set granted_to = '{missing,ann,NULL,none}' where task_type = 'http'",
+    );
     assert_eq!(attack.text(granted), "{ann}");
     assert!(may_enqueue(&attack, "ann"));
     attack.create("create role missing login");
     assert!(!attack.text(granted).contains("missing"));
     assert_eq!(
-        attack.text("select 'ann' = any (granted_to) from queues.task_kind where name = 'http'"),
+        attack.text("select 'ann' = any (granted_to) from queues.task_definition where task_type = 'http'"),
         "true"
     );
     for role in ["public", "none"] {
         let error = attack.client.batch_execute(&format!("create role \"{role}\"")).unwrap_err();
         assert_eq!(state(&error), "42939", "{error:?}");
     }
-    attack.create("update queues.task_kind set granted_to = array['public'] where name = 'http'");
+    attack.create("update queues.task_definition set granted_to = array['public'] where task_type = 'http'");
     assert!(may_enqueue(&attack, "Ann B"));
 }
 
@@ -203,7 +205,7 @@ fn replica_mode_lends_no_trust() {
     let mut attack = Attack::start(&[("pg_errand.concurrency", "0")]);
     attack.create(
         "create role admin login; grant usage on schema queues to admin;
-         grant select, insert, update, delete on queues.provider, queues.task_kind to admin;
+         grant select, insert, update, delete on queues.provider, queues.task_definition to admin;
          grant set on parameter session_replication_role to admin",
     );
     let mut admin = attack.cluster.connect_as("admin", "postgres");
@@ -213,12 +215,15 @@ fn replica_mode_lends_no_trust() {
              insert into queues.provider (name, base_url, trusted, built_in) values ('inside', 'http://10.0.0.1', true, true);
              update queues.provider set base_url = 'http://10.0.0.2', trusted = true, built_in = true where name = 'inside';
              update queues.provider set trusted = true where name = 'http';
-             insert into queues.task_kind (name, provider, built_in) values ('inside', 'inside', true)",
+             insert into queues.task_definition (task_type, provider, built_in) values ('inside', 'inside', true)",
         )
         .unwrap();
     let trusted = "select string_agg(name, ' ') from queues.provider where trusted and base_url is not null or trusted and name = 'http' or built_in and name = 'inside'";
     assert_eq!(attack.text(trusted), "");
-    assert_eq!(attack.text("select built_in from queues.task_kind where name = 'inside'"), "false");
+    assert_eq!(
+        attack.text("select built_in from queues.task_definition where task_type = 'inside'"),
+        "false"
+    );
     // Whatever a superuser applies in that mode says itself who has set it.
     attack.create(
         "set session_replication_role = replica;

@@ -67,7 +67,7 @@ fn who_owns_internal_can_stop_no_worker() {
     attack.task(json!({"db_function": "app.nothing"})).unwrap();
     let mut alice = attack.cluster.connect_as("alice", "postgres");
     for sql in [
-        "revoke all on schema internal from pg_errand_worker; revoke usage on schema internal from public",
+        "revoke all on schema internal from errand_worker; revoke usage on schema internal from public",
         "create function internal.run_function(text, text) returns jsonb language sql as $$ select '{}'::jsonb $$",
         "create function internal.run_function(text, json) returns jsonb language sql as $$ select '{}'::jsonb $$",
         "alter schema internal rename to hidden",
@@ -154,10 +154,10 @@ fn plain_inserts_work_where_functions_are_not_open_to_all_by_default() {
         .batch_execute(
             "alter default privileges revoke execute on functions from public; create extension pg_errand;
              create role app login; grant usage on schema queues to app; grant insert on queues.task to app;
-             grant select on queues.task_status, queues.held to app",
+             grant select on queues.task_status, queues.unadopted to app",
         )
         .unwrap();
     let mut app = cluster.connect_as("app", "postgres");
     app.batch_execute("insert into queues.task (task_type, payload) values ('sms', '{}')").unwrap();
-    app.batch_execute("select from queues.task_status; select from queues.held").unwrap();
+    app.batch_execute("select from queues.task_status; select from queues.unadopted").unwrap();
 }

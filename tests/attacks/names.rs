@@ -104,10 +104,10 @@ fn nothing_of_the_same_name_in_public_or_in_the_roles_schema_is_used() {
     client.batch_execute("alter database postgres set search_path = \"$user\", public, pg_catalog").unwrap();
     client
         .batch_execute(
-            "set allow_system_table_mods = on; create schema \"pg_errand_worker\"; reset allow_system_table_mods",
+            "set allow_system_table_mods = on; create schema \"errand_worker\"; reset allow_system_table_mods",
         )
         .unwrap();
-    client.batch_execute(&hostile("pg_errand_worker")).unwrap();
+    client.batch_execute(&hostile("errand_worker")).unwrap();
     client.batch_execute("set search_path = pg_catalog").unwrap();
     let mut attack = Attack { client, cluster };
     attack.create(

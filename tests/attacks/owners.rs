@@ -48,7 +48,7 @@ fn the_owner_of_a_database_cannot_set_our_settings() {
     refused(&mut landlord, "select queues.enqueue('sms', '{}')");
     refused(&mut landlord, "drop extension pg_errand");
     refused(&mut landlord, "drop schema queues cascade");
-    let reserved = landlord.batch_execute("alter role pg_errand_worker password 'known'").unwrap_err();
+    let reserved = landlord.batch_execute("alter role errand_worker password 'known'").unwrap_err();
     assert_eq!(super::state(&reserved), "42939");
     refused(&mut landlord, "grant postgres to landlord");
 }
@@ -107,7 +107,7 @@ fn what_the_owner_of_a_database_sets_there_stops_no_worker_and_lends_no_rights()
         attack.task(json!({"db_function": "app.who"})).unwrap_or_else(|error| panic!("{setting}: {error:?}"));
         let caught = attack
             .text("select string_agg(caught || ' ' || session_of || ' ' || superuser, ', ') from app.trap");
-        assert_eq!(caught, "pg_errand_worker pg_errand_worker off", "{setting}");
+        assert_eq!(caught, "errand_worker errand_worker off", "{setting}");
         landlord.batch_execute("alter database land reset all").unwrap();
     }
     let log = attack.cluster.log();
@@ -127,7 +127,7 @@ fn a_limit_of_connections_is_told_without_a_flood_and_ends_by_itself() {
     wait_until_sql(&mut attack.client, "select count(*) from queues.worker", "0");
     attack.create(
         "create role limited login connection limit 0; alter database land connection limit 0;
-         grant pg_errand_worker to limited; alter database land set pg_errand.role = 'limited'",
+         grant errand_worker to limited; alter database land set pg_errand.role = 'limited'",
     );
     let mark = attack.cluster.log_mark();
     let id = enqueue(&mut attack.client, "db_function", json!({"db_function": "app.nothing"}));

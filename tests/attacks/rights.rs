@@ -21,7 +21,7 @@ fn a_handler_may_do_what_its_role_may_and_no_more() {
         "reset session authorization; reset role; create table app.mine (a int)",
         "select set_config('session_authorization', 'powerful', false)",
         "create role mine",
-        "alter role pg_errand_worker superuser",
+        "alter role errand_worker superuser",
         "alter role current_user superuser",
         "alter role current_user createrole",
         "alter role current_user bypassrls",
@@ -71,7 +71,7 @@ fn a_handler_may_do_what_its_role_may_and_no_more() {
         &format!("select pg_cancel_backend({session})"),
     ]);
     let escalated = attack.text(
-        "select count(*) from pg_roles where rolname = 'pg_errand_worker' and (rolsuper or rolcreaterole or rolbypassrls)",
+        "select count(*) from pg_roles where rolname = 'errand_worker' and (rolsuper or rolcreaterole or rolbypassrls)",
     );
     assert_eq!(escalated, "0");
 }
@@ -88,19 +88,19 @@ fn a_handler_cannot_change_its_role_for_those_that_come_later() {
         "alter role current_user in database postgres set work_mem = '1MB'",
         "alter role current_user reset all",
         "alter user current_user encrypted password 'known'",
-        "grant pg_errand_worker to powerful",
+        "grant errand_worker to powerful",
     ]);
     assert_eq!(attack.text("select count(*) from pg_db_role_setting"), "0");
     // The same in a security definer function of whoever may: workers don't do it.
     attack.create(
         "create function app.as_owner(payload jsonb) returns jsonb language plpgsql security definer as $$
          begin
-             alter role pg_errand_worker password 'known';
+             alter role errand_worker password 'known';
              return '{}';
          end $$",
     );
     attack.task(json!({"db_function": "app.as_owner"})).unwrap_err();
-    let password = "select rolpassword is null from pg_authid where rolname = 'pg_errand_worker'";
+    let password = "select rolpassword is null from pg_authid where rolname = 'errand_worker'";
     assert_eq!(attack.text(password), "true");
 }
 
@@ -160,8 +160,8 @@ fn code_in_a_users_table_runs_as_the_worker_role_or_its_owner() {
     let places: i64 = attack.text("select count(distinct place) from app.trap").parse().unwrap();
     assert!(places >= 8, "{}", attack.text("select string_agg(distinct place, ', ') from app.trap"));
     let elsewhere = "select string_agg(t::text, ' ') from app.trap t where superuser <> 'off' \
-        or session_of <> 'pg_errand_worker' \
-        or caught <> case place when 'security definer' then 'alice' else 'pg_errand_worker' end";
+        or session_of <> 'errand_worker' \
+        or caught <> case place when 'security definer' then 'alice' else 'errand_worker' end";
     assert_eq!(attack.text(elsewhere), "");
     // What was lent ends with the function, also if it raises, within a task and for the next.
     attack.create(
@@ -176,7 +176,7 @@ fn code_in_a_users_table_runs_as_the_worker_role_or_its_owner() {
         let _ = attack.task(payload);
     }
     let sql = "select string_agg(distinct caught, ' ') from app.trap where place = 'handler'";
-    assert_eq!(attack.text(sql), "pg_errand_worker");
+    assert_eq!(attack.text(sql), "errand_worker");
     assert_eq!(attack.text("select count(*) from app.trap where place = 'handler'"), "3");
 }
 
@@ -185,7 +185,7 @@ fn row_level_security_holds_for_handlers() {
     let mut attack = Attack::start(&ONE_WORKER);
     attack.create(
         "create table app.rows (owner name, secret text);
-         insert into app.rows values ('pg_errand_worker', 'mine'), ('alice', 'hers');
+         insert into app.rows values ('errand_worker', 'mine'), ('alice', 'hers');
          alter table app.rows enable row level security;
          create policy own on app.rows using (owner = current_user);
          create table app.copied (secret text);

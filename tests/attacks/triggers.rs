@@ -185,7 +185,7 @@ fn code_that_follows_our_tables_never_runs_as_the_extensions_owner() {
 
     // Only a superuser's word makes a row built in, and so replaces one.
     for insert in [
-        "insert into queues.task_kind (name, processor, built_in) values ('db_function', 'db_function', true)",
+        "insert into queues.task_definition (task_type, processor, built_in) values ('db_function', 'db_function', true)",
         "insert into queues.provider (name, interface, built_in) values ('simulated', 'simulated', true)",
     ] {
         let error = mallory.batch_execute(insert).expect_err(insert);
@@ -193,17 +193,17 @@ fn code_that_follows_our_tables_never_runs_as_the_extensions_owner() {
     }
     mallory
         .batch_execute(
-            "update queues.task_kind set built_in = true; update queues.provider set trusted = true, built_in = true;
-             select queues.allow('http', 'mallory'); select queues.disallow('http', 'mallory');
+            "update queues.task_definition set built_in = true; update queues.provider set trusted = true, built_in = true;
+             select queues.grant_enqueue('http', 'mallory'); select queues.revoke_enqueue('http', 'mallory');
              select queues.enqueue('db_function', '{\"db_function\": \"app.nothing\"}') from generate_series(1, 5);
              select queues.complete_task(task_id) from queues.dequeue_next_available_task();
              select queues.fail_task(task_id, 'x') from queues.dequeue_next_available_task();
              select queues.append_error(task_id, 'x') from queues.dequeue_next_available_task();
              select queues.cancel(max(task_id)) from queues.task where finished_at is null;
              select queues.adopt();
-             insert into queues.task_kind (name, processor) values ('more', 'db_function');
+             insert into queues.task_definition (task_type, processor) values ('more', 'db_function');
              insert into queues.provider (name, interface) values ('more', 'simulated');
-             delete from queues.task_kind where name = 'more';
+             delete from queues.task_definition where task_type = 'more';
              delete from queues.provider where name = 'more'",
         )
         .unwrap();
@@ -237,9 +237,9 @@ fn code_that_follows_our_tables_never_runs_as_the_extensions_owner() {
     let places = attack.text("select string_agg(distinct place || ' as ' || caught, ', ') from app.trap");
     for place in [
         "DELETE ROW of call_cascade as mallory",
-        "DELETE ROW of call_cascade as pg_errand_worker",
-        "UPDATE ROW of task_set_null as pg_errand_worker",
-        "DELETE ROW of error_cascade as pg_errand_worker",
+        "DELETE ROW of call_cascade as errand_worker",
+        "UPDATE ROW of task_set_null as errand_worker",
+        "DELETE ROW of error_cascade as errand_worker",
     ] {
         assert!(places.contains(&format!("AFTER {place}")), "{place} is not in {places}");
     }

@@ -46,7 +46,7 @@ pub type AllEvidence = HashMap<String, Evidence>;
 const TASKS: &str = "
     select t.payload ->> 'label', coalesce(t.final_status, 'unfinished'), t.attempts,
         coalesce(t.dequeued_at < t.scheduled_at, false),
-        c.task_id is not null, coalesce(c.request is not null, false), coalesce(c.answered_at is not null, false)
+        c.task_id is not null, coalesce(c.request is not null, false), coalesce(c.responded_at is not null, false)
     from app.every_task t
     left join app.every_call c using (task_id)";
 const ERRORS: &str = "

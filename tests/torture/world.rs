@@ -29,7 +29,7 @@ pub const SETTINGS: [(&str, &str); 8] = [
     ("pg_errand.concurrency", "3"),
     ("pg_errand.max_workers", "5"),
     ("pg_errand.poll_interval", "1s"),
-    ("pg_errand.http_timeout", "3s"),
+    ("pg_errand.call_timeout", "3s"),
     ("pg_errand.lease_duration", "2s"),
     ("pg_errand.retention", "0"),
     ("pg_errand.max_idle_time", "5s"),
@@ -99,7 +99,7 @@ impl World {
             client.batch_execute("create extension pg_errand").unwrap();
             client.batch_execute(sql).unwrap();
         }
-        admin.batch_execute(&format!("create role {OTHER_ROLE} login in role pg_errand_worker")).unwrap();
+        admin.batch_execute(&format!("create role {OTHER_ROLE} login in role errand_worker")).unwrap();
         Self {
             cluster,
             standin,

@@ -2,11 +2,11 @@
 
 use super::problem::Problem;
 use crate::hosts::Target;
-use crate::provider::header::header_problem;
-use crate::provider::{Credential, HttpRequest, NotFollowed, Placed, Redirects, Reply, redirect};
+use crate::interface::header::header_problem;
+use crate::interface::{Credential, HttpRequest, NotFollowed, Placed, Redirects, Reply, redirect};
 use ureq::http::Method;
 
-/// What proves who we are, even if it is no credential of the service.
+/// What proves who we are, even if it is no credential of the provider.
 const PERSONAL: &[&str] = &["authorization", "cookie", "proxy-authorization"];
 
 pub struct Hop {

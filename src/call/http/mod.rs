@@ -13,7 +13,7 @@ pub(super) mod tls;
 
 use super::Job;
 use crate::hosts::Target;
-use crate::provider::{Flaw, HttpRequest, NotFollowed, Reply, redirect};
+use crate::interface::{Flaw, HttpRequest, NotFollowed, Reply, redirect};
 use agents::{Agents, forget_connecting, has_connected};
 use hop::Hop;
 pub use network::{Network, ProxyServer};
@@ -100,12 +100,12 @@ impl Client {
 
 /// Who has chosen the name that is looked up: behind a proxy it is the proxy's own.
 fn chosen_by(job: &Job, hop: &Hop) -> ChosenBy {
-    let has_base_url = job.service.base_url.is_some() || job.trusted_base.is_some();
+    let has_base_url = job.provider.base_url.is_some() || job.trusted_base.is_some();
     let is_provider_s = job.network.proxy.is_some() || hop.is_home && has_base_url;
-    if is_provider_s { ChosenBy::Provider } else { ChosenBy::Payload }
+    if is_provider_s { ChosenBy::Interface } else { ChosenBy::Payload }
 }
 
-/// True if a superuser has chosen this host for the service.
+/// True if a superuser has chosen this host for the provider.
 fn is_trusted(job: &Job, target: &Target) -> bool {
     let base = job.trusted_base.as_deref().and_then(|base| Target::parse(base).ok());
     base.is_some_and(|base| target.has_origin_of(&base))

@@ -59,7 +59,7 @@ pub enum ChosenBy {
     #[default]
     Payload,
     /// A provider's row or a setting.
-    Provider,
+    Interface,
 }
 
 thread_local! {
@@ -363,7 +363,7 @@ mod tests {
                 sleep(Duration::from_millis(1));
             }
             assert!(find("known.test", ChosenBy::Payload).is_ok());
-            assert!(find("provider.test", ChosenBy::Provider).is_ok());
+            assert!(find("provider.test", ChosenBy::Interface).is_ok());
             assert!(names.find("strange.test", ChosenBy::Payload, Duration::from_millis(20)).is_none());
             assert_eq!(ASKED.load(SeqCst), MAX_STRANGE_LOOK_UPS);
             *OPEN.lock().unwrap() = true;

@@ -71,7 +71,7 @@ pub fn authorities(ca_file: &str) -> Result<Vec<CertificateDer<'static>>, String
 
 /// `ureq` would panic if they did not fit together.
 fn client_cert(client: &ClientCert) -> Result<ureq::tls::ClientCert, String> {
-    let wrong = |reason: String| format!("the service's client certificate cannot be used: {reason}");
+    let wrong = |reason: String| format!("the provider's client certificate cannot be used: {reason}");
     let pem = client.pem.as_bytes();
     let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()

@@ -5,7 +5,7 @@ mod encoded;
 mod escaped;
 mod urls;
 
-use crate::provider::{Credential, Reply};
+use crate::interface::{Credential, Reply};
 use encoded::Encoded;
 use escaped::Characters;
 use serde_json::Value;
@@ -128,7 +128,7 @@ fn stands_alone(before: &[u8], after: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::Flaw;
+    use crate::interface::Flaw;
     use base64::Engine;
     use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
     use serde_json::json;

@@ -3,7 +3,7 @@
 
 use super::Problem;
 use super::stream::Stream;
-use crate::provider::Reply;
+use crate::interface::Reply;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};

@@ -9,7 +9,7 @@ mod tests;
 
 use super::http::resolve::{self, Spawn};
 use super::{Job, MAX_IDLE};
-use crate::provider::{MailServer, Placed, Reply, SmtpRequest, outgoing};
+use crate::interface::{MailServer, Placed, Reply, SmtpRequest, outgoing};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use dialogue::Dialogue;

@@ -87,7 +87,7 @@ impl Opener {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok([address].into());
         }
-        match self.names.find(host, ChosenBy::Provider, left(end)?) {
+        match self.names.find(host, ChosenBy::Interface, left(end)?) {
             Some(found) => found.map_err(|reason| Problem::Failed(format!("no such host: {reason}"))),
             None => Err(Problem::Failed("it could not be looked up in time".into())),
         }

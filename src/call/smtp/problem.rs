@@ -1,7 +1,7 @@
 //! Why a mail was not accepted.
 
 use crate::call::http::tls;
-use crate::provider::{RECIPIENT, Reply};
+use crate::interface::{RECIPIENT, Reply};
 use std::io::{self, ErrorKind};
 
 #[derive(Debug)]

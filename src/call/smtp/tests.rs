@@ -1,7 +1,7 @@
 use super::*;
 use crate::call::tests::{job, spawn};
 use crate::config::SmtpTls;
-use crate::provider::{Credential, RECIPIENT};
+use crate::interface::{Credential, RECIPIENT};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

@@ -3,9 +3,9 @@
 use super::Calls;
 use super::parcel::Parcel;
 use crate::error::PgError;
-use crate::kind::Kinds;
 use crate::pg::backend;
 use crate::shared::{Admission, Terms};
+use crate::task_definition::TaskDefinitions;
 use crate::worker::Worker;
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,8 @@ pub fn send_held(worker: &mut Worker) -> Result<bool, PgError> {
         return Ok(false);
     }
     // The requests may have waited for long. Invalidation messages are processed when a transaction starts.
-    Kinds::refresh()?;
-    let kinds = Kinds::known();
+    TaskDefinitions::refresh()?;
+    let kinds = TaskDefinitions::known();
     let before = worker.calls.held.len();
     let mut refused: Vec<(u64, Wait)> = Vec::new();
     let mut place = 0;

@@ -4,27 +4,27 @@ use super::parcel::Member;
 use super::{CallFailure, CallResult};
 use crate::call::{Outcome, redact};
 use crate::config::LogLevel;
+use crate::interface::{Answer, Provider, Reply, Request, reply};
 use crate::pg::log;
-use crate::provider::{Answer, Reply, Request, Service, reply};
 
 /// How much of a response the log shows, in bytes.
 const LOGGED: usize = 200;
 
 /// What a call came to for a task. What its status says was done was done, whatever there is to read.
 pub fn interpret(
-    service: &Service,
+    provider: &Provider,
     member: &Member,
     reply: Result<&Reply, &String>,
     outcome: &Outcome,
 ) -> CallResult {
     let masked = |text: String| redact::text(&text, &outcome.credentials);
-    let failure = |reason| format!("{}: {}", service.name, shown(&member.request, &masked(reason)));
+    let failure = |reason| format!("{}: {}", provider.name, shown(&member.request, &masked(reason)));
     let result = match reply {
         Err(reason) => Err(failure(reason.clone()).into()),
-        Ok(reply) => match judge(service, &member.request, reply) {
+        Ok(reply) => match judge(provider, &member.request, reply) {
             Ok(Answer::Value(answer)) => Ok(answer),
             Ok(Answer::Flawed(flaw)) => {
-                log_flaw(service, member, &flaw);
+                log_flaw(provider, member, &flaw);
                 Ok(reply::flawed(reply, &flaw))
             }
             Err(reason) => {
@@ -37,14 +37,14 @@ pub fn interpret(
         Ok(answer) => Ok(masked(answer)),
         Err(failure) => Err(CallFailure { response: failure.response.map(masked), ..failure }),
     };
-    log_end(service, member, reply.ok().map(|reply| reply.status), &result, outcome);
+    log_end(provider, member, reply.ok().map(|reply| reply.status), &result, outcome);
     result
 }
 
 /// # Errors
 /// What the provider said instead, or that a response which is all that was wanted is not there.
-fn judge(service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String> {
-    let answer = service.provider.answer(service, request, reply);
+fn judge(provider: &Provider, request: &Request, reply: &Reply) -> Result<Answer, String> {
+    let answer = provider.interface.answer(provider, request, reply);
     match (&reply.flaw, answer) {
         (None, answer) => answer,
         (Some(flaw), Ok(_)) if request.only_reads() => Err(format!("HTTP {}: {}", reply.status, flaw.reason)),
@@ -62,22 +62,28 @@ fn shown(request: &Request, text: &str) -> String {
     }
 }
 
-fn log_flaw(service: &Service, member: &Member, flaw: &str) {
+fn log_flaw(provider: &Provider, member: &Member, flaw: &str) {
     log::event(
         LogLevel::Warning,
         format!(
             "call made, but not its whole response can be used task_id={} provider={} reason={flaw:?}",
-            member.task_id, service.name
+            member.task_id, provider.name
         ),
     );
 }
 
 /// Responses may hold what is secret, or gives access to something (a signed URL): they are shown only for debugging.
-fn log_end(service: &Service, member: &Member, status: Option<u16>, result: &CallResult, outcome: &Outcome) {
+fn log_end(
+    provider: &Provider,
+    member: &Member,
+    status: Option<u16>,
+    result: &CallResult,
+    outcome: &Outcome,
+) {
     if !log::is_wanted(LogLevel::Info) {
         return;
     }
-    let (task_id, provider) = (member.task_id, &service.name);
+    let (task_id, provider) = (member.task_id, &provider.name);
     let how = if result.is_ok() { "succeeded" } else { "failed" };
     let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
     let took = outcome.took.as_millis();

@@ -1,4 +1,4 @@
-//! Provider calls of this worker, between the step that prepares one and the step that handles its
+//! Interface calls of this worker, between the step that prepares one and the step that handles its
 //! answer. No transaction is open while a provider is asked.
 
 mod cancel;
@@ -18,12 +18,12 @@ use super::{process, record};
 use crate::call::{ClientCert, Job, Network, Outcome, Pool};
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
-use crate::kind::Kinds;
+use crate::interface::{Credential, Prepared, Provider, Reply, Request};
 use crate::pg::{log, thread};
 use crate::processor::Ready;
-use crate::provider::{Credential, Prepared, Reply, Request, Service};
 use crate::secret;
-use crate::shared::{Breaker, Ended, Lane, Terms, Went};
+use crate::shared::{Breaker, CallOutcome, Ended, Lane, Terms};
+use crate::task_definition::TaskDefinitions;
 pub use cancel::cancel_calls;
 pub use finish::finish_answered;
 use held::Held;
@@ -123,8 +123,8 @@ pub struct Calls {
 }
 
 impl Ready for Calls {
-    fn has_room_beside(&self, service: &Arc<Service>) -> bool {
-        self.ready.iter().any(|parcel| parcel.admitted && parcel.has_room_for(service))
+    fn has_room_beside(&self, provider: &Arc<Provider>) -> bool {
+        self.ready.iter().any(|parcel| parcel.admitted && parcel.has_room_for(provider))
     }
 }
 
@@ -235,15 +235,15 @@ impl Calls {
 
     /// Sends a request that has been stored, when it is durable.
     pub fn send(&mut self, task_id: i64, prepared: Prepared) {
-        let Prepared { service, request, .. } = prepared;
+        let Prepared { provider, request, .. } = prepared;
         // Then the provider was not asked for this one.
-        let admitted = !self.has_room_beside(&service);
+        let admitted = !self.has_room_beside(&provider);
         let mut admitted_ones = self.ready.iter_mut().filter(|parcel| parcel.admitted);
-        let fitting = admitted_ones.find_map(|parcel| parcel.takes(&service, &request).then_some(parcel));
+        let fitting = admitted_ones.find_map(|parcel| parcel.takes(&provider, &request).then_some(parcel));
         let member = Member::new(task_id, request);
         match fitting {
             Some(parcel) => parcel.members.push(member),
-            None => self.ready.push(Parcel { admitted, ..Parcel::new(service, member) }),
+            None => self.ready.push(Parcel { admitted, ..Parcel::new(provider, member) }),
         }
         self.note_unsettled();
     }
@@ -259,7 +259,7 @@ impl Calls {
 
     /// How much is made durable at once, and how long that waits at most.
     fn group(&self) -> (usize, Duration) {
-        if self.ready.iter().any(|parcel| parcel.has_room_for(&parcel.service)) {
+        if self.ready.iter().any(|parcel| parcel.has_room_for(&parcel.provider)) {
             (usize::MAX, BATCH_TIME)
         } else {
             (GROUP_SIZE, GROUP_TIME)
@@ -281,10 +281,10 @@ impl Calls {
     fn send_stored(&mut self, mut parcel: Parcel) {
         match prove(&mut parcel) {
             Ok(Proven { request, credentials, client_certificate }) => {
-                let service = parcel.service.clone();
-                let timeout = service.timeout_of(&request, config::HTTP_TIMEOUT.duration());
+                let provider = parcel.provider.clone();
+                let timeout = provider.timeout_of(&request, config::CALL_TIMEOUT.duration());
                 let repeatable = parcel.is_resumable;
-                let lane = Kinds::known().lane_of_service(&service.name);
+                let lane = TaskDefinitions::known().lane_of_provider(&provider.name);
                 let room = self.room_for(lane, &parcel);
                 let id = parcel.id();
                 if parcel.is_for_a_host() && self.calls_to(parcel.account) == 0 {
@@ -293,8 +293,8 @@ impl Calls {
                 self.waiting_for.insert(id, Open { lane, terms: parcel.terms(), parcel });
                 let job = Job {
                     id,
-                    trusted_base: service.trusted_base_url(),
-                    service,
+                    trusted_base: provider.trusted_base_url(),
+                    provider,
                     request,
                     credentials,
                     timeout,
@@ -375,16 +375,16 @@ impl Calls {
             self.pace.note_host(open.terms.account, answered, limit());
         }
         let went = match &outcome.reply {
-            Ok(reply) if flow::asked_to_wait(reply).is_some() => Went::Refused,
+            Ok(reply) if flow::asked_to_wait(reply).is_some() => CallOutcome::Refused,
             Ok(reply)
                 if answered && reply.status < 500 || matches!(*open.parcel.request(), Request::Smtp(_)) =>
             {
-                Went::Well
+                CallOutcome::Well
             }
-            _ => Went::Badly,
+            _ => CallOutcome::Badly,
         };
         self.ended.push(Ended { terms: open.terms, went, breaker: None });
-        let is_to_be_told = open.terms.break_after > 0;
+        let is_to_be_told = open.terms.breaker_threshold > 0;
         self.ended_of.push(if is_to_be_told { open.parcel.provider() } else { String::new() });
     }
 
@@ -404,7 +404,7 @@ impl Calls {
                 LogLevel::Info,
                 format!(
                     "call postponed task_id={task_id} provider={} pause_ms={}",
-                    parcel.service.name,
+                    parcel.provider.name,
                     pause.as_millis()
                 ),
             );
@@ -506,25 +506,25 @@ struct Proven {
 /// # Errors
 /// What has changed, or which secret is missing; that a request which may have been taken would not be recognized.
 fn prove(parcel: &mut Parcel) -> Result<Proven, String> {
-    parcel.follow(&Kinds::known())?;
+    parcel.follow(&TaskDefinitions::known())?;
     parcel.check_recognized()?;
-    let (service, request) = (&parcel.service, parcel.request());
-    service.check_destination(&request)?;
-    let credentials = service.provider.credentials(service, &request)?;
-    let client_certificate = certificate(service)?;
+    let (provider, request) = (&parcel.provider, parcel.request());
+    provider.check_destination(&request)?;
+    let credentials = provider.interface.credentials(provider, &request)?;
+    let client_certificate = certificate(provider)?;
     Ok(Proven { request, credentials, client_certificate })
 }
 
-/// The certificate that a service wants to see.
-fn certificate(service: &Service) -> Result<Option<ClientCert>, String> {
-    let pem = service.client_certificate.as_deref().map(secret::find).transpose()?;
+/// The certificate that a provider wants to see.
+fn certificate(provider: &Provider) -> Result<Option<ClientCert>, String> {
+    let pem = provider.client_certificate.as_deref().map(secret::find).transpose()?;
     Ok(pem.map(|pem| ClientCert { pem }))
 }
 
 /// How long the provider asks to wait, if a call may take so long.
 fn pause(outcome: &Outcome, parcel: &Parcel) -> Option<Duration> {
     let wait = flow::asked_to_wait(outcome.reply.as_ref().ok()?)?;
-    let limit = parcel.service.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
+    let limit = parcel.provider.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
     (parcel.since.elapsed().saturating_add(wait) <= limit).then_some(wait)
 }
 
@@ -533,7 +533,7 @@ const MAX_LOGGED_MESSAGE: usize = 4096;
 
 /// What the log shows of a task whose call starts.
 pub fn log_start(brief: &Brief, prepared: &Prepared) {
-    let provider = &prepared.service.name;
+    let provider = &prepared.provider.name;
     if let Request::Local { message: Some(message), .. } = &prepared.request
         && log::is_wanted(LogLevel::Info)
     {

@@ -13,7 +13,7 @@ pub fn as_set() -> Network {
         proxy: given(&config::HTTP_PROXY).map(proxy),
         ca_file: given(&config::HTTP_CA_FILE),
         ehlo_name: given(&config::SMTP_EHLO_NAME),
-        max_answer: config::HTTP_MAX_ANSWER_SIZE.get() as u64,
+        max_answer: config::HTTP_MAX_RESPONSE_SIZE.get() as u64,
         max_request: config::HTTP_MAX_REQUEST_SIZE.get() as u64,
     }
 }

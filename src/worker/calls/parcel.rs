@@ -4,9 +4,9 @@ use super::CallResult;
 use super::interpret::interpret;
 use crate::call::Outcome;
 use crate::config;
-use crate::kind::Kinds;
-use crate::provider::{Parts, Reply, Request, Service, service};
+use crate::interface::{Parts, Provider, Reply, Request, provider};
 use crate::shared::Terms;
+use crate::task_definition::TaskDefinitions;
 use crate::worker::record::JoinedCall;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ impl Member {
 }
 
 pub struct Parcel {
-    pub service: Arc<Service>,
+    pub provider: Arc<Provider>,
     /// Never empty; in the order of the tasks when it is sent.
     pub members: Vec<Member>,
     /// For several tasks: the key of their request.
@@ -49,28 +49,28 @@ pub struct Parcel {
     pub since: Instant,
     /// Whoever takes it over can send it.
     pub is_resumable: bool,
-    /// What its service lets us do, as of when it was prepared.
+    /// What its provider lets us do, as of when it was prepared.
     pub of_service: Terms,
-    /// The account that its request concerns: its service's, or that of its host.
+    /// The account that its request concerns: its provider's, or that of its host.
     pub account: u64,
 }
 
 impl Parcel {
-    pub fn new(service: Arc<Service>, member: Member) -> Parcel {
-        Parcel::stored(service, vec![member], None)
+    pub fn new(provider: Arc<Provider>, member: Member) -> Parcel {
+        Parcel::stored(provider, vec![member], None)
     }
 
     /// One that has been stored before.
-    pub fn stored(service: Arc<Service>, members: Vec<Member>, key: Option<String>) -> Parcel {
-        let of_service = service.terms();
+    pub fn stored(provider: Arc<Provider>, members: Vec<Member>, key: Option<String>) -> Parcel {
+        let of_service = provider.terms();
         let first = &members[0].request;
-        let account = service.account_of(first);
+        let account = provider.account_of(first);
         let batchable =
-            !first.goes_alone() && service.batching().is_some_and(|batching| batching.takes(first));
-        let is_resumable = !service.provider.remembers_keys_for(&service).is_zero();
+            !first.goes_alone() && provider.batching().is_some_and(|batching| batching.takes(first));
+        let is_resumable = !provider.interface.remembers_keys_for(&provider).is_zero();
         Parcel {
             is_resumable,
-            service,
+            provider,
             members,
             key,
             admitted: false,
@@ -85,8 +85,8 @@ impl Parcel {
     }
 
     /// Until when its provider would recognize it, if it was first sent `age` ago.
-    pub fn recognized_until(service: &Service, age: Duration) -> Instant {
-        let memory = service.provider.remembers_keys_for(service).min(LONGEST_MEMORY);
+    pub fn recognized_until(provider: &Provider, age: Duration) -> Instant {
+        let memory = provider.interface.remembers_keys_for(provider).min(LONGEST_MEMORY);
         Instant::now() + memory.saturating_sub(age)
     }
 
@@ -95,7 +95,7 @@ impl Parcel {
     pub fn may_be_repeated(&self, wait: Duration, nothing_done: bool) -> bool {
         let until = match self.recognized_until {
             None if nothing_done => return true,
-            None => Parcel::recognized_until(&self.service, self.since.elapsed()),
+            None => Parcel::recognized_until(&self.provider, self.since.elapsed()),
             Some(until) => until,
         };
         Instant::now() + wait <= until || self.members[0].request.only_reads()
@@ -108,7 +108,7 @@ impl Parcel {
             Some(until) if until < Instant::now() && !self.members[0].request.only_reads() => Err(format!(
                 "outcome unknown: it was sent before, and {} does not recognize its idempotency key any more; it was not \
                  sent again",
-                self.service.name
+                self.provider.name
             )),
             _ => Ok(()),
         }
@@ -116,22 +116,22 @@ impl Parcel {
 
     /// It was sent, and nothing tells that its provider has done nothing.
     pub fn note_sent(&mut self) {
-        let until = Parcel::recognized_until(&self.service, self.since.elapsed());
+        let until = Parcel::recognized_until(&self.provider, self.since.elapsed());
         self.recognized_until.get_or_insert(until);
     }
 
-    /// True if another task of this service may be able to join.
-    pub fn has_room_for(&self, service: &Arc<Service>) -> bool {
+    /// True if another task of this provider may be able to join.
+    pub fn has_room_for(&self, provider: &Arc<Provider>) -> bool {
         let is_open = self.batchable && !self.alone && !self.full;
-        is_open && self.members.len() < service.batch_size() && Arc::ptr_eq(service, &self.service)
+        is_open && self.members.len() < provider.batch_size() && Arc::ptr_eq(provider, &self.provider)
     }
 
     /// True if this request can join. What does not fit is the last one that tries.
-    pub fn takes(&mut self, service: &Arc<Service>, request: &Request) -> bool {
-        if !self.has_room_for(service)
+    pub fn takes(&mut self, provider: &Arc<Provider>, request: &Request) -> bool {
+        if !self.has_room_for(provider)
             || !request.has_destination_of(&self.members[0].request)
             || request.goes_alone()
-            || !service.batching().is_some_and(|batching| batching.takes(request))
+            || !provider.batching().is_some_and(|batching| batching.takes(request))
         {
             return false;
         }
@@ -145,27 +145,27 @@ impl Parcel {
     ///
     /// # Errors
     /// That the provider was removed or has another interface.
-    pub fn follow(&mut self, kinds: &Kinds) -> Result<(), String> {
+    pub fn follow(&mut self, kinds: &TaskDefinitions) -> Result<(), String> {
         let now = kinds
-            .service(&self.service.name)
+            .provider(&self.provider.name)
             .map_err(|reason| format!("{reason}; the request was not sent"))?;
-        let (before, after) = (self.service.provider.name(), now.provider.name());
+        let (before, after) = (self.provider.interface.name(), now.interface.name());
         if before != after {
             return Err(format!(
                 "the interface of provider \"{}\" has changed from {before} to {after}; the request was not sent",
                 now.name
             ));
         }
-        if !Arc::ptr_eq(&self.service, &now) {
+        if !Arc::ptr_eq(&self.provider, &now) {
             let first = &self.members[0].request;
             (self.of_service, self.account) = (now.terms(), now.account_of(first));
-            self.is_resumable = !now.provider.remembers_keys_for(&now).is_zero();
-            self.service = now;
+            self.is_resumable = !now.interface.remembers_keys_for(&now).is_zero();
+            self.provider = now;
         }
         Ok(())
     }
 
-    /// What its host lets us do, or its service. Calls to all hosts are counted together.
+    /// What its host lets us do, or its provider. Calls to all hosts are counted together.
     pub fn terms(&self) -> Terms {
         match self.is_for_a_host() {
             true => Terms { account: self.account, max_in_flight: 0, ..self.of_service },
@@ -173,16 +173,16 @@ impl Parcel {
         }
     }
 
-    /// True if its host is one of many that its service may speak to.
+    /// True if its host is one of many that its provider may speak to.
     pub fn is_for_a_host(&self) -> bool {
         self.account != self.of_service.account
     }
 
     /// The provider's name for messages; with the host, if the provider has no base URL.
     pub fn provider(&self) -> String {
-        let name = &self.service.name;
+        let name = &self.provider.name;
         match self.members[0].request.as_ref() {
-            Request::Http(http) if self.is_for_a_host() => format!("{name} ({})", service::host_of(http)),
+            Request::Http(http) if self.is_for_a_host() => format!("{name} ({})", provider::host_of(http)),
             _ => name.clone(),
         }
     }
@@ -206,9 +206,9 @@ impl Parcel {
 
     /// One for each task that has not ended.
     pub fn separate(self) -> impl Iterator<Item = Parcel> {
-        let Parcel { service, members, since, .. } = self;
+        let Parcel { provider, members, since, .. } = self;
         let live = members.into_iter().filter(|member| !member.given_up);
-        live.map(move |member| Parcel { alone: true, since, ..Parcel::new(service.clone(), member) })
+        live.map(move |member| Parcel { alone: true, since, ..Parcel::new(provider.clone(), member) })
     }
 
     /// Tells parcels apart: its first task.
@@ -241,7 +241,7 @@ impl Parcel {
     }
 
     pub fn request(&self) -> Arc<Request> {
-        match (&self.key, self.service.provider.batching()) {
+        match (&self.key, self.provider.interface.batching()) {
             (Some(key), Some(batching)) => {
                 let requests: Vec<&Request> = self.members.iter().map(|m| m.request.as_ref()).collect();
                 Arc::new(batching.request(&requests, key))
@@ -252,7 +252,7 @@ impl Parcel {
 
     /// What its call came to.
     pub fn open(self, outcome: &Outcome) -> Opened {
-        let batching = self.service.provider.batching().filter(|_| self.key.is_some());
+        let batching = self.provider.interface.batching().filter(|_| self.key.is_some());
         let replies: Vec<Result<Reply, String>> = match (batching, &outcome.reply) {
             (None, reply) => vec![reply.clone()],
             (Some(_), Err(reason)) => vec![Err(reason.clone()); self.members.len()],
@@ -270,7 +270,7 @@ impl Parcel {
         let live = self.members.into_iter().zip(replies).filter(|(member, _)| !member.given_up);
         Opened::Results(
             live.map(|(member, reply)| {
-                (member.task_id, interpret(&self.service, &member, reply.as_ref(), outcome))
+                (member.task_id, interpret(&self.provider, &member, reply.as_ref(), outcome))
             })
             .collect(),
         )

@@ -4,8 +4,8 @@ use super::parcel::Parcel;
 use super::{Calls, held};
 use crate::call::Room;
 use crate::config;
-use crate::kind::Kinds;
 use crate::shared::{Ended, InFlight, LANES, Lane, LaneSet, Sources};
+use crate::task_definition::TaskDefinitions;
 use crate::worker::flow;
 use std::time::Instant;
 
@@ -52,13 +52,13 @@ impl Calls {
 
     /// Lanes of requests with which others can go out.
     fn lanes_beside(&self) -> LaneSet {
-        let kinds = Kinds::known();
+        let kinds = TaskDefinitions::known();
         let is_open = |parcel: &&Parcel| {
-            let now = kinds.service(&parcel.service.name);
-            parcel.admitted && now.is_ok_and(|service| parcel.has_room_for(&service))
+            let now = kinds.provider(&parcel.provider.name);
+            parcel.admitted && now.is_ok_and(|provider| parcel.has_room_for(&provider))
         };
         let lanes =
-            self.ready.iter().filter(is_open).map(|parcel| kinds.lane_of_service(&parcel.service.name));
+            self.ready.iter().filter(is_open).map(|parcel| kinds.lane_of_provider(&parcel.provider.name));
         // The last one has tasks of other providers.
         lanes.filter(|lane| *lane != Lane::LAST).fold(LaneSet::NONE, LaneSet::with)
     }
@@ -69,16 +69,16 @@ impl Calls {
             return LaneSet::LOCAL;
         }
         let mut used = [0; LANES];
-        let kinds = Kinds::known();
+        let kinds = TaskDefinitions::known();
         let held = || self.held.iter().map(|held| &held.parcel);
         let beyond = held().filter(|parcel| parcel.is_for_a_host()).skip(self.held_for_hosts().count());
         let waiting_to_go =
             self.ready.iter().chain(held().filter(|parcel| !parcel.is_for_a_host())).chain(beyond);
-        let lanes_of_services = waiting_to_go.map(|parcel| kinds.lane_of_service(&parcel.service.name));
+        let lanes_of_providers = waiting_to_go.map(|parcel| kinds.lane_of_provider(&parcel.provider.name));
         // What a dead host has does not count for the others of its lane, but many of them leave room for other lanes.
         let forgives = self.have_room_beyond(flow::extra(limit) / 2);
         let under_way = self.waiting_for.values().filter(|open| !(forgives && self.is_silent(&open.parcel)));
-        lanes_of_services.chain(under_way.map(|open| open.lane)).for_each(|lane| used[lane.index()] += 1);
+        lanes_of_providers.chain(under_way.map(|open| open.lane)).for_each(|lane| used[lane.index()] += 1);
         if !self.have_room() {
             return flow::lanes_with_few(lanes, &used, limit);
         }
@@ -131,7 +131,7 @@ impl Calls {
     }
 }
 
-/// Provider calls of this worker that may be under way.
+/// Interface calls of this worker that may be under way.
 pub(super) fn limit() -> usize {
     config::MAX_IN_FLIGHT.get() as usize
 }

@@ -5,9 +5,9 @@ use super::parcel::{Member, Parcel, key_of_batch};
 use super::places::limit;
 use crate::error::PgError;
 use crate::inject;
-use crate::kind::Kinds;
+use crate::interface::{Provider, Request};
 use crate::pg::{interrupt, transaction};
-use crate::provider::{Request, Service};
+use crate::task_definition::TaskDefinitions;
 use crate::worker::Worker;
 use crate::worker::claim::{self, Orphan};
 use std::time::{Duration, Instant};
@@ -91,30 +91,30 @@ fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
             first.provider
         )
     };
-    let service = Kinds::known().service(&first.provider).map_err(|_| nobody())?;
+    let provider = TaskDefinitions::known().provider(&first.provider).map_err(|_| nobody())?;
     let age = open.iter().map(|orphan| orphan.age).fold(first.age, f64::max);
-    if !is_recognized(&service, age) {
+    if !is_recognized(&provider, age) {
         return Err(format!(
             "outcome unknown: the call was cut off {age:.0} s ago, and {} does not (or no longer) recognize its idempotency key",
-            service.name
+            provider.name
         ));
     }
     if open.len() != first.batch_size {
         return Err(format!(
             "outcome unknown: the call was cut off together with others of the same request to {}, of which some have \
              ended since; without them it is another request",
-            service.name
+            provider.name
         ));
     }
     let members = open.iter().map(member_of).collect::<Result<Vec<_>, _>>()?;
-    if first.batch.is_some() && service.provider.batching().is_none() {
+    if first.batch.is_some() && provider.interface.batching().is_none() {
         return Err(nobody());
     }
     let key = first.batch.map(|_| key_of_batch(&first.key));
     // It may be negative, if the clock was set back.
     let age = Duration::try_from_secs_f64(age).unwrap_or_default();
-    let recognized_until = Some(Parcel::recognized_until(&service, age));
-    Ok(Parcel { recognized_until, ..Parcel::stored(service, members, key) })
+    let recognized_until = Some(Parcel::recognized_until(&provider, age));
+    Ok(Parcel { recognized_until, ..Parcel::stored(provider, members, key) })
 }
 
 fn member_of(orphan: &Orphan) -> Result<Member, String> {
@@ -124,9 +124,9 @@ fn member_of(orphan: &Orphan) -> Result<Member, String> {
     })
 }
 
-/// True if the service still knows the key of a request of this age in seconds. It may be negative, if the clock was
+/// True if the provider still knows the key of a request of this age in seconds. It may be negative, if the clock was
 /// set back.
-fn is_recognized(service: &Service, age: f64) -> bool {
-    let memory = service.provider.remembers_keys_for(service);
+fn is_recognized(provider: &Provider, age: f64) -> bool {
+    let memory = provider.interface.remembers_keys_for(provider);
     !memory.is_zero() && age <= memory.as_secs_f64()
 }

@@ -14,12 +14,12 @@ const CHOICES: &[(&str, &[&str])] = &[
     ("max_in_flight", &["1", "2", "64"]),
     ("poll_interval", &["50ms", "1s", "3s"]),
     ("max_idle_time", &["0", "100ms", "1s", "30s"]),
-    ("http_timeout", &["300ms", "1s", "3s"]),
+    ("call_timeout", &["300ms", "1s", "3s"]),
     ("handler_timeout", &["0", "0", "400ms"]),
     ("log_level", &["debug", "info", "warning", "error"]),
     ("lease_duration", &["300ms", "2s", "4s"]),
     ("retention", &["0", "1s", "5s", "1h"]),
-    ("role", &["pg_errand_worker", OTHER_ROLE]),
+    ("role", &["errand_worker", OTHER_ROLE]),
 ];
 /// Those of them that can be given for a database.
 const FOR_DATABASE: &[usize] = &[0, 2, 3, 4, 5, 6, 8, 10];

@@ -1,7 +1,7 @@
 //! Time and size.
 
 use super::*;
-use crate::provider::Service;
+use crate::interface::Provider;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
@@ -50,7 +50,7 @@ fn ends_in_time(scheme: &str, server: fn(std::net::TcpStream) -> std::io::Result
     let job = allowing("127.0.0.1");
     let network = Network { max_request: u64::MAX, ..(*job.network).clone() };
     let job = Job { timeout: Duration::from_millis(600), network: Arc::new(network), ..job };
-    let large = HttpRequest { body: crate::provider::Body::Text("x".repeat(30_000_000)), ..get(&url) };
+    let large = HttpRequest { body: crate::interface::Body::Text("x".repeat(30_000_000)), ..get(&url) };
     let problem = send(&client(), &large, &job).unwrap_err();
     assert!(problem.contains("no answer from 127.0.0.1"), "{problem}");
     assert!(start.elapsed() < Duration::from_secs(3));
@@ -89,7 +89,7 @@ fn upload(server: fn(std::net::TcpStream) -> std::io::Result<()>) -> Result<Repl
     let job = allowing("127.0.0.1");
     let network = Network { max_request: u64::MAX, ..(*job.network).clone() };
     let job = Job { timeout: Duration::from_secs(60), network: Arc::new(network), ..job };
-    let body = crate::provider::Body::Text("x".repeat(30_000_000));
+    let body = crate::interface::Body::Text("x".repeat(30_000_000));
     send(&client(), &HttpRequest { method: "POST".into(), body, ..get(&url) }, &job)
 }
 
@@ -194,8 +194,8 @@ fn names_of_payloads_that_hang_hold_up_no_provider() {
             std::thread::sleep(Duration::from_millis(1));
         }
         let base = format!("http://provider.test:{}", server.port);
-        let service = Service { base_url: Some(base.clone()), ..(*allowing("*").service).clone() };
-        let job = Job { service: Arc::new(service), timeout: Duration::from_secs(60), ..allowing("*") };
+        let provider = Provider { base_url: Some(base.clone()), ..(*allowing("*").provider).clone() };
+        let job = Job { provider: Arc::new(provider), timeout: Duration::from_secs(60), ..allowing("*") };
         assert_eq!(send(&client, &get(&base), &job).map(|reply| reply.status), Ok(200));
         *OPEN.lock().unwrap() = true;
         OPENED.notify_all();

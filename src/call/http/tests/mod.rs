@@ -11,7 +11,7 @@ mod tls;
 use super::*;
 use crate::call::tests::{job, spawn};
 use crate::hosts::AllowList;
-use crate::provider::Redirects;
+use crate::interface::Redirects;
 use server::{Server, reply};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Redirects are judged one by one.
 
 use super::*;
-use crate::provider::{Body, Credential, Placed};
+use crate::interface::{Body, Credential, Placed};
 use std::io::Write;
 
 fn redirecting(status: u16, to: &str) -> Server {

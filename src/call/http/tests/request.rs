@@ -1,7 +1,7 @@
 //! What is sent.
 
 use super::*;
-use crate::provider::Body;
+use crate::interface::Body;
 
 fn problem(request: &HttpRequest) -> String {
     send(&client(), request, &allowing("*")).unwrap_err()

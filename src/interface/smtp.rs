@@ -1,6 +1,6 @@
 //! SMTP: e-mail by any mail server (RFC 5321).
 
-use super::{Answer, Credential, Provider, RECIPIENT, Reply, Request, Service, auth, message, reply};
+use super::{Answer, Credential, Interface, Provider, RECIPIENT, Reply, Request, auth, message, reply};
 use crate::config::{SMTP_HOST, SMTP_PASSWORD, SMTP_PORT, SMTP_TLS, SMTP_USER, SmtpTls};
 use crate::hosts::host_name;
 use crate::secret;
@@ -30,20 +30,20 @@ pub struct MailServer {
     pub tls: SmtpTls,
 }
 
-impl Provider for Smtp {
+impl Interface for Smtp {
     fn name(&self) -> &'static str {
         "smtp"
     }
 
-    fn check_settings(&self, _service: &Service) -> Result<(), String> {
+    fn check_settings(&self, _provider: &Provider) -> Result<(), String> {
         server().map(drop)
     }
 
-    fn request(&self, _service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
+    fn request(&self, _provider: &Provider, payload: &Value, key: &str) -> Result<Request, String> {
         message::build(payload, key, server()?).map(Request::Smtp)
     }
 
-    fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, provider: &Provider, request: &Request) -> Result<Vec<Credential>, String> {
         // Whoever can write stored requests must not get the password sent to another server.
         let now = server()?;
         match request {
@@ -51,11 +51,11 @@ impl Provider for Smtp {
             Request::Smtp(request) => return Err(moved(&request.server, &now)),
             _ => return Err("the request is no mail".into()),
         }
-        let user = service.auth_name.clone().unwrap_or_else(|| SMTP_USER.get());
+        let user = provider.auth_name.clone().unwrap_or_else(|| SMTP_USER.get());
         if user.is_empty() {
             return Ok(Vec::new());
         }
-        let password = match &service.secret {
+        let password = match &provider.secret {
             Some(name) => secret::find(name)?,
             None => SMTP_PASSWORD.get().ok_or(
                 "no password for the mail server: set pg_errand.smtp_password, or SMTP_PASSWORD in the server's environment",
@@ -64,12 +64,12 @@ impl Provider for Smtp {
         Ok(vec![auth::login(user, password)])
     }
 
-    fn answer(&self, _service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String> {
+    fn answer(&self, _provider: &Provider, request: &Request, reply: &Reply) -> Result<Answer, String> {
         answer(request, reply).map(Answer::Value)
     }
 
     /// No mail server knows such keys: what was cut off is not sent again.
-    fn remembers_keys_for(&self, _service: &Service) -> Duration {
+    fn remembers_keys_for(&self, _provider: &Provider) -> Duration {
         Duration::ZERO
     }
 

@@ -28,7 +28,7 @@ pub fn parse(text: &str) -> Result<Vec<Mailbox>, (usize, String)> {
     Ok(all)
 }
 
-/// The same mailbox without what only some services understand: comments, blanks around it, a domain that is not
+/// The same mailbox without what only some providers understand: comments, blanks around it, a domain that is not
 /// ASCII. Other texts stay as they are.
 pub fn plain(text: &str) -> String {
     let is_plain = |mailbox: &Mailbox| {

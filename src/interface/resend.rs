@@ -3,8 +3,8 @@
 
 use super::said::said;
 use super::{
-    Answer, Batching, Body, Credential, Flaw, HttpRequest, Parts, Provider, Redirects, Reply, Request,
-    Service,
+    Answer, Batching, Body, Credential, Flaw, HttpRequest, Interface, Parts, Provider, Redirects, Reply,
+    Request,
 };
 use super::{auth, mail, mailbox, reply};
 use crate::config::{RESEND_API_KEY, RESEND_BASE_URL};
@@ -21,30 +21,30 @@ const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Fields that hold addresses.
 const ADDRESSES: [&str; 5] = ["from", "to", "cc", "bcc", "reply_to"];
 
-impl Provider for Resend {
+impl Interface for Resend {
     fn name(&self) -> &'static str {
         "resend"
     }
 
-    fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
+    fn request(&self, provider: &Provider, payload: &Value, key: &str) -> Result<Request, String> {
         let mut body = mail::fields(payload)?;
         for (_, addresses) in body.iter_mut().filter(|(name, _)| ADDRESSES.contains(&name.as_str())) {
             write_plainly(addresses);
         }
-        let base = service.base_url.clone().unwrap_or_else(|| RESEND_BASE_URL.get());
+        let base = provider.base_url.clone().unwrap_or_else(|| RESEND_BASE_URL.get());
         Ok(post(format!("{}/emails", base.trim_end_matches('/')), Value::Object(body).to_string(), key))
     }
 
-    fn credentials(&self, service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, provider: &Provider, _request: &Request) -> Result<Vec<Credential>, String> {
         let secret = auth::secret_or(
-            service,
+            provider,
             || RESEND_API_KEY.get(),
             "no API key for Resend: set pg_errand.resend_api_key, or RESEND_API_KEY in the server's environment",
         )?;
         Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
     }
 
-    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Answer, String> {
+    fn answer(&self, _provider: &Provider, _request: &Request, reply: &Reply) -> Result<Answer, String> {
         match (reply.status, reply::parsed(reply)) {
             (200..=299, Some(answer @ Value::Object(_))) => Ok(Answer::Value(answer)),
             (200..=299, _) => Ok(Answer::Flawed("the response is no JSON object".into())),
@@ -71,7 +71,7 @@ impl Provider for Resend {
         Some(RESEND_BASE_URL.get())
     }
 
-    fn remembers_keys_for(&self, _service: &Service) -> Duration {
+    fn remembers_keys_for(&self, _provider: &Provider) -> Duration {
         KEY_MEMORY
     }
 }
@@ -162,7 +162,7 @@ fn each_answer(reply: &Reply, requests: usize) -> Vec<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::simulated::Simulated;
 
     fn reply(status: u16, body: &str) -> Reply {
         Reply { status, body: body.into(), ..Reply::default() }
@@ -170,7 +170,7 @@ mod tests {
 
     fn answer(reply: &Reply) -> Result<Value, String> {
         let request = Request::Local { answer: Value::Null, message: None };
-        match Resend.answer(&Service::plain(&Simulated), &request, reply)? {
+        match Resend.answer(&Provider::plain(&Simulated), &request, reply)? {
             Answer::Value(value) if reply.flaw.is_none() => Ok(value),
             _ => Ok(Value::Null),
         }

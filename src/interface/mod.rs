@@ -1,5 +1,5 @@
-//! Providers: how services outside the database are spoken to. A new one is a file, and a line in [`ALL`];
-//! which services there are is a matter of the table `queues.provider`.
+//! Providers: how providers outside the database are spoken to. A new one is a file, and a line in [`ALL`];
+//! which providers there are is a matter of the table `queues.provider`.
 //!
 //! Pure functions: a payload becomes a request, an answer becomes a value or a reason. Sending is
 //! [`crate::call`]'s business.
@@ -20,13 +20,13 @@ mod mime;
 mod multipart;
 pub mod outgoing;
 mod path;
+pub mod provider;
 pub mod redirect;
 pub mod reply;
 pub mod resend;
 pub mod retry_after;
 mod said;
 pub mod serves;
-pub mod service;
 pub mod simulated;
 mod sms;
 mod smtp;
@@ -38,21 +38,21 @@ use crate::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use key::Key;
+pub use provider::Provider;
 pub use redirect::{NotFollowed, Redirects};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-pub use service::Service;
 pub use smtp::{MailServer, SmtpRequest};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Every provider.
-pub static ALL: &[&dyn Provider] =
+pub static ALL: &[&dyn Interface] =
     &[&http::Http, &resend::Resend, &simulated::Simulated, &smtp::Smtp, &twilio::Twilio];
 
-/// How a service is spoken to. `queues.provider.interface` names one of them.
-pub trait Provider: Sync {
+/// How a provider is spoken to. `queues.provider.interface` names one of them.
+pub trait Interface: Sync {
     /// As `queues.provider.interface` has it.
     fn name(&self) -> &'static str;
 
@@ -60,7 +60,7 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// What is missing or wrong.
-    fn check_settings(&self, _service: &Service) -> Result<(), String> {
+    fn check_settings(&self, _provider: &Provider) -> Result<(), String> {
         Ok(())
     }
 
@@ -69,19 +69,19 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// What is wrong with the payload or the settings.
-    fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String>;
+    fn request(&self, provider: &Provider, payload: &Value, key: &str) -> Result<Request, String>;
 
     /// What proves who we are, added when `request` is sent.
     ///
     /// # Errors
     /// Which setting or secret is missing.
-    fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String>;
+    fn credentials(&self, provider: &Provider, request: &Request) -> Result<Vec<Credential>, String>;
 
     /// What the reply to `request` comes to, if it says that the request was carried out.
     ///
     /// # Errors
     /// What the provider said instead.
-    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String>;
+    fn answer(&self, provider: &Provider, request: &Request, reply: &Reply) -> Result<Answer, String>;
 
     /// True if the reply says that a request with the same key is just being processed.
     fn is_in_progress(&self, _reply: &Reply) -> bool {
@@ -92,13 +92,13 @@ pub trait Provider: Sync {
     ///
     /// # Errors
     /// That it cannot be filled in, or that there are no keys.
-    fn own_key(&self, _service: &Service, payload: &Value) -> Result<Option<Value>, String> {
+    fn own_key(&self, _provider: &Provider, payload: &Value) -> Result<Option<Value>, String> {
         Ok(payload.get(key::FIELD).cloned())
     }
 
     /// How long the provider recognizes an idempotency key; zero: not at all, and what was cut off is not
     /// sent again.
-    fn remembers_keys_for(&self, service: &Service) -> Duration;
+    fn remembers_keys_for(&self, provider: &Provider) -> Duration;
 
     /// Base URL from a setting that only a superuser can change: it may be in a private network.
     fn base_url_of_superuser(&self) -> Option<String> {
@@ -146,7 +146,7 @@ pub enum Parts {
 }
 
 /// The provider of that name.
-pub fn find(name: &str) -> Option<&'static dyn Provider> {
+pub fn find(name: &str) -> Option<&'static dyn Interface> {
     ALL.iter().copied().find(|provider| provider.name() == name)
 }
 
@@ -226,7 +226,7 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     #[serde(default)]
     pub body: Body,
-    /// Limit for the call in milliseconds, if it is shorter than the service's.
+    /// Limit for the call in milliseconds, if it is shorter than the provider's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
     /// Which redirects are followed.
@@ -351,27 +351,27 @@ impl Reply {
 
 /// A request that is ready to be stored.
 pub struct Prepared {
-    pub service: Arc<Service>,
+    pub provider: Arc<Provider>,
     pub key: Key,
     pub request: Request,
 }
 
 impl Prepared {
     /// # Errors
-    /// As [`Provider::request`].
-    pub fn new(service: Arc<Service>, payload: &Value) -> Result<Self, String> {
-        let given = service.provider.own_key(&service, payload)?;
+    /// As [`Interface::request`].
+    pub fn new(provider: Arc<Provider>, payload: &Value) -> Result<Self, String> {
+        let given = provider.interface.own_key(&provider, payload)?;
         let key = Key::of(given.as_ref())?;
         // Other interfaces have fields of their own only.
-        let payload = match given.is_some() && !service.provider.takes_request_from_payload() {
+        let payload = match given.is_some() && !provider.interface.takes_request_from_payload() {
             true => Cow::Owned(without(payload, key::FIELD)),
             false => Cow::Borrowed(payload),
         };
-        let mut request = service.provider.request(&service, &payload, &key.text)?;
+        let mut request = provider.interface.request(&provider, &payload, &key.text)?;
         if let Request::Http(request) = &mut request {
             request.has_own_key = key.is_own;
         }
-        Ok(Prepared { service, key, request })
+        Ok(Prepared { provider, key, request })
     }
 }
 

@@ -23,7 +23,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
 /// Not parts of the mail: by which the task, and its provider, know it.
 const OWN_FIELDS: [&str; 2] = ["message_id", key::FIELD];
 
-/// Names that services, or headers, have for our fields.
+/// Names that providers, or headers, have for our fields.
 const ALIASES: &[Alias] =
     &[("from", "from_address"), ("to", "to_address"), ("send_at", "scheduled_at"), ("body", "text")];
 

@@ -1,4 +1,4 @@
-//! What a service says of an error in its JSON.
+//! What a provider says of an error in its JSON.
 
 use super::target::text_of;
 use serde_json::Value;

@@ -61,7 +61,7 @@ fn media(urls: &Value) -> Result<(), String> {
     }
 }
 
-/// A template of the service, and the values in it.
+/// A template of the provider, and the values in it.
 fn content(given: &Map<String, Value>) -> Result<(), String> {
     let sid = given.get("content_sid").and_then(Value::as_str);
     if sid.is_some_and(|sid| !is_sid("HX", sid)) {

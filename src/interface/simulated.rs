@@ -1,18 +1,18 @@
 //! A provider that sends nothing: for development and tests. The template for a new one.
 
-use super::{Answer, Credential, Provider, Reply, Request, Service, sms};
+use super::{Answer, Credential, Interface, Provider, Reply, Request, sms};
 use crate::json;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 pub struct Simulated;
 
-impl Provider for Simulated {
+impl Interface for Simulated {
     fn name(&self) -> &'static str {
         "simulated"
     }
 
-    fn request(&self, _service: &Service, payload: &Value, _key: &str) -> Result<Request, String> {
+    fn request(&self, _provider: &Provider, payload: &Value, _key: &str) -> Result<Request, String> {
         let fields = sms::fields(payload)?;
         let message_id = match fields.get("message_id") {
             Some(Value::String(id)) => id.clone(),
@@ -23,15 +23,15 @@ impl Provider for Simulated {
         Ok(Request::Local { answer, message: Some(Value::Object(fields)) })
     }
 
-    fn credentials(&self, _service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, _provider: &Provider, _request: &Request) -> Result<Vec<Credential>, String> {
         Ok(Vec::new())
     }
 
-    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Answer, String> {
+    fn answer(&self, _provider: &Provider, _request: &Request, reply: &Reply) -> Result<Answer, String> {
         json::read(&reply.body).map(Answer::Value).map_err(String::from)
     }
 
-    fn remembers_keys_for(&self, _service: &Service) -> Duration {
+    fn remembers_keys_for(&self, _provider: &Provider) -> Duration {
         Duration::MAX
     }
 }
@@ -44,7 +44,7 @@ mod tests {
     fn answers_with_the_message_id() {
         let payload = json!({ "message_id": 7, "to_number": "+491", "body": "hi" });
         let Request::Local { answer, message } =
-            Simulated.request(&Service::plain(&Simulated), &payload, "k").unwrap()
+            Simulated.request(&Provider::plain(&Simulated), &payload, "k").unwrap()
         else {
             panic!()
         };
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn says_which_field_is_wrong() {
         let error = Simulated.request(
-            &Service::plain(&Simulated),
+            &Provider::plain(&Simulated),
             &json!({ "message_id": 7, "to_number": 1, "body": "" }),
             "k",
         );

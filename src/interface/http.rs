@@ -1,10 +1,10 @@
 //! Any interface by HTTP, as the payload or the row of `queues.provider` describes it.
 
+use super::provider::Auth;
 use super::reply::{self, json_of};
-use super::service::Auth;
-use super::{Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service};
+use super::{Answer, Body, Credential, HttpRequest, Interface, Provider, Redirects, Reply, Request};
 use super::{auth, expect, fields, key, multipart, target, template};
-use crate::provider::header::header_problem;
+use crate::interface::header::header_problem;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -19,22 +19,22 @@ const BODIES: &[&str] = &["json", "text", "base64", "form", "multipart"];
 const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
 pub const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
 
-impl Provider for Http {
+impl Interface for Http {
     fn name(&self) -> &'static str {
         "http"
     }
 
-    fn request(&self, service: &Service, payload: &Value, key: &str) -> Result<Request, String> {
-        let fields = described(service, payload)?;
+    fn request(&self, provider: &Provider, payload: &Value, key: &str) -> Result<Request, String> {
+        let fields = described(provider, payload)?;
         fields::check("the request", &fields, FIELDS, &[])?;
         let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
         let (body, content_type) =
             given("body").map_or(Ok((Body::default(), None)), |given| body(given, key))?;
         let has_body = given("body").is_some();
         let method = method(given("method"), has_body)?;
-        let mut headers = headers(service, given("headers"))?;
-        let key_header = service.idempotency_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
-        let has_own_key = self.own_key(service, payload)?.is_some_and(|key| !key.is_null());
+        let mut headers = headers(provider, given("headers"))?;
+        let key_header = provider.idempotency_header.as_deref().unwrap_or(DEFAULT_KEY_HEADER);
+        let has_own_key = self.own_key(provider, payload)?.is_some_and(|key| !key.is_null());
         if let Some((name, _)) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(key_header))
             && has_own_key
         {
@@ -50,14 +50,14 @@ impl Provider for Http {
         if !key_header.is_empty() && wants_key {
             add_header(&mut headers, key_header, vec![key.to_owned()]);
         }
-        if key_header.is_empty() && has_own_key && service.auth != Auth::Webhook {
+        if key_header.is_empty() && has_own_key && provider.auth != Auth::Webhook {
             return Err("the provider knows no idempotency keys: its idempotency_header is ''".into());
         }
-        headers.extend(auth::stored_headers(service, key)?);
+        headers.extend(auth::stored_headers(provider, key)?);
         given("expect").map_or(Ok(()), expect::check)?;
         Ok(Request::Http(HttpRequest {
             method,
-            url: target::url(service, given("url"), given("path"), given("query"))?,
+            url: target::url(provider, given("url"), given("path"), given("query"))?,
             headers,
             body,
             timeout: given("timeout").map(timeout).transpose()?,
@@ -67,18 +67,18 @@ impl Provider for Http {
         }))
     }
 
-    fn credentials(&self, service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
-        auth::credentials(service, request)
+    fn credentials(&self, provider: &Provider, request: &Request) -> Result<Vec<Credential>, String> {
+        auth::credentials(provider, request)
     }
 
-    fn answer(&self, service: &Service, request: &Request, reply: &Reply) -> Result<Answer, String> {
+    fn answer(&self, provider: &Provider, request: &Request, reply: &Reply) -> Result<Answer, String> {
         let wanted = match request {
             Request::Http(HttpRequest { expect: Some(expect), .. }) => Some(expect),
-            _ => service.expect.as_ref(),
+            _ => provider.expect.as_ref(),
         };
         let answer = json_of(reply);
         if expect::is_met(wanted, reply.status, &answer["body"]) {
-            return Ok(match service.answer.as_ref().map(|answer_as| template::fill(answer_as, &answer)) {
+            return Ok(match provider.answer.as_ref().map(|answer_as| template::fill(answer_as, &answer)) {
                 None => Answer::Value(answer),
                 Some(Ok(filled)) => Answer::Value(filled),
                 Some(Err(reason)) => {
@@ -86,7 +86,7 @@ impl Provider for Http {
                 }
             });
         }
-        let said = service.failure.as_ref().and_then(|failure| template::fill(failure, &answer).ok());
+        let said = provider.failure.as_ref().and_then(|failure| template::fill(failure, &answer).ok());
         Err(match said {
             None | Some(Value::Null) => reply::described(reply, true),
             Some(Value::String(said)) => format!("HTTP {}: {said}", reply.status),
@@ -94,17 +94,17 @@ impl Provider for Http {
         })
     }
 
-    fn own_key(&self, service: &Service, payload: &Value) -> Result<Option<Value>, String> {
-        match service.request.as_ref().and_then(|request| request.get(key::FIELD)) {
+    fn own_key(&self, provider: &Provider, payload: &Value) -> Result<Option<Value>, String> {
+        match provider.request.as_ref().and_then(|request| request.get(key::FIELD)) {
             Some(template) => template::fill(template, payload).map(Some),
             None => Ok(payload.get(key::FIELD).cloned()),
         }
     }
 
-    fn remembers_keys_for(&self, service: &Service) -> Duration {
+    fn remembers_keys_for(&self, provider: &Provider) -> Duration {
         // A key that is not sent is not recognized.
-        let sent = service.idempotency_header.as_deref() != Some("");
-        service.keys_kept_for.unwrap_or(if sent { KEY_MEMORY } else { Duration::ZERO })
+        let sent = provider.idempotency_header.as_deref() != Some("");
+        provider.idempotency_key_ttl.unwrap_or(if sent { KEY_MEMORY } else { Duration::ZERO })
     }
 
     fn takes_request_from_payload(&self) -> bool {
@@ -112,9 +112,9 @@ impl Provider for Http {
     }
 }
 
-/// The fields of the request: what the payload holds, or the service's template makes of it.
-fn described(service: &Service, payload: &Value) -> Result<Map<String, Value>, String> {
-    let described = match &service.request {
+/// The fields of the request: what the payload holds, or the provider's template makes of it.
+fn described(provider: &Provider, payload: &Value) -> Result<Map<String, Value>, String> {
+    let described = match &provider.request {
         None => payload.clone(),
         Some(Value::Object(fields)) => {
             let mut rest = fields.clone();
@@ -178,8 +178,8 @@ fn body(given: &Value, key: &str) -> Result<(Body, Option<String>), String> {
     })
 }
 
-/// The payload's headers, and the service's where the payload has none.
-fn headers(service: &Service, given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
+/// The payload's headers, and the provider's where the payload has none.
+fn headers(provider: &Provider, given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
     let mut headers = Vec::new();
     if let Some(given) = given {
         let fields = given.as_object().ok_or("headers has to be an object")?;
@@ -189,13 +189,13 @@ fn headers(service: &Service, given: Option<&Value>) -> Result<Vec<(String, Stri
             if let Some(problem) = values.iter().find_map(|value| header_problem(name, value)) {
                 return Err(problem);
             }
-            if auth::owns_header(service, name) {
+            if auth::owns_header(provider, name) {
                 return Err(format!("the header {name} is the provider's own"));
             }
             add_header(&mut headers, name, values);
         }
     }
-    service.headers.iter().for_each(|(name, values)| add_header(&mut headers, name, values.0.clone()));
+    provider.headers.iter().for_each(|(name, values)| add_header(&mut headers, name, values.0.clone()));
     Ok(headers)
 }
 
@@ -238,18 +238,18 @@ fn timeout(given: &Value) -> Result<u64, String> {
 }
 
 /// The check of a row's templates.
-pub fn check(service: &Service) -> Result<(), String> {
-    service.expect.as_ref().map_or(Ok(()), expect::check)?;
-    let proves = service.auth != Auth::None || service.client_certificate.is_some();
-    if proves && service.base_url.is_none() && service.provider.takes_request_from_payload() {
+pub fn check(provider: &Provider) -> Result<(), String> {
+    provider.expect.as_ref().map_or(Ok(()), expect::check)?;
+    let proves = provider.auth != Auth::None || provider.client_certificate.is_some();
+    if proves && provider.base_url.is_none() && provider.interface.takes_request_from_payload() {
         return Err("auth needs a base_url: otherwise each payload says where the secret goes".into());
     }
     let mut headers =
-        service.headers.iter().flat_map(|(name, all)| all.0.iter().map(move |value| (name, value)));
+        provider.headers.iter().flat_map(|(name, all)| all.0.iter().map(move |value| (name, value)));
     if let Some(problem) = headers.find_map(|(name, value)| header_problem(name, value)) {
         return Err(problem);
     }
-    let Some(request) = &service.request else { return Ok(()) };
+    let Some(request) = &provider.request else { return Ok(()) };
     let fields = request.as_object().ok_or("request has to be an object")?;
     fields::check("request", fields, FIELDS, &[])
 }
@@ -257,16 +257,16 @@ pub fn check(service: &Service) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::service::Values;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::provider::Values;
+    use crate::interface::simulated::Simulated;
     use serde_json::json;
 
-    fn service() -> Service {
-        Service { base_url: Some("https://api.test".into()), ..Service::plain(&Simulated) }
+    fn provider() -> Provider {
+        Provider { base_url: Some("https://api.test".into()), ..Provider::plain(&Simulated) }
     }
 
-    fn request(service: &Service, payload: Value) -> Result<HttpRequest, String> {
-        match Http.request(service, &payload, "key")? {
+    fn request(provider: &Provider, payload: Value) -> Result<HttpRequest, String> {
+        match Http.request(provider, &payload, "key")? {
             Request::Http(request) => Ok(request),
             _ => unreachable!(),
         }
@@ -289,19 +289,19 @@ mod tests {
                 "application/x-www-form-urlencoded",
             ),
         ] {
-            let request = request(&service(), json!({ "body": body })).unwrap();
+            let request = request(&provider(), json!({ "body": body })).unwrap();
             assert_eq!(header(&request, "Content-Type"), Some(kind));
             assert_eq!((request.body, request.method.as_str()), (Body::Text(text.into()), "POST"));
         }
-        let parts = request(&service(), json!({ "body": { "multipart": { "a": "ü" } } })).unwrap();
+        let parts = request(&provider(), json!({ "body": { "multipart": { "a": "ü" } } })).unwrap();
         assert!(header(&parts, "Content-Type").unwrap().starts_with("multipart/form-data; boundary=errand-"));
         assert!(matches!(&parts.body, Body::Text(text) if text.contains("name=\"a\"\r\n\r\nü\r\n")));
         let binary = json!({ "body": { "multipart": { "a": { "base64": "/w==" } } } });
-        assert!(matches!(request(&service(), binary).unwrap().body, Body::Binary { .. }));
-        let binary = request(&service(), json!({ "body": { "base64": "/w ==" } })).unwrap();
+        assert!(matches!(request(&provider(), binary).unwrap().body, Body::Binary { .. }));
+        let binary = request(&provider(), json!({ "body": { "base64": "/w ==" } })).unwrap();
         assert_eq!(binary.body.bytes().unwrap(), [0xff]);
-        assert!(request(&service(), json!({ "body": { "base64": "?" } })).is_err());
-        assert!(request(&service(), json!({ "body": { "form": 1 } })).is_err());
+        assert!(request(&provider(), json!({ "body": { "base64": "?" } })).is_err());
+        assert!(request(&provider(), json!({ "body": { "form": 1 } })).is_err());
     }
 
     #[test]
@@ -317,33 +317,33 @@ mod tests {
             (json!({ "expect": "ok" }), "expect"),
             (json!({ "redirects": "some" }), "redirects"),
         ] {
-            let error = request(&service(), payload.clone()).unwrap_err();
+            let error = request(&provider(), payload.clone()).unwrap_err();
             assert!(error.contains(named), "{payload}: {error}");
         }
-        let with_auth = Service { auth: Auth::Bearer, ..service() };
+        let with_auth = Provider { auth: Auth::Bearer, ..provider() };
         assert!(request(&with_auth, json!({ "headers": { "authorization": "x" } })).is_err());
     }
 
     #[test]
     fn keys_go_with_what_changes_something() {
-        let with = |service: &Service, payload| {
-            let request = request(service, payload).unwrap();
+        let with = |provider: &Provider, payload| {
+            let request = request(provider, payload).unwrap();
             header(&request, "Idempotency-Key").map(str::to_owned)
         };
-        assert_eq!(with(&service(), json!({ "method": "GET" })), None);
-        assert_eq!(with(&service(), json!({ "method": "put" })).as_deref(), Some("key"));
-        let none = Service { idempotency_header: Some(String::new()), ..service() };
+        assert_eq!(with(&provider(), json!({ "method": "GET" })), None);
+        assert_eq!(with(&provider(), json!({ "method": "put" })).as_deref(), Some("key"));
+        let none = Provider { idempotency_header: Some(String::new()), ..provider() };
         assert_eq!(with(&none, json!({ "body": 1 })), None);
     }
 
     #[test]
     fn a_key_of_the_user_s_own_is_sent_with_every_method() {
         let own = json!({ "method": "GET", "idempotency_key": "order-7" });
-        assert_eq!(header(&request(&service(), own.clone()).unwrap(), "Idempotency-Key"), Some("key"));
-        let none = Service { idempotency_header: Some(String::new()), ..service() };
+        assert_eq!(header(&request(&provider(), own.clone()).unwrap(), "Idempotency-Key"), Some("key"));
+        let none = Provider { idempotency_header: Some(String::new()), ..provider() };
         assert!(request(&none, own).unwrap_err().contains("knows no idempotency keys"));
         let template = json!({ "idempotency_key": "order-{{order}}" });
-        let with_template = Service { request: Some(template), ..service() };
+        let with_template = Provider { request: Some(template), ..provider() };
         assert_eq!(Http.own_key(&with_template, &json!({ "order": 7 })), Ok(Some(json!("order-7"))));
     }
 
@@ -352,12 +352,12 @@ mod tests {
         let fields = json!({ "headers": { "X-A": ["1", 2], "X-B": [] } });
         let all = Values(vec!["row".into(), "too".into()]);
         let of_row = [("x-a".to_owned(), all.clone()), ("x-c".to_owned(), all)];
-        let service = Service { headers: of_row.into(), ..service() };
-        let sent = request(&service, fields).unwrap().headers;
+        let provider = Provider { headers: of_row.into(), ..provider() };
+        let sent = request(&provider, fields).unwrap().headers;
         let expected = [("X-A", "1"), ("X-A", "2"), ("x-c", "row"), ("x-c", "too")];
         assert_eq!(sent, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
         for bad in [json!({ "X-A": [["1"]] }), json!({ "X-A": ["1", "2\r\nX: y"] })] {
-            assert!(request(&service, json!({ "headers": bad })).unwrap_err().contains("X-A"));
+            assert!(request(&provider, json!({ "headers": bad })).unwrap_err().contains("X-A"));
         }
     }
 
@@ -367,26 +367,26 @@ mod tests {
             "method": "POST", "path": "/channels/{{channel}}/messages", "query": { "thread": "{{thread}}" },
             "headers": { "X-Who": "{{who}}" }, "body": { "json": { "text": "Hi {{who}}", "tags": "{{tags}}" } },
         });
-        let service = Service { request: Some(template), ..service() };
+        let provider = Provider { request: Some(template), ..provider() };
         let payload = json!({ "channel": "a b?c", "who": "Ann", "tags": [1] });
-        let made = request(&service, payload).unwrap();
+        let made = request(&provider, payload).unwrap();
         assert_eq!(made.url, "https://api.test/channels/a%20b%3Fc/messages");
         assert_eq!(made.body, Body::Text(r#"{"text":"Hi Ann","tags":[1]}"#.into()));
         let injected = json!({ "channel": "c", "who": "x\r\nEvil: 1", "tags": [] });
-        assert!(request(&service, injected).unwrap_err().contains("X-Who"));
+        assert!(request(&provider, injected).unwrap_err().contains("X-Who"));
     }
 
     #[test]
     fn answers_and_failures() {
-        let service = Service {
+        let provider = Provider {
             expect: Some(json!({ "body": { "ok": true } })),
             answer: Some(json!({ "ts": "{{body.ts}}" })),
             failure: Some(json!("{{body.error}}")),
-            ..service()
+            ..provider()
         };
         let answer = |status, body: &str| {
             let reply = Reply { status, body: body.into(), ..Reply::default() };
-            Http.answer(&service, &Request::Http(HttpRequest::default()), &reply)
+            Http.answer(&provider, &Request::Http(HttpRequest::default()), &reply)
         };
         assert_eq!(answer(200, r#"{"ok":true,"ts":"1"}"#), Ok(Answer::Value(json!({ "ts": "1" }))));
         assert_eq!(answer(200, r#"{"ok":false,"error":"no_channel"}"#), Err("HTTP 200: no_channel".into()));

@@ -2,7 +2,7 @@
 
 use super::said::said;
 use super::{
-    Answer, Body, Credential, HttpRequest, Provider, Redirects, Reply, Request, Service, auth, key, reply,
+    Answer, Body, Credential, HttpRequest, Interface, Provider, Redirects, Reply, Request, auth, key, reply,
     sms, target,
 };
 use crate::config::{
@@ -22,18 +22,18 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("content_sid", "ContentSid"),
 ];
 
-impl Provider for Twilio {
+impl Interface for Twilio {
     fn name(&self) -> &'static str {
         "twilio"
     }
 
-    fn check_settings(&self, service: &Service) -> Result<(), String> {
-        customer(service).map(drop)
+    fn check_settings(&self, provider: &Provider) -> Result<(), String> {
+        customer(provider).map(drop)
     }
 
-    fn request(&self, service: &Service, payload: &Value, _key: &str) -> Result<Request, String> {
-        let base = service.base_url.clone().unwrap_or_else(|| TWILIO_BASE_URL.get());
-        let account = customer(service)?.account;
+    fn request(&self, provider: &Provider, payload: &Value, _key: &str) -> Result<Request, String> {
+        let base = provider.base_url.clone().unwrap_or_else(|| TWILIO_BASE_URL.get());
+        let account = customer(provider)?.account;
         let parameters = parameters(payload, &TWILIO_FROM.get())?;
         Ok(Request::Http(HttpRequest {
             method: "POST".into(),
@@ -46,16 +46,16 @@ impl Provider for Twilio {
         }))
     }
 
-    fn credentials(&self, service: &Service, _request: &Request) -> Result<Vec<Credential>, String> {
+    fn credentials(&self, provider: &Provider, _request: &Request) -> Result<Vec<Credential>, String> {
         let token = auth::secret_or(
-            service,
+            provider,
             || TWILIO_AUTH_TOKEN.get(),
             "no token for Twilio: set pg_errand.twilio_auth_token, or TWILIO_AUTH_TOKEN in the server's environment",
         )?;
-        Ok(vec![auth::basic(&customer(service)?.user, token)])
+        Ok(vec![auth::basic(&customer(provider)?.user, token)])
     }
 
-    fn answer(&self, _service: &Service, _request: &Request, reply: &Reply) -> Result<Answer, String> {
+    fn answer(&self, _provider: &Provider, _request: &Request, reply: &Reply) -> Result<Answer, String> {
         match (reply.status, reply::parsed(reply)) {
             (200..=299, Some(message @ Value::Object(_))) => Ok(Answer::Value(message)),
             (200..=299, _) => Ok(Answer::Flawed("the response is no JSON object".into())),
@@ -69,7 +69,7 @@ impl Provider for Twilio {
         }
     }
 
-    fn own_key(&self, _service: &Service, payload: &Value) -> Result<Option<Value>, String> {
+    fn own_key(&self, _provider: &Provider, payload: &Value) -> Result<Option<Value>, String> {
         match payload.get(key::FIELD).filter(|key| !key.is_null()) {
             Some(_) => Err(format!("Twilio's interface knows no idempotency keys: leave out {}", key::FIELD)),
             None => Ok(None),
@@ -77,7 +77,7 @@ impl Provider for Twilio {
     }
 
     /// The interface knows no such keys: what was cut off is not sent again.
-    fn remembers_keys_for(&self, _service: &Service) -> Duration {
+    fn remembers_keys_for(&self, _provider: &Provider) -> Duration {
         Duration::ZERO
     }
 
@@ -96,9 +96,9 @@ struct Customer {
     user: String,
 }
 
-fn customer(service: &Service) -> Result<Customer, String> {
+fn customer(provider: &Provider) -> Result<Customer, String> {
     let (account, key) = (TWILIO_ACCOUNT_SID.get(), TWILIO_API_KEY_SID.get());
-    customer_of(service.auth_name.as_deref(), service.secret.is_some(), &account, &key)
+    customer_of(provider.auth_name.as_deref(), provider.secret.is_some(), &account, &key)
 }
 
 /// A row's `auth_name` is an account (`AC…`), an API key of the account of the settings (`SK…`), or both (`AC…/SK…`).
@@ -132,7 +132,7 @@ fn customer_of(
     Ok(Customer { account: account.to_owned(), user: user.to_owned() })
 }
 
-/// `from` is the number or messaging service to use where the payload names none.
+/// `from` is the number or messaging provider to use where the payload names none.
 fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String> {
     let given = sms::fields(payload)?;
     let renamed = PARAMETERS
@@ -156,7 +156,7 @@ fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::simulated::Simulated;
     use serde_json::json;
 
     #[test]
@@ -167,8 +167,8 @@ mod tests {
             target::form(&Value::Object(parameters), "x").unwrap(),
             "To=%2B491&Body=Gr%C3%BC%C3%9Fe+%26+mehr&From=%2B492"
         );
-        let service = super::parameters(&payload, &format!("MG{}", "0".repeat(32))).unwrap();
-        assert!(service.contains_key("MessagingServiceSid") && !service.contains_key("From"));
+        let provider = super::parameters(&payload, &format!("MG{}", "0".repeat(32))).unwrap();
+        assert!(provider.contains_key("MessagingServiceSid") && !provider.contains_key("From"));
         assert_eq!(super::parameters(&payload, "MGMotor").unwrap()["From"], "MGMotor");
     }
 
@@ -218,7 +218,7 @@ mod tests {
             br#"{"code": 21211, "message": "Invalid 'To'", "more_info": "https://x/21211", "status": 400}"#;
         let reply = Reply { status: 400, body: body.to_vec(), ..Reply::default() };
         let error = Twilio.answer(
-            &Service::plain(&Simulated),
+            &Provider::plain(&Simulated),
             &Request::Local { answer: Value::Null, message: None },
             &reply,
         );

@@ -1,7 +1,7 @@
-//! How requests to a service prove who we are, as its row says.
+//! How requests to a provider prove who we are, as its row says.
 
-use super::service::Auth;
-use super::{Credential, HttpRequest, Placed, Request, Service, key};
+use super::provider::Auth;
+use super::{Credential, HttpRequest, Placed, Provider, Request, key};
 use crate::secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,22 +20,22 @@ const MIN_KEY: usize = 16;
 ///
 /// # Errors
 /// Which secret is missing, or what is wrong with it.
-pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credential>, String> {
-    let name = match (service.auth, service.secret.as_deref(), &service.auth_name) {
+pub fn credentials(provider: &Provider, request: &Request) -> Result<Vec<Credential>, String> {
+    let name = match (provider.auth, provider.secret.as_deref(), &provider.auth_name) {
         (Auth::None, ..) => return Ok(vec![]),
         (Auth::Basic, None, Some(user)) => return Ok(vec![basic(user, String::new())]),
         (_, None, _) => return Ok(vec![]),
         (_, Some(name), _) => name,
     };
     let secret = secret::find(name)?;
-    let place = service.auth_name.clone().unwrap_or_default();
+    let place = provider.auth_name.clone().unwrap_or_default();
     let one = |placed, secrets| Ok(vec![Credential { placed, secrets }]);
-    match service.auth {
+    match provider.auth {
         Auth::None => Ok(vec![]),
         Auth::Bearer => {
             Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
         }
-        Auth::Basic if service.auth_name.is_none() => Ok(vec![user_only(&secret)]),
+        Auth::Basic if provider.auth_name.is_none() => Ok(vec![user_only(&secret)]),
         Auth::Basic => Ok(vec![basic(&place, secret)]),
         Auth::Header => one(Placed::Header { name: place, value: secret.clone() }, vec![secret]),
         Auth::Query => one(Placed::Query { name: place, value: secret.clone() }, vec![secret]),
@@ -52,11 +52,11 @@ pub fn credentials(service: &Service, request: &Request) -> Result<Vec<Credentia
 /// # Errors
 /// Which secret is missing; `missing` says that the setting is.
 pub fn secret_or(
-    service: &Service,
+    provider: &Provider,
     setting: impl FnOnce() -> Option<String>,
     missing: &str,
 ) -> Result<String, String> {
-    match (&service.secret, &service.base_url) {
+    match (&provider.secret, &provider.base_url) {
         (Some(name), _) => secret::find(name),
         (None, None) => setting().ok_or_else(|| missing.to_owned()),
         (None, Some(_)) => Err("a provider with a base URL of its own needs a secret of its own".to_owned()),
@@ -87,8 +87,8 @@ pub fn login(user: String, password: String) -> Credential {
 ///
 /// # Errors
 /// That the key would be more than one part of what is signed: dots separate the parts.
-pub fn stored_headers(service: &Service, key: &str) -> Result<Option<(String, String)>, String> {
-    match service.auth {
+pub fn stored_headers(provider: &Provider, key: &str) -> Result<Option<(String, String)>, String> {
+    match provider.auth {
         Auth::Webhook if key.contains('.') => {
             Err(format!("{} cannot hold \".\" with auth webhook", key::FIELD))
         }
@@ -98,12 +98,12 @@ pub fn stored_headers(service: &Service, key: &str) -> Result<Option<(String, St
 }
 
 /// True if a payload cannot set this header, because it says who we are.
-pub fn owns_header(service: &Service, name: &str) -> bool {
+pub fn owns_header(provider: &Provider, name: &str) -> bool {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
-    match service.auth {
+    match provider.auth {
         Auth::None => false,
         Auth::Bearer | Auth::Basic => is("Authorization"),
-        Auth::Header | Auth::Query => is("Authorization") || service.auth_name.as_deref().is_some_and(is),
+        Auth::Header | Auth::Query => is("Authorization") || provider.auth_name.as_deref().is_some_and(is),
         Auth::Webhook => is(WEBHOOK_ID) || is(WEBHOOK_TIMESTAMP) || is(WEBHOOK_SIGNATURE),
     }
 }

@@ -74,7 +74,7 @@ fn fold_before(writer: &mut EmailWriter<'_>, size: usize) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::mailbox::parse;
+    use crate::interface::mailbox::parse;
     use lettre::message::header::Headers;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which providers the task types that are built in can go to.
 
-use super::{Service, template};
+use super::{Provider, template};
 
 /// A task type that comes with the extension.
 struct Known {
@@ -20,12 +20,13 @@ fn known(task_type: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.task_type == task_type)
 }
 
-/// Whether tasks of this type can be sent to this service. A template can make any request of a payload.
+/// Whether tasks of this type can be sent to this provider. A template can make any request of a payload.
 ///
 /// # Errors
 /// Why not.
-pub fn check(task_type: &str, service: &Service) -> Result<(), String> {
-    known(task_type).map_or(Ok(()), |known| known.check(service.provider.name(), service.request.is_some()))
+pub fn check(task_type: &str, provider: &Provider) -> Result<(), String> {
+    known(task_type)
+        .map_or(Ok(()), |known| known.check(provider.interface.name(), provider.request.is_some()))
 }
 
 impl Known {
@@ -42,14 +43,14 @@ impl Known {
     }
 }
 
-/// Whether the service's template for requests is one for such tasks. Further fields may be of the users' own: their
+/// Whether the provider's template for requests is one for such tasks. Further fields may be of the users' own: their
 /// `before_handler` makes the payload.
 ///
 /// # Errors
 /// Why not.
-pub fn check_template(task_type: &str, service: &Service) -> Result<(), String> {
+pub fn check_template(task_type: &str, provider: &Provider) -> Result<(), String> {
     let address = known(task_type).and_then(|known| known.address);
-    let (Some(address), Some(request)) = (address, &service.request) else { return Ok(()) };
+    let (Some(address), Some(request)) = (address, &provider.request) else { return Ok(()) };
     match template::first_steps(request).iter().any(|step| step == address) {
         true => Ok(()),
         false => Err(format!("its template for requests does not use {{{{{address}}}}}")),
@@ -59,11 +60,11 @@ pub fn check_template(task_type: &str, service: &Service) -> Result<(), String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::simulated::Simulated;
     use serde_json::{Value, json};
 
-    fn with(request: Value) -> Service {
-        Service { request: Some(request), ..Service::plain(&Simulated) }
+    fn with(request: Value) -> Provider {
+        Provider { request: Some(request), ..Provider::plain(&Simulated) }
     }
 
     #[test]

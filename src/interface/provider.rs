@@ -1,7 +1,7 @@
-//! A service that tasks are sent to: a row of `queues.provider`.
+//! A provider that tasks are sent to: a row of `queues.provider`.
 
 use super::header::header_problem;
-use super::{Batching, HttpRequest, Provider, Request, auth, find, http, template};
+use super::{Batching, HttpRequest, Interface, Request, auth, find, http, template};
 use crate::hosts::{self, Target};
 use crate::json;
 use crate::secret;
@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// A row of `queues.provider`, as `sql/runtime/kinds.sql` writes it: times in seconds.
+/// A row of `queues.provider`, as `sql/runtime/task_definitions.sql` writes it: times in seconds.
 #[derive(Clone, Deserialize)]
-pub struct Service {
+pub struct Provider {
     pub name: String,
-    #[serde(rename = "interface", deserialize_with = "provider")]
-    pub provider: &'static dyn Provider,
-    /// What a path of a request is appended to, in its normal form; nothing: the provider's own setting, or none.
+    #[serde(rename = "interface", deserialize_with = "interface")]
+    pub interface: &'static dyn Interface,
+    /// What a path of a request is appended to, in its normal form; nothing: the interface's own setting, or none.
     #[serde(default, deserialize_with = "base_url")]
     pub base_url: Option<String>,
     /// A superuser has set the base URL: it may be in a private network.
@@ -52,7 +52,7 @@ pub struct Service {
     pub idempotency_header: Option<String>,
     /// How long the key is recognized.
     #[serde(default, deserialize_with = "seconds")]
-    pub keys_kept_for: Option<Duration>,
+    pub idempotency_key_ttl: Option<Duration>,
     /// Tasks that may go out in one request, where the interface has such requests.
     pub batch_size: Option<u32>,
     #[serde(skip)]
@@ -85,17 +85,17 @@ impl<'de> Deserialize<'de> for Values {
 /// # Errors
 /// What is wrong with it.
 pub fn check(row: Value) -> Result<(), String> {
-    for name in ["requests_per_second", "burst", "max_in_flight", "break_after", "batch_size"] {
+    for name in ["requests_per_second", "burst", "max_in_flight", "breaker_threshold", "batch_size"] {
         let value = row.get(name).filter(|value| !value.is_null());
         let fits = |value: &Value| value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite());
         if value.is_some_and(|value| !fits(value)) {
             return Err(format!("{name} has to be above 0, or null"));
         }
     }
-    Service::of_unread_row(row)?.check()
+    Provider::of_unread_row(row)?.check()
 }
 
-/// No call may take longer, as the top of `pg_errand.http_timeout`.
+/// No call may take longer, as the top of `pg_errand.call_timeout`.
 const LONGEST_CALL: Duration = Duration::from_secs(3600);
 /// Time between two requests at most, in microseconds: a day.
 const SLOWEST: f64 = 86_400e6;
@@ -103,7 +103,7 @@ const SLOWEST: f64 = 86_400e6;
 pub const LONGEST_BREAK: Duration = Duration::from_secs(3600);
 const LARGEST_BURST: i64 = 1_000_000;
 
-/// What a service lets us do.
+/// What a provider lets us do.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -112,14 +112,14 @@ pub struct Limits {
     pub burst: Option<u32>,
     /// Calls in flight, of all workers.
     pub max_in_flight: Option<u32>,
-    /// How long a request waits for what the service asks us to wait.
+    /// How long a request waits for what the provider asks us to wait.
     #[serde(deserialize_with = "seconds")]
     pub max_wait: Option<Duration>,
     /// Calls that fail in a row, after which there is a pause …
-    pub break_after: Option<u32>,
+    pub breaker_threshold: Option<u32>,
     /// … of this length.
     #[serde(deserialize_with = "seconds")]
-    pub break_for: Option<Duration>,
+    pub breaker_cooldown: Option<Duration>,
 }
 
 /// How a request proves who we are.
@@ -141,30 +141,30 @@ pub enum Auth {
     Webhook,
 }
 
-impl Service {
+impl Provider {
     /// # Errors
     /// What no provider can have.
-    pub fn of_row(mut row: Value) -> Result<Service, String> {
+    pub fn of_row(mut row: Value) -> Result<Provider, String> {
         let [request, expect, answer, failure] =
             json::take(&mut row, ["request", "expect", "answer", "failure"]);
         // Not flattened: serde_json's numbers of any precision do not survive that.
         let limits = serde_json::from_value(row.clone()).map_err(|error| error.to_string())?;
-        let service: Service = serde_json::from_value(row).map_err(|error| error.to_string())?;
-        Ok(Service { limits, request, expect, answer, failure, ..service })
+        let provider: Provider = serde_json::from_value(row).map_err(|error| error.to_string())?;
+        Ok(Provider { limits, request, expect, answer, failure, ..provider })
     }
 
     /// A row that is being written.
     ///
     /// # Errors
     /// What no provider can have.
-    pub fn of_unread_row(mut row: Value) -> Result<Service, String> {
+    pub fn of_unread_row(mut row: Value) -> Result<Provider, String> {
         // Times are numbers only where they are read.
         if let Some(fields) = row.as_object_mut() {
-            ["timeout", "keys_kept_for", "max_wait", "break_for"]
+            ["timeout", "idempotency_key_ttl", "max_wait", "breaker_cooldown"]
                 .iter()
                 .for_each(|time| drop(fields.remove(*time)));
         }
-        Service::of_row(row)
+        Provider::of_row(row)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -185,9 +185,9 @@ impl Service {
         {
             return Err(format!("\"{secret}\" is no name of a secret"));
         }
-        let most = self.provider.batching().map_or(1, Batching::most);
+        let most = self.interface.batching().map_or(1, Batching::most);
         if self.batch_size() > most as usize {
-            let interface = self.provider.name();
+            let interface = self.interface.name();
             return Err(format!(
                 "batch_size can be {most} at most: the interface {interface} sends no more in one request"
             ));
@@ -207,7 +207,7 @@ impl Service {
         http::check(self)
     }
 
-    /// Each request needs a key of its own where the service looks for it: with the same one, the service would take
+    /// Each request needs a key of its own where the provider looks for it: with the same one, the provider would take
     /// all of them for repetitions of the first.
     fn check_key_header(&self) -> Result<(), String> {
         let own = self.idempotency_header.as_deref().filter(|name| !name.is_empty());
@@ -245,12 +245,13 @@ impl Service {
 
     /// How several tasks go out in one request, if they are to.
     pub fn batching(&self) -> Option<&'static dyn Batching> {
-        self.provider.batching().filter(|_| self.batch_size() > 1)
+        self.interface.batching().filter(|_| self.batch_size() > 1)
     }
 
     /// What it lets us do, for the account that counts requests.
     pub fn terms(&self) -> Terms {
-        let Limits { requests_per_second, burst, max_in_flight, break_after, break_for, .. } = self.limits;
+        let Limits { requests_per_second, burst, max_in_flight, breaker_threshold, breaker_cooldown, .. } =
+            self.limits;
         let rate = requests_per_second.filter(|rate| *rate > 0.0);
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         Terms {
@@ -261,14 +262,14 @@ impl Service {
                 .map_or_else(|| rate.map_or(1, |rate| (rate / 10.0) as i64), i64::from)
                 .clamp(1, LARGEST_BURST),
             max_in_flight: max_in_flight.unwrap_or(0),
-            break_after: break_after.unwrap_or(0),
-            break_for: break_for.map_or(0, |time| micros(time.min(LONGEST_BREAK))),
+            breaker_threshold: breaker_threshold.unwrap_or(0),
+            breaker_cooldown: breaker_cooldown.map_or(0, |time| micros(time.min(LONGEST_BREAK))),
         }
     }
 
-    /// Rows with the same address and credentials are the same customer of the service, also in different databases.
+    /// Rows with the same address and credentials are the same customer of the provider, also in different databases.
     fn account(&self) -> u64 {
-        let interface = self.provider.name();
+        let interface = self.interface.name();
         match &self.base_url {
             Some(base) => account(&[
                 interface,
@@ -278,14 +279,14 @@ impl Service {
                 self.secret.as_deref().unwrap_or(""),
                 self.client_certificate.as_deref().unwrap_or(""),
             ]),
-            None => account(&[&self.name, interface, &self.provider.customer_of_settings()]),
+            None => account(&[&self.name, interface, &self.interface.customer_of_settings()]),
         }
     }
 
     /// The account that a reply to `request` concerns: without a base URL, that of its host.
     pub fn account_of(&self, request: &Request) -> u64 {
         match request {
-            Request::Http(http) if self.base_url.is_none() && self.provider.takes_request_from_payload() => {
+            Request::Http(http) if self.base_url.is_none() && self.interface.takes_request_from_payload() => {
                 account(&["host", &host_of(http)])
             }
             _ => self.account(),
@@ -293,11 +294,11 @@ impl Service {
     }
 
     #[cfg(test)]
-    /// A service that speaks the interface of `provider` and has nothing set.
-    pub fn plain(provider: &'static dyn Provider) -> Service {
-        Service {
-            name: provider.name().to_owned(),
-            provider,
+    /// A provider that speaks `interface` and has nothing set.
+    pub fn plain(interface: &'static dyn Interface) -> Provider {
+        Provider {
+            name: interface.name().to_owned(),
+            interface,
             base_url: None,
             trusted: false,
             auth: Auth::None,
@@ -311,7 +312,7 @@ impl Service {
             answer: None,
             failure: None,
             idempotency_header: None,
-            keys_kept_for: None,
+            idempotency_key_ttl: None,
             batch_size: None,
             limits: Limits::default(),
         }
@@ -321,17 +322,17 @@ impl Service {
     pub fn trusted_base_url(&self) -> Option<String> {
         match &self.base_url {
             Some(url) => self.trusted.then(|| url.clone()),
-            None => self.provider.base_url_of_superuser(),
+            None => self.interface.base_url_of_superuser(),
         }
     }
 
-    /// Whether a request that was stored earlier still goes where this service's credentials belong.
+    /// Whether a request that was stored earlier still goes where this provider's credentials belong.
     ///
     /// # Errors
     /// What has changed since; names only.
     pub fn check_destination(&self, request: &Request) -> Result<(), String> {
         let Request::Http(request) = request else { return Ok(()) };
-        let base = self.base_url.clone().or_else(|| self.provider.base_url_of_superuser());
+        let base = self.base_url.clone().or_else(|| self.interface.base_url_of_superuser());
         // Without a base URL there are no credentials.
         let Some(base) = base else { return Ok(()) };
         let (made_for, now) = (Target::parse(&request.url)?, Target::parse(&base)?);
@@ -350,7 +351,7 @@ impl Service {
     }
 }
 
-fn provider<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Provider, D::Error> {
+fn interface<'de, D: Deserializer<'de>>(source: D) -> Result<&'static dyn Interface, D::Error> {
     let name = String::deserialize(source)?;
     find(&name).ok_or_else(|| de::Error::custom(format!("there is no interface \"{name}\"")))
 }
@@ -390,10 +391,10 @@ fn account(parts: &[&str]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::simulated::Simulated;
 
     fn terms(limits: Limits) -> Terms {
-        Service { limits, ..Service::plain(&Simulated) }.terms()
+        Provider { limits, ..Provider::plain(&Simulated) }.terms()
     }
 
     #[test]
@@ -407,15 +408,16 @@ mod tests {
 
     #[test]
     fn a_key_header_is_only_for_keys() {
-        let base = || Service {
+        let base = || Provider {
             base_url: Some("https://api.test".into()),
             secret: Some("s".into()),
-            ..Service::plain(&Simulated)
+            ..Provider::plain(&Simulated)
         };
-        let named = |auth, name: &str| Service { auth, auth_name: Some(name.into()), ..base() };
-        let key_header = |name: &str, service| Service { idempotency_header: Some(name.into()), ..service };
+        let named = |auth, name: &str| Provider { auth, auth_name: Some(name.into()), ..base() };
+        let key_header =
+            |name: &str, provider| Provider { idempotency_header: Some(name.into()), ..provider };
         let headers =
-            |name: &str| Service { headers: [(name.into(), Values(vec!["x".into()]))].into(), ..base() };
+            |name: &str| Provider { headers: [(name.into(), Values(vec!["x".into()]))].into(), ..base() };
         for wrong in [
             named(Auth::Header, "idempotency-KEY"),
             key_header("", named(Auth::Header, "Idempotency-Key")),
@@ -443,28 +445,28 @@ mod tests {
 
     #[test]
     fn a_request_shortens_the_time_limit_only() {
-        let service = Service { timeout: Some(Duration::MAX), ..Service::plain(&Simulated) };
+        let provider = Provider { timeout: Some(Duration::MAX), ..Provider::plain(&Simulated) };
         let of = |timeout| Request::Http(HttpRequest { timeout, ..HttpRequest::default() });
-        assert_eq!(service.timeout_of(&of(None), Duration::from_secs(1)), LONGEST_CALL);
-        assert_eq!(service.timeout_of(&of(Some(50)), Duration::from_secs(1)), Duration::from_millis(50));
-        assert_eq!(service.timeout_of(&of(Some(u64::MAX)), Duration::from_secs(1)), LONGEST_CALL);
+        assert_eq!(provider.timeout_of(&of(None), Duration::from_secs(1)), LONGEST_CALL);
+        assert_eq!(provider.timeout_of(&of(Some(50)), Duration::from_secs(1)), Duration::from_millis(50));
+        assert_eq!(provider.timeout_of(&of(Some(u64::MAX)), Duration::from_secs(1)), LONGEST_CALL);
     }
 
     #[test]
     fn a_stored_request_goes_only_to_where_the_service_is_now() {
-        let service = |base: &str| Service { base_url: Some(base.into()), ..Service::plain(&Simulated) };
+        let provider = |base: &str| Provider { base_url: Some(base.into()), ..Provider::plain(&Simulated) };
         let made_for = |url: &str| Request::Http(HttpRequest { url: url.into(), ..HttpRequest::default() });
         let request = made_for("https://api.test/v1/x?y=1");
         for same in ["https://api.test", "https://API.test:443/v2"] {
-            assert_eq!(service(same).check_destination(&request), Ok(()), "{same}");
+            assert_eq!(provider(same).check_destination(&request), Ok(()), "{same}");
         }
         for other in
             ["http://api.test", "https://api.test:8443", "https://api.test.evil", "https://other.test"]
         {
-            let refusal = service(other).check_destination(&request).unwrap_err();
+            let refusal = provider(other).check_destination(&request).unwrap_err();
             assert!(refusal.contains("https://api.test, ") && refusal.contains("not sent"), "{refusal}");
         }
-        assert_eq!(Service::plain(&Simulated).check_destination(&request), Ok(()));
+        assert_eq!(Provider::plain(&Simulated).check_destination(&request), Ok(()));
     }
 
     #[test]
@@ -492,12 +494,12 @@ mod tests {
     #[test]
     fn who_has_the_same_secret_at_the_same_address_has_the_same_account() {
         let at = |base: &str, secret: &str| {
-            let service = Service {
+            let provider = Provider {
                 base_url: Some(base.into()),
                 secret: Some(secret.into()),
-                ..Service::plain(&Simulated)
+                ..Provider::plain(&Simulated)
             };
-            service.terms().account
+            provider.terms().account
         };
         assert_eq!(at("https://a", "s"), at("https://a", "s"));
         assert!(at("https://a", "s") != at("https://a", "t") && at("https://a", "s") != at("https://b", "s"));

@@ -68,7 +68,7 @@ fn body_of(reply: &Reply) -> (Value, bool) {
         return (value, false);
     }
     let text = text_of(reply, &kind, charset.as_deref(), &reply.body);
-    // Many services send JSON as a page or as plain text.
+    // Many providers send JSON as a page or as plain text.
     let looks_like_json = text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
     if (kind.is_empty() || kind.starts_with("text/"))
         && looks_like_json

@@ -1,16 +1,16 @@
 //! Where an HTTP request goes: URL, path and query.
 
-use super::{Service, path, template};
+use super::{Provider, path, template};
 use crate::hosts::{Target, base_url, check_length};
 use serde_json::Value;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
-/// The URL of a request: the payload's, or its path below that of the service.
+/// The URL of a request: the payload's, or its path below that of the provider.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn url(
-    service: &Service,
+    provider: &Provider,
     url: Option<&Value>,
     path: Option<&Value>,
     query: Option<&Value>,
@@ -20,7 +20,7 @@ pub fn url(
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(_) => Err(format!("{name} has to be a string")),
     };
-    let mut target = match (&service.base_url, text(url, "url")?, text(path, "path")?) {
+    let mut target = match (&provider.base_url, text(url, "url")?, text(path, "path")?) {
         (Some(_), Some(_), _) => return Err("the provider has a base URL: give a path, not a url".into()),
         (Some(base), None, path) => below(base, &path.unwrap_or_default())?,
         (None, Some(url), None) => Target::parse(&url)?,
@@ -124,12 +124,12 @@ pub fn text_of(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::simulated::Simulated;
+    use crate::interface::simulated::Simulated;
     use serde_json::json;
 
     fn url_of(base: Option<&str>, request: &Value) -> Result<String, String> {
-        let service = Service { base_url: base.map(str::to_owned), ..Service::plain(&Simulated) };
-        url(&service, request.get("url"), request.get("path"), request.get("query"))
+        let provider = Provider { base_url: base.map(str::to_owned), ..Provider::plain(&Simulated) };
+        url(&provider, request.get("url"), request.get("path"), request.get("query"))
     }
 
     #[test]

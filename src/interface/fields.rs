@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// Characters of a name that an error shows.
 const SHOWN: usize = 60;
 
-/// A name that a service has for one of our fields, and ours.
+/// A name that a provider has for one of our fields, and ours.
 pub type Alias = (&'static str, &'static str);
 
 /// Refuses fields that are not `known`: what nobody reads would be lost silently. A null field is an absent one.

@@ -1,16 +1,16 @@
-//! Types of tasks, and the providers that they go to: what `queues.task_kind` and `queues.provider` say,
+//! Types of tasks, and the providers that they go to: what `queues.task_definition` and `queues.provider` say,
 //! cached in each process until one of them changes.
 
 use crate::built_in;
 use crate::error::PgError;
 use crate::grantee::Grantee;
+use crate::interface::Provider;
+use crate::interface::provider::check;
+use crate::interface::serves;
 use crate::json;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
 use crate::processor::{self, Processor};
-use crate::provider::Service;
-use crate::provider::serves;
-use crate::provider::service::check;
 use crate::shared::{Lane, LaneSet};
 use pgrx::pg_sys::BuiltinOid::TEXTOID;
 use pgrx::{IntoDatum, pg_sys};
@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-static KINDS: Statement = Statement::new(include_str!("../sql/runtime/kinds.sql"), &[]);
+static DEFINITIONS: Statement = Statement::new(include_str!("../sql/runtime/task_definitions.sql"), &[]);
 static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[TEXTOID]);
 static PROVIDER_NAMES: Statement = Statement::new(include_str!("../sql/runtime/provider_names.sql"), &[]);
 
@@ -28,26 +28,26 @@ const MAX_PROVIDER_SIZE: usize = 1024 * 1024;
 /// How much of a name messages show, in bytes.
 pub const MAX_SHOWN_NAME: usize = 300;
 
-/// Settings that name a provider, see `queues.task_kind_before_write_checked`.
+/// Settings that name a provider, see `queues.task_definition_before_write_checked`.
 /// What to do if a row cannot be used.
-pub const MEND: &str = "Mend its row in queues.task_kind, or the one in queues.provider.";
+pub const MEND: &str = "Mend its row in queues.task_definition, or the one in queues.provider.";
 
 const PROVIDER_SETTINGS: [&str; 2] = ["pg_errand.email_provider", "pg_errand.sms_provider"];
 
 thread_local! {
-    static CACHE: RefCell<Option<Rc<Kinds>>> = const { RefCell::new(None) };
+    static CACHE: RefCell<Option<Rc<TaskDefinitions>>> = const { RefCell::new(None) };
 }
 
 /// All types of tasks.
-pub struct Kinds {
-    kinds: HashMap<String, Rc<Kind>>,
-    services: HashMap<String, Result<Arc<Service>, String>>,
+pub struct TaskDefinitions {
+    definitions: HashMap<String, Rc<TaskDefinition>>,
+    providers: HashMap<String, Result<Arc<Provider>, String>>,
     lanes: HashMap<String, Lane>,
 }
 
 /// A type of tasks.
-pub struct Kind {
-    pub name: String,
+pub struct TaskDefinition {
+    pub task_type: String,
     /// Its processor, or what is wrong with its row.
     pub processor: Result<&'static dyn Processor, String>,
     provider: Option<String>,
@@ -55,7 +55,7 @@ pub struct Kind {
     granted_to: Vec<Grantee>,
 }
 
-impl Kind {
+impl TaskDefinition {
     /// The name of the provider that its tasks go to, if they go to one.
     pub fn provider(&self) -> Option<String> {
         self.provider.clone().or_else(|| guc::value(self.provider_setting.as_deref()?))
@@ -72,19 +72,19 @@ impl Kind {
     }
 }
 
-impl Kinds {
+impl TaskDefinitions {
     /// What is known now.
-    pub fn now() -> Rc<Kinds> {
+    pub fn now() -> Rc<TaskDefinitions> {
         if invalidation::is_stale() {
-            Kinds::keep(Kinds::load());
+            TaskDefinitions::keep(TaskDefinitions::load());
         }
-        Kinds::known()
+        TaskDefinitions::known()
     }
 
     /// What was known when it was last asked for. For workers, who hold locks and must not wait for others: what
     /// drops these tables would wait for them.
-    pub fn known() -> Rc<Kinds> {
-        CACHE.with_borrow(|cache| cache.clone()).unwrap_or_else(|| Rc::new(Kinds::of_old_tables()))
+    pub fn known() -> Rc<TaskDefinitions> {
+        CACHE.with_borrow(|cache| cache.clone()).unwrap_or_else(|| Rc::new(TaskDefinitions::of_old_tables()))
     }
 
     /// Reads again what has changed, outside of a transaction.
@@ -93,95 +93,100 @@ impl Kinds {
     /// When the tables cannot be read.
     pub fn refresh() -> Result<(), PgError> {
         // Messages of changes come as a transaction starts.
-        let Some((owner, kinds)) = transaction::commit_after(|| {
+        let Some((owner, definitions)) = transaction::commit_after(|| {
             let owner = invalidation::is_stale().then(begin_reading).flatten();
-            owner.map(|owner| (owner, read_kinds(owner)))
+            owner.map(|owner| (owner, read_definitions(owner)))
         })?
         else {
             return Ok(());
         };
-        let services = transaction::commit_after(|| read_services(owner))?;
-        Kinds::keep(Kinds::of(kinds, services));
+        let providers = transaction::commit_after(|| read_providers(owner))?;
+        TaskDefinitions::keep(TaskDefinitions::of(definitions, providers));
         Ok(())
     }
 
-    fn load() -> Kinds {
+    fn load() -> TaskDefinitions {
         match begin_reading() {
-            Some(owner) => Kinds::of(read_kinds(owner), read_services(owner)),
-            None => Kinds::of_old_tables(),
+            Some(owner) => TaskDefinitions::of(read_definitions(owner), read_providers(owner)),
+            None => TaskDefinitions::of_old_tables(),
         }
     }
 
-    fn keep(kinds: Kinds) {
+    fn keep(definitions: TaskDefinitions) {
         invalidation::end_reading();
-        CACHE.set(Some(Rc::new(kinds)));
+        CACHE.set(Some(Rc::new(definitions)));
     }
 
-    fn of(kinds: Vec<Kind>, services: Vec<Found>) -> Kinds {
-        let lanes = services.iter().map(|(name, lane, _)| (name.clone(), *lane)).collect();
-        Kinds {
-            kinds: kinds.into_iter().map(|kind| (kind.name.clone(), Rc::new(kind))).collect(),
-            services: services.into_iter().map(|(name, _, service)| (name, service)).collect(),
+    fn of(definitions: Vec<TaskDefinition>, providers: Vec<Found>) -> TaskDefinitions {
+        let lanes = providers.iter().map(|(name, lane, _)| (name.clone(), *lane)).collect();
+        TaskDefinitions {
+            definitions: definitions
+                .into_iter()
+                .map(|definition| (definition.task_type.clone(), Rc::new(definition)))
+                .collect(),
+            providers: providers.into_iter().map(|(name, _, provider)| (name, provider)).collect(),
             lanes,
         }
     }
 
     /// The tables are those of a version that had no such rows: its tasks are enqueued, and wait for the
     /// update.
-    fn of_old_tables() -> Kinds {
-        let kind = |name: &str| {
-            let kind = Kind {
-                name: name.into(),
+    fn of_old_tables() -> TaskDefinitions {
+        let definition = |name: &str| {
+            let definition = TaskDefinition {
+                task_type: name.into(),
                 processor: processor_named("db_function"),
                 provider: None,
                 provider_setting: None,
                 granted_to: Grantee::named("public").into_iter().collect(),
             };
-            (name.to_owned(), Rc::new(kind))
+            (name.to_owned(), Rc::new(definition))
         };
-        let kinds = ["db_function", "email", "sms"].into_iter().map(kind).collect();
-        Kinds { kinds, services: HashMap::new(), lanes: HashMap::new() }
+        let definitions = ["db_function", "email", "sms"].into_iter().map(definition).collect();
+        TaskDefinitions { definitions, providers: HashMap::new(), lanes: HashMap::new() }
     }
 
-    pub fn find(&self, task_type: &str) -> Option<&Rc<Kind>> {
-        self.kinds.get(task_type)
+    pub fn find(&self, task_type: &str) -> Option<&Rc<TaskDefinition>> {
+        self.definitions.get(task_type)
     }
 
-    /// The service that the tasks of a kind go to.
+    /// The provider that the tasks of a definition go to.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn service_of(&self, kind: &Kind) -> Result<Arc<Service>, String> {
-        let name = kind.provider().ok_or_else(|| format!("task type {} has no provider", kind.name))?;
-        let service = self.service(&name)?;
-        serves::check(&kind.name, &service)
+    pub fn provider_of(&self, definition: &TaskDefinition) -> Result<Arc<Provider>, String> {
+        let name = definition
+            .provider()
+            .ok_or_else(|| format!("task type {} has no provider", definition.task_type))?;
+        let provider = self.provider(&name)?;
+        serves::check(&definition.task_type, &provider)
             .map_err(|reason| format!("provider \"{name}\" cannot be used for them: {reason}"))?;
-        Ok(service)
+        Ok(provider)
     }
 
     /// # Errors
-    /// Why the tasks of a kind cannot be sent anywhere.
-    pub fn check_service_of(&self, kind: &Kind) -> Result<(), String> {
-        let calls = kind.processor.as_ref().map_err(String::clone)?.calls();
-        if calls { self.service_of(kind).map(drop) } else { Ok(()) }
+    /// Why the tasks of a definition cannot be sent anywhere.
+    pub fn check_provider_of(&self, definition: &TaskDefinition) -> Result<(), String> {
+        let calls = definition.processor.as_ref().map_err(String::clone)?.calls();
+        if calls { self.provider_of(definition).map(drop) } else { Ok(()) }
     }
 
-    /// The service of that name.
+    /// The provider of that name.
     ///
     /// # Errors
     /// That there is none, or what is wrong with its row.
-    pub fn service(&self, name: &str) -> Result<Arc<Service>, String> {
-        self.services.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
+    pub fn provider(&self, name: &str) -> Result<Arc<Provider>, String> {
+        self.providers.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
     }
 
     /// What is wrong with rows of both tables, for the log.
     pub fn problems(&self) -> Vec<(String, &'static str)> {
-        let kinds = self.kinds.values().filter_map(|kind| {
-            let reason = kind.processor.as_ref().err()?;
-            Some(format!("task type \"{}\" cannot be used: {reason}", kind.name))
+        let definitions = self.definitions.values().filter_map(|definition| {
+            let reason = definition.processor.as_ref().err()?;
+            Some(format!("task type \"{}\" cannot be used: {reason}", definition.task_type))
         });
-        let services = self.services.values().filter_map(|service| service.as_ref().err().cloned());
-        let unusable = kinds.chain(services).map(|problem| (problem, MEND));
+        let providers = self.providers.values().filter_map(|provider| provider.as_ref().err().cloned());
+        let unusable = definitions.chain(providers).map(|problem| (problem, MEND));
         let missing = self.missing().into_iter();
         let missing = missing.map(|name| (format!("task type \"{name}\" is missing"), built_in::REMEDY));
         let mut problems: Vec<_> = unusable.chain(missing).collect();
@@ -191,50 +196,50 @@ impl Kinds {
 
     /// The task types that are built in and nevertheless not there.
     fn missing(&self) -> Vec<&'static str> {
-        let are_old_tables = self.services.is_empty() && !self.kinds.is_empty();
-        let is_missing = |name: &&str| !are_old_tables && !self.kinds.contains_key(*name);
+        let are_old_tables = self.providers.is_empty() && !self.definitions.is_empty();
+        let is_missing = |name: &&str| !are_old_tables && !self.definitions.contains_key(*name);
         built_in::KINDS.into_iter().filter(is_missing).collect()
     }
 
-    /// Where the tasks of a kind wait.
-    pub fn lane_of(&self, kind: &Kind) -> Lane {
-        if !kind.calls() {
+    /// Where the tasks of a definition wait.
+    pub fn lane_of(&self, definition: &TaskDefinition) -> Lane {
+        if !definition.calls() {
             return Lane::LOCAL;
         }
-        kind.provider().map_or(Lane::LAST, |name| self.lane_of_service(&name))
+        definition.provider().map_or(Lane::LAST, |name| self.lane_of_provider(&name))
     }
 
-    pub fn lane_of_service(&self, name: &str) -> Lane {
+    pub fn lane_of_provider(&self, name: &str) -> Lane {
         self.lanes.get(name).copied().unwrap_or(Lane::LAST)
     }
 
     /// The lanes in which tasks may wait.
     pub fn lanes(&self) -> LaneSet {
-        self.kinds.values().fold(LaneSet::LOCAL, |set, kind| set.with(self.lane_of(kind)))
+        self.definitions.values().fold(LaneSet::LOCAL, |set, definition| set.with(self.lane_of(definition)))
     }
 
     /// The types whose tasks wait in a lane; for the local one: in any other.
     pub fn types_for(&self, lane: Lane) -> Vec<&str> {
-        let wanted = |kind: &&Rc<Kind>| match lane {
-            Lane::LOCAL => self.lane_of(kind) != Lane::LOCAL,
-            lane => self.lane_of(kind) == lane,
+        let wanted = |definition: &&Rc<TaskDefinition>| match lane {
+            Lane::LOCAL => self.lane_of(definition) != Lane::LOCAL,
+            lane => self.lane_of(definition) == lane,
         };
-        self.kinds.values().filter(wanted).map(|kind| kind.name.as_str()).collect()
+        self.definitions.values().filter(wanted).map(|definition| definition.task_type.as_str()).collect()
     }
 
     /// The names of all, for messages.
     pub fn names(&self) -> String {
-        if self.kinds.is_empty() {
+        if self.definitions.is_empty() {
             return "none".to_owned();
         }
-        let mut names: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+        let mut names: Vec<&str> = self.definitions.keys().map(String::as_str).collect();
         names.sort_unstable();
         names.join(", ")
     }
 }
 
-/// Name, lane, and the service, or what is wrong with its row.
-type Found = (String, Lane, Result<Arc<Service>, String>);
+/// Name, lane, and the provider, or what is wrong with its row.
+type Found = (String, Lane, Result<Arc<Provider>, String>);
 
 /// Makes every process read the tables again, and check again which functions may be handlers, after the commit of the
 /// current transaction.
@@ -246,31 +251,33 @@ pub fn announce_change() {
 
 /// The table that stands for both.
 fn watched() -> Option<pg_sys::Oid> {
-    catalog::relation(c"queues", c"task_kind")
+    catalog::relation(c"queues", c"task_definition")
 }
 
 /// The owner of the tables, if there are any.
 fn begin_reading() -> Option<pg_sys::Oid> {
     invalidation::begin_reading(watched()?);
-    catalog::owner_of(c"queues", c"task_kind")
+    catalog::owner_of(c"queues", c"task_definition")
 }
 
-fn read_kinds(owner: pg_sys::Oid) -> Vec<Kind> {
-    session::as_owner(owner, || KINDS.rows_as_of_now(&[], kind))
+fn read_definitions(owner: pg_sys::Oid) -> Vec<TaskDefinition> {
+    session::as_owner(owner, || DEFINITIONS.rows_as_of_now(&[], definition))
 }
 
-fn read_services(owner: pg_sys::Oid) -> Vec<Found> {
-    attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&[None], service))).unwrap_or_else(|_| {
-        // Read one by one, so that only the row that cannot be read is left out.
-        let name = |row: &Row| row.get::<String>(1).unwrap_or_default();
-        let names = session::as_owner(owner, || PROVIDER_NAMES.rows_as_of_now(&[], name));
-        names.into_iter().filter_map(|name| read_service(owner, name)).collect()
-    })
+fn read_providers(owner: pg_sys::Oid) -> Vec<Found> {
+    attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&[None], provider))).unwrap_or_else(
+        |_| {
+            // Read one by one, so that only the row that cannot be read is left out.
+            let name = |row: &Row| row.get::<String>(1).unwrap_or_default();
+            let names = session::as_owner(owner, || PROVIDER_NAMES.rows_as_of_now(&[], name));
+            names.into_iter().filter_map(|name| read_provider(owner, name)).collect()
+        },
+    )
 }
 
-fn read_service(owner: pg_sys::Oid, name: String) -> Option<Found> {
+fn read_provider(owner: pg_sys::Oid, name: String) -> Option<Found> {
     let args = [name.as_str().into_datum()];
-    let found = attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&args, service)).pop());
+    let found = attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&args, provider)).pop());
     found.unwrap_or_else(|error| {
         let problem = cannot_be_used(&name, &error.message);
         Some((name, Lane::LAST, Err(problem)))
@@ -287,11 +294,11 @@ fn attempt<R>(read: impl FnOnce() -> R) -> Result<R, PgError> {
     })
 }
 
-fn kind(row: &Row) -> Kind {
+fn definition(row: &Row) -> TaskDefinition {
     let (provider, provider_setting) = (row.get(3), row.get(4));
     let processor = processor_named(&row.get::<String>(2).unwrap_or_default());
-    Kind {
-        name: row.get(1).unwrap_or_default(),
+    TaskDefinition {
+        task_type: row.get(1).unwrap_or_default(),
         processor: processor.and_then(|processor| {
             names_provider(processor, provider.as_deref(), provider_setting.as_deref()).map(|()| processor)
         }),
@@ -334,16 +341,16 @@ fn granted(names: Vec<String>) -> Vec<Grantee> {
     names.iter().filter_map(|name| Grantee::named(name)).collect()
 }
 
-fn service(row: &Row) -> Found {
+fn provider(row: &Row) -> Found {
     let name: String = row.get(2).unwrap_or_default();
     // A row that got in without the trigger's check (a dump, replication) is checked here.
-    let service = row
+    let provider = row
         .keep(3)
         .map_or(Err("it has no fields".into()), fields)
-        .and_then(|fields| check(fields.clone()).and_then(|()| Service::of_row(fields)))
+        .and_then(|fields| check(fields.clone()).and_then(|()| Provider::of_row(fields)))
         .map(Arc::new)
         .map_err(|reason| cannot_be_used(&name, &reason));
-    (name, Lane::call(row.get::<i16>(1).unwrap_or(0)), service)
+    (name, Lane::call(row.get::<i16>(1).unwrap_or(0)), provider)
 }
 
 fn cannot_be_used(provider: &str, reason: &str) -> String {

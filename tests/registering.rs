@@ -696,7 +696,7 @@ fn registrations_survive_a_dump_and_its_restoration() {
     calling.client.batch_execute("select queues.grant_enqueue('http', 'app')").unwrap();
     let rows = |client: &mut Client| {
         ["queues.provider", "queues.task_definition"].map(|table| {
-            let sql = format!("select string_agg(r::text, E'\\n' order by r.name) from {table} r");
+            let sql = format!("select string_agg(r::text, E'\\n' order by r::text) from {table} r");
             client.query_one(&sql, &[]).unwrap().get::<_, String>(0)
         })
     };

@@ -188,7 +188,7 @@ fn a_grant_of_a_type_belongs_to_the_role_and_not_to_its_name() {
 fn allow_needs_a_role_that_exists() {
     let mut attack = Attack::start(&[("pg_errand.concurrency", "1")]);
     for call in ["to_regrole('no_such_role')", "null", "4294967290::oid::regrole", "0::oid::regrole"] {
-        for function in ["allow", "disallow"] {
+        for function in ["grant_enqueue", "revoke_enqueue"] {
             let error = attack
                 .client
                 .batch_execute(&format!("select queues.{function}('http', {call})"))

@@ -62,6 +62,7 @@ mod sms;
 mod smtp;
 mod smuggling;
 mod stories;
+mod structure;
 mod stuck;
 mod synchronous;
 mod tables;

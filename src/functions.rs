@@ -8,7 +8,7 @@ use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
 use crate::pg::trigger::{NewRow, Transition};
 use crate::pg::{backend, catalog, log, shmem};
-use crate::shared::{Lane, Position, Told};
+use crate::shared::{Lane, Position, ToId, Told};
 use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
@@ -249,7 +249,7 @@ fn tell_of_ended_lease(task_id: i64) {
 fn forget_runs() {
     if shmem::available() {
         let database = backend::database();
-        shmem::write_journal(|_, journal| journal.forget_all(database));
+        shmem::write_journal(|_, journal| journal.forget_all(database.id()));
     }
 }
 
@@ -287,7 +287,7 @@ fn cancel_running(task_id: i64) -> bool {
     }
     let (database, now) = (backend::database(), backend::now());
     shmem::write_journal(|shared, journal| {
-        let pid = shared.cancel_running(journal, database, task_id, now);
+        let pid = shared.cancel_running(journal, database.id(), task_id, now);
         // Under the lock, so that the signal can only reach the worker while it has this task.
         if let Some(pid) = pid {
             backend::signal(pid, libc::SIGINT);
@@ -303,7 +303,8 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
         return Some(false);
     }
     let database = backend::database();
-    let told = shmem::write_journal(|shared, journal| shared.cancel_call(journal, database, owner, task_id));
+    let told =
+        shmem::write_journal(|shared, journal| shared.cancel_call(journal, database.id(), owner, task_id));
     if told == Some(Told::NotNow) && worker::is_me(owner) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -349,7 +350,7 @@ fn worker_state() -> TableIterator<
     }
     let database = backend::database();
     let slots: Vec<_> = if shmem::available() {
-        shmem::read(|shared| shared.slots_of(database).filter(|slot| slot.is_live()).copied().collect())
+        shmem::read(|shared| shared.slots_of(database.id()).filter(|slot| slot.is_live()).copied().collect())
     } else {
         Vec::new()
     };

@@ -3,7 +3,7 @@
 
 use crate::pg::home::{self, Place};
 use crate::pg::{backend, shmem};
-use crate::shared::Database;
+use crate::shared::{Database, ToId};
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 
@@ -55,7 +55,7 @@ fn known(table: Oid) -> Option<i64> {
     }
     // The extension may have been dropped and created anew since.
     let database = backend::database();
-    let is_it = |entry: &&Database| entry.oid == database && entry.home == table;
+    let is_it = |entry: &&Database| entry.id == database.id() && entry.home == table.id();
     shmem::read(|shared| shared.databases.iter().find(is_it)?.origin)
 }
 

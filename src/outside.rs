@@ -2,6 +2,7 @@
 
 use crate::config::LogLevel;
 use crate::pg::{backend, log, shmem};
+use crate::shared::ToId;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Said in this process, which has no shared memory.
@@ -13,7 +14,7 @@ pub fn tell_of_ended_lease(task_id: i64) {
     let was_told = if shmem::available() {
         let database = backend::database();
         shmem::write(|shared| {
-            let entry = shared.database_or_new(database);
+            let entry = shared.database_or_new(database.id());
             entry.is_some_and(|entry| std::mem::replace(&mut entry.told_of_lease, true))
         })
     } else {

@@ -4,7 +4,7 @@
 use crate::pg::backend::{self, Ended};
 use crate::pg::command::Notice;
 use crate::pg::{interrupt, latch, log, shmem};
-use crate::shared::SlotState;
+use crate::shared::{Latch, SlotState, ToId};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
@@ -93,12 +93,14 @@ pub fn refuse_task() -> ! {
 fn clear(database: Oid) {
     // A handler's own connection to its database (dblink, for instance).
     let client = backend::client_pid();
-    if client.is_some_and(|pid| shmem::read(|shared| shared.slots_of(database).any(|slot| slot.pid == pid))) {
+    if client
+        .is_some_and(|pid| shmem::read(|shared| shared.slots_of(database.id()).any(|slot| slot.pid == pid)))
+    {
         refuse_task();
     }
     let end = Instant::now() + PATIENCE;
     let pids = loop {
-        if let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid(), backend::now())) {
+        if let Some(pids) = shmem::write(|shared| shared.bar(database.id(), backend::pid(), backend::now())) {
             break pids;
         }
         // Many sessions at once, which make databases from one template for instance.
@@ -106,7 +108,7 @@ fn clear(database: Oid) {
         latch::wait(None, LOOK);
     };
     pids.iter().filter(|pid| **pid != 0).for_each(|pid| backend::signal(*pid, libc::SIGTERM));
-    while shmem::read(|shared| shared.slots_of(database).any(|slot| slot.state != SlotState::Free)) {
+    while shmem::read(|shared| shared.slots_of(database.id()).any(|slot| slot.state != SlotState::Free)) {
         interrupt::check();
         if Instant::now() > end {
             refuse_busy(database);
@@ -119,7 +121,7 @@ fn clear(database: Oid) {
 /// this command.
 fn refuse_busy(database: Oid) -> ! {
     let left = shmem::read(|shared| {
-        let left = shared.slots_of(database).find(|slot| slot.state != SlotState::Free);
+        let left = shared.slots_of(database.id()).find(|slot| slot.state != SlotState::Free);
         left.map(|slot| format!("worker process {} runs task {}", slot.pid, slot.task_id))
     });
     log::refuse(
@@ -141,7 +143,7 @@ fn at_transaction_end(ended: Ended) {
     if !(pending.barred || pending.changes) || !shmem::available() {
         return;
     }
-    let (database, pid) = (backend::database(), backend::pid());
+    let (database, pid) = (backend::database().id(), backend::pid());
     shmem::write_journal(|shared, journal| {
         if pending.renewed && ended == Ended::Committed {
             // Its numbers are given to other tasks.

@@ -5,7 +5,7 @@ use crate::error::PgError;
 use crate::pg::catalog::{self, DatabaseRow};
 use crate::pg::guc::{self, split_list};
 use crate::pg::{ident, transaction};
-use crate::shared::Database;
+use crate::shared::{Database, ToOid};
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -45,15 +45,15 @@ impl Catalogs {
             let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
             let mut catalogs = Catalogs { databases: catalog::databases(), listed, ..Default::default() };
             catalogs.lost =
-                known.iter().map(|entry| entry.oid).filter(|oid| !catalogs.exists(*oid)).collect();
+                known.iter().map(|entry| entry.id.oid()).filter(|oid| !catalogs.exists(*oid)).collect();
             for entry in known {
                 let name = role_name(entry);
                 let role = catalog::role(&name);
                 if let Some(oid) = role.as_ref().map(|role| role.oid)
-                    && catalogs.find(entry.oid).is_some()
-                    && !catalog::may_connect(entry.oid, oid)
+                    && catalogs.find(entry.id.oid()).is_some()
+                    && !catalog::may_connect(entry.id.oid(), oid)
                 {
-                    catalogs.denied.push((entry.oid, oid));
+                    catalogs.denied.push((entry.id.oid(), oid));
                 }
                 catalogs.roles.insert(name, role);
             }
@@ -67,13 +67,13 @@ impl Catalogs {
 
     /// True if the database of `entry` was dropped.
     pub fn has_lost(&self, entry: &Database) -> bool {
-        self.lost.contains(&entry.oid)
+        self.lost.contains(&entry.id.oid())
     }
 
     /// True if the entry of a database is not needed, since the database exists but is not to be served. An entry is
     /// made again when it is.
     pub fn can_forget(&self, entry: &Database) -> bool {
-        !entry.has_extension && self.find(entry.oid).is_some_and(|row| !self.is_wanted(row))
+        !entry.has_extension && self.find(entry.id.oid()).is_some_and(|row| !self.is_wanted(row))
     }
 
     pub fn allows_connections(&self, oid: Oid) -> bool {
@@ -93,7 +93,7 @@ impl Catalogs {
 
     /// Databases that settings can be read in: none in which a connection is in the way.
     pub fn readable(&self, known: &[Database]) -> Vec<Oid> {
-        let barred = |oid| known.iter().any(|entry| entry.oid == oid && entry.is_barred());
+        let barred = |oid| known.iter().any(|entry| entry.id.oid() == oid && entry.is_barred());
         let mut usable: Vec<&DatabaseRow> =
             self.databases.iter().filter(|row| row.allows_connections && !barred(row.oid)).collect();
         usable.sort_by_key(|row| (row.name != "postgres", row.is_template));
@@ -102,7 +102,7 @@ impl Catalogs {
 
     /// How the database of `entry` is to be served; `None` if it is not.
     pub fn desired(&self, entry: &Database) -> Option<Desired> {
-        let row = self.find(entry.oid).filter(|row| self.is_wanted(row))?;
+        let row = self.find(entry.id.oid()).filter(|row| self.is_wanted(row))?;
         let name = role_name(entry);
         // A role that was not asked for when the catalogs were read: after the next reading.
         let role = self.roles.get(&name)?;
@@ -110,7 +110,7 @@ impl Catalogs {
         let mut hasher = DefaultHasher::new();
         (entry.settings, role_oid).hash(&mut hasher);
         Some(Desired {
-            oid: entry.oid,
+            oid: entry.id.oid(),
             concurrency: entry.concurrency.unwrap_or(config::CONCURRENCY.get()) as usize,
             role: role_oid,
             settings: hasher.finish(),

@@ -17,7 +17,7 @@ use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::latch::LatchRef;
 use crate::pg::{activity, backend, bgworker, citus, interrupt, log, shmem};
-use crate::shared::{Database, NEVER, Shared, SlotState};
+use crate::shared::{Database, DatabaseId, Latch, NEVER, Shared, SlotState, ToId, ToOid};
 use clock::Clock;
 use complaints::{About, Complaints};
 use desired::Catalogs;
@@ -141,7 +141,7 @@ impl Launcher {
             match action {
                 Action::Start(database) => self.start(database, now),
                 Action::Retire(slot) => shmem::write(|shared| shared.retire(slot, now)),
-                Action::Wake(database) => shmem::write(|shared| shared.wake_for_due(database, now)),
+                Action::Wake(database) => shmem::write(|shared| shared.wake_for_due(database.id(), now)),
             }
         }
         let times = [
@@ -191,7 +191,7 @@ impl Launcher {
         let current = shmem::read(|shared| shared.settings_changes);
         let stale = databases.iter().any(|entry| entry.settings_as_of != current);
         let unseen = databases.iter().filter(|entry| !entry.has_extension && self.is_hindered(entry));
-        let unseen: Vec<Oid> = unseen.map(|entry| entry.oid).collect();
+        let unseen: Vec<Oid> = unseen.map(|entry| entry.id.oid()).collect();
         let changed = if stale { self.catalogs.readable(databases) } else { Vec::new() };
         match self.reader.step(&changed, &unseen, now) {
             Reading::Wait(until) => until,
@@ -233,19 +233,19 @@ impl Launcher {
     fn known_databases(&mut self) -> Vec<Database> {
         for entry in entries() {
             if entry.no_extension {
-                self.without_extension.insert(entry.oid);
+                self.without_extension.insert(entry.id.oid());
             } else {
-                self.without_extension.remove(&entry.oid);
+                self.without_extension.remove(&entry.id.oid());
             }
             let is_barred = entry.is_barred();
             if entry.no_extension || !is_barred && self.catalogs.has_lost(&entry) {
                 shmem::write_journal(|shared, journal| {
-                    journal.forget_all(entry.oid);
-                    shared.forget_database(entry.oid);
+                    journal.forget_all(entry.id);
+                    shared.forget_database(entry.id);
                 });
-                self.complaints.withdraw(About::Database(entry.oid));
+                self.complaints.withdraw(About::Database(entry.id.oid()));
             } else if !is_barred && self.catalogs.can_forget(&entry) {
-                shmem::write(|shared| shared.forget_database(entry.oid));
+                shmem::write(|shared| shared.forget_database(entry.id));
             }
         }
         if shmem::write(Shared::take_unheard) {
@@ -255,7 +255,7 @@ impl Launcher {
         let new: Vec<Oid> =
             self.catalogs.wanted().filter(|oid| !self.without_extension.contains(oid)).collect();
         for oid in new {
-            if shmem::write(|shared| shared.know(oid, backend::may_have_prepared()).is_none()) {
+            if shmem::write(|shared| shared.know(oid.id(), backend::may_have_prepared()).is_none()) {
                 self.complaints.say(
                     About::Room,
                     "more databases than can be kept in mind; some are left out",
@@ -278,7 +278,7 @@ impl Launcher {
         }
         for entry in databases {
             let desired = self.catalogs.desired(entry);
-            let about = About::Database(entry.oid);
+            let about = About::Database(entry.id.oid());
             match desired.as_ref().and_then(|desired| desired.hindrance.as_ref()) {
                 Some((message, hint)) if entry.has_extension => {
                     self.complaints.say_if_it_lasts(about, message, hint, now);
@@ -291,7 +291,7 @@ impl Launcher {
             let poll = entry.looked_at + i64::from(poll_interval) * 1000;
             let next_due = if entry.unannounced { entry.next_due.min(poll) } else { entry.next_due };
             state.databases.push(reconcile::Database {
-                oid: entry.oid,
+                oid: entry.id.oid(),
                 concurrency: served.map_or(0, |desired| desired.concurrency),
                 settings: served.map_or(0, |desired| desired.settings),
                 has_work: entry.has_work(now) || next_due <= now,
@@ -306,11 +306,12 @@ impl Launcher {
     /// True if workers cannot connect to the database of `entry`, although a process could.
     fn is_hindered(&self, entry: &Database) -> bool {
         let hindrance = self.catalogs.desired(entry).and_then(|desired| desired.hindrance);
-        entry.settings_as_of != 0 && hindrance.is_some_and(|_| self.catalogs.allows_connections(entry.oid))
+        entry.settings_as_of != 0
+            && hindrance.is_some_and(|_| self.catalogs.allows_connections(entry.id.oid()))
     }
 
     fn start(&mut self, database: Oid, now: i64) {
-        let entry = entries().into_iter().find(|entry| entry.oid == database);
+        let entry = entries().into_iter().find(|entry| entry.id.oid() == database);
         let Some(desired) = entry.and_then(|entry| self.catalogs.desired(&entry)) else { return };
         match start::start(&desired, now) {
             Some((slot, started)) => {
@@ -324,5 +325,7 @@ impl Launcher {
 
 /// The databases in shared memory.
 fn entries() -> Vec<Database> {
-    shmem::read(|shared| shared.databases.iter().filter(|entry| entry.oid != Oid::INVALID).copied().collect())
+    shmem::read(|shared| {
+        shared.databases.iter().filter(|entry| entry.id != DatabaseId::NONE).copied().collect()
+    })
 }

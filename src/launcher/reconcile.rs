@@ -1,6 +1,6 @@
 //! Reconcile: desired against actual, as a pure function.
 
-use crate::shared::{NEVER, Shared, SlotState};
+use crate::shared::{NEVER, Shared, SlotState, ToOid};
 use pgrx::pg_sys::Oid;
 
 /// When databases wait for a place, a worker has to leave after this time, in microseconds.
@@ -56,7 +56,7 @@ pub fn workers(shared: &Shared, now: i64) -> Vec<Worker> {
     taken
         .map(|(index, slot)| Worker {
             slot: index,
-            database: slot.database,
+            database: slot.database.oid(),
             settings: slot.settings,
             starting: slot.state == SlotState::Starting,
             idle: slot.state == SlotState::Idle && slot.in_flight == 0,

@@ -6,6 +6,7 @@ use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{activity, bgworker, guc, interrupt, log, session, shmem, transaction};
+use crate::shared::{DatabaseId, Latch, ToId, ToOid};
 use pgrx::pg_sys::Oid;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -30,7 +31,7 @@ pub fn main(database: Oid) -> ! {
     activity::name("pg_errand settings");
     session::prepare();
     let (as_of, announced) = shmem::write(|shared| {
-        let announced = shared.database(database).map(|entry| entry.announced);
+        let announced = shared.database(database.id()).map(|entry| entry.announced);
         (shared.settings_changes, announced)
     });
     match read() {
@@ -70,7 +71,7 @@ fn read() -> Result<(Vec<Stored>, bool), PgError> {
 /// `announced`: as it was before the look.
 fn note_extension(oid: Oid, found: bool, announced: Option<u64>) {
     shmem::write(|shared| {
-        if let Some(database) = shared.database(oid) {
+        if let Some(database) = shared.database(oid.id()) {
             database.has_extension = found;
             if !found {
                 // Nothing has come since: there is nothing to look for.
@@ -83,7 +84,13 @@ fn note_extension(oid: Oid, found: bool, announced: Option<u64>) {
 
 fn publish(stored: &[Stored], as_of: u64) {
     let databases: Vec<Oid> = shmem::read(|shared| {
-        shared.databases.iter().map(|database| database.oid).filter(|oid| *oid != Oid::INVALID).collect()
+        shared
+            .databases
+            .iter()
+            .map(|entry| entry.id)
+            .filter(|id| *id != DatabaseId::NONE)
+            .map(ToOid::oid)
+            .collect()
     });
     for oid in databases {
         let role = own(stored, oid, "pg_errand.role");
@@ -96,7 +103,7 @@ fn publish(stored: &[Stored], as_of: u64) {
             of_session(stored, oid, &effective, "default_transaction_read_only").and_then(guc::boolean);
         let fingerprint = fingerprint(stored, oid, &effective);
         shmem::write(|shared| {
-            if let Some(database) = shared.database(oid) {
+            if let Some(database) = shared.database(oid.id()) {
                 database.role.set(role.unwrap_or(""));
                 database.concurrency = concurrency;
                 database.read_only = read_only;

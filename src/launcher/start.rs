@@ -3,6 +3,7 @@
 use super::desired::Desired;
 use crate::inject;
 use crate::pg::{bgworker, shmem};
+use crate::shared::ToId;
 
 /// A worker process that this launcher has started.
 pub struct Started {
@@ -13,11 +14,11 @@ pub struct Started {
 /// Starts a worker; its slot, or `None` if the server has no place for it.
 pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
     let (slot, generation) = shmem::write(|shared| {
-        let slot = shared.allocate(desired.oid, desired.settings, now)?;
-        shared.slots[slot].role = desired.role;
+        let slot = shared.allocate(desired.oid.id(), desired.settings, now)?;
+        shared.slots[slot].role = desired.role.id();
         shared.slots[slot].stored_settings = desired.stored_settings;
         // Not later: it may have found more work than it can do before this process goes on.
-        shared.expect_worker(desired.oid, now);
+        shared.expect_worker(desired.oid.id(), now);
         Some((slot, shared.slots[slot].generation))
     })?;
     inject::point("allocated");

@@ -3,7 +3,7 @@
 
 use super::{directory, log};
 use crate::config::LogLevel;
-use crate::shared::{Interrupted, Journal, MAX_SLOTS};
+use pg_errand_queue::{Interrupted, Journal, MAX_SLOTS};
 use pgrx::pg_sys;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};

@@ -1,5 +1,6 @@
 //! Waiting, and waking other processes.
 
+use pg_errand_queue::Latch;
 use pgrx::pg_sys;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -10,15 +11,16 @@ use std::time::Duration;
 pub struct LatchRef(*mut pg_sys::Latch);
 
 impl LatchRef {
-    pub const NONE: LatchRef = LatchRef(std::ptr::null_mut());
-
     pub fn mine() -> LatchRef {
         // SAFETY: set at process start.
         LatchRef(unsafe { pg_sys::MyLatch })
     }
+}
 
-    /// Wakes the process; nothing happens on [`LatchRef::NONE`].
-    pub fn set(self) {
+impl Latch for LatchRef {
+    const NONE: LatchRef = LatchRef(std::ptr::null_mut());
+
+    fn set(&mut self) {
         // Unit tests run outside of a server, and are not linked with one.
         if !cfg!(test) && !self.0.is_null() {
             // SAFETY: points into PGPROC, which lives as long as shared memory does. SetLatch

@@ -1,9 +1,18 @@
 //! The one piece of shared memory and its lock.
 
 use super::journal;
-use crate::shared::{Journal, Phase, Shared};
+use super::latch::LatchRef;
+use pg_errand_queue::{Journal, Phase};
 use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+
+/// What is in shared memory.
+pub type Shared = pg_errand_queue::Shared<LatchRef>;
+/// A worker process in it.
+pub type Slot = pg_errand_queue::Slot<LatchRef>;
+
+/// The postmaster builds it on its stack.
+const _: () = assert!(size_of::<Shared>() < 2 * 1024 * 1024);
 
 static SHARED: PgLwLock<AssertPGRXSharedMemory<Shared>> = unsafe { PgLwLock::new(c"pg_errand") };
 static PRELOADED: AtomicBool = AtomicBool::new(false);

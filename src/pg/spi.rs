@@ -1,8 +1,8 @@
 //! Statements run through SPI: prepared once, kept, and executed without building any text.
 
 use super::session;
-use super::table::Address;
 use super::trigger::Transition;
+use pg_errand_queue::Address;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
 use std::ffi::CString;

@@ -5,6 +5,7 @@
 //! constraints and indexes that users added are the executor's business.
 
 use super::shape::Shape;
+use pg_errand_queue::Address;
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
@@ -15,13 +16,6 @@ pub struct Table {
     /// The extension's owner.
     pub owner: pg_sys::Oid,
     pub shape: &'static Shape,
-}
-
-/// Where a version of a row stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Address {
-    pub page: u32,
-    pub line: u16,
 }
 
 /// What came of trying to lock a row.

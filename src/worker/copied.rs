@@ -8,6 +8,7 @@ use crate::home;
 use crate::pg::home::{Place, here, table as home_table};
 use crate::pg::spi::Statement;
 use crate::pg::{log, session, transaction};
+use crate::shared::ToId;
 use crate::unwritten::{self, Command, Means};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{
@@ -48,9 +49,9 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
     })?;
     let Some((table, origin)) = found else { return Ok(None) };
     slot.change_database(|database| {
-        database.held_to_tell |= database.home != table;
+        database.held_to_tell |= database.home != table.id();
         database.origin = Some(origin);
-        database.home = table;
+        database.home = table.id();
     });
     Ok(Some(origin))
 }

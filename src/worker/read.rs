@@ -7,7 +7,7 @@ use crate::error::PgError;
 use crate::inject;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, session, transaction};
-use crate::shared::{Batch, Lane, Position, Ready, Sweep};
+use crate::shared::{Batch, Lane, Position, Queue, Ready, Sweep};
 use crate::task_definition::TaskDefinitions;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
@@ -43,11 +43,11 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64
         (lane != Lane::LOCAL).into_datum(),
         Some(pg_sys::Datum::from(after.scheduled_at)),
         after.task_id.into_datum(),
-        (lane.window() as i32).into_datum(),
+        (Queue::window(lane) as i32).into_datum(),
         Some(pg_sys::Datum::from(now)),
     ];
     let tasks = session::as_owner(worker.owner, || READ.rows(&args, ready));
-    let is_all = tasks.len() < lane.window();
+    let is_all = tasks.len() < Queue::window(lane);
     (tasks, is_all.then_some(now))
 }
 
@@ -56,7 +56,7 @@ fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
         worker.origin.into_datum(),
         TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
-        (lane.window() as i32).into_datum(),
+        (Queue::window(lane) as i32).into_datum(),
     ];
     session::as_owner(worker.owner, || READ_HELD.rows(&args, ready))
 }
@@ -78,7 +78,7 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let swept = transaction::commit_after(|| {
         for lane in TaskDefinitions::known().lanes().iter() {
             let held = read_held(worker, lane);
-            if held.len() == lane.window() && wanted == Sweep::Held {
+            if held.len() == Queue::window(lane) && wanted == Sweep::Held {
                 worker.slot.ask_for_sweep();
             }
             worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) }, worker.definition_changes);

@@ -5,8 +5,8 @@ use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
-    Admission, Batch, Database, Ended, InFlight, Interrupted, Lane, LaneSet, Next, NotFree, Over, Position,
-    Queue, Rest, Shared, Slot, SlotState, Sources, Sweep, Terms,
+    Admission, Batch, Database, Ended, InFlight, Interrupted, Lane, LaneSet, Latch, Next, NotFree, Over,
+    Position, Queue, Rest, Shared, Slot, SlotState, Sources, Sweep, Terms, ToId, ToOid,
 };
 use pgrx::pg_sys::Oid;
 use std::time::Duration;
@@ -80,12 +80,12 @@ impl MySlot {
             shmem::mine(&shared.phases[index]);
             let mine = MySlot {
                 index,
-                database: slot.database,
-                role: slot.role,
+                database: slot.database.oid(),
+                role: slot.role.oid(),
                 number: slot.number,
                 owner: slot.owner,
             };
-            if shared.database(mine.database).is_some_and(|database| database.hungry) {
+            if shared.database(mine.database.id()).is_some_and(|database| database.hungry) {
                 // One worker is started at a time.
                 shared.launcher.set();
             }
@@ -163,11 +163,11 @@ impl MySlot {
 
     /// [`Shared::see_to_due`] for this worker's database.
     pub fn see_to_due(self, now: i64) {
-        shmem::write(|shared| shared.see_to_due(self.database, now));
+        shmem::write(|shared| shared.see_to_due(self.database.id(), now));
     }
 
     fn change_queue<R>(self, change: impl FnOnce(&mut Queue) -> R) -> Option<R> {
-        shmem::write(|shared| shared.queue(self.database).map(change))
+        shmem::write(|shared| shared.queue(self.database.id()).map(change))
     }
 
     /// Shows a task as running, so that it can be cancelled; returns what is known of earlier
@@ -209,11 +209,11 @@ impl MySlot {
             let slot = &mut shared.slots[self.index];
             if how == Over::GivenBack && cancelled && slot.task_id != 0 {
                 // Whoever cancelled it was told that it would not run again.
-                journal.remember_cancelled(self.database, slot.task_id);
+                journal.remember_cancelled(self.database.id(), slot.task_id);
             }
             slot.end(how);
             if how != Over::GivenBack
-                && let Some(database) = shared.database(self.database)
+                && let Some(database) = shared.database(self.database.id())
             {
                 database.failures = 0;
             }
@@ -266,7 +266,7 @@ impl MySlot {
 
     /// The cancelled task of a call is over.
     pub fn forget_cancelled(self, task_id: i64) {
-        shmem::write_journal(|_, journal| journal.forget(self.database, task_id));
+        shmem::write_journal(|_, journal| journal.forget(self.database.id(), task_id));
     }
 
     /// The configuration is about to be reread.
@@ -297,7 +297,7 @@ impl MySlot {
 
     fn look(self, shared: &Shared, now: i64, poll_interval: i64) -> Signals {
         let slot = &shared.slots[self.index];
-        let database = shared.databases.iter().find(|database| database.oid == self.database);
+        let database = shared.databases.iter().find(|database| database.id.oid() == self.database);
         Signals {
             at: now,
             retire: slot.retire,
@@ -307,9 +307,11 @@ impl MySlot {
             definition_changes: database.map_or(0, |database| database.definition_changes),
             orphans: database.is_some_and(|database| database.orphans),
             due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
-            sweep: shared.queue_of(self.database).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
+            sweep: shared
+                .queue_of(self.database.id())
+                .is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
             look_ahead: database.is_none_or(|database| database.due_unknown || database.unannounced),
-            waiting: shared.queue_of(self.database).map_or(LaneSet::NONE, Queue::waiting),
+            waiting: shared.queue_of(self.database.id()).map_or(LaneSet::NONE, Queue::waiting),
             resumes: shared.resumes,
             held_to_tell: database.is_some_and(|database| database.held_to_tell),
             settings: database.map_or(Settings::Same, |database| {
@@ -326,7 +328,7 @@ impl MySlot {
 
     /// Changes the entry of this worker's database.
     pub fn change_database<R>(self, change: impl FnOnce(&mut Database) -> R) -> Option<R> {
-        shmem::write(|shared| shared.database(self.database).map(change))
+        shmem::write(|shared| shared.database(self.database.id()).map(change))
     }
 
     /// [`Shared::settle`] for this worker.
@@ -337,7 +339,7 @@ impl MySlot {
 
     /// [`Shared::note_due`] for this worker's database.
     pub fn note_due(self, due: i64) {
-        shmem::write(|shared| shared.note_due(self.database, due));
+        shmem::write(|shared| shared.note_due(self.database.id(), due));
     }
 
     /// Ends the wait that [`MySlot::settle`] began.
@@ -360,7 +362,7 @@ impl MySlot {
     /// one don't count: what it was restored from may be on this server.
     pub fn live_owners(self) -> (Vec<i64>, i64) {
         shmem::read(|shared: &Shared| {
-            (shared.slots_of(self.database).map(|slot| slot.owner).collect(), shared.next_owner)
+            (shared.slots_of(self.database.id()).map(|slot| slot.owner).collect(), shared.next_owner)
         })
     }
 }

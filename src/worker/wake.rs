@@ -8,7 +8,7 @@ use crate::inject;
 use crate::pg::backend::{self, Ended};
 use crate::pg::spi::Statement;
 use crate::pg::{activity, catalog, latch, remote, session, shmem, transaction};
-use crate::shared::{Announcement, Lane, NEVER, Position, Rest};
+use crate::shared::{Announcement, Lane, NEVER, Position, Rest, ToId};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
@@ -88,7 +88,7 @@ fn at_transaction_end(ended: Ended) {
 }
 
 fn tell(ended: Ended, pending: &Announcement) {
-    let database = backend::database();
+    let database = backend::database().id();
     match ended {
         Ended::Committed => {
             inject::point("announce");

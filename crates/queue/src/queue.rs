@@ -4,20 +4,18 @@
 //! All of it is a hint. Whoever takes a task from here still has to lock its row; a task that is not
 //! found here is found by the next sweep, which reads the table from its very start.
 
-use super::NEVER;
-use crate::pg::table::Address;
-use pgrx::pg_sys::Oid;
+use super::{Address, DatabaseId, NEVER};
 
-/// Tasks known ahead of the local lane,
+/// Tasks known ahead in the local lane.
 pub const WINDOW: usize = 64;
-/// and of each other one.
-const CALL_WINDOW: usize = 8;
+/// Tasks known ahead in the lane of a provider.
+pub const CALL_WINDOW: usize = 8;
 
 /// A sweep that was asked for waits so long for tasks that are known, in microseconds.
 const SWEEP_PATIENCE: i64 = 10_000;
 
 /// Where a task waits: with those that every worker can take, or with those of a provider.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lane(u8);
 
 /// So many lanes there are.
@@ -36,15 +34,10 @@ impl Lane {
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
-
-    /// Tasks known ahead at most.
-    pub fn window(self) -> usize {
-        if self == Lane::LOCAL { WINDOW } else { CALL_WINDOW }
-    }
 }
 
 /// Some of the lanes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LaneSet(u16);
 
 impl LaneSet {
@@ -78,7 +71,7 @@ impl LaneSet {
 }
 
 /// From where a worker takes tasks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Sources {
     pub lanes: LaneSet,
     /// Also while they are shut: what is taken goes out with what has been let pass.
@@ -92,7 +85,7 @@ impl From<LaneSet> for Sources {
 }
 
 /// A task's place in the order of the queue.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Position {
     /// Microseconds since 2000-01-01.
     pub scheduled_at: i64,
@@ -115,7 +108,7 @@ impl Position {
 }
 
 /// A task that is handed out next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ready {
     pub place: Position,
     /// Where its row is, if it was read.
@@ -127,7 +120,7 @@ impl Ready {
 }
 
 /// What a worker that looks for work finds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Next {
     Task(Lane, Ready),
     /// It has to read what comes after a position, and say what it found ([`Queue::publish`]).
@@ -138,7 +131,7 @@ pub enum Next {
 }
 
 /// How far a worker looks for tasks that were not announced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sweep {
     /// Those that were held back until now.
     Held,
@@ -155,7 +148,7 @@ pub struct Batch<'a> {
 }
 
 /// What is known of the tasks after the cursor.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Known {
     /// There are none.
     All,
@@ -168,7 +161,7 @@ enum Known {
 /// Reader of a lane: nobody.
 const NOBODY: u32 = u32::MAX;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Line {
     /// Where to read on. What is ready and before it has been handed out, or was announced as `low`.
     cursor: Position,
@@ -286,10 +279,10 @@ impl Window<'_> {
 }
 
 /// The head of a database's queue.
-#[derive(Clone, Copy)]
-pub struct Queue {
-    /// `InvalidOid`: it is nobody's.
-    pub database: Oid,
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Queue<const WINDOW: usize = 64, const CALL_WINDOW: usize = 8> {
+    /// [`DatabaseId::NONE`]: it is nobody's.
+    pub database: DatabaseId,
     lines: [Line; LANES],
     local: [Ready; WINDOW],
     calls: [[Ready; CALL_WINDOW]; LANES - 1],
@@ -302,14 +295,19 @@ pub struct Queue {
     pub no_sweep_before: i64,
 }
 
-impl Queue {
+impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
     /// Of a database whose workers have not read anything yet.
-    pub fn new(database: Oid) -> Queue {
-        Queue { database, ..Queue::FREE }
+    pub fn new(database: DatabaseId) -> Self {
+        Queue { database, ..Self::FREE }
     }
 
-    pub const FREE: Queue = Queue {
-        database: Oid::INVALID,
+    /// Tasks known ahead at most in a lane.
+    pub fn window(lane: Lane) -> usize {
+        if lane == Lane::LOCAL { WINDOW } else { CALL_WINDOW }
+    }
+
+    pub const FREE: Self = Queue {
+        database: DatabaseId::NONE,
         lines: [Line::NEW; LANES],
         local: [Ready::NONE; WINDOW],
         calls: [[Ready::NONE; CALL_WINDOW]; LANES - 1],
@@ -542,7 +540,7 @@ mod tests {
 
     #[test]
     fn tasks_come_in_order_and_are_read_once() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         assert_eq!(read(&mut queue), Position::START);
         publish(&mut queue, &[1, 2, 3], Some(35));
         assert_eq!(all(&mut queue), [1, 2, 3]);
@@ -552,7 +550,7 @@ mod tests {
 
     #[test]
     fn one_worker_reads_at_a_time_and_others_take_what_is_known() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         assert_eq!(take(&mut queue, 2, false), Next::Wait);
         publish(&mut queue, &(1..=WINDOW as i64).collect::<Vec<_>>(), None);
@@ -565,7 +563,7 @@ mod tests {
 
     #[test]
     fn what_is_announced_during_a_read_is_read_again() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         queue.rewind(Lane::LOCAL, at(2));
         publish(&mut queue, &[1, 3], Some(35));
@@ -576,7 +574,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_dies_loses_nothing() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         queue.stop_reading(0);
         assert_eq!(take(&mut queue, 2, false), Next::Wait);
@@ -586,7 +584,7 @@ mod tests {
 
     #[test]
     fn a_task_is_handed_over_without_reading_if_all_others_are_known() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         queue.hand_over(Lane::LOCAL, at(5), true);
         assert_eq!(read(&mut queue), Position::START);
         publish(&mut queue, &[5], Some(55));
@@ -599,7 +597,7 @@ mod tests {
 
     #[test]
     fn what_has_fallen_due_comes_before_what_is_handed_over() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         publish(&mut queue, &[], Some(55));
         // Task 6 has fallen due, and nobody has looked yet.
@@ -612,7 +610,7 @@ mod tests {
 
     #[test]
     fn what_falls_due_during_a_read_is_read_after_it() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         queue.note_due();
         publish(&mut queue, &[5], Some(55));
@@ -624,7 +622,7 @@ mod tests {
 
     #[test]
     fn an_earlier_task_comes_first_though_others_are_known() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         publish(&mut queue, &(10..10 + WINDOW as i64).collect::<Vec<_>>(), None);
         queue.rewind(Lane::LOCAL, at(1));
@@ -641,7 +639,7 @@ mod tests {
 
     #[test]
     fn tasks_that_somebody_has_are_not_handed_out_again() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         queue.publish(&Batch { lane: Lane::LOCAL, tasks: &found(&[1, 2]), all_due_at: Some(30) }, |id| {
             id == 1
@@ -651,7 +649,7 @@ mod tests {
 
     #[test]
     fn workers_keep_apart_while_there_is_room() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         publish(&mut queue, &[8, 9, 10, 11], Some(300));
         let mut other = |occupied: u32| match queue.take(1, LaneSet::LOCAL.into(), 0, |page| page == occupied)
@@ -664,7 +662,7 @@ mod tests {
 
     #[test]
     fn calls_wait_for_room() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         publish(&mut queue, &[2], Some(35));
         assert_eq!(take(&mut queue, 1, true), Next::Read(MAILS, Position::START));
@@ -676,7 +674,7 @@ mod tests {
 
     #[test]
     fn a_sweep_brings_what_nobody_announced() {
-        let mut queue = Queue::FREE;
+        let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
         read(&mut queue);
         publish(&mut queue, &[5], Some(55));
         queue.add(&Batch { lane: Lane::LOCAL, tasks: &found(&[1, 2]), all_due_at: None }, |_| false);

@@ -1,9 +1,9 @@
 //! What is known of a worker process.
 
 use super::database::LONGEST_PAUSE;
-use super::{InFlight, Interrupted, Lane, MAX_CANCELS, MAX_RECENT, Ready, RunEnd, Text};
-use crate::pg::latch::LatchRef;
-use pgrx::pg_sys::Oid;
+use super::{
+    DatabaseId, InFlight, Interrupted, Lane, Latch, MAX_CANCELS, MAX_RECENT, Ready, RoleId, RunEnd, Text,
+};
 
 /// A worker that has lived so long did not fail to start, in microseconds: as long as the longest pause before
 /// the next one, since a shorter life could be repeated for ever.
@@ -12,7 +12,7 @@ const STEADY_AFTER: i64 = LONGEST_PAUSE;
 /// A task that has run so long is not a short one, in microseconds.
 const SHORT: i64 = 250;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SlotState {
     Free,
     /// Given to a process that has not attached yet.
@@ -25,7 +25,7 @@ pub enum SlotState {
 }
 
 /// How a worker is done with the task at hand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Over {
     Succeeded,
     Failed,
@@ -37,7 +37,7 @@ pub enum Over {
 }
 
 /// What came of telling a worker to give up a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Told {
     Marked,
     /// It has too much to give up already, or is just handling the answer.
@@ -45,14 +45,14 @@ pub enum Told {
 }
 
 /// A worker process.
-#[derive(Clone, Copy)]
-pub struct Slot {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Slot<L> {
     pub state: SlotState,
     /// Tells the uses of a slot apart.
     pub generation: u32,
-    pub database: Oid,
+    pub database: DatabaseId,
     /// The role it connects as.
-    pub role: Oid,
+    pub role: RoleId,
     /// N of `pg_errand worker N`.
     pub number: u32,
     /// What it was started with, see `Desired::settings` …
@@ -60,7 +60,7 @@ pub struct Slot {
     /// … and `Database::settings`.
     pub stored_settings: u64,
     pub pid: i32,
-    pub latch: LatchRef,
+    pub latch: L,
     /// Its identity in `queues.call.owner`.
     pub owner: i64,
     /// It should leave after its current task …
@@ -102,17 +102,17 @@ pub struct Slot {
     pub has_cancels: bool,
 }
 
-impl Slot {
-    pub(super) const FREE: Slot = Slot {
+impl<L: Latch> Slot<L> {
+    pub(super) const FREE: Self = Slot {
         state: SlotState::Free,
         generation: 0,
-        database: Oid::INVALID,
-        role: Oid::INVALID,
+        database: DatabaseId::NONE,
+        role: RoleId::NONE,
         number: 0,
         settings: 0,
         stored_settings: 0,
         pid: 0,
-        latch: LatchRef::NONE,
+        latch: L::NONE,
         owner: 0,
         retire: false,
         retire_since: 0,
@@ -144,12 +144,12 @@ impl Slot {
     }
 
     /// True if its worker has this task. One that it has only taken it may not get.
-    pub(super) fn shows(&self, database: Oid, task_id: i64) -> bool {
+    pub(super) fn shows(&self, database: DatabaseId, task_id: i64) -> bool {
         self.database == database && self.task_id == task_id
     }
 
     /// True if its worker is busy with a row of this page, and is not likely to be for long.
-    pub(super) fn occupies(&self, database: Oid, page: u32, now: i64) -> bool {
+    pub(super) fn occupies(&self, database: DatabaseId, page: u32, now: i64) -> bool {
         self.database == database
             && self.busy_since + SHORT > now
             && self.taken.is_some_and(|(_, task)| task.address.is_some_and(|address| address.page == page))

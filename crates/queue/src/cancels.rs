@@ -1,20 +1,21 @@
 //! Who is to give up which task.
 
-use super::{Journal, Shared, Slot, Told};
-use pgrx::pg_sys::Oid;
+use super::{DatabaseId, Journal, Latch, Shared, Slot, Told};
 
-impl Shared {
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
     /// Workers whose task was cancelled and that have not stopped it yet.
-    pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot> {
+    pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot<L>> {
         let slots = self.slots.iter_mut().zip(&self.phases);
         slots.filter(|(slot, phase)| phase.is_cancelled() && slot.task_id != 0).map(|(slot, _)| slot)
     }
 
     /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
-    pub fn cancel_running(
+    pub fn cancel_running<const R: usize>(
         &mut self,
-        journal: &mut Journal,
-        database: Oid,
+        journal: &mut Journal<S, R>,
+        database: DatabaseId,
         task_id: i64,
         now: i64,
     ) -> Option<i32> {
@@ -37,14 +38,14 @@ impl Shared {
 
     /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
     /// `None`: no such worker in this database (a copy has calls of the original's workers).
-    pub fn cancel_call(
+    pub fn cancel_call<const R: usize>(
         &mut self,
-        journal: &mut Journal,
-        database: Oid,
+        journal: &mut Journal<S, R>,
+        database: DatabaseId,
         owner: i64,
         task_id: i64,
     ) -> Option<Told> {
-        let is_it = |slot: &&mut Slot| slot.is_live() && slot.database == database && slot.owner == owner;
+        let is_it = |slot: &&mut Slot<L>| slot.is_live() && slot.database == database && slot.owner == owner;
         let slot = self.slots.iter_mut().filter(|_| task_id != 0).find(is_it)?;
         if slot.task_id == task_id {
             // Its last handler runs: see `cancel_running`.

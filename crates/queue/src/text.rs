@@ -1,7 +1,7 @@
 //! Texts in shared memory.
 
 /// A short text of fixed size; longer ones are cut at a character.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Text<const N: usize> {
     length: u16,
     bytes: [u8; N],

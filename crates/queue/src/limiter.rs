@@ -2,13 +2,10 @@
 //! server share its rate, if their rows have the same rate. Failures of calls and the pauses that follow are kept by
 //! database, so that the administrator of one database cannot stop the calls of another.
 
-use super::LANES;
-use pgrx::pg_sys::Oid;
+use super::{DatabaseId, LANES};
 
-/// Accounts that are known at once.
-const ACCOUNTS: usize = 64;
-/// Rates that are kept at once.
-const RATES: usize = 64;
+/// Accounts that are known at once, and rates.
+pub const MAX_ACCOUNTS: usize = 64;
 
 /// After a pause the next request follows the first one when that has gone well, or after this time; in
 /// microseconds.
@@ -67,9 +64,9 @@ pub struct Noted {
 }
 
 /// What has come of a database's calls.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Account {
-    database: Oid,
+    database: DatabaseId,
     /// 0: free.
     id: u64,
     /// End of the pause that the provider has asked for.
@@ -84,7 +81,7 @@ struct Account {
 
 impl Account {
     const FREE: Account = Account {
-        database: Oid::INVALID,
+        database: DatabaseId::NONE,
         id: 0,
         paused_until: i64::MIN,
         broken_until: i64::MIN,
@@ -100,10 +97,10 @@ impl Account {
 
 /// A token bucket, shared by all databases that have the same rate for an account. A database with a lower rate has a
 /// bucket of its own, since it would delay the others.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Rate {
     /// The database that used it last.
-    database: Oid,
+    database: DatabaseId,
     /// 0: free.
     account: u64,
     interval: i64,
@@ -114,7 +111,8 @@ struct Rate {
 }
 
 impl Rate {
-    const FREE: Rate = Rate { database: Oid::INVALID, account: 0, interval: 0, burst: 0, full_at: i64::MIN };
+    const FREE: Rate =
+        Rate { database: DatabaseId::NONE, account: 0, interval: 0, burst: 0, full_at: i64::MIN };
 
     /// Takes a request out of the bucket.
     fn admit(&mut self, now: i64) -> Admission {
@@ -143,11 +141,10 @@ impl Rate {
 /// with many entries displaces its own, not those of others.
 fn place_for<T: Copy, V: Ord>(
     entries: &[T],
-    of: impl Fn(&T) -> Option<Oid>,
+    of: impl Fn(&T) -> Option<DatabaseId>,
     value: impl Fn(&T) -> V,
 ) -> usize {
-    let count =
-        |entry: &T| of(entry).map(|oid| entries.iter().filter(|other| of(other) == Some(oid)).count());
+    let count = |entry: &T| of(entry).map(|id| entries.iter().filter(|other| of(other) == Some(id)).count());
     let places = entries.iter().enumerate();
     let order =
         |(_, entry): &(usize, &T)| (of(entry).is_some(), std::cmp::Reverse(count(entry)), value(entry));
@@ -155,22 +152,22 @@ fn place_for<T: Copy, V: Ord>(
 }
 
 /// All accounts.
-#[derive(Clone, Copy)]
-pub struct Limiter {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Limiter<const ACCOUNTS: usize = MAX_ACCOUNTS> {
     accounts: [Account; ACCOUNTS],
-    rates: [Rate; RATES],
+    rates: [Rate; ACCOUNTS],
 }
 
-impl Limiter {
-    pub const NEW: Limiter = Limiter { accounts: [Account::FREE; ACCOUNTS], rates: [Rate::FREE; RATES] };
+impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
+    pub const NEW: Self = Limiter { accounts: [Account::FREE; ACCOUNTS], rates: [Rate::FREE; ACCOUNTS] };
 
-    fn known(&mut self, database: Oid, id: u64) -> Option<&mut Account> {
+    fn known(&mut self, database: DatabaseId, id: u64) -> Option<&mut Account> {
         self.accounts.iter_mut().find(|account| account.id == id && account.database == database)
     }
 
     /// The account, made if need be in place of one of which there is least to remember, and that was not used
     /// for longest.
-    fn account(&mut self, database: Oid, id: u64, now: i64) -> &mut Account {
+    fn account(&mut self, database: DatabaseId, id: u64, now: i64) -> &mut Account {
         if self.known(database, id).is_none() {
             let of = |account: &Account| (account.id != 0).then_some(account.database);
             let value = |account: &Account| {
@@ -186,7 +183,7 @@ impl Limiter {
         account
     }
 
-    fn rate(&mut self, database: Oid, terms: &Terms) -> &mut Rate {
+    fn rate(&mut self, database: DatabaseId, terms: &Terms) -> &mut Rate {
         let Terms { account, interval, burst, .. } = *terms;
         let is_it = |rate: &Rate| rate.account == account && rate.interval == interval && rate.burst == burst;
         let place = self.rates.iter().position(is_it).unwrap_or_else(|| {
@@ -200,7 +197,7 @@ impl Limiter {
     }
 
     /// Whether a request of a database may go out now; then it counts. `in_flight`: calls under way.
-    pub fn admit(&mut self, database: Oid, terms: &Terms, in_flight: u32, now: i64) -> Admission {
+    pub fn admit(&mut self, database: DatabaseId, terms: &Terms, in_flight: u32, now: i64) -> Admission {
         let waits_until =
             self.known(database, terms.account).map_or(i64::MIN, |account| account.waits_until());
         if waits_until > now {
@@ -224,7 +221,7 @@ impl Limiter {
 
     /// A request that was admitted is not sent: another one may take its place, also as the first one after a pause.
     /// True if others may wait for that.
-    pub fn give_back(&mut self, database: Oid, terms: &Terms, now: i64) -> bool {
+    pub fn give_back(&mut self, database: DatabaseId, terms: &Terms, now: i64) -> bool {
         if terms.interval > 0 {
             let rate = self.rate(database, terms);
             rate.full_at = rate.full_at.saturating_sub(terms.interval);
@@ -239,14 +236,14 @@ impl Limiter {
     }
 
     /// No request of a database goes out before `until`.
-    pub fn pause(&mut self, database: Oid, account: u64, until: i64, now: i64) {
+    pub fn pause(&mut self, database: DatabaseId, account: u64, until: i64, now: i64) {
         let account = self.account(database, account, now);
         account.probing = false;
         account.paused_until = account.paused_until.max(until);
     }
 
     /// A call has ended.
-    pub fn note(&mut self, database: Oid, terms: &Terms, went: CallOutcome, now: i64) -> Noted {
+    pub fn note(&mut self, database: DatabaseId, terms: &Terms, went: CallOutcome, now: i64) -> Noted {
         let nothing = Noted::default();
         if terms.breaker_threshold == 0 && self.known(database, terms.account).is_none() {
             return nothing;
@@ -276,7 +273,7 @@ impl Limiter {
     }
 
     /// The providers of a database have changed: its circuit breakers are closed, and have counted nothing.
-    pub fn close_breakers(&mut self, database: Oid) {
+    pub fn close_breakers(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             account.broken_until = i64::MIN;
             account.failures = 0;
@@ -284,7 +281,7 @@ impl Limiter {
     }
 
     /// The database is gone, or has no extension any more.
-    pub fn forget(&mut self, database: Oid) {
+    pub fn forget(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             *account = Account::FREE;
         }
@@ -300,7 +297,7 @@ impl Limiter {
 }
 
 /// Calls of a worker, by account.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InFlight {
     /// Account and calls; an account of 0 is none.
     counts: [(u64, u32); LANES],
@@ -340,8 +337,8 @@ impl InFlight {
 mod tests {
     use super::*;
 
-    const HERE: Oid = Oid::from_u32(5);
-    const THERE: Oid = Oid::from_u32(6);
+    const HERE: DatabaseId = DatabaseId::new(5);
+    const THERE: DatabaseId = DatabaseId::new(6);
     const TERMS: Terms = Terms {
         account: 7,
         interval: 500,
@@ -353,7 +350,7 @@ mod tests {
 
     #[test]
     fn requests_are_spread_evenly() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(1_500));
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_499), Admission::Wait(1_500));
@@ -364,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_goes_to_the_next_request() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { burst: 2, ..TERMS };
         for _ in 0..5 {
             assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Admitted);
@@ -378,7 +375,7 @@ mod tests {
     #[test]
     fn a_request_that_is_not_sent_after_a_pause_leaves_that_to_the_next_one() {
         for interval in [0, 500] {
-            let mut limiter = Limiter::NEW;
+            let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
             let terms = Terms { interval, ..TERMS };
             limiter.pause(HERE, 7, 2_000, 1_000);
             assert_eq!(limiter.admit(HERE, &terms, 0, 2_000), Admission::Admitted);
@@ -395,7 +392,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_a_burst_may_go_out() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { burst: 3, ..TERMS };
         let admitted =
             (0..10).filter(|_| limiter.admit(HERE, &terms, 0, 1_000) == Admission::Admitted).count();
@@ -406,7 +403,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_costs_one_wait_however_often_it_is_looked_at() {
         for noticed in [false, true] {
-            let mut limiter = Limiter::NEW;
+            let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
             assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000_000), Admission::Admitted);
             if noticed {
                 limiter.set_back(1_000);
@@ -421,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_changed_rate_counts_at_once() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let slow = Terms { interval: 1_000_000_000, ..TERMS };
         assert_eq!(limiter.admit(HERE, &slow, 0, 1_000), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &slow, 0, 2_000), Admission::Wait(1_000_001_000));
@@ -433,7 +430,7 @@ mod tests {
 
     #[test]
     fn in_any_span_of_time_no_more_than_the_burst_and_what_is_earned() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { burst: 4, ..TERMS };
         let times: Vec<i64> = (0..100_000)
             .step_by(37)
@@ -449,7 +446,7 @@ mod tests {
 
     #[test]
     fn accounts_do_not_concern_each_other() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         limiter.pause(HERE, 7, 5_000, 0);
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(5_000));
         assert_eq!(limiter.admit(HERE, &Terms { account: 8, ..TERMS }, 0, 1_000), Admission::Admitted);
@@ -461,7 +458,7 @@ mod tests {
 
     #[test]
     fn after_a_pause_one_request_goes_first() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { interval: 0, ..TERMS };
         limiter.pause(HERE, 7, 5_000, 0);
         assert_eq!(limiter.admit(HERE, &terms, 0, 5_000), Admission::Admitted);
@@ -476,9 +473,9 @@ mod tests {
 
     #[test]
     fn a_paused_account_is_not_forgotten_for_others() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         limiter.pause(HERE, 7, 5_000, 0);
-        for account in 100..100 + 2 * ACCOUNTS as u64 {
+        for account in 100..100 + 2 * MAX_ACCOUNTS as u64 {
             limiter.admit(HERE, &Terms { account, ..TERMS }, 0, 1_000);
         }
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 1_000), Admission::Wait(5_000));
@@ -486,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_full_provider_takes_no_call() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { max_in_flight: 2, ..TERMS };
         assert_eq!(limiter.admit(HERE, &terms, 2, 1_000), Admission::Full);
         assert_eq!(limiter.admit(HERE, &terms, 1, 1_000), Admission::Admitted);
@@ -494,7 +491,7 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_are_followed_by_a_pause() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { interval: 0, breaker_threshold: 2, breaker_cooldown: 1_000, ..TERMS };
         limiter.note(HERE, &terms, CallOutcome::Badly, 0);
         limiter.note(HERE, &terms, CallOutcome::Well, 0);
@@ -506,7 +503,7 @@ mod tests {
 
     #[test]
     fn one_database_s_pauses_breakers_and_slower_rate_are_not_another_s() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let broken = Terms { interval: 0, breaker_threshold: 1, breaker_cooldown: 1_000_000, ..TERMS };
         let plain = Terms { interval: 0, ..TERMS };
         let opened = limiter.note(THERE, &broken, CallOutcome::Badly, 0);
@@ -522,15 +519,15 @@ mod tests {
         assert_eq!(limiter.admit(THERE, &broken, 0, 10), Admission::Wait(2_000_000));
 
         let slow = Terms { interval: 1_000_000, ..TERMS };
-        assert_eq!(limiter.admit(Oid::from_u32(8), &slow, 0, 10), Admission::Admitted);
+        assert_eq!(limiter.admit(DatabaseId::new(8), &slow, 0, 10), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &TERMS, 0, 10), Admission::Admitted);
         // The same rate is shared.
-        assert_eq!(limiter.admit(Oid::from_u32(8), &TERMS, 0, 10), Admission::Wait(510));
+        assert_eq!(limiter.admit(DatabaseId::new(8), &TERMS, 0, 10), Admission::Wait(510));
     }
 
     #[test]
     fn a_breaker_closes_with_the_first_call_that_goes_well_after_its_pause() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { interval: 0, breaker_threshold: 1, breaker_cooldown: 1_000, ..TERMS };
         limiter.note(HERE, &terms, CallOutcome::Badly, 0);
         assert_eq!(limiter.admit(HERE, &terms, 0, 1_000), Admission::Admitted);
@@ -541,11 +538,11 @@ mod tests {
 
     #[test]
     fn a_database_with_many_accounts_has_none_of_another_forgotten() {
-        let mut limiter = Limiter::NEW;
+        let mut limiter = Limiter::<MAX_ACCOUNTS>::NEW;
         let terms = Terms { breaker_threshold: 2, breaker_cooldown: 1_000, ..TERMS };
         limiter.note(HERE, &terms, CallOutcome::Badly, 0);
         limiter.admit(HERE, &terms, 0, 0);
-        for account in 100..100 + 2 * ACCOUNTS as u64 {
+        for account in 100..100 + 2 * MAX_ACCOUNTS as u64 {
             limiter.admit(THERE, &Terms { account, interval: 40_000, ..terms }, 0, 10);
             limiter.pause(THERE, account, i64::MAX, 10);
         }

@@ -5,7 +5,7 @@ use super::{LANES, Lane, NEVER, Position};
 /// So many tasks are handed over one by one; of more, only the first is told.
 const FEW: usize = 16;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Announcement {
     /// Tasks that were enqueued or brought forward,
     tasks: u32,

@@ -1,6 +1,6 @@
 //! Who gets which task.
 
-use super::{Batch, Interrupted, Journal, Next, Queue, Shared, Slot, Sources};
+use super::{Batch, DatabaseId, Interrupted, Journal, Latch, Next, Queue, Shared, Slot, Sources};
 
 /// Why a task cannot be begun now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,7 +11,9 @@ pub enum NotFree {
     Paused(i64),
 }
 
-impl Shared {
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
     /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
     /// more, another worker is woken. `definition_changes`: as of when the worker knows the task types.
     pub fn take(
@@ -22,14 +24,14 @@ impl Shared {
         now: i64,
     ) -> Next {
         let sources = sources.into();
-        let oid = self.slots[slot].database;
-        if self.database(oid).is_some_and(|database| database.definition_changes != definition_changes) {
+        let id = self.slots[slot].database;
+        if self.database(id).is_some_and(|database| database.definition_changes != definition_changes) {
             // The next task may be of a type that it does not know yet.
             return Next::Wait;
         }
-        let Some(place) = self.queue_or_new(oid) else { return Next::Nothing };
+        let Some(place) = self.queue_or_new(id) else { return Next::Nothing };
         let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
-        let occupied = |page| others.clone().any(|(_, other)| other.occupies(oid, page, now));
+        let occupied = |page| others.clone().any(|(_, other)| other.occupies(id, page, now));
         let next = self.queues[place].take(slot, sources, now, occupied);
         self.slots[slot].waits = next == Next::Wait;
         // What it took before and could not lock it does not have.
@@ -37,7 +39,7 @@ impl Shared {
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
             if self.queues[place].has_more(sources.lanes, now) {
-                self.wake(oid, 1);
+                self.wake(id, 1);
             }
         }
         next
@@ -63,20 +65,20 @@ impl Shared {
         &mut self,
         slot: usize,
         definition_changes: u64,
-        change: impl FnOnce(&mut Queue, &dyn Fn(i64) -> bool),
+        change: impl FnOnce(&mut Queue<W, C>, &dyn Fn(i64) -> bool),
     ) {
-        let oid = self.slots[slot].database;
+        let id = self.slots[slot].database;
         let is_current =
-            self.database(oid).is_none_or(|database| database.definition_changes == definition_changes);
+            self.database(id).is_none_or(|database| database.definition_changes == definition_changes);
         let (slots, queues) = (&mut self.slots[..self.used_slots], &mut self.queues);
-        let Some(queue) = queues.iter_mut().find(|queue| queue.database == oid) else { return };
+        let Some(queue) = queues.iter_mut().find(|queue| queue.database == id) else { return };
         if is_current {
-            change(queue, &|task_id| slots.iter().any(|slot| slot.shows(oid, task_id)));
+            change(queue, &|task_id| slots.iter().any(|slot| slot.shows(id, task_id)));
         } else {
             // Tasks of new types would be in the wrong lane. All is read anew, see `forget_queue`.
             queue.stop_reading(slot);
         }
-        for slot in slots.iter_mut().filter(|slot| slot.database == oid && slot.waits) {
+        for slot in slots.iter_mut().filter(|slot| slot.database == id && slot.waits) {
             slot.waits = false;
             slot.latch.set();
         }
@@ -84,9 +86,9 @@ impl Shared {
 
     /// The worker of `slot` does not have the task any more that it took, and somebody is to take it.
     pub fn put_back(&mut self, slot: usize) {
-        let Slot { database: oid, taken, .. } = self.slots[slot];
+        let Slot { database: id, taken, .. } = self.slots[slot];
         self.slots[slot].taken = None;
-        let Some(queue) = self.queue(oid) else { return };
+        let Some(queue) = self.queue(id) else { return };
         queue.stop_reading(slot);
         if let Some((lane, task)) = taken {
             queue.hand_back(lane, task.place);
@@ -96,9 +98,9 @@ impl Shared {
     /// Another worker's slot showed the task that the worker of `slot` took. That one hands it out again if it
     /// does not end it; if it has done so meanwhile, when this one still had the lock, this one does.
     pub fn leave_to_other(&mut self, slot: usize) {
-        let Slot { database: oid, taken, .. } = self.slots[slot];
+        let Slot { database: id, taken, .. } = self.slots[slot];
         let Some((_, task)) = taken else { return };
-        if self.slots[..self.used_slots].iter().any(|other| other.shows(oid, task.place.task_id)) {
+        if self.slots[..self.used_slots].iter().any(|other| other.shows(id, task.place.task_id)) {
             self.slots[slot].taken = None;
         } else {
             self.put_back(slot);
@@ -106,9 +108,9 @@ impl Shared {
     }
 
     /// Shows a task as running in `slot`; returns what is known of earlier runs.
-    pub fn begin(
+    pub fn begin<const R: usize>(
         &mut self,
-        journal: &mut Journal,
+        journal: &mut Journal<S, R>,
         slot: usize,
         task_id: i64,
         task_type: &str,
@@ -116,7 +118,7 @@ impl Shared {
         since: i64,
     ) -> Result<Interrupted, NotFree> {
         let database = self.slots[slot].database;
-        let elsewhere = |(index, other): (usize, &Slot)| {
+        let elsewhere = |(index, other): (usize, &Slot<L>)| {
             index != slot && other.task_id == task_id && other.database == database
         };
         if self.slots[..self.used_slots].iter().enumerate().any(elsewhere) {

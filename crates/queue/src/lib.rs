@@ -1,17 +1,21 @@
 //! What the launcher, the workers and every backend that enqueues know in common.
 //!
-//! Plain data in shared memory, and the decisions taken under its lock. No call in here allocates
-//! or fails: part of it runs in the middle of commits. The access is in [`crate::pg::shmem`].
+//! This is plain data for shared memory, and the decisions taken under its lock. Nothing in here allocates
+//! or fails, since part of it runs in the middle of commits. The crate knows nothing of PostgreSQL: whoever uses it
+//! says what a latch is, and how large the tables and windows are.
 //!
 //! All of it is a hint or derived from live processes. Which task is done, and who may run it, is
 //! decided by rows and row locks alone, so a lost or stale entry makes a task late, never lost.
 
+mod address;
 mod announcement;
 mod cancels;
 mod database;
 mod flow;
 mod hand_out;
+mod ids;
 mod journal;
+mod latch;
 mod limiter;
 mod phase;
 mod queue;
@@ -20,20 +24,23 @@ mod staff;
 mod text;
 mod waking;
 
+pub use address::Address;
 pub use announcement::Announcement;
 pub use database::Database;
 pub use flow::Ended;
 pub use hand_out::NotFree;
-pub use journal::{Interrupted, Journal, RunEnd};
-pub use limiter::{Admission, Breaker, CallOutcome, InFlight, Terms};
+pub use ids::{DatabaseId, RoleId, TableId};
+pub use journal::{Interrupted, Journal, MAX_REMEMBERED, RunEnd};
+pub use latch::Latch;
+pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Terms};
 pub use phase::Phase;
-pub use queue::{Batch, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep};
+pub use queue::{
+    Batch, CALL_WINDOW, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep, WINDOW,
+};
 pub use slot::{Over, Slot, SlotState, Told};
 pub use text::Text;
 
-use crate::pg::latch::LatchRef;
 use limiter::Limiter;
-use pgrx::pg_sys::Oid;
 
 /// Worker processes of all databases that can be known at once: the top of `pg_errand.max_workers`.
 pub const MAX_SLOTS: usize = 128;
@@ -57,8 +64,17 @@ pub struct Rest {
     pub nothing_prepared: bool,
 }
 
-pub struct Shared {
-    pub launcher: LatchRef,
+/// All of it. `S` slots, `D` databases, windows of `W` and `C` tasks for local tasks and calls, and `A` accounts.
+#[derive(Clone)]
+pub struct Shared<
+    L,
+    const S: usize = MAX_SLOTS,
+    const D: usize = MAX_DATABASES,
+    const W: usize = WINDOW,
+    const C: usize = CALL_WINDOW,
+    const A: usize = MAX_ACCOUNTS,
+> {
+    pub launcher: L,
     /// Counts what may change the list of databases or their settings.
     pub catalog_changes: u64,
     /// Counts what may change settings stored for databases and roles.
@@ -71,12 +87,12 @@ pub struct Shared {
     unflushed: u64,
     /// … which is at it.
     flushing: bool,
-    pub databases: [Database; MAX_DATABASES],
-    pub slots: [Slot; MAX_SLOTS],
+    pub databases: [Database; D],
+    pub slots: [Slot<L>; S],
     /// Of the tasks at hand of those slots.
-    pub phases: [Phase; MAX_SLOTS],
+    pub phases: [Phase; S],
     /// What providers let us do.
-    limiter: Limiter,
+    limiter: Limiter<A>,
     /// Counts the ends of their pauses.
     pub resumes: u64,
     /// Slots from here on were never used.
@@ -84,31 +100,30 @@ pub struct Shared {
     /// Queues from here on were never used.
     used_queues: usize,
     /// Of databases that have workers.
-    queues: [Queue; MAX_SLOTS],
+    queues: [Queue<W, C>; S],
 }
 
-/// It is built on the postmaster's stack.
-const _: () = assert!(size_of::<Shared>() < 2 * 1024 * 1024);
-
-impl Shared {
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
     /// `now` makes identities of this run differ from those of earlier ones.
     pub fn new(now: i64) -> Self {
         Shared {
-            launcher: LatchRef::NONE,
+            launcher: L::NONE,
             catalog_changes: 0,
             settings_changes: 1,
             unheard: false,
             next_owner: now,
             unflushed: 0,
             flushing: false,
-            databases: [Database::FREE; MAX_DATABASES],
-            slots: [Slot::FREE; MAX_SLOTS],
-            phases: [const { Phase::new() }; MAX_SLOTS],
+            databases: [Database::FREE; D],
+            slots: [Slot::FREE; S],
+            phases: [const { Phase::new() }; S],
             limiter: Limiter::NEW,
             resumes: 0,
             used_slots: 0,
             used_queues: 0,
-            queues: [Queue::FREE; MAX_SLOTS],
+            queues: [Queue::FREE; S],
         }
     }
 
@@ -128,90 +143,90 @@ impl Shared {
         self.flushing.then_some(end)
     }
 
-    pub fn database(&mut self, oid: Oid) -> Option<&mut Database> {
-        self.databases.iter_mut().find(|database| database.oid == oid)
+    pub fn database(&mut self, id: DatabaseId) -> Option<&mut Database> {
+        self.databases.iter_mut().find(|database| database.id == id)
     }
 
     /// The entry of a database, made if there is room for it.
-    pub fn database_or_new(&mut self, oid: Oid) -> Option<&mut Database> {
-        let known = self.databases.iter().position(|database| database.oid == oid);
-        let index = known.or_else(|| self.databases.iter().position(|d| d.oid == Oid::INVALID))?;
+    pub fn database_or_new(&mut self, id: DatabaseId) -> Option<&mut Database> {
+        let known = self.databases.iter().position(|database| database.id == id);
+        let index = known.or_else(|| self.databases.iter().position(|d| d.id == DatabaseId::NONE))?;
         if known.is_none() {
             // Tasks that fall due may be there already.
-            self.databases[index] = Database { oid, look: true, due_unknown: true, ..Database::FREE };
+            self.databases[index] = Database { id, look: true, due_unknown: true, ..Database::FREE };
         }
         Some(&mut self.databases[index])
     }
 
     /// The entry of a database that the launcher has come to know of, made if there is room for it.
     /// `prepared`: transactions of earlier runs of this server may be waiting for their commit.
-    pub fn know(&mut self, oid: Oid, prepared: bool) -> Option<&mut Database> {
-        let new = self.database(oid).is_none();
-        let database = self.database_or_new(oid)?;
+    pub fn know(&mut self, id: DatabaseId, prepared: bool) -> Option<&mut Database> {
+        let new = self.database(id).is_none();
+        let database = self.database_or_new(id)?;
         database.unannounced |= new && prepared;
         Some(database)
     }
 
     /// True if a database has got the extension without having been noted, and there is room for it now.
     pub fn take_unheard(&mut self) -> bool {
-        let has_room = self.databases.iter().any(|database| database.oid == Oid::INVALID);
+        let has_room = self.databases.iter().any(|database| database.id == DatabaseId::NONE);
         has_room && std::mem::take(&mut self.unheard)
     }
 
-    pub fn forget_database(&mut self, oid: Oid) {
-        if let Some(database) = self.database(oid) {
+    pub fn forget_database(&mut self, id: DatabaseId) {
+        if let Some(database) = self.database(id) {
             *database = Database::FREE;
         }
-        if let Some(queue) = self.queue(oid) {
+        if let Some(queue) = self.queue(id) {
             *queue = Queue::FREE;
         }
-        self.limiter.forget(oid);
+        self.limiter.forget(id);
     }
 
-    pub fn slots_of(&self, database: Oid) -> impl Iterator<Item = &Slot> {
+    pub fn slots_of(&self, database: DatabaseId) -> impl Iterator<Item = &Slot<L>> {
         let used = &self.slots[..self.used_slots];
         used.iter().filter(move |slot| slot.database == database && slot.state != SlotState::Free)
     }
 
     /// The queue of a database that has workers.
-    pub fn queue(&mut self, oid: Oid) -> Option<&mut Queue> {
-        self.queues.iter_mut().find(|queue| queue.database == oid)
+    pub fn queue(&mut self, id: DatabaseId) -> Option<&mut Queue<W, C>> {
+        self.queues.iter_mut().find(|queue| queue.database == id)
     }
 
-    pub fn queue_of(&self, oid: Oid) -> Option<&Queue> {
-        self.queues.iter().find(|queue| queue.database == oid)
+    pub fn queue_of(&self, id: DatabaseId) -> Option<&Queue<W, C>> {
+        self.queues.iter().find(|queue| queue.database == id)
     }
 
     /// The place of a database's queue, made if it has none, if need be in place of one that has no
     /// workers: there are as many as workers.
-    fn queue_or_new(&mut self, oid: Oid) -> Option<usize> {
-        let place = self.queues.iter().position(|queue| queue.database == oid);
+    fn queue_or_new(&mut self, id: DatabaseId) -> Option<usize> {
+        let place = self.queues.iter().position(|queue| queue.database == id);
         place.or_else(|| {
-            let is_free = |queue: &Queue| {
-                queue.database == Oid::INVALID || self.slots_of(queue.database).next().is_none()
+            let is_free = |queue: &Queue<W, C>| {
+                queue.database == DatabaseId::NONE || self.slots_of(queue.database).next().is_none()
             };
             let free = self.queues.iter().position(is_free)?;
-            self.queues[free] = Queue::new(oid);
+            self.queues[free] = Queue::new(id);
             self.used_queues = self.used_queues.max(free + 1);
             Some(free)
         })
     }
 
     /// What tasks there are, and where they wait, has changed: all is read anew.
-    pub fn forget_queue(&mut self, oid: Oid, now: i64) {
-        if let Some(database) = self.database(oid) {
+    pub fn forget_queue(&mut self, id: DatabaseId, now: i64) {
+        if let Some(database) = self.database(id) {
             database.definition_changes += 1;
             database.announced += 1;
         }
-        if let Some(queue) = self.queue(oid) {
+        if let Some(queue) = self.queue(id) {
             LaneSet::ALL.iter().for_each(|lane| {
                 queue.rewind(lane, Position::START);
                 queue.shut(lane, i64::MIN, 0);
             });
             queue.ask_for_sweep(now);
         }
-        self.close_breakers(oid);
-        self.wake(oid, 1);
+        self.close_breakers(id);
+        self.wake(id, 1);
     }
 
     /// The clock was set back to `now`: what has happened counts as having happened now, or pauses after it

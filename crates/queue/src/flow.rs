@@ -1,7 +1,9 @@
 //! What providers let us do, and what waits for them.
 
-use super::{Admission, Breaker, CallOutcome, InFlight, Lane, LaneSet, NEVER, Position, Shared, Slot, Terms};
-use pgrx::pg_sys::Oid;
+use super::{
+    Admission, Breaker, CallOutcome, DatabaseId, InFlight, Lane, LaneSet, Latch, NEVER, Position, Shared,
+    Slot, Terms,
+};
 
 /// A call that has ended.
 pub struct Ended {
@@ -11,7 +13,9 @@ pub struct Ended {
     pub breaker: Option<Breaker>,
 }
 
-impl Shared {
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
     /// Whether a request may go out for a worker; then it counts. A task that is refused waits: see
     /// [`Shared::shut`].
     pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
@@ -49,13 +53,13 @@ impl Shared {
     /// The task that the worker of `slot` took waits with all others of its lane. `definition_changes`: as of when the worker
     /// knows what the provider allows; if that has changed since, the task is only put back.
     pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, definition_changes: u64) {
-        let Slot { database: oid, taken, .. } = self.slots[slot];
+        let Slot { database: id, taken, .. } = self.slots[slot];
         let is_current =
-            self.database(oid).is_none_or(|database| database.definition_changes == definition_changes);
+            self.database(id).is_none_or(|database| database.definition_changes == definition_changes);
         // Calls may have ended since.
         let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
         if let Some((lane, _)) = taken
-            && let Some(queue) = self.queue(oid)
+            && let Some(queue) = self.queue(id)
         {
             if lane == Lane::LOCAL {
                 // It was read before its type was known; it is read anew, in its own lane.
@@ -107,13 +111,13 @@ impl Shared {
     }
 
     /// A pause of a database has ended.
-    fn resume(&mut self, database: Oid, account: u64) {
+    fn resume(&mut self, database: DatabaseId, account: u64) {
         self.open_in(database, account);
         self.tell_of_resume();
     }
 
     /// The next task of an account in a database need not wait any longer.
-    fn open_in(&mut self, database: Oid, account: u64) {
+    fn open_in(&mut self, database: DatabaseId, account: u64) {
         if let Some(place) = self.queues.iter().position(|queue| queue.database == database) {
             self.open_queue(place, account, true);
         }
@@ -126,7 +130,7 @@ impl Shared {
     }
 
     /// The providers of a database have changed.
-    pub(super) fn close_breakers(&mut self, database: Oid) {
+    pub(super) fn close_breakers(&mut self, database: DatabaseId) {
         self.limiter.close_breakers(database);
         self.tell_of_resume();
     }

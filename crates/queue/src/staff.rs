@@ -1,12 +1,13 @@
 //! Workers come and go.
 
-use super::{Journal, MAX_SLOTS, NEVER, Shared, Slot, SlotState};
-use pgrx::pg_sys::Oid;
+use super::{DatabaseId, Journal, Latch, NEVER, Shared, Slot, SlotState};
 
 /// A task that is interrupted so soon after its start may have caused that itself; in microseconds.
 const EARLY: i64 = 5_000_000;
 
-impl Shared {
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
     /// True if the worker may end: nobody has woken it meanwhile.
     pub fn leave(&mut self, slot: usize) -> bool {
         let slot = &mut self.slots[slot];
@@ -37,14 +38,13 @@ impl Shared {
     }
 
     /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
-    pub fn detach(&mut self, journal: &mut Journal, slot: usize, now: i64) {
+    pub fn detach<const R: usize>(&mut self, journal: &mut Journal<S, R>, slot: usize, now: i64) {
         let gone = self.slots[slot];
         self.put_back(slot);
         // With the last worker nobody is left who knows what is shut.
         let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
         journal.interrupt(slot, gone.run_end(now), self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
-        let launcher = self.launcher;
         gone.calls.accounts().for_each(|account| self.open(account));
         if let Some(database) = self.database(gone.database) {
             database.next_due = database.next_due.min(opens_at);
@@ -58,13 +58,13 @@ impl Shared {
         if gone.is_busy() || gone.taken.is_some() {
             self.wake_idle(gone.database);
         }
-        launcher.set();
+        self.launcher.set();
     }
 
     /// Takes back a slot that no process was started for; what that was to look for is still to be done.
     pub fn return_slot(&mut self, slot: usize) {
-        let oid = self.slots[slot].database;
-        if let Some(database) = self.database(oid) {
+        let id = self.slots[slot].database;
+        if let Some(database) = self.database(id) {
             database.look = true;
         }
         let generation = self.slots[slot].generation.wrapping_add(1);
@@ -84,29 +84,29 @@ impl Shared {
     }
 
     /// The launcher has started a worker that will look for everything there is to do.
-    pub fn expect_worker(&mut self, oid: Oid, now: i64) {
-        if let Some(database) = self.database(oid) {
+    pub fn expect_worker(&mut self, id: DatabaseId, now: i64) {
+        if let Some(database) = self.database(id) {
             database.look = false;
             database.hungry = false;
             database.looked_at = now;
         }
-        self.consume_due(oid, now);
-        if let Some(queue) = self.queue(oid) {
+        self.consume_due(id, now);
+        if let Some(queue) = self.queue(id) {
             queue.ask_for_sweep(now);
         }
     }
 
     /// Wants no workers in a database: returns those that have to be ended first. `None`: too many
     /// sessions want that.
-    pub fn bar(&mut self, oid: Oid, by: i32, now: i64) -> Option<[i32; MAX_SLOTS]> {
-        let mut pids = [0; MAX_SLOTS];
-        if self.database_or_new(oid).is_some_and(|database| !database.bar(by, now)) {
+    pub fn bar(&mut self, id: DatabaseId, by: i32, now: i64) -> Option<[i32; S]> {
+        let mut pids = [0; S];
+        if self.database_or_new(id).is_some_and(|database| !database.bar(by, now)) {
             return None;
         }
-        self.suspect_last_started(oid, now);
+        self.suspect_last_started(id, now);
         for (slot, pid) in self.slots.iter_mut().zip(&mut pids) {
             match slot.state {
-                _ if slot.database != oid => {}
+                _ if slot.database != id => {}
                 SlotState::Free => {}
                 // It has not connected yet, and will find its slot taken.
                 SlotState::Starting => *slot = Slot { generation: slot.generation + 1, ..Slot::FREE },
@@ -121,11 +121,11 @@ impl Shared {
 
     /// A command that bars workers may have been caused by one of the tasks that they run. That is most likely the
     /// task that was started last; other tasks that the command interrupts are not delayed.
-    fn suspect_last_started(&mut self, oid: Oid, now: i64) {
+    fn suspect_last_started(&mut self, id: DatabaseId, now: i64) {
         let busy = self
             .slots
             .iter_mut()
-            .filter(|slot| slot.database == oid && slot.is_live() && slot.task_id != 0 && !slot.retire);
+            .filter(|slot| slot.database == id && slot.is_live() && slot.task_id != 0 && !slot.retire);
         if let Some(slot) = busy.max_by_key(|slot| slot.busy_since) {
             slot.evicted = Some(slot.busy_since + EARLY > now);
         }
@@ -138,7 +138,7 @@ impl Shared {
     }
 
     /// Takes a free slot for a new worker of `database`; `None` if there is none.
-    pub fn allocate(&mut self, database: Oid, settings: u64, now: i64) -> Option<usize> {
+    pub fn allocate(&mut self, database: DatabaseId, settings: u64, now: i64) -> Option<usize> {
         let index = self.slots.iter().position(|slot| slot.state == SlotState::Free)?;
         let number = (1..).find(|n| self.slots_of(database).all(|slot| slot.number != *n))?;
         let owner = self.next_owner;

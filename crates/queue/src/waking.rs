@@ -1,12 +1,13 @@
 //! What commits announce, and who is woken for it.
 
-use super::{Announcement, LaneSet, NEVER, Rest, Shared, Slot, SlotState};
-use pgrx::pg_sys::Oid;
+use super::{Announcement, DatabaseId, LaneSet, Latch, NEVER, Rest, Shared, Slot, SlotState};
 
-impl Shared {
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
     /// A transaction that made tasks ready or due has become visible.
-    pub fn announce(&mut self, oid: Oid, what: &Announcement, now: i64) {
-        let Some(database) = self.database_or_new(oid) else {
+    pub fn announce(&mut self, id: DatabaseId, what: &Announcement, now: i64) {
+        let Some(database) = self.database_or_new(id) else {
             self.launcher.set();
             return;
         };
@@ -17,14 +18,14 @@ impl Shared {
             // What is due later comes after all that was handed out.
             if sooner {
                 database.next_due = what.due;
-                self.wake_idle(oid);
+                self.wake_idle(id);
                 self.launcher.set();
             }
             return;
         }
         // Whoever looks for work next finds out when the rest falls due.
         database.due_unknown |= what.has_later(now);
-        if let Some(queue) = self.queue(oid) {
+        if let Some(queue) = self.queue(id) {
             match what.all() {
                 Some(tasks) => tasks
                     .iter()
@@ -40,41 +41,41 @@ impl Shared {
                 queue.ask_for_sweep(now);
             }
         }
-        self.wake(oid, what.tasks());
+        self.wake(id, what.tasks());
     }
 
     /// A prepared transaction was committed: it may have enqueued tasks.
-    pub fn announce_prepared(&mut self, oid: Oid, now: i64) {
-        if self.database(oid).is_some_and(|database| database.unannounced) {
+    pub fn announce_prepared(&mut self, id: DatabaseId, now: i64) {
+        if self.database(id).is_some_and(|database| database.unannounced) {
             let mut unknown = Announcement::NOTHING;
             unknown.due(now);
-            self.announce(oid, &unknown, now);
+            self.announce(id, &unknown, now);
         }
     }
 
     /// What has come from another database has become visible: tasks that are held, calls to take over.
-    pub fn announce_copied(&mut self, oid: Oid, held: bool, orphans: bool) {
-        if let Some(database) = self.database_or_new(oid).filter(|_| held || orphans) {
+    pub fn announce_copied(&mut self, id: DatabaseId, held: bool, orphans: bool) {
+        if let Some(database) = self.database_or_new(id).filter(|_| held || orphans) {
             database.held_to_tell |= held;
             database.orphans |= orphans;
             database.announced += 1;
-            self.wake(oid, 1);
+            self.wake(id, 1);
         }
     }
 
     /// Gets up to `tasks` more workers to look for work.
-    pub fn wake(&mut self, oid: Oid, tasks: u32) {
+    pub fn wake(&mut self, id: DatabaseId, tasks: u32) {
         for _ in 0..tasks {
-            if !self.wake_idle(oid) {
-                self.starve(oid);
+            if !self.wake_idle(id) {
+                self.starve(id);
                 return;
             }
         }
     }
 
     /// Asks the launcher for another worker, once until it has acted.
-    pub(super) fn starve(&mut self, oid: Oid) {
-        if let Some(database) = self.database(oid).filter(|database| !database.hungry) {
+    pub(super) fn starve(&mut self, id: DatabaseId) {
+        if let Some(database) = self.database(id).filter(|database| !database.hungry) {
             database.hungry = true;
             self.launcher.set();
         }
@@ -82,8 +83,8 @@ impl Shared {
 
     /// Wakes an idle worker. False if that does not do: there is none, or none that can take every
     /// task.
-    pub(super) fn wake_idle(&mut self, oid: Oid) -> bool {
-        let idle = |slot: &&mut Slot| slot.database == oid && slot.state == SlotState::Idle;
+    pub(super) fn wake_idle(&mut self, id: DatabaseId) -> bool {
+        let idle = |slot: &&mut Slot<L>| slot.database == id && slot.state == SlotState::Idle;
         let slots = self.slots[..self.used_slots].iter_mut();
         let Some(slot) = slots.filter(idle).min_by_key(|slot| slot.full) else {
             return false;
@@ -94,37 +95,36 @@ impl Shared {
     }
 
     /// Something has fallen due: an idle worker looks for it.
-    pub fn wake_for_due(&mut self, oid: Oid, now: i64) {
-        if self.consume_due(oid, now) {
-            self.wake(oid, 1);
+    pub fn wake_for_due(&mut self, id: DatabaseId, now: i64) {
+        if self.consume_due(id, now) {
+            self.wake(id, 1);
         }
     }
 
     /// True if something has fallen due: whoever asks sees to it, and to what comes next.
-    pub(super) fn consume_due(&mut self, oid: Oid, now: i64) -> bool {
-        let due = self.database(oid).is_some_and(|database| database.consume_due(now));
-        if due && let Some(queue) = self.queue(oid) {
+    pub(super) fn consume_due(&mut self, id: DatabaseId, now: i64) -> bool {
+        let due = self.database(id).is_some_and(|database| database.consume_due(now));
+        if due && let Some(queue) = self.queue(id) {
             queue.note_due();
         }
         due
     }
 
     /// What has fallen due is the business of the worker that looks for it at `now`.
-    pub fn see_to_due(&mut self, oid: Oid, now: i64) {
-        let known = self.consume_due(oid, now);
-        if !known && let Some(queue) = self.queue(oid) {
+    pub fn see_to_due(&mut self, id: DatabaseId, now: i64) {
+        let known = self.consume_due(id, now);
+        if !known && let Some(queue) = self.queue(id) {
             // Somebody else consumed it; there may be more since.
             queue.note_due();
         }
     }
 
     /// A worker that has taken a task has looked for the time when the next one falls due.
-    pub fn note_due(&mut self, oid: Oid, due: i64) {
-        let launcher = self.launcher;
-        if let Some(database) = self.database(oid).filter(|database| database.due_unknown) {
+    pub fn note_due(&mut self, id: DatabaseId, due: i64) {
+        if let Some(database) = self.database(id).filter(|database| database.due_unknown) {
             database.due_unknown = false;
             database.next_due = database.next_due.min(due);
-            launcher.set();
+            self.launcher.set();
         }
     }
 
@@ -132,8 +132,8 @@ impl Shared {
     /// announced since it read `announced`, or nobody knows what falls due, so it has to look again. `rest`: what it knows of the work to come,
     /// if it has looked.
     pub fn settle(&mut self, slot: usize, announced: u64, rest: Option<Rest>, now: i64) -> Option<i64> {
-        let Slot { database: oid, full, .. } = self.slots[slot];
-        let Some(database) = self.database(oid) else { return Some(NEVER) };
+        let Slot { database: id, full, .. } = self.slots[slot];
+        let Some(database) = self.database(id) else { return Some(NEVER) };
         if database.announced != announced || rest.is_none() && database.due_unknown {
             return None;
         }
@@ -146,7 +146,7 @@ impl Shared {
         database.hungry &= full;
         database.failures = 0;
         let next_due = database.next_due;
-        let opens_at = self.queue(oid).map_or(NEVER, |queue| queue.opens_at(now));
+        let opens_at = self.queue(id).map_or(NEVER, |queue| queue.opens_at(now));
         self.slots[slot].state = SlotState::Idle;
         // The launcher watches, too: this worker may be taken away by another task until then.
         if next_due != NEVER && next_due != known {

@@ -1,17 +1,16 @@
 //! What outlives shared memory: a crash of one process makes the server wipe it and go on, and then
 //! somebody has to know which task did that.
 //!
-//! Plain data like [`super::Shared`], changed under the same lock; the memory is [`crate::pg::journal`]'s.
+//! Plain data like [`super::Shared`], changed under the same lock.
 
-use super::MAX_SLOTS;
-use pgrx::pg_sys::Oid;
+use super::{DatabaseId, MAX_SLOTS};
 use serde::{Deserialize, Serialize};
 
 /// Tasks that are remembered at once because of how an earlier run ended.
 pub const MAX_REMEMBERED: usize = 256;
 
 /// Runs of a task that ended with their worker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Interrupted {
     /// 0: the entry is free.
     pub task_id: i64,
@@ -88,7 +87,7 @@ impl Interrupted {
 }
 
 /// A task and the database that it is in.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Entry {
     database: u32,
     runs: Interrupted,
@@ -98,34 +97,35 @@ impl Entry {
     const FREE: Entry = Entry { database: 0, runs: Interrupted::NONE };
 }
 
-pub struct Journal {
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Journal<const SLOTS: usize = MAX_SLOTS, const REMEMBERED: usize = MAX_REMEMBERED> {
     /// What the worker of each slot runs.
-    running: [Entry; MAX_SLOTS],
+    running: [Entry; SLOTS],
     /// Tasks that are not run at the moment.
-    remembered: [Entry; MAX_REMEMBERED],
+    remembered: [Entry; REMEMBERED],
     /// How many of those there are.
     count: usize,
 }
 
-impl Journal {
-    pub const EMPTY: Journal =
-        Journal { running: [Entry::FREE; MAX_SLOTS], remembered: [Entry::FREE; MAX_REMEMBERED], count: 0 };
+impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
+    pub const EMPTY: Self =
+        Journal { running: [Entry::FREE; SLOTS], remembered: [Entry::FREE; REMEMBERED], count: 0 };
 
     /// Until when a task is not to be run, if it has to wait at `now`.
-    pub fn paused_until(&self, database: Oid, task_id: i64, now: i64) -> Option<i64> {
+    pub fn paused_until(&self, database: DatabaseId, task_id: i64, now: i64) -> Option<i64> {
         if self.count == 0 {
             return None;
         }
-        let is_it = |e: &&Entry| e.runs.task_id == task_id && e.database == database.to_u32();
+        let is_it = |e: &&Entry| e.runs.task_id == task_id && e.database == database.get();
         let entry = self.remembered.iter().find(is_it)?;
         (entry.runs.is_paused(now) && !entry.runs.cancelled).then_some(entry.runs.not_before)
     }
 
     /// The worker of `slot` runs a task; what is known of its earlier runs.
-    pub fn begin(&mut self, slot: usize, database: Oid, task_id: i64) -> Interrupted {
+    pub fn begin(&mut self, slot: usize, database: DatabaseId, task_id: i64) -> Interrupted {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
         let runs = known.counted();
-        self.running[slot] = Entry { database: database.to_u32(), runs };
+        self.running[slot] = Entry { database: database.get(), runs };
         runs
     }
 
@@ -149,26 +149,26 @@ impl Journal {
     }
 
     /// Remembers that a task was cancelled, which no row says yet.
-    pub fn remember_cancelled(&mut self, database: Oid, task_id: i64) {
+    pub fn remember_cancelled(&mut self, database: DatabaseId, task_id: i64) {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
-        self.add(database.to_u32(), Interrupted { cancelled: true, ..known });
+        self.add(database.get(), Interrupted { cancelled: true, ..known });
     }
 
     /// Forgets a task that is over; what was known of it.
-    pub fn forget(&mut self, database: Oid, task_id: i64) -> Option<Interrupted> {
+    pub fn forget(&mut self, database: DatabaseId, task_id: i64) -> Option<Interrupted> {
         if self.count == 0 {
             return None;
         }
-        let is_it = |e: &&mut Entry| e.runs.task_id == task_id && e.database == database.to_u32();
+        let is_it = |e: &&mut Entry| e.runs.task_id == task_id && e.database == database.get();
         let entry = self.remembered.iter_mut().find(is_it)?;
         self.count -= 1;
         Some(std::mem::replace(entry, Entry::FREE).runs)
     }
 
     /// Forgets all tasks of a database: the extension is gone, and numbers begin anew.
-    pub fn forget_all(&mut self, database: Oid) {
+    pub fn forget_all(&mut self, database: DatabaseId) {
         for entry in &mut self.remembered {
-            if entry.runs.task_id != 0 && entry.database == database.to_u32() {
+            if entry.runs.task_id != 0 && entry.database == database.get() {
                 *entry = Entry::FREE;
                 self.count -= 1;
             }
@@ -190,7 +190,7 @@ impl Journal {
 
     /// All processes are gone, those that crashed and those of `spared` slots, which the postmaster had end.
     pub fn recover(&mut self, spared: impl Fn(usize) -> bool) {
-        for slot in 0..MAX_SLOTS {
+        for slot in 0..SLOTS {
             let cancelled = self.running[slot].runs.cancelled;
             let how = if spared(slot) { RunEnd::Left } else { RunEnd::Died };
             self.interrupt(slot, how, cancelled);
@@ -220,7 +220,7 @@ impl Journal {
 mod tests {
     use super::*;
 
-    const DATABASE: Oid = Oid::from_u32(5);
+    const DATABASE: DatabaseId = DatabaseId::new(5);
 
     fn empty() -> Box<Journal> {
         Box::new(Journal::EMPTY)
@@ -309,7 +309,7 @@ mod tests {
         let mut journal = empty();
         journal.begin(0, DATABASE, 7);
         journal.interrupt(0, RunEnd::Died, false);
-        assert_eq!(journal.begin(0, Oid::from_u32(6), 7).runs, 0);
+        assert_eq!(journal.begin(0, DatabaseId::new(6), 7).runs, 0);
     }
 
     #[test]

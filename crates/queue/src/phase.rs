@@ -12,6 +12,12 @@ const CLOSING: u8 = 2;
 
 pub struct Phase(AtomicU8);
 
+impl Clone for Phase {
+    fn clone(&self) -> Phase {
+        Phase(AtomicU8::new(self.0.load(SeqCst)))
+    }
+}
+
 impl Phase {
     pub(super) const fn new() -> Phase {
         Phase(AtomicU8::new(OPEN))

@@ -1,6 +1,20 @@
 use super::*;
 
-const DATABASE: Oid = Oid::from_u32(5);
+/// A latch that knows whether it is set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Flag(bool);
+
+impl Latch for Flag {
+    const NONE: Flag = Flag(false);
+
+    fn set(&mut self) {
+        self.0 = true;
+    }
+}
+
+type Shared = super::Shared<Flag>;
+
+const DATABASE: DatabaseId = DatabaseId::new(5);
 
 const REST: Rest = Rest { next_due: NEVER, nothing_prepared: true };
 

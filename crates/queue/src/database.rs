@@ -1,7 +1,6 @@
 //! What is known of a database.
 
-use super::{MAX_BARS, NEVER, Text};
-use pgrx::pg_sys::Oid;
+use super::{DatabaseId, MAX_BARS, NEVER, TableId, Text};
 
 /// The longest pause before the next worker is started after several that did nothing, in microseconds.
 pub(super) const LONGEST_PAUSE: i64 = 60_000_000;
@@ -10,10 +9,10 @@ pub(super) const LONGEST_PAUSE: i64 = 60_000_000;
 const BAR_PAUSE: i64 = 1_000_000;
 
 /// A database that has the extension, or may have it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Database {
-    /// `InvalidOid`: the entry is free.
-    pub oid: Oid,
+    /// [`DatabaseId::NONE`]: the entry is free.
+    pub id: DatabaseId,
     /// The extension was seen there.
     pub has_extension: bool,
     /// It was looked for and not found; the launcher drops the entry.
@@ -44,7 +43,7 @@ pub struct Database {
     pub orphans: bool,
     /// What tasks that are enqueued here carry, once a worker has found it in the table `home`.
     pub origin: Option<i64>,
-    pub home: Oid,
+    pub home: TableId,
     /// Tasks of another database may have come, which has to be said …
     pub held_to_tell: bool,
     /// … unless it was.
@@ -78,7 +77,7 @@ pub struct Database {
 
 impl Database {
     pub(super) const FREE: Database = Database {
-        oid: Oid::INVALID,
+        id: DatabaseId::NONE,
         has_extension: false,
         no_extension: false,
         look: false,
@@ -94,7 +93,7 @@ impl Database {
         looked_at: 0,
         orphans: false,
         origin: None,
-        home: Oid::INVALID,
+        home: TableId::NONE,
         held_to_tell: false,
         told_of_held: false,
         retained_at: 0,

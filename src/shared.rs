@@ -1,0 +1,39 @@
+//! The crate `pg_errand-queue`, bound to PostgreSQL's latches and object identifiers.
+
+pub use crate::pg::shmem::{Shared, Slot};
+pub use pg_errand_queue::{
+    Address, Admission, Announcement, Batch, Breaker, CallOutcome, Database, DatabaseId, Ended, InFlight,
+    Interrupted, Journal, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, NotFree, Over,
+    Phase, Position, Ready, Rest, RoleId, SlotState, Sources, Sweep, TableId, Terms, Told,
+};
+use pgrx::pg_sys::Oid;
+
+pub type Queue = pg_errand_queue::Queue;
+
+/// A number of the crate's that is an object identifier in PostgreSQL.
+pub trait ToOid {
+    fn oid(self) -> Oid;
+}
+
+impl ToOid for DatabaseId {
+    fn oid(self) -> Oid {
+        Oid::from_u32(self.get())
+    }
+}
+
+impl ToOid for RoleId {
+    fn oid(self) -> Oid {
+        Oid::from_u32(self.get())
+    }
+}
+
+/// An object identifier as the crate knows it.
+pub trait ToId {
+    fn id<T: From<u32>>(self) -> T;
+}
+
+impl ToId for Oid {
+    fn id<T: From<u32>>(self) -> T {
+        T::from(self.to_u32())
+    }
+}

@@ -8,7 +8,7 @@ use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
 use crate::pg::trigger::{NewRow, Transition};
 use crate::pg::{backend, catalog, log, shmem};
-use crate::shared::{Lane, Position, ToId, Told};
+use crate::shared::{CancelReply, Lane, Position, ToId};
 use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
@@ -305,7 +305,7 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     let database = backend::database();
     let told =
         shmem::write_journal(|shared, journal| shared.cancel_call(journal, database.id(), owner, task_id));
-    if told == Some(Told::NotNow) && worker::is_me(owner) {
+    if told == Some(CancelReply::NotNow) && worker::is_me(owner) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             "a handler cannot cancel itself, nor that many calls of its own worker".into(),
@@ -313,8 +313,8 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
         );
     }
     match told {
-        Some(Told::Marked) => Some(true),
-        Some(Told::NotNow) => None,
+        Some(CancelReply::Marked) => Some(true),
+        Some(CancelReply::NotNow) => None,
         None => Some(false),
     }
 }

@@ -15,7 +15,7 @@ pub fn tell_of_ended_lease(task_id: i64) {
         let database = backend::database();
         shmem::write(|shared| {
             let entry = shared.database_or_new(database.id());
-            entry.is_some_and(|entry| std::mem::replace(&mut entry.told_of_lease, true))
+            entry.is_some_and(|entry| std::mem::replace(&mut entry.reported_lease, true))
         })
     } else {
         TOLD.swap(true, Relaxed)

@@ -2,9 +2,9 @@
 
 pub use crate::pg::shmem::{Shared, Slot};
 pub use pg_errand_queue::{
-    Address, Admission, Announcement, Batch, Breaker, CallOutcome, Database, DatabaseId, Ended, InFlight,
-    Interrupted, Journal, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, NotFree, Over,
-    Phase, Position, Ready, Rest, RoleId, SlotState, Sources, Sweep, TableId, Terms, Told,
+    Admission, Announcement, Breaker, CallOutcome, CancelReply, Candidate, Database, DatabaseId, EndedCall,
+    InFlight, Interrupted, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Over, Position,
+    Read, Rest, RoleId, SlotState, Sources, Sweep, Terms, Unavailable,
 };
 use pgrx::pg_sys::Oid;
 

@@ -100,7 +100,9 @@ fn clear(database: Oid) {
     }
     let end = Instant::now() + PATIENCE;
     let pids = loop {
-        if let Some(pids) = shmem::write(|shared| shared.bar(database.id(), backend::pid(), backend::now())) {
+        if let Some(pids) =
+            shmem::write(|shared| shared.quiesce(database.id(), backend::pid(), backend::now()))
+        {
             break pids;
         }
         // Many sessions at once, which make databases from one template for instance.
@@ -150,7 +152,7 @@ fn at_transaction_end(ended: Ended) {
             journal.forget_all(database);
         }
         if pending.barred {
-            shared.lift_bars(pid, backend::now());
+            shared.end_quiesce(pid, backend::now());
         }
         if ended == Ended::Committed && (pending.created || pending.dropped) {
             match shared.database_or_new(database) {
@@ -159,7 +161,7 @@ fn at_transaction_end(ended: Ended) {
                     entry.announced += 1;
                     entry.no_extension = pending.dropped;
                 }
-                None => shared.unheard = true,
+                None => shared.missed_extension = true,
             }
         }
         if ended != Ended::Aborted || pending.barred {

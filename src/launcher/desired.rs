@@ -93,7 +93,7 @@ impl Catalogs {
 
     /// Databases that settings can be read in: none in which a connection is in the way.
     pub fn readable(&self, known: &[Database]) -> Vec<Oid> {
-        let barred = |oid| known.iter().any(|entry| entry.id.oid() == oid && entry.is_barred());
+        let barred = |oid| known.iter().any(|entry| entry.id.oid() == oid && entry.is_quiesced());
         let mut usable: Vec<&DatabaseRow> =
             self.databases.iter().filter(|row| row.allows_connections && !barred(row.oid)).collect();
         usable.sort_by_key(|row| (row.name != "postgres", row.is_template));

@@ -161,7 +161,7 @@ impl Launcher {
         self.reader.set_back(now);
         self.places.set_back(now);
         self.complaints.set_back(now);
-        shmem::write(|shared| shared.set_back(now));
+        shmem::write(|shared| shared.set_clock_back(now));
     }
 
     fn scan_if_due(&mut self, now: i64) -> Result<(), PgError> {
@@ -237,18 +237,18 @@ impl Launcher {
             } else {
                 self.without_extension.remove(&entry.id.oid());
             }
-            let is_barred = entry.is_barred();
-            if entry.no_extension || !is_barred && self.catalogs.has_lost(&entry) {
+            let is_quiesced = entry.is_quiesced();
+            if entry.no_extension || !is_quiesced && self.catalogs.has_lost(&entry) {
                 shmem::write_journal(|shared, journal| {
                     journal.forget_all(entry.id);
                     shared.forget_database(entry.id);
                 });
                 self.complaints.withdraw(About::Database(entry.id.oid()));
-            } else if !is_barred && self.catalogs.can_forget(&entry) {
+            } else if !is_quiesced && self.catalogs.can_forget(&entry) {
                 shmem::write(|shared| shared.forget_database(entry.id));
             }
         }
-        if shmem::write(Shared::take_unheard) {
+        if shmem::write(Shared::take_missed_extension) {
             self.without_extension.clear();
         }
         self.without_extension.retain(|oid| self.catalogs.exists(*oid));
@@ -285,7 +285,7 @@ impl Launcher {
                 }
                 _ => self.complaints.withdraw(about),
             }
-            let ready = !entry.is_barred() && entry.settings_as_of != 0;
+            let ready = !entry.is_quiesced() && entry.settings_as_of != 0;
             let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
             let poll_interval = entry.poll_interval.unwrap_or(config::POLL_INTERVAL.get());
             let poll = entry.looked_at + i64::from(poll_interval) * 1000;

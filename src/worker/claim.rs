@@ -12,7 +12,7 @@ use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{Arg, Row, Statement, text};
 use crate::pg::table::{self as locked, Lock, Seen};
 use crate::pg::{backend, jsonb, session};
-use crate::shared::{Next, Ready};
+use crate::shared::{Candidate, Next};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8ARRAYOID, INT8OID};
 use pgrx::{IntoDatum, pg_sys};
 
@@ -55,7 +55,7 @@ pub fn next(worker: &mut Worker) -> Claimed {
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,
             Next::Task(lane, ready) => {
-                if !worker.avoided.holds(lane, ready.place)
+                if !worker.avoided.holds(lane, ready.position)
                     && let Some(task) = one(worker, ready)
                 {
                     return Claimed::Task(Box::new(task));
@@ -66,8 +66,8 @@ pub fn next(worker: &mut Worker) -> Claimed {
 }
 
 /// Claims a task; `None` if it is not ready (any more), or somebody else was faster.
-fn one(worker: &Worker, ready: Ready) -> Option<Task> {
-    let task_id = ready.place.task_id;
+fn one(worker: &Worker, ready: Candidate) -> Option<Task> {
+    let task_id = ready.position.task_id;
     match worker.tasks.lock(task_id, ready.address, |row| is_ready(row, worker.origin)) {
         Lock::Locked(row) => {
             if row.get(table::LEASED).is_some_and(|leased| leased.value() != 0) {

@@ -49,7 +49,7 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
     })?;
     let Some((table, origin)) = found else { return Ok(None) };
     slot.change_database(|database| {
-        database.held_to_tell |= database.home != table.id();
+        database.unadopted_to_report |= database.home != table.id();
         database.origin = Some(origin);
         database.home = table.id();
     });
@@ -59,8 +59,8 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
 /// Says once that tasks are held.
 pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
     let told = worker.slot.change_database(|database| {
-        database.held_to_tell = false;
-        database.told_of_held
+        database.unadopted_to_report = false;
+        database.reported_unadopted
     });
     // Once it was said, only whether there are any still matters.
     let limit = if told == Some(true) { 1 } else { COUNTED };
@@ -71,7 +71,7 @@ pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
     })?
     .unwrap_or_default();
     let told =
-        worker.slot.change_database(|database| std::mem::replace(&mut database.told_of_held, held > 0));
+        worker.slot.change_database(|database| std::mem::replace(&mut database.reported_unadopted, held > 0));
     if held > 0 && told != Some(true) {
         let number = if held < COUNTED { held.to_string() } else { format!("at least {COUNTED}") };
         log::event_with_hint(

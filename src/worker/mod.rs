@@ -24,7 +24,7 @@ use crate::inject;
 use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
 use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
-use crate::shared::{Admission, Interrupted, LaneSet, NotFree, Over, Sources, Terms};
+use crate::shared::{Admission, Interrupted, LaneSet, Over, Sources, Terms, Unavailable};
 use crate::task_definition::TaskDefinitions;
 use crate::unwritten::Means;
 use claim::Claimed;
@@ -180,7 +180,7 @@ impl Worker {
         self.waiting = signals.waiting;
         self.refresh_definitions(&signals, reloaded)?;
         let may_claim = !retiring && self.has_current_settings(signals.settings);
-        if signals.held_to_tell {
+        if signals.unadopted_to_report {
             copied::tell_of_held(self)?;
         }
         calls::begin_turn(&mut self.calls, signals.resumes, retiring);
@@ -262,7 +262,7 @@ impl Worker {
         let problems = TaskDefinitions::known().problems();
         let texts: Vec<&str> = problems.iter().map(|(problem, _)| problem.as_str()).collect();
         let now = if texts.is_empty() { 0 } else { crate::pg::home::digest(&texts.join("\n")) };
-        let told = self.slot.change_database(|database| std::mem::replace(&mut database.told_of_rows, now));
+        let told = self.slot.change_database(|database| std::mem::replace(&mut database.reported_rows, now));
         if told != Some(now) {
             for (problem, hint) in problems {
                 log::event_with_hint(LogLevel::Error, format!("{problem}; its tasks fail"), hint.into());
@@ -299,8 +299,8 @@ impl Worker {
             let brief = task.brief();
             let earlier = match self.slot.begin(&brief) {
                 Ok(earlier) => earlier,
-                Err(NotFree::Elsewhere) => return Transaction::RollBack(Ran::Elsewhere),
-                Err(NotFree::Paused(until)) => {
+                Err(Unavailable::Elsewhere) => return Transaction::RollBack(Ran::Elsewhere),
+                Err(Unavailable::Paused(until)) => {
                     return Transaction::RollBack(Ran::Paused(task.id, until - task.started_at));
                 }
             };

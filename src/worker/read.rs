@@ -7,7 +7,7 @@ use crate::error::PgError;
 use crate::inject;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, session, transaction};
-use crate::shared::{Batch, Lane, Position, Queue, Ready, Sweep};
+use crate::shared::{Candidate, Lane, Position, Queue, Read, Sweep};
 use crate::task_definition::TaskDefinitions;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
@@ -31,11 +31,11 @@ pub fn fill(worker: &Worker, lane: Lane, after: Position) {
     worker.tasks.lock_for_writing();
     let (tasks, all_due_at) = read(worker, lane, after);
     inject::point("read");
-    worker.slot.publish(&Batch { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
+    worker.slot.publish(&Read { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
 }
 
 /// What is ready after a place; and, if that is all, the time as of which it was read.
-fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64>) {
+fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Candidate>, Option<i64>) {
     let now = backend::now();
     let args: [Arg; 7] = [
         worker.origin.into_datum(),
@@ -51,7 +51,7 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Ready>, Option<i64
     (tasks, is_all.then_some(now))
 }
 
-fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
+fn read_held(worker: &Worker, lane: Lane) -> Vec<Candidate> {
     let args: [Arg; 4] = [
         worker.origin.into_datum(),
         TaskDefinitions::known().types_for(lane).into_datum(),
@@ -61,12 +61,12 @@ fn read_held(worker: &Worker, lane: Lane) -> Vec<Ready> {
     session::as_owner(worker.owner, || READ_HELD.rows(&args, ready))
 }
 
-fn ready(row: &Row) -> Ready {
+fn ready(row: &Row) -> Candidate {
     let place = Position {
         scheduled_at: row.get::<TimestampWithTimeZone>(1).map_or(i64::MIN, i64::from),
         task_id: row.get(2).unwrap_or_default(),
     };
-    Ready { place, address: row.address(3) }
+    Candidate { position: place, address: row.address(3) }
 }
 
 /// Looks for tasks that are ready and were not announced: at each `pg_errand.poll_interval`, when the
@@ -78,13 +78,13 @@ pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
     let swept = transaction::commit_after(|| {
         for lane in TaskDefinitions::known().lanes().iter() {
             let held = read_held(worker, lane);
-            if held.len() == Queue::window(lane) && wanted == Sweep::Held {
+            if held.len() == Queue::window(lane) && wanted == Sweep::Deferred {
                 worker.slot.ask_for_sweep();
             }
-            worker.slot.add(&Batch { lane, tasks: &held, all_due_at: Some(now) }, worker.definition_changes);
+            worker.slot.add(&Read { lane, tasks: &held, all_due_at: Some(now) }, worker.definition_changes);
             if wanted == Sweep::All {
                 let (tasks, all_due_at) = read(worker, lane, Position::START);
-                worker.slot.sweep(&Batch { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
+                worker.slot.sweep(&Read { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
             }
         }
     });

@@ -114,7 +114,7 @@ fn tell_of_schema(slot: MySlot, schema: &str) {
 }
 
 fn tell_that_tasks_wait(slot: MySlot, message: String, hint: String) {
-    let told = slot.change_database(|database| std::mem::replace(&mut database.told_of_version, true));
+    let told = slot.change_database(|database| std::mem::replace(&mut database.reported_version, true));
     if told != Some(true) {
         log::event_with_hint(LogLevel::Error, message, hint);
     }
@@ -123,8 +123,8 @@ fn tell_that_tasks_wait(slot: MySlot, message: String, hint: String) {
 /// Says once what the role lacks to enqueue.
 fn tell_of_rights(slot: MySlot, role: &str, found: &Found) {
     let told = slot.change_database(|database| {
-        database.told_of_version = false;
-        std::mem::replace(&mut database.told_of_rights, !found.has_grants)
+        database.reported_version = false;
+        std::mem::replace(&mut database.reported_rights, !found.has_grants)
     });
     if found.has_grants || told == Some(true) {
         return;

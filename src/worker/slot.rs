@@ -5,8 +5,8 @@ use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
-    Admission, Batch, Database, Ended, InFlight, Interrupted, Lane, LaneSet, Latch, Next, NotFree, Over,
-    Position, Queue, Rest, Shared, Slot, SlotState, Sources, Sweep, Terms, ToId, ToOid,
+    Admission, Database, EndedCall, InFlight, Interrupted, Lane, LaneSet, Latch, Next, Over, Position, Queue,
+    Read, Rest, Shared, Slot, SlotState, Sources, Sweep, Terms, ToId, ToOid, Unavailable,
 };
 use pgrx::pg_sys::Oid;
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub struct Signals {
     pub waiting: LaneSet,
     /// [`Shared::resumes`].
     pub resumes: u64,
-    /// `Database::held_to_tell`.
-    pub held_to_tell: bool,
+    /// `Database::unadopted_to_report`.
+    pub unadopted_to_report: bool,
     pub settings: Settings,
 }
 
@@ -85,7 +85,7 @@ impl MySlot {
                 number: slot.number,
                 owner: slot.owner,
             };
-            if shared.database(mine.database.id()).is_some_and(|database| database.hungry) {
+            if shared.database(mine.database.id()).is_some_and(|database| database.needs_worker) {
                 // One worker is started at a time.
                 shared.launcher.set();
             }
@@ -116,23 +116,23 @@ impl MySlot {
     }
 
     /// [`Shared::publish`] for this worker.
-    pub fn publish(self, batch: &Batch, definition_changes: u64) {
-        shmem::write(|shared| shared.publish(self.index, batch, definition_changes));
+    pub fn publish(self, read: &Read, definition_changes: u64) {
+        shmem::write(|shared| shared.publish(self.index, read, definition_changes));
     }
 
     /// [`Shared::add`] for this worker.
-    pub fn add(self, batch: &Batch, definition_changes: u64) {
-        shmem::write(|shared| shared.add(self.index, batch, definition_changes));
+    pub fn add(self, read: &Read, definition_changes: u64) {
+        shmem::write(|shared| shared.add(self.index, read, definition_changes));
     }
 
     /// [`Shared::sweep`] for this worker.
-    pub fn sweep(self, batch: &Batch, definition_changes: u64) {
-        shmem::write(|shared| shared.sweep(self.index, batch, definition_changes));
+    pub fn sweep(self, read: &Read, definition_changes: u64) {
+        shmem::write(|shared| shared.sweep(self.index, read, definition_changes));
     }
 
     /// What this worker has taken last.
     pub fn taken(self) -> Option<(Lane, Position)> {
-        self.read(|slot| slot.taken).map(|(lane, task)| (lane, task.place))
+        self.read(|slot| slot.taken).map(|(lane, task)| (lane, task.position))
     }
 
     /// [`Shared::leave_to_other`] for this worker.
@@ -172,7 +172,7 @@ impl MySlot {
 
     /// Shows a task as running, so that it can be cancelled; returns what is known of earlier
     /// runs.
-    pub fn begin(self, task: &Brief) -> Result<Interrupted, NotFree> {
+    pub fn begin(self, task: &Brief) -> Result<Interrupted, Unavailable> {
         shmem::write_journal(|shared, journal| {
             shared.begin(journal, self.index, task.id, &task.task_type, &task.handler, task.started_at)
         })
@@ -230,7 +230,7 @@ impl MySlot {
     }
 
     /// [`Shared::set_calls`] for this worker.
-    pub fn set_calls(self, calls: InFlight, ended: &mut [Ended]) {
+    pub fn set_calls(self, calls: InFlight, ended: &mut [EndedCall]) {
         let now = backend::now();
         shmem::write(|shared| shared.set_calls(self.index, calls, ended, now));
     }
@@ -313,7 +313,7 @@ impl MySlot {
             look_ahead: database.is_none_or(|database| database.due_unknown || database.unannounced),
             waiting: shared.queue_of(self.database.id()).map_or(LaneSet::NONE, Queue::waiting),
             resumes: shared.resumes,
-            held_to_tell: database.is_some_and(|database| database.held_to_tell),
+            unadopted_to_report: database.is_some_and(|database| database.unadopted_to_report),
             settings: database.map_or(Settings::Same, |database| {
                 if database.settings_as_of != shared.settings_changes {
                     Settings::Unknown
@@ -331,10 +331,10 @@ impl MySlot {
         shmem::write(|shared| shared.database(self.database.id()).map(change))
     }
 
-    /// [`Shared::settle`] for this worker.
+    /// [`Shared::go_idle`] for this worker.
     pub fn settle(self, announced: u64, rest: Option<Rest>) -> Option<i64> {
         let now = backend::now();
-        shmem::write(|shared| shared.settle(self.index, announced, rest, now))
+        shmem::write(|shared| shared.go_idle(self.index, announced, rest, now))
     }
 
     /// [`Shared::note_due`] for this worker's database.
@@ -345,7 +345,7 @@ impl MySlot {
     /// Ends the wait that [`MySlot::settle`] began.
     pub fn unsettle(self) {
         let now = backend::now();
-        shmem::write(|shared| shared.unsettle(self.index, now));
+        shmem::write(|shared| shared.wake_up(self.index, now));
     }
 
     /// [`Shared::leave`] for this worker.

@@ -54,7 +54,7 @@ pub fn note_due(due: i64) {
 
 /// A task of another database has come in the current transaction.
 pub fn note_held() {
-    PENDING.with_borrow_mut(|pending| pending.held = true);
+    PENDING.with_borrow_mut(|pending| pending.unadopted = true);
 }
 
 /// Calls whose worker is gone have come in the current transaction.
@@ -64,7 +64,7 @@ pub fn note_orphans() {
 
 /// The current transaction has changed what types of tasks there are, or where they go.
 pub fn note_definitions() {
-    PENDING.with_borrow_mut(|pending| pending.kinds = true);
+    PENDING.with_borrow_mut(|pending| pending.definitions = true);
 }
 
 /// The current command commits what another session has prepared, before its own transaction ends.
@@ -94,8 +94,8 @@ fn tell(ended: Ended, pending: &Announcement) {
             inject::point("announce");
             let now = backend::now();
             shmem::write(|shared| {
-                shared.announce_copied(database, pending.held, pending.orphans);
-                if pending.kinds {
+                shared.announce_copied(database, pending.unadopted, pending.orphans);
+                if pending.definitions {
                     shared.forget_queue(database, now);
                 }
                 if pending.prepared {

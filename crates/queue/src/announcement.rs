@@ -20,11 +20,11 @@ pub struct Announcement {
     /// Something else becomes ready then, which has no place that is known.
     pub elsewhere: bool,
     /// Tasks of another database have come,
-    pub held: bool,
+    pub unadopted: bool,
     /// calls whose worker is gone,
     pub orphans: bool,
     /// the types of tasks have changed,
-    pub kinds: bool,
+    pub definitions: bool,
     /// and what another session has prepared.
     pub prepared: bool,
 }
@@ -37,14 +37,16 @@ impl Announcement {
         due: NEVER,
         last: i64::MIN,
         elsewhere: false,
-        held: false,
+        unadopted: false,
         orphans: false,
-        kinds: false,
+        definitions: false,
         prepared: false,
     };
 
     pub fn is_nothing(&self) -> bool {
-        self.due == NEVER && self.tasks == 0 && !(self.held || self.orphans || self.kinds || self.prepared)
+        self.due == NEVER
+            && self.tasks == 0
+            && !(self.unadopted || self.orphans || self.definitions || self.prepared)
     }
 
     /// How many workers could do something about it.

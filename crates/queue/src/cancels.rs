@@ -1,6 +1,6 @@
 //! Who is to give up which task.
 
-use super::{DatabaseId, Journal, Latch, Shared, Slot, Told};
+use super::{CancelReply, DatabaseId, Journal, Latch, Shared, Slot};
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
@@ -44,19 +44,19 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         database: DatabaseId,
         owner: i64,
         task_id: i64,
-    ) -> Option<Told> {
+    ) -> Option<CancelReply> {
         let is_it = |slot: &&mut Slot<L>| slot.is_live() && slot.database == database && slot.owner == owner;
         let slot = self.slots.iter_mut().filter(|_| task_id != 0).find(is_it)?;
         if slot.task_id == task_id {
             // Its last handler runs: see `cancel_running`.
-            return Some(Told::NotNow);
+            return Some(CancelReply::NotNow);
         }
         let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);
-        let Some(place) = place else { return Some(Told::NotNow) };
+        let Some(place) = place else { return Some(CancelReply::NotNow) };
         *place = task_id;
         slot.has_cancels = true;
         slot.latch.set();
         journal.remember_cancelled(slot.database, task_id);
-        Some(Told::Marked)
+        Some(CancelReply::Marked)
     }
 }

@@ -1,12 +1,12 @@
 //! What is known of a database.
 
-use super::{DatabaseId, MAX_BARS, NEVER, TableId, Text};
+use super::{DatabaseId, MAX_QUIESCERS, NEVER, TableId, Text};
 
 /// The longest pause before the next worker is started after several that did nothing, in microseconds.
 pub(super) const LONGEST_PAUSE: i64 = 60_000_000;
 /// The longest pause after a bar that came soon after another one, in microseconds. Twice that is soon: then the
 /// workers that were started between the two may have been the reason for the second one.
-const BAR_PAUSE: i64 = 1_000_000;
+const QUIESCE_PAUSE: i64 = 1_000_000;
 
 /// A database that has the extension, or may have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,7 +20,7 @@ pub struct Database {
     /// A worker has to look: the extension may be new, or tasks may be there unannounced.
     pub look: bool,
     /// There is more work than its workers can take up.
-    pub hungry: bool,
+    pub needs_worker: bool,
     /// Counts announcements, so that a worker can tell whether it missed one.
     pub announced: u64,
     /// Counts changes of what task types there are.
@@ -30,11 +30,11 @@ pub struct Database {
     /// What was known has come, and nobody has looked for the next one yet.
     pub due_unknown: bool,
     /// The processes that want no worker here (a DROP DATABASE, for instance); 0: nobody.
-    pub barred_by: [i32; MAX_BARS],
+    pub quiesced_by: [i32; MAX_QUIESCERS],
     /// When the last bar was lifted.
-    pub unbarred_at: i64,
+    pub quiesce_ended_at: i64,
     /// How many bars in a row came soon after the one before.
-    pub bars_in_a_row: u32,
+    pub quiesces_in_a_row: u32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
     /// When a worker was last started to look.
@@ -45,22 +45,22 @@ pub struct Database {
     pub origin: Option<i64>,
     pub home: TableId,
     /// Tasks of another database may have come, which has to be said …
-    pub held_to_tell: bool,
+    pub unadopted_to_report: bool,
     /// … unless it was.
-    pub told_of_held: bool,
+    pub reported_unadopted: bool,
     /// When finished tasks were last looked through for removal.
     pub retained_at: i64,
     /// Workers that ended without having done anything, one after the other.
     pub failures: u32,
     pub failed_at: i64,
     /// It was said that the role lacks rights,
-    pub told_of_rights: bool,
+    pub reported_rights: bool,
     /// and that the library is not the one for the tables.
-    pub told_of_version: bool,
+    pub reported_version: bool,
     /// It was said that the lease of a task had ended before the task.
-    pub told_of_lease: bool,
+    pub reported_lease: bool,
     /// A digest of what was said of rows that cannot be used; 0: nothing.
-    pub told_of_rows: i64,
+    pub reported_rows: i64,
     /// What ALTER DATABASE … SET says of `pg_errand.poll_interval`, in milliseconds,
     pub poll_interval: Option<i32>,
     /// of `pg_errand.role` (empty: nothing) …
@@ -81,28 +81,28 @@ impl Database {
         has_extension: false,
         no_extension: false,
         look: false,
-        hungry: false,
+        needs_worker: false,
         announced: 0,
         definition_changes: 0,
         next_due: NEVER,
         due_unknown: false,
-        barred_by: [0; MAX_BARS],
-        unbarred_at: 0,
-        bars_in_a_row: 0,
+        quiesced_by: [0; MAX_QUIESCERS],
+        quiesce_ended_at: 0,
+        quiesces_in_a_row: 0,
         unannounced: false,
         looked_at: 0,
         orphans: false,
         origin: None,
         home: TableId::NONE,
-        held_to_tell: false,
-        told_of_held: false,
+        unadopted_to_report: false,
+        reported_unadopted: false,
         retained_at: 0,
         failures: 0,
         failed_at: 0,
-        told_of_rights: false,
-        told_of_version: false,
-        told_of_lease: false,
-        told_of_rows: 0,
+        reported_rights: false,
+        reported_version: false,
+        reported_lease: false,
+        reported_rows: 0,
         poll_interval: None,
         role: Text::EMPTY,
         concurrency: None,
@@ -121,7 +121,7 @@ impl Database {
 
     /// True if a worker should be there at `now`.
     pub fn has_work(&self, now: i64) -> bool {
-        self.look || self.hungry || self.orphans || self.next_due <= now
+        self.look || self.needs_worker || self.orphans || self.next_due <= now
     }
 
     /// True if something has fallen due: whoever asks sees to it, and to what comes next.
@@ -141,40 +141,40 @@ impl Database {
             0 | 1 => 0,
             n => self.failed_at + (1_000_000 << (n - 2).min(6)).min(LONGEST_PAUSE),
         };
-        let after_bars = match self.bars_in_a_row {
+        let after_quiesces = match self.quiesces_in_a_row {
             0 => 0,
-            n => self.unbarred_at + (10_000 << n.min(7)).min(BAR_PAUSE),
+            n => self.quiesce_ended_at + (10_000 << n.min(7)).min(QUIESCE_PAUSE),
         };
-        after_failures.max(after_bars)
+        after_failures.max(after_quiesces)
     }
 
     /// Process `by` bars workers from this database; false if too many processes do.
-    pub(super) fn bar(&mut self, by: i32, now: i64) -> bool {
-        if self.barred_by.contains(&by) {
+    pub(super) fn quiesce(&mut self, by: i32, now: i64) -> bool {
+        if self.quiesced_by.contains(&by) {
             return true;
         }
-        let was_barred = self.is_barred();
-        let Some(free) = self.barred_by.iter_mut().find(|pid| **pid == 0) else { return false };
+        let was_quiesced = self.is_quiesced();
+        let Some(free) = self.quiesced_by.iter_mut().find(|pid| **pid == 0) else { return false };
         *free = by;
-        if !was_barred {
-            let again = self.unbarred_at + 2 * BAR_PAUSE > now;
-            self.bars_in_a_row = if again { self.bars_in_a_row.saturating_add(1) } else { 0 };
+        if !was_quiesced {
+            let again = self.quiesce_ended_at + 2 * QUIESCE_PAUSE > now;
+            self.quiesces_in_a_row = if again { self.quiesces_in_a_row.saturating_add(1) } else { 0 };
         }
         true
     }
 
     /// Lifts the bar of process `by`.
-    pub(super) fn lift_bar(&mut self, by: i32, now: i64) {
-        for pid in self.barred_by.iter_mut().filter(|pid| **pid == by) {
+    pub(super) fn end_quiesce(&mut self, by: i32, now: i64) {
+        for pid in self.quiesced_by.iter_mut().filter(|pid| **pid == by) {
             *pid = 0;
             self.look = true;
-            self.unbarred_at = now;
+            self.quiesce_ended_at = now;
         }
     }
 
     /// True while somebody wants no worker here.
-    pub fn is_barred(&self) -> bool {
-        self.barred_by.iter().any(|pid| *pid != 0)
+    pub fn is_quiesced(&self) -> bool {
+        self.quiesced_by.iter().any(|pid| *pid != 0)
     }
 
     pub(super) fn count_failure(&mut self, now: i64) {

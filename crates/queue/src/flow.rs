@@ -6,9 +6,9 @@ use super::{
 };
 
 /// A call that has ended.
-pub struct Ended {
+pub struct EndedCall {
     pub terms: Terms,
-    pub went: CallOutcome,
+    pub outcome: CallOutcome,
     /// What it did to the circuit breaker, once that is known.
     pub breaker: Option<Breaker>,
 }
@@ -79,14 +79,14 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// The calls of the worker of `slot` are these now, and those of `ended` have ended.
-    pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &mut [Ended], now: i64) {
+    pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &mut [EndedCall], now: i64) {
         let database = self.slots[slot].database;
         let before = std::mem::replace(&mut self.slots[slot].calls, calls);
         for account in before.accounts().filter(|account| calls.of(*account) < before.of(*account)) {
             self.open(account);
         }
-        for Ended { terms, went, breaker } in ended {
-            let noted = self.limiter.note(database, terms, *went, now);
+        for EndedCall { terms, outcome, breaker } in ended {
+            let noted = self.limiter.note(database, terms, *outcome, now);
             *breaker = noted.breaker;
             if noted.resumed {
                 self.resume(database, terms.account);

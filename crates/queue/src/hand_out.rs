@@ -1,10 +1,10 @@
 //! Who gets which task.
 
-use super::{Batch, DatabaseId, Interrupted, Journal, Latch, Next, Queue, Shared, Slot, Sources};
+use super::{Interrupted, Journal, Latch, Next, Queue, Read, Shared, Slot, Sources};
 
 /// Why a task cannot be begun now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotFree {
+pub enum Unavailable {
     /// Another worker still has it: it has rolled its transaction back, and is about to write what comes of that.
     Elsewhere,
     /// Not before this time.
@@ -47,18 +47,18 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 
     /// The worker of `slot`, which is that lane's reader, has read tasks. `definition_changes`: as of when it knew the task
     /// types.
-    pub fn publish(&mut self, slot: usize, batch: &Batch, definition_changes: u64) {
-        self.take_in(slot, definition_changes, |queue, running| queue.publish(batch, running));
+    pub fn publish(&mut self, slot: usize, read: &Read, definition_changes: u64) {
+        self.take_in(slot, definition_changes, |queue, running| queue.publish(read, running));
     }
 
     /// The worker of `slot` has found tasks beside the order of the queue.
-    pub fn add(&mut self, slot: usize, batch: &Batch, definition_changes: u64) {
-        self.take_in(slot, definition_changes, |queue, running| queue.add(batch, running));
+    pub fn add(&mut self, slot: usize, read: &Read, definition_changes: u64) {
+        self.take_in(slot, definition_changes, |queue, running| queue.add(read, running));
     }
 
     /// The worker of `slot` has read the table from its start.
-    pub fn sweep(&mut self, slot: usize, batch: &Batch, definition_changes: u64) {
-        self.take_in(slot, definition_changes, |queue, running| queue.sweep(batch, running));
+    pub fn sweep(&mut self, slot: usize, read: &Read, definition_changes: u64) {
+        self.take_in(slot, definition_changes, |queue, running| queue.sweep(read, running));
     }
 
     fn take_in(
@@ -91,7 +91,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let Some(queue) = self.queue(id) else { return };
         queue.stop_reading(slot);
         if let Some((lane, task)) = taken {
-            queue.hand_back(lane, task.place);
+            queue.hand_back(lane, task.position);
         }
     }
 
@@ -100,7 +100,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn leave_to_other(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         let Some((_, task)) = taken else { return };
-        if self.slots[..self.used_slots].iter().any(|other| other.shows(id, task.place.task_id)) {
+        if self.slots[..self.used_slots].iter().any(|other| other.shows(id, task.position.task_id)) {
             self.slots[slot].taken = None;
         } else {
             self.put_back(slot);
@@ -116,16 +116,16 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         task_type: &str,
         handler: &str,
         since: i64,
-    ) -> Result<Interrupted, NotFree> {
+    ) -> Result<Interrupted, Unavailable> {
         let database = self.slots[slot].database;
         let elsewhere = |(index, other): (usize, &Slot<L>)| {
             index != slot && other.task_id == task_id && other.database == database
         };
         if self.slots[..self.used_slots].iter().enumerate().any(elsewhere) {
-            return Err(NotFree::Elsewhere);
+            return Err(Unavailable::Elsewhere);
         }
         if let Some(until) = journal.paused_until(database, task_id, since) {
-            return Err(NotFree::Paused(until));
+            return Err(Unavailable::Paused(until));
         }
         let earlier = journal.begin(slot, database, task_id);
         let phase = &self.phases[slot];

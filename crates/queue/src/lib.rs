@@ -15,9 +15,12 @@ mod flow;
 mod hand_out;
 mod ids;
 mod journal;
+mod lane;
 mod latch;
 mod limiter;
+mod line;
 mod phase;
+mod position;
 mod queue;
 mod slot;
 mod staff;
@@ -27,17 +30,17 @@ mod waking;
 pub use address::Address;
 pub use announcement::Announcement;
 pub use database::Database;
-pub use flow::Ended;
-pub use hand_out::NotFree;
+pub use flow::EndedCall;
+pub use hand_out::Unavailable;
 pub use ids::{DatabaseId, RoleId, TableId};
 pub use journal::{Interrupted, Journal, MAX_REMEMBERED, RunEnd};
+pub use lane::{LANES, Lane, LaneSet, Sources};
 pub use latch::Latch;
 pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Terms};
 pub use phase::Phase;
-pub use queue::{
-    Batch, CALL_WINDOW, LANES, Lane, LaneSet, Next, Position, Queue, Ready, Sources, Sweep, WINDOW,
-};
-pub use slot::{Over, Slot, SlotState, Told};
+pub use position::{Candidate, Position};
+pub use queue::{CALL_WINDOW, Next, Queue, Read, Sweep, WINDOW};
+pub use slot::{CancelReply, Over, Slot, SlotState};
 pub use text::Text;
 
 use limiter::Limiter;
@@ -49,7 +52,7 @@ pub const MAX_DATABASES: usize = 512;
 /// Cancels that can wait for one worker.
 pub const MAX_CANCELS: usize = 64;
 /// Sessions that can want no worker in one database at the same time.
-pub const MAX_BARS: usize = 8;
+pub const MAX_QUIESCERS: usize = 8;
 /// Tasks that a worker is remembered to have had last.
 pub const MAX_RECENT: usize = 64;
 /// A time that never comes.
@@ -80,7 +83,7 @@ pub struct Shared<
     /// Counts what may change settings stored for databases and roles.
     pub settings_changes: u64,
     /// Some database has the extension now, and there was no room to note which.
-    pub unheard: bool,
+    pub missed_extension: bool,
     /// The next worker's identity; above every earlier one, also of earlier runs of this server.
     pub next_owner: i64,
     /// Up to where WAL of ended tasks is to be written to the disk (0: it is), by the launcher …
@@ -112,7 +115,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             launcher: L::NONE,
             catalog_changes: 0,
             settings_changes: 1,
-            unheard: false,
+            missed_extension: false,
             next_owner: now,
             unflushed: 0,
             flushing: false,
@@ -168,9 +171,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// True if a database has got the extension without having been noted, and there is room for it now.
-    pub fn take_unheard(&mut self) -> bool {
+    pub fn take_missed_extension(&mut self) -> bool {
         let has_room = self.databases.iter().any(|database| database.id == DatabaseId::NONE);
-        has_room && std::mem::take(&mut self.unheard)
+        has_room && std::mem::take(&mut self.missed_extension)
     }
 
     pub fn forget_database(&mut self, id: DatabaseId) {
@@ -231,19 +234,19 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 
     /// The clock was set back to `now`: what has happened counts as having happened now, or pauses after it
     /// would last until the clock is where it was.
-    pub fn set_back(&mut self, now: i64) {
+    pub fn set_clock_back(&mut self, now: i64) {
         for database in self.databases.iter_mut() {
             let times = [
                 &mut database.looked_at,
                 &mut database.failed_at,
                 &mut database.retained_at,
-                &mut database.unbarred_at,
+                &mut database.quiesce_ended_at,
             ];
             for time in times {
                 *time = now.min(*time);
             }
         }
-        self.limiter.set_back(now);
+        self.limiter.set_clock_back(now);
         for queue in self.queues.iter_mut() {
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.no_sweep_before = now.min(queue.no_sweep_before);

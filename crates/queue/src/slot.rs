@@ -2,7 +2,7 @@
 
 use super::database::LONGEST_PAUSE;
 use super::{
-    DatabaseId, InFlight, Interrupted, Lane, Latch, MAX_CANCELS, MAX_RECENT, Ready, RoleId, RunEnd, Text,
+    Candidate, DatabaseId, InFlight, Interrupted, Lane, Latch, MAX_CANCELS, MAX_RECENT, RoleId, RunEnd, Text,
 };
 
 /// A worker that has lived so long did not fail to start, in microseconds: as long as the longest pause before
@@ -38,7 +38,7 @@ pub enum Over {
 
 /// What came of telling a worker to give up a call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Told {
+pub enum CancelReply {
     Marked,
     /// It has too much to give up already, or is just handling the answer.
     NotNow,
@@ -74,7 +74,7 @@ pub struct Slot<L> {
     pub reload: bool,
     pub started_at: i64,
     /// What it has taken from the queue, whether it turns out to be its task or not.
-    pub taken: Option<(Lane, Ready)>,
+    pub taken: Option<(Lane, Candidate)>,
     /// It waits for another worker to read on.
     pub waits: bool,
     /// The task at hand; 0: none.

@@ -87,7 +87,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn expect_worker(&mut self, id: DatabaseId, now: i64) {
         if let Some(database) = self.database(id) {
             database.look = false;
-            database.hungry = false;
+            database.needs_worker = false;
             database.looked_at = now;
         }
         self.consume_due(id, now);
@@ -98,9 +98,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 
     /// Wants no workers in a database: returns those that have to be ended first. `None`: too many
     /// sessions want that.
-    pub fn bar(&mut self, id: DatabaseId, by: i32, now: i64) -> Option<[i32; S]> {
+    pub fn quiesce(&mut self, id: DatabaseId, by: i32, now: i64) -> Option<[i32; S]> {
         let mut pids = [0; S];
-        if self.database_or_new(id).is_some_and(|database| !database.bar(by, now)) {
+        if self.database_or_new(id).is_some_and(|database| !database.quiesce(by, now)) {
             return None;
         }
         self.suspect_last_started(id, now);
@@ -132,8 +132,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// Lifts every bar of process `by`.
-    pub fn lift_bars(&mut self, by: i32, now: i64) {
-        self.databases.iter_mut().for_each(|database| database.lift_bar(by, now));
+    pub fn end_quiesce(&mut self, by: i32, now: i64) {
+        self.databases.iter_mut().for_each(|database| database.end_quiesce(by, now));
         self.launcher.set();
     }
 

@@ -47,14 +47,14 @@ fn an_announcement_wakes_as_many_idle_workers_as_there_are_tasks() {
     shared.announce(DATABASE, &tasks(2, 10), 10);
     let idle = shared.slots_of(DATABASE).filter(|s| s.state == SlotState::Idle).count();
     assert_eq!(idle, 1);
-    assert!(!shared.database(DATABASE).unwrap().hungry);
+    assert!(!shared.database(DATABASE).unwrap().needs_worker);
 }
 
 #[test]
 fn work_without_an_idle_worker_makes_the_database_hungry() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Leaving]);
     shared.announce(DATABASE, &tasks(1, 10), 10);
-    assert!(shared.database(DATABASE).unwrap().hungry);
+    assert!(shared.database(DATABASE).unwrap().needs_worker);
 }
 
 #[test]
@@ -62,21 +62,21 @@ fn a_worker_that_missed_an_announcement_does_not_settle() {
     let mut shared = shared_with(&[SlotState::Working]);
     let seen = shared.database(DATABASE).unwrap().announced;
     shared.announce(DATABASE, &tasks(1, 50), 10);
-    assert!(shared.settle(0, seen, Some(REST), 0).is_none());
+    assert!(shared.go_idle(0, seen, Some(REST), 0).is_none());
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 50);
     let rest = Rest { next_due: 50, nothing_prepared: true };
-    assert_eq!(shared.settle(0, seen + 1, Some(rest), 0), Some(50));
+    assert_eq!(shared.go_idle(0, seen + 1, Some(rest), 0), Some(50));
 }
 
 #[test]
 fn a_worker_does_not_settle_while_nobody_knows_what_falls_due() {
     let mut shared = shared_with(&[SlotState::Working]);
-    assert_eq!(shared.settle(0, 0, Some(REST), 0), Some(NEVER));
+    assert_eq!(shared.go_idle(0, 0, Some(REST), 0), Some(NEVER));
     shared.announce(DATABASE, &tasks(1, 50), 10);
     shared.see_to_due(DATABASE, 60);
-    assert_eq!(shared.settle(0, 1, None, 0), None);
-    assert_eq!(shared.settle(0, 1, Some(REST), 0), Some(NEVER));
-    assert_eq!(shared.settle(0, 1, None, 0), Some(NEVER));
+    assert_eq!(shared.go_idle(0, 1, None, 0), None);
+    assert_eq!(shared.go_idle(0, 1, Some(REST), 0), Some(NEVER));
+    assert_eq!(shared.go_idle(0, 1, None, 0), Some(NEVER));
 }
 
 #[test]
@@ -111,14 +111,14 @@ fn workers_that_fail_at_once_are_started_less_and_less_often() {
 fn a_bar_ends_workers_and_keeps_new_ones_from_attaching() {
     let mut shared = shared_with(&[SlotState::Idle, SlotState::Starting]);
     shared.slots[0].pid = 77;
-    let pids = shared.bar(DATABASE, 9, 0).unwrap();
+    let pids = shared.quiesce(DATABASE, 9, 0).unwrap();
     assert_eq!(pids.iter().filter(|pid| **pid != 0).collect::<Vec<_>>(), [&77]);
     assert_eq!(shared.slots[1].state, SlotState::Free);
-    shared.bar(DATABASE, 10, 0).unwrap();
-    shared.lift_bars(9, 0);
-    assert!(shared.database(DATABASE).unwrap().is_barred());
-    shared.lift_bars(10, 0);
-    assert!(!shared.database(DATABASE).unwrap().is_barred());
+    shared.quiesce(DATABASE, 10, 0).unwrap();
+    shared.end_quiesce(9, 0);
+    assert!(shared.database(DATABASE).unwrap().is_quiesced());
+    shared.end_quiesce(10, 0);
+    assert!(!shared.database(DATABASE).unwrap().is_quiesced());
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn of_the_tasks_that_a_bar_interrupts_the_one_that_was_started_last_is_suspected
     for (slot, since) in [(0, 0), (1, 9 * second), (2, 8 * second)] {
         shared.begin(&mut journal, slot, 7 + slot as i64, "db_function", "f", since).unwrap();
     }
-    shared.bar(DATABASE, 9, 10 * second).unwrap();
+    shared.quiesce(DATABASE, 9, 10 * second).unwrap();
     // Another session that wants the same while they leave.
-    shared.bar(DATABASE, 10, 11 * second).unwrap();
+    shared.quiesce(DATABASE, 10, 11 * second).unwrap();
     (0..3).for_each(|slot| shared.detach(&mut journal, slot, 12 * second));
     let evictions = |journal: &mut Journal, id| journal.begin(0, DATABASE, id).early_evictions;
     assert_eq!([7, 8, 9].map(|id| evictions(&mut journal, id)), [0, 1, 0]);
@@ -144,15 +144,15 @@ fn workers_come_back_later_and_later_while_bars_follow_each_other() {
     let mut now = 50_000_000;
     let mut pauses = Vec::new();
     for _ in 0..10 {
-        shared.bar(DATABASE, 9, now).unwrap();
-        shared.lift_bars(9, now);
+        shared.quiesce(DATABASE, 9, now).unwrap();
+        shared.end_quiesce(9, now);
         let allowed_at = shared.database(DATABASE).unwrap().start_allowed_at().max(now);
         pauses.push((allowed_at - now) / 1000);
         now = allowed_at + 1;
     }
     assert_eq!(pauses, [0, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000]);
-    shared.bar(DATABASE, 9, now + 60_000_000).unwrap();
-    shared.lift_bars(9, now + 60_000_000);
+    shared.quiesce(DATABASE, 9, now + 60_000_000).unwrap();
+    shared.end_quiesce(9, now + 60_000_000);
     assert_eq!(shared.database(DATABASE).unwrap().start_allowed_at(), 0);
 }
 
@@ -190,7 +190,7 @@ fn an_idle_worker_that_is_retired_is_not_woken() {
     let mut shared = shared_with(&[SlotState::Idle]);
     shared.retire(0, 0);
     shared.announce(DATABASE, &tasks(1, 10), 10);
-    assert!(shared.database(DATABASE).unwrap().hungry);
+    assert!(shared.database(DATABASE).unwrap().needs_worker);
     shared.expect_worker(DATABASE, 10);
     shared.detach(&mut journal(), 0, 0);
     assert!(!shared.database(DATABASE).unwrap().look);
@@ -220,7 +220,7 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
     (slot.started_at, slot.retire_since, slot.cancelled_at) = (900, 900, 3);
     let database = shared.database(DATABASE).unwrap();
     (database.failures, database.failed_at, database.retained_at, database.looked_at) = (2, 900, 900, 900);
-    shared.set_back(100);
+    shared.set_clock_back(100);
     let slot = &shared.slots[0];
     assert_eq!((slot.started_at, slot.retire_since, slot.cancelled_at), (100, 100, 3));
     let database = shared.database(DATABASE).unwrap();
@@ -231,10 +231,12 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
 /// Reads all there is at `now` for the worker of slot 0.
 fn read_all(shared: &mut Shared, ids: &[i64], now: i64) {
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, now), Next::Read(Lane::LOCAL, _)));
-    let ready =
-        |task_id: &i64| Ready { place: Position { scheduled_at: 10, task_id: *task_id }, address: None };
-    let tasks: Vec<Ready> = ids.iter().map(ready).collect();
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &tasks, all_due_at: Some(now) }, 0);
+    let ready = |task_id: &i64| Candidate {
+        position: Position { scheduled_at: 10, task_id: *task_id },
+        address: None,
+    };
+    let tasks: Vec<Candidate> = ids.iter().map(ready).collect();
+    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &tasks, all_due_at: Some(now) }, 0);
 }
 
 #[test]
@@ -255,8 +257,8 @@ fn a_task_that_could_not_be_locked_is_handed_out_again() {
     read_all(&mut shared, &[1], 10);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Nothing);
-    let task = Ready { place: Position { scheduled_at: 10, task_id: 1 }, address: None };
-    shared.add(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
+    let task = Candidate { position: Position { scheduled_at: 10, task_id: 1 }, address: None };
+    shared.add(0, &Read { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task));
 }
 
@@ -287,10 +289,10 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
         breaker_cooldown: 0,
     };
     shared.take(0, LaneSet::LOCAL, 0, 10);
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
+    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
     assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
-    let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
-    shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
+    let task = |task_id| Candidate { position: Position { scheduled_at: 1, task_id }, address: None };
+    shared.publish(0, &Read { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, lanes, 0, 10), Next::Task(lane, task(1)));
     assert_eq!(shared.admit(0, &terms, 10), Admission::Admitted);
     shared.slots[0].taken = None;
@@ -312,7 +314,7 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     let beside = Sources { lanes, shut_too: LaneSet::NONE.with(lane) };
     assert_eq!(shared.take(1, beside, 0, 499), Next::Task(lane, task(2)));
     shared.shut(1, refused, &terms, 0);
-    assert_eq!(shared.settle(1, 0, Some(REST), 20), Some(500));
+    assert_eq!(shared.go_idle(1, 0, Some(REST), 20), Some(500));
     assert_eq!(shared.take(1, lanes, 0, 500), Next::Task(lane, task(2)));
 
     // With the last worker it is the database's business.
@@ -322,8 +324,8 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     assert_eq!(shared.database(DATABASE).unwrap().next_due, 900);
 }
 
-fn well(terms: Terms) -> Ended {
-    Ended { terms, went: CallOutcome::Well, breaker: None }
+fn well(terms: Terms) -> EndedCall {
+    EndedCall { terms, outcome: CallOutcome::Well, breaker: None }
 }
 
 #[test]
@@ -361,10 +363,10 @@ fn a_request_that_is_not_sent_lets_the_next_task_pass_and_concerns_no_held_reque
         let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
         let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
         shared.take(0, LaneSet::LOCAL, 0, 10);
-        shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
+        shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
         assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
-        let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
-        shared.publish(0, &Batch { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
+        let task = |task_id| Candidate { position: Position { scheduled_at: 1, task_id }, address: None };
+        shared.publish(0, &Read { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
         if is_probe {
             shared.pause(0, 7, 100, 10);
         }
@@ -399,8 +401,8 @@ fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 10);
     shared.take(1, LaneSet::NONE.with(lane), 0, 10);
-    let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(1, &Batch { lane, tasks: &[task], all_due_at: Some(10) }, 0);
+    let task = Candidate { position: Position { scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(1, &Read { lane, tasks: &[task], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
     shared.shut(1, Admission::Full, &terms, 0);
     assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
@@ -411,8 +413,8 @@ fn what_was_read_before_a_new_type_was_known_is_read_anew() {
     let mut shared = shared_with(&[SlotState::Working]);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
     shared.forget_queue(DATABASE, 10);
-    let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
+    let task = Candidate { position: Position { scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, _)));
 }
 
@@ -428,15 +430,15 @@ fn a_provider_shuts_the_lane_of_no_other_tasks() {
         breaker_cooldown: 0,
     };
     shared.take(0, LaneSet::LOCAL, 0, 10);
-    let task = |task_id| Ready { place: Position { scheduled_at: 1, task_id }, address: None };
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
+    let task = |task_id| Candidate { position: Position { scheduled_at: 1, task_id }, address: None };
+    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(1)));
     shared.shut(0, Admission::Wait(500), &terms, 0);
     // It is looked for in its own lane.
     assert!(matches!(shared.take(0, LaneSet::NONE.with(Lane::call(1)), 0, 10), Next::Read(..)));
     shared.put_back(0);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
-    shared.publish(0, &Batch { lane: Lane::LOCAL, tasks: &[task(2)], all_due_at: Some(10) }, 0);
+    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(2)));
 }
 
@@ -455,8 +457,8 @@ fn a_refusal_by_terms_that_have_changed_since_shuts_no_lane() {
         },
     );
     shared.take(0, LaneSet::NONE.with(lane), 0, 10);
-    let task = Ready { place: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(0, &Batch { lane, tasks: &[task], all_due_at: Some(10) }, 0);
+    let task = Candidate { position: Position { scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(0, &Read { lane, tasks: &[task], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
     shared.forget_queue(DATABASE, 10);
     shared.shut(0, Admission::Wait(1_000_000), &terms, 0);

@@ -53,10 +53,10 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// What has come from another database has become visible: tasks that are held, calls to take over.
-    pub fn announce_copied(&mut self, id: DatabaseId, held: bool, orphans: bool) {
-        if let Some(database) = self.database_or_new(id).filter(|_| held || orphans) {
-            database.held_to_tell |= held;
+    /// What has come from another database has become visible: tasks that are unadopted, calls to take over.
+    pub fn announce_copied(&mut self, id: DatabaseId, unadopted: bool, orphans: bool) {
+        if let Some(database) = self.database_or_new(id).filter(|_| unadopted || orphans) {
+            database.unadopted_to_report |= unadopted;
             database.orphans |= orphans;
             database.announced += 1;
             self.wake(id, 1);
@@ -67,16 +67,16 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn wake(&mut self, id: DatabaseId, tasks: u32) {
         for _ in 0..tasks {
             if !self.wake_idle(id) {
-                self.starve(id);
+                self.request_worker(id);
                 return;
             }
         }
     }
 
     /// Asks the launcher for another worker, once until it has acted.
-    pub(super) fn starve(&mut self, id: DatabaseId) {
-        if let Some(database) = self.database(id).filter(|database| !database.hungry) {
-            database.hungry = true;
+    pub(super) fn request_worker(&mut self, id: DatabaseId) {
+        if let Some(database) = self.database(id).filter(|database| !database.needs_worker) {
+            database.needs_worker = true;
             self.launcher.set();
         }
     }
@@ -131,7 +131,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     /// A worker found nothing to do. It may wait until the time that this returns; `None`: something was
     /// announced since it read `announced`, or nobody knows what falls due, so it has to look again. `rest`: what it knows of the work to come,
     /// if it has looked.
-    pub fn settle(&mut self, slot: usize, announced: u64, rest: Option<Rest>, now: i64) -> Option<i64> {
+    pub fn go_idle(&mut self, slot: usize, announced: u64, rest: Option<Rest>, now: i64) -> Option<i64> {
         let Slot { database: id, full, .. } = self.slots[slot];
         let Some(database) = self.database(id) else { return Some(NEVER) };
         if database.announced != announced || rest.is_none() && database.due_unknown {
@@ -143,7 +143,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             database.due_unknown = false;
             database.unannounced &= !rest.nothing_prepared;
         }
-        database.hungry &= full;
+        database.needs_worker &= full;
         database.failures = 0;
         let next_due = database.next_due;
         let opens_at = self.queue(id).map_or(NEVER, |queue| queue.opens_at(now));
@@ -156,7 +156,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// The worker looks for work again. What was due is its business now.
-    pub fn unsettle(&mut self, slot: usize, now: i64) {
+    pub fn wake_up(&mut self, slot: usize, now: i64) {
         if self.slots[slot].state == SlotState::Idle {
             self.slots[slot].state = SlotState::Working;
         }

@@ -5,7 +5,7 @@ use crate::error::{Failure, PgError};
 use crate::handler::Stop;
 use crate::inject;
 use crate::pg::{session, transaction};
-use crate::shared::{Interrupted, NotFree, Over};
+use crate::shared::{Interrupted, Over, Unavailable};
 use crate::unwritten::Means;
 use crate::worker::task::Brief;
 use crate::worker::{Worker, claim, process, record};
@@ -31,7 +31,7 @@ pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
         };
         let brief = stored.task.brief();
         let earlier = match worker.slot.begin(&brief) {
-            Err(NotFree::Paused(_)) => return transaction::End::Commit(Ok(Resumed::NotNow(true))),
+            Err(Unavailable::Paused(_)) => return transaction::End::Commit(Ok(Resumed::NotNow(true))),
             earlier => earlier.unwrap_or(Interrupted::NONE),
         };
         let end = process::resume(worker, &stored, &earlier).and_then(|end| {

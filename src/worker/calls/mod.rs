@@ -22,7 +22,7 @@ use crate::interface::{Credential, Prepared, Provider, Reply, Request};
 use crate::pg::{log, thread};
 use crate::processor::Ready;
 use crate::secret;
-use crate::shared::{Breaker, CallOutcome, Ended, Lane, Terms};
+use crate::shared::{Breaker, CallOutcome, EndedCall, Lane, Terms};
 use crate::task_definition::TaskDefinitions;
 pub use cancel::cancel_calls;
 pub use finish::finish_answered;
@@ -109,7 +109,7 @@ pub struct Calls {
     /// Calls of workers that are gone are locked by others: they are not looked for before.
     no_orphans_before: Option<Instant>,
     /// How calls went that have ended since others were told of it.
-    ended: Vec<Ended>,
+    ended: Vec<EndedCall>,
     /// The providers of `ended`, in the same order; empty where there is no circuit breaker to be logged.
     ended_of: Vec<String>,
     /// Results that could not be stored yet.
@@ -383,7 +383,7 @@ impl Calls {
             }
             _ => CallOutcome::Badly,
         };
-        self.ended.push(Ended { terms: open.terms, went, breaker: None });
+        self.ended.push(EndedCall { terms: open.terms, outcome: went, breaker: None });
         let is_to_be_told = open.terms.breaker_threshold > 0;
         self.ended_of.push(if is_to_be_told { open.parcel.provider() } else { String::new() });
     }

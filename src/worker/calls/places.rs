@@ -4,7 +4,7 @@ use super::parcel::Parcel;
 use super::{Calls, held};
 use crate::call::Room;
 use crate::config;
-use crate::shared::{Ended, InFlight, LANES, Lane, LaneSet, Sources};
+use crate::shared::{EndedCall, InFlight, LANES, Lane, LaneSet, Sources};
 use crate::task_definition::TaskDefinitions;
 use crate::worker::flow;
 use std::time::Instant;
@@ -92,8 +92,8 @@ impl Calls {
         open
     }
 
-    /// What counts for the limits of providers, and how calls went since this was last asked.
-    pub fn take_counts(&mut self) -> (InFlight, Vec<Ended>, Vec<String>) {
+    /// What counts for the limits of providers, and how calls outcome since this was last asked.
+    pub fn take_counts(&mut self) -> (InFlight, Vec<EndedCall>, Vec<String>) {
         let mut counts = InFlight::NONE;
         let under_way = self.waiting_for.values().map(|open| &open.parcel);
         let limited = under_way.chain(&self.ready).filter(|parcel| parcel.of_service.max_in_flight > 0);

@@ -1,0 +1,140 @@
+//! The window and the cursor of one lane.
+
+use super::{Candidate, Position};
+
+/// What is known of the tasks after the cursor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Known {
+    /// No task is after the cursor.
+    All,
+    /// Some tasks after the cursor were announced.
+    Announced,
+    /// The last read found as many tasks as it asked for, so there may be more.
+    Part,
+}
+
+/// The value of [`Line::reader`] while nobody reads.
+pub const NOBODY: u32 = u32::MAX;
+
+/// The state of a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Line {
+    /// The position from which the table is read next. Every ready task before it has been handed out, or was announced
+    /// and is covered by `low`.
+    pub cursor: Position,
+    /// The position before the first task that was announced while somebody reads.
+    pub low: Position,
+    /// The slot of the worker that reads, or [`NOBODY`].
+    pub reader: u32,
+    pub known: Known,
+    /// The number of tasks in the window.
+    pub len: usize,
+    /// The provider of the lane takes no request before this time, in microseconds since 2000-01-01. `NEVER` means not
+    /// before a call of `account` has ended.
+    pub opens_at: i64,
+    /// The account that the lane waits for; 0 if there is none.
+    pub account: u64,
+}
+
+/// A lane together with the tasks of its window. The next task is the last of the slice.
+pub(super) struct Window<'a> {
+    pub line: &'a mut Line,
+    pub tasks: &'a mut [Candidate],
+}
+
+impl Line {
+    pub(super) const NEW: Line = Line {
+        cursor: Position::START,
+        low: Position::END,
+        reader: NOBODY,
+        known: Known::Part,
+        len: 0,
+        opens_at: i64::MIN,
+        account: 0,
+    };
+
+    /// True if tasks may be after the cursor and nobody is reading.
+    pub(super) fn is_unread(&self) -> bool {
+        self.known != Known::All && self.reader == NOBODY
+    }
+
+    /// Makes the next read start at `position` or earlier.
+    pub(super) fn rewind(&mut self, position: Position) {
+        if self.known == Known::All {
+            self.known = Known::Announced;
+        }
+        if self.reader == NOBODY {
+            self.cursor = self.cursor.min(position);
+        } else {
+            self.low = self.low.min(position);
+        }
+    }
+
+    /// Ends the current read, and returns to what was announced during it.
+    pub(super) fn stop_reading(&mut self) {
+        self.reader = NOBODY;
+        self.cursor = self.cursor.min(self.low);
+        self.low = Position::END;
+    }
+}
+
+impl Window<'_> {
+    pub fn next(&self) -> Option<Position> {
+        self.line.len.checked_sub(1).map(|last| self.tasks[last].position)
+    }
+
+    /// Takes the first task whose page is not occupied, or else the first task.
+    pub fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Candidate> {
+        let known = &self.tasks[..self.line.len];
+        let index =
+            known.iter().rposition(|task| !task.address.is_some_and(|address| occupied(address.page)));
+        let index = index.or(self.line.len.checked_sub(1))?;
+        let task = self.tasks[index];
+        self.tasks.copy_within(index + 1..self.line.len, index);
+        self.line.len -= 1;
+        Some(task)
+    }
+
+    /// True if the table has to be read before the next task is taken: the window runs low, or a task that comes before
+    /// those in the window was announced.
+    pub fn wants_reading(&self) -> bool {
+        // The next read starts early enough for other workers to go on with the rest of the window.
+        let enough = if self.line.known == Known::Part { self.tasks.len() * 3 / 8 } else { 0 };
+        self.line.known != Known::All
+            && (self.line.len <= enough || self.line.cursor < self.tasks[0].position)
+    }
+
+    /// Adds a task. A full window drops its last task, which is read again later.
+    pub fn insert(&mut self, task: Candidate) {
+        let known = &self.tasks[..self.line.len];
+        let index = match known.binary_search_by(|known| task.position.cmp(&known.position)) {
+            Ok(_) => return,
+            Err(index) => index,
+        };
+        if self.line.len == self.tasks.len() {
+            let dropped = if index == 0 { task } else { self.tasks[0] };
+            self.line.rewind(dropped.position.before());
+            if index > 0 {
+                self.tasks.copy_within(1..index, 0);
+                self.tasks[index - 1] = task;
+            }
+        } else {
+            self.tasks.copy_within(index..self.line.len, index + 1);
+            self.tasks[index] = task;
+            self.line.len += 1;
+        }
+    }
+
+    /// Takes in a task that is due. It goes into the window if all earlier tasks are known; otherwise it is read later.
+    /// `passes` is true if no unknown task before it is due; then the cursor moves past the task.
+    pub fn hand_over(&mut self, task: Position, passes: bool) {
+        if self.line.known == Known::All && self.line.reader == NOBODY && self.line.len < self.tasks.len() {
+            self.insert(Candidate { position: task, address: None });
+            if passes {
+                self.line.cursor = self.line.cursor.max(task);
+            }
+        } else {
+            self.line.rewind(task.before());
+        }
+    }
+}

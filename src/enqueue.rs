@@ -2,13 +2,13 @@
 
 use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
-use crate::nearest::nearest;
 use crate::pg::jsonb_field::each_key;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session, transaction};
 use crate::task_definition::{MAX_SHOWN_NAME, MEND, TaskDefinition, TaskDefinitions};
 use crate::unwritten::{self, Command};
+use pg_errand_calls::nearest::nearest;
 use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ops::RangeInclusive;

@@ -1,93 +1,87 @@
-//! What DB functions return: `{success, error, validation_failure_message, payload}`, or the newer
-//! `{status, payload}`. Only these fields are looked at, whatever else there is.
+//! Envelopes in PostgreSQL's jsonb, see [`pg_errand_calls::envelope`].
 
 use crate::config::HTTP_MAX_REQUEST_SIZE;
 use crate::error::kept_text;
-use crate::json;
-use crate::pg::jsonb_field::{Field, View};
+use crate::pg::jsonb_field::{self, View};
 use crate::pg::jsonb_size::Count;
+use pg_errand_calls::envelope::{self, Field, Returned, TooLong};
+pub use pg_errand_calls::envelope::{Refusal, Verdict};
 use serde_json::Value;
 
-/// Bytes that are read at most of a returned error, validation failure message or status.
-const MAX_SAID: usize = 16 * 1024 * 1024;
+impl Returned for View {
+    type Field = jsonb_field::Field;
 
-/// What a returned value says.
-#[derive(Debug, PartialEq)]
-pub enum Verdict {
-    Success,
-    /// An outcome that is neither success nor failure; the text says which.
-    Unsuccessful(String),
-    Failure(String),
+    fn get(&self, name: &str) -> Option<jsonb_field::Field> {
+        View::get(self, name)
+    }
+
+    fn kind_if_no_object(&self) -> Option<&'static str> {
+        View::kind_if_no_object(self)
+    }
 }
 
-/// Why a provider must not be called.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The handler has returned that, or no usable envelope.
-    Said(String),
-    /// The request is too large.
-    TooLarge(String),
+impl Field for jsonb_field::Field {
+    fn is_null(&self) -> bool {
+        jsonb_field::Field::is_null(self)
+    }
+
+    fn is_false(&self) -> bool {
+        jsonb_field::Field::is_false(self)
+    }
+
+    fn is_empty(&self) -> bool {
+        jsonb_field::Field::is_empty(self)
+    }
+
+    fn get(&self, name: &str) -> Option<Self> {
+        jsonb_field::Field::get(self, name)
+    }
+
+    fn string(&self, max_size: usize) -> Option<String> {
+        jsonb_field::Field::string(self, max_size)
+    }
+
+    fn json(&self, max_size: usize) -> Result<String, TooLong> {
+        jsonb_field::Field::json(self, Count::Text, max_size).map_err(|_| TooLong)
+    }
+
+    fn json_by_content(&self, max_size: usize) -> Result<String, TooLong> {
+        jsonb_field::Field::json(self, Count::Content, max_size).map_err(|_| TooLong)
+    }
 }
 
-/// Judges what a handler returned.
+/// Judges what a handler returned. Long texts are truncated.
 pub fn judge(returned: &View) -> Verdict {
-    if let Some(kind) = returned.kind_if_no_object() {
-        return Verdict::Failure(format!("it returned {kind}, not an object"));
+    match envelope::judge(returned) {
+        Verdict::Success => Verdict::Success,
+        Verdict::Unsuccessful(outcome) => Verdict::Unsuccessful(kept_text(outcome)),
+        Verdict::Failure(reason) => Verdict::Failure(kept_text(reason)),
     }
-    let filled = |name: &str| returned.get(name).filter(|field| !is_blank(field));
-    if let Some(error) = filled("error") {
-        return Verdict::Failure(said(&error));
-    }
-    if let Some(message) = filled("validation_failure_message") {
-        return Verdict::Unsuccessful(said(&message));
-    }
-    match returned.get("status").filter(|status| !status.is_null()).map(|status| said(&status)) {
-        Some(status) if status != "succeeded" => return Verdict::Unsuccessful(format!("status {status}")),
-        _ => {}
-    }
-    if returned.get("success").is_some_and(|success| success.is_false()) {
-        return Verdict::Unsuccessful("success is false".into());
-    }
-    Verdict::Success
 }
 
-/// The `payload` of what a `before_handler` returned.
+/// Returns the `payload` of what a `before_handler` returned.
 ///
 /// # Errors
-/// The reason why the provider must not be called.
+/// Why the provider must not be called.
 pub fn provider_payload(returned: &View) -> Result<Value, Refusal> {
-    match judge(returned) {
-        Verdict::Failure(reason) | Verdict::Unsuccessful(reason) => return Err(Refusal::Said(reason)),
-        Verdict::Success => {}
-    }
-    match returned.get("payload").filter(|payload| !payload.is_null()) {
-        Some(payload) => request_of(&payload),
-        None => Err(Refusal::Said("it returned no payload".into())),
-    }
+    envelope::provider_payload(returned, max_size()).map_err(kept_refusal)
 }
 
-/// What a request is made of. It is measured before text is made of it.
+/// Reads what a request is built from.
 ///
 /// # Errors
-/// That it is too large for a request, or cannot be read.
-pub fn request_of(field: &Field) -> Result<Value, Refusal> {
-    let limit = HTTP_MAX_REQUEST_SIZE.get() as usize;
-    let text = field.json(Count::Content, limit).map_err(|_| {
-        Refusal::TooLarge(format!(
-            "the request would have more than {limit} bytes; pg_errand.http_max_request_size allows no more"
-        ))
-    })?;
-    json::read(&text).map_err(|problem| Refusal::Said(format!("the request cannot be read: {problem}")))
+/// It is too large, or cannot be read.
+pub fn request_of(field: &jsonb_field::Field) -> Result<Value, Refusal> {
+    envelope::request_of(field, max_size())
 }
 
-/// True for null, false, `""` and `{}`.
-fn is_blank(field: &Field) -> bool {
-    field.is_null() || field.is_false() || field.is_empty()
+fn kept_refusal(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Said(reason) => Refusal::Said(kept_text(reason)),
+        Refusal::TooLarge(reason) => Refusal::TooLarge(reason),
+    }
 }
 
-/// A value as a person wants to read it: a string's content, an object's `message`.
-fn said(field: &Field) -> String {
-    let text = field.string(MAX_SAID).or_else(|| field.get("message")?.string(MAX_SAID));
-    text.or_else(|| field.json(Count::Text, MAX_SAID).ok())
-        .map_or_else(|| format!("(more than {MAX_SAID} bytes of JSON)"), kept_text)
+fn max_size() -> usize {
+    HTTP_MAX_REQUEST_SIZE.get() as usize
 }

@@ -2,7 +2,6 @@
 
 use crate::enqueue;
 use crate::grantee::Grantee;
-use crate::interface::{provider, serves};
 use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
@@ -13,6 +12,9 @@ use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
 use crate::worker::wake;
 use crate::{home, launcher, outside, removal, replica, worker};
+use pg_errand_calls::limits;
+use pg_errand_calls::provider::{Provider, check};
+use pg_errand_calls::task_type;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
@@ -148,13 +150,13 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
         Ok(fields) => {
             // Only a warning: a dump of an older version may hold such a row.
             let breaker_cooldown = fields["breaker_cooldown"].as_str();
-            if breaker_cooldown.is_some_and(|time| backend::is_longer(time, provider::LONGEST_BREAK)) {
+            if breaker_cooldown.is_some_and(|time| backend::is_longer(time, limits::MAX_COOLDOWN)) {
                 log::warn(
                     format!("provider \"{}\": breaker_cooldown counts as 1 hour", name()),
                     "No circuit breaker stays open for longer.".into(),
                 );
             }
-            if let Err(reason) = provider::check(fields) {
+            if let Err(reason) = check::check(fields) {
                 refuse_unless_restoring(
                     format!("provider \"{}\": {reason}", name()),
                     "See docs/providers.md for what the columns of queues.provider may hold.".into(),
@@ -190,9 +192,9 @@ unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInf
         [0, 1].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) }.unwrap_or(pg_sys::Datum::null()));
     let task_type = spi::text(task_type).unwrap_or_default();
     // What is wrong with the row itself is checked where it is written.
-    if let Ok(provider) = task_definition::fields(row).and_then(provider::Provider::of_unread_row)
-        && let Err(reason) =
-            serves::check(&task_type, &provider).and_then(|()| serves::check_template(&task_type, &provider))
+    if let Ok(provider) = task_definition::fields(row).and_then(Provider::of_unread_row)
+        && let Err(reason) = task_type::check(&task_type, &provider)
+            .and_then(|()| task_type::check_template(&task_type, &provider))
     {
         refuse_unless_restoring(
             format!(

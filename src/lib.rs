@@ -5,7 +5,6 @@
 //! outside providers; both are registries to which a new one is a file and a line.
 
 mod built_in;
-mod call;
 mod commands;
 mod config;
 mod enqueue;
@@ -15,16 +14,13 @@ mod functions;
 mod grantee;
 mod handler;
 mod home;
-mod hosts;
 mod inject;
-mod interface;
-mod json;
 mod launcher;
 mod masking;
-mod nearest;
 mod outside;
 mod pg;
 mod processor;
+mod provider;
 mod removal;
 mod replica;
 mod secret;

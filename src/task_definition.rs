@@ -4,14 +4,14 @@
 use crate::built_in;
 use crate::error::PgError;
 use crate::grantee::Grantee;
-use crate::interface::Provider;
-use crate::interface::provider::check;
-use crate::interface::serves;
-use crate::json;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
 use crate::processor::{self, Processor};
 use crate::shared::{Lane, LaneSet};
+use pg_errand_calls::json;
+use pg_errand_calls::provider::Provider;
+use pg_errand_calls::provider::check::check;
+use pg_errand_calls::task_type;
 use pgrx::pg_sys::BuiltinOid::TEXTOID;
 use pgrx::{IntoDatum, pg_sys};
 use std::cell::RefCell;
@@ -159,7 +159,7 @@ impl TaskDefinitions {
             .provider()
             .ok_or_else(|| format!("task type {} has no provider", definition.task_type))?;
         let provider = self.provider(&name)?;
-        serves::check(&definition.task_type, &provider)
+        task_type::check(&definition.task_type, &provider)
             .map_err(|reason| format!("provider \"{name}\" cannot be used for them: {reason}"))?;
         Ok(provider)
     }

@@ -200,7 +200,7 @@ fn what_comes_in_the_packet_of_the_reply_to_starttls_fails_the_task() {
         let _ = stream.write_all(injected.as_bytes());
     });
     let message = fail(&mut client, "STARTTLS");
-    assert!(message.contains("more came than the reply to the last command"), "{message}");
+    assert!(message.contains("more than the reply to the last command"), "{message}");
 }
 
 #[test]

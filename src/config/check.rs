@@ -1,8 +1,9 @@
 //! What values of settings have to be.
 
-use crate::hosts::{self, AllowList};
 use crate::pg::guc::{Check, split_list};
 use crate::secret;
+use pg_errand_calls::hosts::{self, AllowList};
+use pg_errand_calls::sms::is_sid;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub struct NameList;
@@ -46,20 +47,12 @@ pub struct HostName;
 
 impl Check for HostName {
     fn check(value: &str) -> Result<(), String> {
-        let is_host = |name: String| rustls::pki_types::ServerName::try_from(name).is_ok();
-        if value.is_empty() || hosts::host_name(value).is_ok_and(is_host) {
+        if value.is_empty() || hosts::is_host(value) {
             Ok(())
         } else {
             Err("The name or address of a host is allowed, without a port.".into())
         }
     }
-}
-
-/// True if this is an identifier as Twilio has them: two letters and 32 hexadecimal digits.
-pub fn is_sid(prefix: &str, value: &str) -> bool {
-    value
-        .strip_prefix(prefix)
-        .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn check_sid(prefix: &str, value: &str) -> Result<(), String> {

@@ -6,7 +6,6 @@ mod http;
 mod provider;
 
 use crate::pg::guc::{About, Choice, Context, Int, Setting, Switch, Text, Unit, check_hook, reserve_prefix};
-pub use check::is_sid;
 use check::{NameList, RoleName};
 pub use http::*;
 use pgrx::guc::{GucSetting, PostgresGucEnum};

@@ -108,15 +108,6 @@ pub fn backslash_escapes() -> bool {
     ESCAPES.load(Relaxed)
 }
 
-/// The first `byte` in a text.
-pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
-    // SAFETY: reads at most as many bytes as there are.
-    unsafe {
-        let found = libc::memchr(text.as_ptr().cast(), i32::from(byte), text.len());
-        (!found.is_null()).then(|| found.cast::<u8>().offset_from(text.as_ptr()) as usize)
-    }
-}
-
 /// The bytes of a terminated text that belongs to PostgreSQL; none if it is null.
 unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
     // SAFETY: on the caller's promise.

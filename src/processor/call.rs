@@ -5,10 +5,12 @@ use crate::config::HTTP_MAX_REQUEST_SIZE;
 use crate::envelope::{self, Refusal};
 use crate::error::Failure;
 use crate::handler::Stop;
-use crate::interface::{Prepared, Provider};
 use crate::pg::jsonb_field::View;
+use crate::provider;
 use crate::task_definition::TaskDefinitions;
 use crate::worker::task::Task;
+use pg_errand_calls::prepared::Prepared;
+use pg_errand_calls::provider::Provider;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -76,16 +78,16 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
 /// The request, or what is missing here to send it: a setting or a secret, which no payload has to answer for. No call
 /// is stored that could not be made.
 fn equipped(provider: &Arc<Provider>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
-    if let Err(missing) = provider.interface.check_settings(provider) {
+    if let Err(missing) = provider::check_settings(provider) {
         return Ok(Err(missing));
     }
     let prepared = prepared(provider.clone(), payload)?;
-    Ok(provider.interface.credentials(provider, &prepared.request).map(|_| prepared))
+    Ok(provider::credentials(provider, &prepared.request).map(|_| prepared))
 }
 
 /// The request, unless it is too large to be sent.
 fn prepared(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, Refusal> {
-    let prepared = Prepared::new(provider, payload).map_err(Refusal::Said)?;
+    let prepared = provider::prepare(provider, payload).map_err(Refusal::Said)?;
     let (size, limit) = (prepared.request.size(), HTTP_MAX_REQUEST_SIZE.get() as usize);
     if size > limit {
         return Err(Refusal::TooLarge(format!(

@@ -6,10 +6,12 @@ mod db_function;
 
 use crate::error::Failure;
 use crate::handler::{self, Handlers, Stop};
-use crate::interface::{Prepared, Provider};
+use crate::provider;
 use crate::shared::{Admission, Terms};
 use crate::worker::slot::MySlot;
 use crate::worker::task::Task;
+use pg_errand_calls::prepared::Prepared;
+use pg_errand_calls::provider::Provider;
 use pgrx::pg_sys;
 use std::sync::Arc;
 
@@ -74,7 +76,7 @@ impl Context<'_> {
         if self.ready.has_room_beside(provider) {
             return Ok(None);
         }
-        let terms = provider.terms();
+        let terms = provider::terms(provider);
         match self.slot.admit(&terms) {
             Admission::Admitted => Ok(Some(terms)),
             refused => Err(Stop::Later(refused, terms)),

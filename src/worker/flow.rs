@@ -1,7 +1,8 @@
 //! Flow: from which lanes a worker takes tasks, and calls that wait because their provider asked for it.
 
-use crate::interface::{Reply, retry_after};
 use crate::shared::{LANES, Lane, LaneSet};
+use pg_errand_calls::response::Response;
+use pg_errand_calls::retry_after;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -134,11 +135,11 @@ pub fn open_lanes(
 }
 
 /// How long the provider asks us to wait, if it does: 429 or 503 with Retry-After.
-pub fn asked_to_wait(reply: &Reply) -> Option<Duration> {
-    if !matches!(reply.status, 429 | 503) {
+pub fn asked_to_wait(response: &Response) -> Option<Duration> {
+    if !matches!(response.status, 429 | 503) {
         return None;
     }
-    let wait = retry_after::parse(reply.header("retry-after")?)?;
+    let wait = retry_after::parse(response.header("retry-after")?)?;
     Some(wait.clamp(SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
@@ -146,20 +147,20 @@ pub fn asked_to_wait(reply: &Reply) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn reply(status: u16, retry_after: &str) -> Reply {
+    fn response(status: u16, retry_after: &str) -> Response {
         let headers = vec![("retry-after".to_owned(), retry_after.to_owned())];
-        Reply { status, headers, ..Reply::default() }
+        Response { status, headers, ..Response::default() }
     }
 
     #[test]
     fn who_asks_to_wait_is_waited_for() {
-        assert_eq!(asked_to_wait(&reply(429, " 30 ")), Some(Duration::from_secs(30)));
-        assert_eq!(asked_to_wait(&reply(503, "0")), Some(SHORTEST_PAUSE));
-        assert_eq!(asked_to_wait(&reply(429, &u64::MAX.to_string())), Some(LONGEST_PAUSE));
-        assert_eq!(asked_to_wait(&reply(500, "30")), None);
-        assert_eq!(asked_to_wait(&reply(429, "soon")), None);
-        assert_eq!(asked_to_wait(&reply(429, "-1")), None);
-        assert_eq!(asked_to_wait(&reply(429, "Sun, 06 Nov 1994 08:49:37 GMT")), Some(SHORTEST_PAUSE));
+        assert_eq!(asked_to_wait(&response(429, " 30 ")), Some(Duration::from_secs(30)));
+        assert_eq!(asked_to_wait(&response(503, "0")), Some(SHORTEST_PAUSE));
+        assert_eq!(asked_to_wait(&response(429, &u64::MAX.to_string())), Some(LONGEST_PAUSE));
+        assert_eq!(asked_to_wait(&response(500, "30")), None);
+        assert_eq!(asked_to_wait(&response(429, "soon")), None);
+        assert_eq!(asked_to_wait(&response(429, "-1")), None);
+        assert_eq!(asked_to_wait(&response(429, "Sun, 06 Nov 1994 08:49:37 GMT")), Some(SHORTEST_PAUSE));
     }
 
     #[test]

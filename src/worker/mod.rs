@@ -28,6 +28,7 @@ use crate::shared::{Admission, Interrupted, LaneSet, NotFree, Over, Sources, Ter
 use crate::task_definition::TaskDefinitions;
 use crate::unwritten::Means;
 use claim::Claimed;
+use pg_errand_calls::prepared::Prepared;
 use pgrx::pg_sys;
 use process::Step;
 use slot::{MySlot, Settings, Signals};
@@ -96,7 +97,7 @@ enum Ran {
     /// This task is to wait for so many microseconds.
     Paused(i64, i64),
     Ended(process::End),
-    Calling(crate::interface::Prepared),
+    Calling(Prepared),
     Stopped(Stop),
 }
 

@@ -6,10 +6,10 @@ use super::dispatch;
 use super::task::Task;
 use crate::error::{Failure, PgError};
 use crate::handler::{self, Stop};
-use crate::interface::Prepared;
 use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
 use crate::shared::Interrupted;
+use pg_errand_calls::prepared::Prepared;
 use pgrx::pg_sys;
 
 /// Runs of a task at most, if each ends in a serialization failure or deadlock.

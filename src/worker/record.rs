@@ -7,11 +7,11 @@ use super::table;
 use super::task::{Brief, Task};
 use crate::config::{LogLevel, MAX_PAYLOAD_SIZE};
 use crate::error::Failure;
-use crate::interface::Prepared;
 use crate::pg::spi::{Arg, Statement};
 use crate::pg::table::Lock;
 use crate::pg::{backend, jsonb, jsonb_size, log, session, transaction};
 use crate::unwritten::{self, Command, Means};
+use pg_errand_calls::prepared::Prepared;
 use pgrx::pg_sys::BuiltinOid::{
     BOOLOID, INT4OID, INT8ARRAYOID, INT8OID, JSONBARRAYOID, JSONBOID, TEXTOID, TIMESTAMPTZOID,
 };

@@ -1,65 +1,31 @@
-//! What replies mean for tasks.
+//! What responses mean for tasks.
 
+use super::CallResult;
 use super::parcel::Member;
-use super::{CallFailure, CallResult};
-use crate::call::{Outcome, redact};
 use crate::config::LogLevel;
-use crate::interface::{Answer, Provider, Reply, Request, reply};
 use crate::pg::log;
+use pg_errand_calls::job::Outcome;
+use pg_errand_calls::provider::Provider;
+use pg_errand_calls::response::Response;
+use pg_errand_calls::result::{judge, shown};
 
 /// How much of a response the log shows, in bytes.
 const LOGGED: usize = 200;
 
-/// What a call came to for a task. What its status says was done was done, whatever there is to read.
+/// Judges what a call came to for a task, and logs it.
 pub fn interpret(
     provider: &Provider,
     member: &Member,
-    reply: Result<&Reply, &String>,
+    response: Result<&Response, &String>,
     outcome: &Outcome,
 ) -> CallResult {
-    let masked = |text: String| redact::text(&text, &outcome.credentials);
-    let failure = |reason| format!("{}: {}", provider.name, shown(&member.request, &masked(reason)));
-    let result = match reply {
-        Err(reason) => Err(failure(reason.clone()).into()),
-        Ok(reply) => match judge(provider, &member.request, reply) {
-            Ok(Answer::Value(answer)) => Ok(answer),
-            Ok(Answer::Flawed(flaw)) => {
-                log_flaw(provider, member, &flaw);
-                Ok(reply::flawed(reply, &flaw))
-            }
-            Err(reason) => {
-                Err(CallFailure { message: failure(reason), response: Some(reply::refused(reply)) })
-            }
-        },
-    };
-    let masked = |value| redact::value(value, &outcome.credentials);
-    let result = match result {
-        Ok(answer) => Ok(masked(answer)),
-        Err(failure) => Err(CallFailure { response: failure.response.map(masked), ..failure }),
-    };
-    log_end(provider, member, reply.ok().map(|reply| reply.status), &result, outcome);
-    result
-}
-
-/// # Errors
-/// What the provider said instead, or that a response which is all that was wanted is not there.
-fn judge(provider: &Provider, request: &Request, reply: &Reply) -> Result<Answer, String> {
-    let answer = provider.interface.answer(provider, request, reply);
-    match (&reply.flaw, answer) {
-        (None, answer) => answer,
-        (Some(flaw), Ok(_)) if request.only_reads() => Err(format!("HTTP {}: {}", reply.status, flaw.reason)),
-        (Some(flaw), Ok(_)) => Ok(Answer::Flawed(flaw.reason.clone())),
-        (Some(flaw), Err(reason)) => Err(format!("{reason}; {}", flaw.reason)),
+    let judged = judge(provider, &member.request, response, &outcome.credentials);
+    if let Some(warning) = &judged.warning {
+        log_flaw(provider, member, warning);
     }
-}
-
-/// A text from outside without what gives access to something: the query of URLs. Those that mail servers name lead to
-/// an explanation.
-fn shown(request: &Request, text: &str) -> String {
-    match request {
-        Request::Smtp(_) => text.to_owned(),
-        _ => redact::urls(text),
-    }
+    let status = response.ok().map(|response| response.status);
+    log_end(provider, member, status, &judged.result, outcome);
+    judged.result
 }
 
 fn log_flaw(provider: &Provider, member: &Member, flaw: &str) {
@@ -93,7 +59,7 @@ fn log_end(
     );
     if log::is_wanted(LogLevel::Debug) {
         let response = match result {
-            Ok(answer) => Some(answer),
+            Ok(value) => Some(value),
             Err(failure) => failure.response.as_ref(),
         };
         let text = response.map(|response| shown(&member.request, &response.to_string())).unwrap_or_default();

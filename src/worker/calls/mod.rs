@@ -15,13 +15,11 @@ use super::flow::{self, Pace};
 use super::slot::MySlot;
 use super::task::Brief;
 use super::{process, record};
-use crate::call::{ClientCert, Job, Network, Outcome, Pool};
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
-use crate::interface::{Credential, Prepared, Provider, Reply, Request};
 use crate::pg::{log, thread};
 use crate::processor::Ready;
-use crate::secret;
+use crate::provider;
 use crate::shared::{Breaker, CallOutcome, Ended, Lane, Terms};
 use crate::task_definition::TaskDefinitions;
 pub use cancel::cancel_calls;
@@ -29,8 +27,16 @@ pub use finish::finish_answered;
 use held::Held;
 pub use held::{begin_turn, send_held};
 use parcel::{Member, Opened, Parcel};
+use pg_errand_calls::credential::Credentials;
+use pg_errand_calls::job::{Job, Outcome};
+use pg_errand_calls::network::Network;
+use pg_errand_calls::pool::Pool;
+use pg_errand_calls::prepared::Prepared;
+use pg_errand_calls::provider::Provider;
+use pg_errand_calls::request::Request;
+use pg_errand_calls::response::Response;
+pub use pg_errand_calls::result::CallResult;
 use places::limit;
-use serde_json::Value;
 pub use settle::settle;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,23 +57,6 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// How long a call waits at most for what its provider asks, if the provider's row does not say.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
-
-/// What the success handler is given, or why there is nothing.
-pub type CallResult = Result<Value, CallFailure>;
-
-/// Why a call has failed.
-pub struct CallFailure {
-    /// Names the provider.
-    pub message: String,
-    /// The provider's response, if there was one.
-    pub response: Option<Value>,
-}
-
-impl From<String> for CallFailure {
-    fn from(message: String) -> Self {
-        CallFailure { message, response: None }
-    }
-}
 
 /// A call that has been answered: the answer is stored, its handler has still to run.
 struct Answered {
@@ -280,7 +269,7 @@ impl Calls {
 
     fn send_stored(&mut self, mut parcel: Parcel) {
         match prove(&mut parcel) {
-            Ok(Proven { request, credentials, client_certificate }) => {
+            Ok((request, credentials)) => {
                 let provider = parcel.provider.clone();
                 let timeout = provider.timeout_of(&request, config::CALL_TIMEOUT.duration());
                 let repeatable = parcel.is_resumable;
@@ -293,13 +282,13 @@ impl Calls {
                 self.waiting_for.insert(id, Open { lane, terms: parcel.terms(), parcel });
                 let job = Job {
                     id,
-                    trusted_base: provider.trusted_base_url(),
+                    trusted_base: provider::trusted_base_url(&provider),
                     provider,
                     request,
-                    credentials,
+                    credentials: credentials.added,
                     timeout,
                     network: self.network(),
-                    client_certificate,
+                    client_certificate: credentials.client_certificate,
                     repeatable,
                 };
                 self.pool.start(job, room);
@@ -338,7 +327,7 @@ impl Calls {
                 self.note_end(&open, &outcome);
                 let parcel = open.parcel;
                 // Only this status says that nothing was done (RFC 6585, section 4).
-                let nothing_done = outcome.reply.as_ref().is_ok_and(|reply| reply.status == 429);
+                let nothing_done = outcome.response.as_ref().is_ok_and(|response| response.status == 429);
                 match pause(&outcome, &parcel) {
                     Some(pause) if parcel.may_be_repeated(pause, nothing_done) => {
                         self.hold(slot, parcel, pause, nothing_done);
@@ -369,15 +358,16 @@ impl Calls {
     fn note_end(&mut self, open: &Open, outcome: &Outcome) {
         // A dead host is not its lane's fault.
         let is_for_a_host = open.parcel.is_for_a_host();
-        let answered = outcome.reply.as_ref().is_ok_and(Reply::is_complete);
+        let answered = outcome.response.as_ref().is_ok_and(Response::is_complete);
         self.pace.note(open.lane, answered || is_for_a_host, limit());
         if is_for_a_host {
             self.pace.note_host(open.terms.account, answered, limit());
         }
-        let went = match &outcome.reply {
-            Ok(reply) if flow::asked_to_wait(reply).is_some() => CallOutcome::Refused,
-            Ok(reply)
-                if answered && reply.status < 500 || matches!(*open.parcel.request(), Request::Smtp(_)) =>
+        let went = match &outcome.response {
+            Ok(response) if flow::asked_to_wait(response).is_some() => CallOutcome::Refused,
+            Ok(response)
+                if answered && response.status < 500
+                    || matches!(*open.parcel.request(), Request::Smtp(_)) =>
             {
                 CallOutcome::Well
             }
@@ -493,37 +483,21 @@ impl Calls {
     }
 }
 
-/// A request with the credentials that it is sent with.
-struct Proven {
-    request: Arc<Request>,
-    credentials: Vec<Credential>,
-    client_certificate: Option<ClientCert>,
-}
-
-/// Adds the current credentials of its provider to a stored request, unless the request was made for another base URL:
-/// credentials must not be sent to a former host.
+/// Fetches the current credentials of the provider for a stored request.
 ///
 /// # Errors
 /// What has changed, or which secret is missing; that a request which may have been taken would not be recognized.
-fn prove(parcel: &mut Parcel) -> Result<Proven, String> {
+fn prove(parcel: &mut Parcel) -> Result<(Arc<Request>, Credentials), String> {
     parcel.follow(&TaskDefinitions::known())?;
     parcel.check_recognized()?;
-    let (provider, request) = (&parcel.provider, parcel.request());
-    provider.check_destination(&request)?;
-    let credentials = provider.interface.credentials(provider, &request)?;
-    let client_certificate = certificate(provider)?;
-    Ok(Proven { request, credentials, client_certificate })
-}
-
-/// The certificate that a provider wants to see.
-fn certificate(provider: &Provider) -> Result<Option<ClientCert>, String> {
-    let pem = provider.client_certificate.as_deref().map(secret::find).transpose()?;
-    Ok(pem.map(|pem| ClientCert { pem }))
+    let request = parcel.request();
+    let credentials = provider::credentials(&parcel.provider, &request)?;
+    Ok((request, credentials))
 }
 
 /// How long the provider asks to wait, if a call may take so long.
 fn pause(outcome: &Outcome, parcel: &Parcel) -> Option<Duration> {
-    let wait = flow::asked_to_wait(outcome.reply.as_ref().ok()?)?;
+    let wait = flow::asked_to_wait(outcome.response.as_ref().ok()?)?;
     let limit = parcel.provider.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
     (parcel.since.elapsed().saturating_add(wait) <= limit).then_some(wait)
 }

@@ -1,20 +1,21 @@
 //! How calls may use the network, as the settings are now.
 
-use crate::call::{Network, ProxyServer};
 use crate::config;
-use crate::hosts::AllowList;
 use crate::pg::guc::Text;
+use pg_errand_calls::hosts::AllowList;
+use pg_errand_calls::network::{Network, ProxyServer};
 
 pub fn as_set() -> Network {
     let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
     Network {
+        user_agent: concat!("pg_errand/", env!("CARGO_PKG_VERSION")),
         // The check has let only valid lists pass; an empty one allows nothing.
         allowed: AllowList::parse(&config::HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
         proxy: given(&config::HTTP_PROXY).map(proxy),
         ca_file: given(&config::HTTP_CA_FILE),
         ehlo_name: given(&config::SMTP_EHLO_NAME),
-        max_answer: config::HTTP_MAX_RESPONSE_SIZE.get() as u64,
-        max_request: config::HTTP_MAX_REQUEST_SIZE.get() as u64,
+        max_response_size: config::HTTP_MAX_RESPONSE_SIZE.get() as u64,
+        max_request_size: config::HTTP_MAX_REQUEST_SIZE.get() as u64,
     }
 }
 

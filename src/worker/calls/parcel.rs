@@ -2,12 +2,16 @@
 
 use super::CallResult;
 use super::interpret::interpret;
-use crate::call::Outcome;
 use crate::config;
-use crate::interface::{Parts, Provider, Reply, Request, provider};
+use crate::provider;
 use crate::shared::Terms;
 use crate::task_definition::TaskDefinitions;
 use crate::worker::record::JoinedCall;
+use pg_errand_calls::interface::contract::BatchResponse;
+use pg_errand_calls::job::Outcome;
+use pg_errand_calls::provider::{Provider, host_of};
+use pg_errand_calls::request::Request;
+use pg_errand_calls::response::Response;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,9 +66,9 @@ impl Parcel {
 
     /// One that has been stored before.
     pub fn stored(provider: Arc<Provider>, members: Vec<Member>, key: Option<String>) -> Parcel {
-        let of_service = provider.terms();
+        let of_service = provider::terms(&provider);
         let first = &members[0].request;
-        let account = provider.account_of(first);
+        let account = provider::account_of(&provider, first);
         let batchable =
             !first.goes_alone() && provider.batching().is_some_and(|batching| batching.takes(first));
         let is_resumable = !provider.interface.remembers_keys_for(&provider).is_zero();
@@ -158,7 +162,7 @@ impl Parcel {
         }
         if !Arc::ptr_eq(&self.provider, &now) {
             let first = &self.members[0].request;
-            (self.of_service, self.account) = (now.terms(), now.account_of(first));
+            (self.of_service, self.account) = (provider::terms(&now), provider::account_of(&now, first));
             self.is_resumable = !now.interface.remembers_keys_for(&now).is_zero();
             self.provider = now;
         }
@@ -182,7 +186,7 @@ impl Parcel {
     pub fn provider(&self) -> String {
         let name = &self.provider.name;
         match self.members[0].request.as_ref() {
-            Request::Http(http) if self.is_for_a_host() => format!("{name} ({})", provider::host_of(http)),
+            Request::Http(http) if self.is_for_a_host() => format!("{name} ({})", host_of(http)),
             _ => name.clone(),
         }
     }
@@ -253,24 +257,26 @@ impl Parcel {
     /// What its call came to.
     pub fn open(self, outcome: &Outcome) -> Opened {
         let batching = self.provider.interface.batching().filter(|_| self.key.is_some());
-        let replies: Vec<Result<Reply, String>> = match (batching, &outcome.reply) {
-            (None, reply) => vec![reply.clone()],
+        let responses: Vec<Result<Response, String>> = match (batching, &outcome.response) {
+            (None, response) => vec![response.clone()],
             (Some(_), Err(reason)) => vec![Err(reason.clone()); self.members.len()],
-            (Some(batching), Ok(reply)) => match batching.parts(reply, self.members.len()) {
-                Parts::Replies(replies) => replies.into_iter().map(Ok).collect(),
+            (Some(batching), Ok(response)) => match batching.split(response, self.members.len()) {
+                BatchResponse::Each(responses) => responses.into_iter().map(Ok).collect(),
                 // What was sent before may have been taken, and forgotten since.
-                Parts::Refused if self.recognized_until.is_some() && !matches!(reply.status, 400 | 422) => {
+                BatchResponse::Refused
+                    if self.recognized_until.is_some() && !matches!(response.status, 400 | 422) =>
+                {
                     let reason =
-                        format!("outcome unknown: sent again, it was refused with HTTP {}", reply.status);
+                        format!("outcome unknown: sent again, it was refused with HTTP {}", response.status);
                     vec![Err(reason); self.members.len()]
                 }
-                Parts::Refused => return Opened::Refused(self),
+                BatchResponse::Refused => return Opened::Refused(self),
             },
         };
-        let live = self.members.into_iter().zip(replies).filter(|(member, _)| !member.given_up);
+        let live = self.members.into_iter().zip(responses).filter(|(member, _)| !member.given_up);
         Opened::Results(
-            live.map(|(member, reply)| {
-                (member.task_id, interpret(&self.provider, &member, reply.as_ref(), outcome))
+            live.map(|(member, response)| {
+                (member.task_id, interpret(&self.provider, &member, response.as_ref(), outcome))
             })
             .collect(),
         )

@@ -2,11 +2,11 @@
 
 use super::parcel::Parcel;
 use super::{Calls, held};
-use crate::call::Room;
 use crate::config;
 use crate::shared::{Ended, InFlight, LANES, Lane, LaneSet, Sources};
 use crate::task_definition::TaskDefinitions;
 use crate::worker::flow;
+use pg_errand_calls::pool::Room;
 use std::time::Instant;
 
 impl Calls {

@@ -5,11 +5,12 @@ use super::parcel::{Member, Parcel, key_of_batch};
 use super::places::limit;
 use crate::error::PgError;
 use crate::inject;
-use crate::interface::{Provider, Request};
 use crate::pg::{interrupt, transaction};
 use crate::task_definition::TaskDefinitions;
 use crate::worker::Worker;
 use crate::worker::claim::{self, Orphan};
+use pg_errand_calls::provider::Provider;
+use pg_errand_calls::request::Request;
 use std::time::{Duration, Instant};
 
 /// Calls that others have locked are looked for again after this time.

@@ -1,0 +1,11 @@
+//! Hosts, as URLs and settings name them: where a request leads, and whether it may go there. Plain rules,
+//! nothing is looked up.
+
+mod address;
+mod allow;
+mod base;
+mod target;
+
+pub use allow::AllowList;
+pub use base::{base_url, host_name, is_host, proxy_url};
+pub use target::{Host, Target, check_length};

@@ -1,0 +1,42 @@
+//! The headers of a request.
+
+use crate::form::text_of;
+use crate::provider_row::ProviderRow;
+use crate::{auth, header};
+use serde_json::Value;
+
+/// The payload's headers, and the provider's where the payload has none.
+pub fn read(provider: &ProviderRow, given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
+    let mut headers = Vec::new();
+    if let Some(given) = given {
+        let fields = given.as_object().ok_or("headers has to be an object")?;
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+            let values = header_values(value)
+                .ok_or_else(|| format!("the header {name} has to be a string or an array of strings"))?;
+            if let Some(problem) = values.iter().find_map(|value| header::problem(name, value)) {
+                return Err(problem);
+            }
+            if auth::owns_header(provider, name) {
+                return Err(format!("the header {name} is the provider's own"));
+            }
+            add(&mut headers, name, values);
+        }
+    }
+    provider.headers.iter().for_each(|(name, values)| add(&mut headers, name, values.0.clone()));
+    Ok(headers)
+}
+
+/// The values of a header; each goes out in a line of its own.
+fn header_values(given: &Value) -> Option<Vec<String>> {
+    match given {
+        Value::Array(all) => all.iter().map(text_of).collect(),
+        one => text_of(one).map(|value| vec![value]),
+    }
+}
+
+/// Adds a header, unless it is there.
+pub fn add(headers: &mut Vec<(String, String)>, name: &str, values: Vec<String>) {
+    if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        headers.extend(values.into_iter().map(|value| (name.to_owned(), value)));
+    }
+}

@@ -1,0 +1,8 @@
+//! Mails (RFC 5322): from the fields of a payload to the bytes that a mail server gets.
+
+pub mod fields;
+mod header;
+pub mod lines;
+pub mod mailbox;
+pub mod message;
+mod mime;

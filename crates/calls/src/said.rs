@@ -1,0 +1,33 @@
+//! What a provider says of an error in its JSON.
+
+use crate::form::text_of;
+use serde_json::Value;
+
+/// A value as a person wants to read it: texts as they are, the entries of a list one after the other.
+pub fn said(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join("; "),
+        other => text_of(other).unwrap_or_else(|| other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everything_that_is_said_is_kept() {
+        for (value, text) in [
+            (json!("no"), "no"),
+            (json!(["no `to`", "no `from`"]), "no `to`; no `from`"),
+            (json!(422), "422"),
+            (json!({ "to": ["bad"] }), r#"{"to":["bad"]}"#),
+            (json!([{ "field": "to" }]), r#"{"field":"to"}"#),
+            (Value::Null, ""),
+        ] {
+            assert_eq!(said(&value), text);
+        }
+    }
+}

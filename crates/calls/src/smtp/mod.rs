@@ -1,0 +1,117 @@
+//! Mail, by connections that are kept for the next one.
+
+mod dialogue;
+mod open;
+mod outgoing;
+mod peer;
+mod problem;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use crate::job::Job;
+use crate::names;
+use crate::request::SmtpRequest;
+use crate::response::Response;
+use crate::spawn::Spawn;
+use dialogue::Dialogue;
+use open::Opener;
+use outgoing::Outgoing;
+use peer::Peer;
+use problem::Problem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A connection without work is closed after this time.
+const MAX_IDLE: Duration = Duration::from_secs(10);
+/// A kept connection that does not answer in this time counts as dead.
+const MAX_SILENCE: Duration = Duration::from_secs(3);
+
+/// Sends mail.
+pub struct Client {
+    opener: Opener,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// A connection without work.
+struct Kept {
+    peer: Peer,
+    connection: Dialogue,
+    since: Instant,
+}
+
+impl Client {
+    /// `spawn` starts a thread in the way this process allows.
+    pub fn new(spawn: Spawn) -> Self {
+        Client { opener: Opener::new(names::system, spawn), kept: Mutex::default() }
+    }
+
+    /// Sends a mail to all of its recipients, or to none. The response is the server's last word.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn send(&self, request: &SmtpRequest, job: &Job, limit: Duration) -> Result<Response, String> {
+        let end = Instant::now() + limit;
+        let mail = Outgoing::of(request, job.network.max_request_size)?;
+        let peer = Peer::of(request, job);
+        match self.deliver(&mail, peer, end) {
+            Ok(response) | Err(Problem::Refused(response)) => Ok(response),
+            Err(Problem::Late) => {
+                Err(format!("no answer from {} within {} ms", request.server.host, job.timeout.as_millis()))
+            }
+            Err(Problem::Failed(reason)) => Err(format!("{}: {reason}", request.server.host)),
+            Err(Problem::Unknown(reason)) => Err(format!(
+                "outcome unknown: {} had been given the mail when the connection was lost: {reason}",
+                request.server.host
+            )),
+        }
+    }
+
+    fn deliver(&self, mail: &Outgoing, peer: Peer, end: Instant) -> Result<Response, Problem> {
+        let mut connection = self.begin(mail, &peer, end)?;
+        for recipient in &mail.to {
+            let response = connection.command(&format!("RCPT TO:<{recipient}>"));
+            response.map_err(|problem| problem.of_recipient(recipient))?;
+        }
+        let response = connection.send(&mail.message)?;
+        self.keep(peer, connection);
+        Ok(response)
+    }
+
+    /// A connection on which the mail has been announced: a kept one if it is still alive.
+    fn begin(&self, mail: &Outgoing, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
+        // The peer may have closed it, or have sent something that was not asked for.
+        if let Some(mut kept) = self.take(peer).filter(Dialogue::is_quiet) {
+            // Enough time is left for a new connection.
+            kept.set_end(Instant::now() + MAX_SILENCE.min(problem::time_left(end)? / 3));
+            if mail.announce(&mut kept).is_ok() {
+                kept.set_end(end);
+                return Ok(kept);
+            }
+        }
+        let mut connection = self.opener.open(peer, end)?;
+        mail.announce(&mut connection)?;
+        Ok(connection)
+    }
+
+    fn take(&self, peer: &Peer) -> Option<Dialogue> {
+        let mut kept = self.kept();
+        let place = kept.iter().rposition(|kept| kept.peer == *peer && kept.since.elapsed() < MAX_IDLE)?;
+        Some(kept.swap_remove(place).connection)
+    }
+
+    fn keep(&self, peer: Peer, connection: Dialogue) {
+        self.close_idle();
+        self.kept().push(Kept { peer, connection, since: Instant::now() });
+    }
+
+    /// Closes the connections that have been idle for too long.
+    pub fn close_idle(&self) {
+        self.kept().retain(|kept| kept.since.elapsed() < MAX_IDLE);
+    }
+
+    /// Nothing panics while it holds the lock.
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

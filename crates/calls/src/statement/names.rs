@@ -1,0 +1,91 @@
+//! The names of the extension's settings, and how statements name them.
+
+use memchr::memchr_iter;
+
+/// The prefix of all settings.
+const PREFIX: &[u8] = b"pg_errand";
+/// Bytes before a name in which the prefix is searched.
+const LOOK_BACK: usize = 256;
+
+/// The names without the prefix.
+pub struct SettingNames {
+    pub secrets: Vec<&'static str>,
+    pub others: Vec<&'static str>,
+}
+
+impl SettingNames {
+    /// True if a statement names one of the secrets, or a setting with our prefix that does not exist, which may be a
+    /// misspelled secret.
+    pub fn are_concerned(&self, text: &[u8]) -> bool {
+        let mut has_prefix = false;
+        // The underscore in the prefix is rarer than its letters.
+        for place in memchr_iter(b'_', text) {
+            let Some(start) = place.checked_sub(2) else { continue };
+            let end = start + PREFIX.len();
+            if text.get(start..end).is_some_and(|part| part.eq_ignore_ascii_case(PREFIX)) {
+                has_prefix = true;
+                if name_after(&text[end..]).is_some_and(|(name, is_next)| {
+                    is_one_of(name, &self.secrets)
+                        || is_next && !name.is_empty() && !is_one_of(name, &self.others)
+                }) {
+                    return true;
+                }
+            }
+        }
+        // The full name may be concatenated at run time.
+        has_prefix && text.split(|byte| !is_word(*byte)).any(|name| self.is_secret_alone(name))
+    }
+
+    /// True if the name at `start..end` of a statement is that of a secret, or stands behind our prefix without being a
+    /// setting.
+    pub fn is_secret(&self, text: &[u8], start: usize, end: usize) -> bool {
+        let name = &text[start..end];
+        let before: Vec<u8> = text[..start]
+            .iter()
+            .rev()
+            .take(LOOK_BACK)
+            .copied()
+            .filter(|byte| *byte != b'"' && !byte.is_ascii_whitespace())
+            .take(PREFIX.len() + 1)
+            .collect();
+        let is_ours = before.first() == Some(&b'.')
+            && before[1..].iter().rev().copied().collect::<Vec<u8>>().eq_ignore_ascii_case(PREFIX);
+        self.is_secret_alone(name) || is_ours && !is_one_of(name, &self.others)
+    }
+
+    /// True for the name of a secret without its prefix, unless it could be any other word.
+    fn is_secret_alone(&self, name: &[u8]) -> bool {
+        name.contains(&b'_') && is_one_of(name, &self.secrets)
+    }
+}
+
+/// Returns the name behind a dot, regardless of quotation marks, and whether it follows without white space.
+fn name_after(text: &[u8]) -> Option<(&[u8], bool)> {
+    let skip = |text: &[u8]| {
+        let is_between = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
+        text.iter().position(|byte| !is_between(byte)).unwrap_or(text.len())
+    };
+    let before = skip(text);
+    let rest = text[before..].strip_prefix(b".")?;
+    let behind = skip(rest);
+    let name = &rest[behind..];
+    let end = name.iter().position(|byte| !is_word(*byte)).unwrap_or(name.len());
+    let is_next = !text[..before].iter().chain(&rest[..behind]).any(u8::is_ascii_whitespace);
+    Some((&name[..end], is_next))
+}
+
+fn is_one_of(name: &[u8], names: &[&str]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// True for a text that looks like the full name of one of our settings.
+pub fn is_setting(text: &[u8]) -> bool {
+    let Some((prefix, name)) = text.split_at_checked(PREFIX.len()) else { return false };
+    prefix.eq_ignore_ascii_case(PREFIX)
+        && name.strip_prefix(b".").is_some_and(|name| name.iter().all(|byte| is_word(*byte)))
+}
+
+/// True for a byte that identifiers consist of.
+pub fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}

@@ -5,9 +5,9 @@ use serde_json::json;
 use standin::{Options, Standin};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::KEY;
 use crate::harness::queue;
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::KEY;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/comms");
 const DATABASE: &str = "app";

@@ -9,9 +9,9 @@ use standin::{Behaviour, Exchange, Submission};
 
 use crate::harness::cluster::StopMode;
 use crate::harness::handlers::one;
+use crate::harness::mailing::{Mailing, mail, task};
 use crate::harness::queue::{enqueue, errors};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::{Mailing, mail, task};
 
 /// A call's time limit that no test lives to see.
 const PATIENT: (&str, &str) = ("pg_errand.call_timeout", "10min");

@@ -4,11 +4,11 @@ use postgres::Client;
 use serde_json::json;
 use standin::{Answer, Behaviour};
 
-use crate::calling::Calling;
+use crate::harness::calling::Calling;
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::{Mailing, prepare, send};
 use crate::harness::queue::{status, wait_status};
 use crate::harness::wait::eventually;
-use crate::mailing::{Mailing, prepare, send};
 
 /// Another database of the same server, whose mails go to the same provider.
 fn other_database(cluster: &Cluster) -> Client {

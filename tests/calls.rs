@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use standin::{Behaviour, Exchange, Options, Standin};
 
 use crate::harness::cluster::{Cluster, StopMode};
+use crate::harness::mailing::{Mailing, mail, task};
 use crate::harness::queue;
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::{Mailing, mail, task};
 
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 /// A call's time limit that no test lives to see.
@@ -639,9 +639,9 @@ fn commands_that_want_the_workers_gone_wait_for_no_provider() {
     let mut mailing = Mailing::start(&[PATIENT]);
     mailing.client.batch_execute("create database other").unwrap();
     let mut other = mailing.cluster.connect("other");
-    crate::mailing::prepare(&mut other);
+    crate::harness::mailing::prepare(&mut other);
     mailing.standin.hold();
-    let renamed = crate::mailing::send(&mut other, "someone@mail.test");
+    let renamed = crate::harness::mailing::send(&mut other, "someone@mail.test");
     mailing.send("dropped@mail.test");
     mailing.wait_held(2);
     drop(other);
@@ -673,7 +673,8 @@ fn a_slow_provider_holds_up_nobody_else_s_call() {
 
 #[test]
 fn a_provider_that_is_just_processing_the_same_key_is_asked_again() {
-    let mut mailing = Mailing::build(Cluster::builder().set("pg_errand.resend_api_key", crate::mailing::KEY));
+    let mut mailing =
+        Mailing::build(Cluster::builder().set("pg_errand.resend_api_key", crate::harness::mailing::KEY));
     mailing.standin.behave(|submission| {
         submission
             .is_first()

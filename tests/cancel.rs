@@ -5,9 +5,9 @@ use serde_json::json;
 
 use crate::harness::cluster::StopMode;
 use crate::harness::handlers::one;
+use crate::harness::mailing::{Mailing, mail, task};
 use crate::harness::queue::{enqueue, errors, status};
 use crate::harness::wait::wait_until_sql;
-use crate::mailing::{Mailing, mail, task};
 
 const ONE_WORKER: [(&str, &str); 2] = [("pg_errand.concurrency", "1"), ("pg_errand.call_timeout", "10min")];
 

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{create_database, install, one, run_one, task};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{self, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");

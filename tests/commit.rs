@@ -4,10 +4,10 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one, task, worker_pids};
+use crate::harness::mailing::{Mailing, mail, task as mail_task};
+use crate::harness::probe::Probe;
 use crate::harness::queue::{errors, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::{Mailing, mail, task as mail_task};
-use crate::probe::Probe;
 
 /// A deferred trigger of the user's own on the queue, which fires at the commit. It refuses the ends of tasks whose
 /// payload says so, with the SQLSTATE that it names, as often as it says.

@@ -9,10 +9,10 @@ use serde_json::json;
 use crate::harness::builder::Builder;
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{create_database, done, install, one, run_one, task};
+use crate::harness::mailing::Mailing;
 use crate::harness::programs::output;
 use crate::harness::queue::{status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 

@@ -8,9 +8,9 @@ use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{
     Gate, done, install, one, payload, run_one, runner, task, wait_asleep, wait_running,
 };
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{self, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 /// Workers stay, idle.

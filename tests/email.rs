@@ -4,11 +4,11 @@ use postgres::Client;
 use serde_json::{Value, json};
 use standin::{Behaviour, Options, Standin};
 
-use crate::calling::register;
+use crate::harness::calling::register;
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::{KEY, Mailing, mail, prepare, send, task};
 use crate::harness::queue;
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::{KEY, Mailing, mail, prepare, send, task};
 
 /// The header of the only request so far.
 #[track_caller]

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use serde_json::{Value, json};
 use standin::{Answer, Behaviour, Request, Web};
 
-use crate::calling::{Calling, ok};
+use crate::harness::calling::{Calling, ok};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue;
 use crate::harness::wait::eventually;
-use crate::mailing::Mailing;
 
 const OLD_KEY: (&str, &str) = ("pg_errand.secrets", r#"{"key": "the-old-key"}"#);
 const NEW_KEY: (&str, &str) = ("pg_errand.secrets", r#"{"key": "the-new-key", "other": "the-other-key"}"#);

@@ -6,11 +6,11 @@ use standin::Behaviour;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one, task, worker_pids};
+use crate::harness::mailing::{Mailing, mail, task as mail_task};
 use crate::harness::memory;
+use crate::harness::probe::MIB;
 use crate::harness::queue::wait_status;
 use crate::harness::wait::wait_until_sql;
-use crate::mailing::{Mailing, mail, task as mail_task};
-use crate::probe::MIB;
 
 #[test]
 fn a_million_tasks_of_one_statement_hold_up_nobody_and_cost_workers_no_memory() {

@@ -3,9 +3,9 @@
 use postgres::Client;
 use serde_json::{Value, json};
 
+use crate::harness::mailing::Mailing;
+use crate::harness::probe::Probe;
 use crate::harness::queue;
-use crate::mailing::Mailing;
-use crate::probe::Probe;
 
 /// Asserts that a task was refused for its handler; returns the hint.
 #[track_caller]

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{Gate, create_database, done, install, one, payload, run_one, task};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
 const POLL: (&str, &str) = ("pg_errand.poll_interval", "100ms");

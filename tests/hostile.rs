@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::handlers::one;
+use crate::harness::probe::{MIB, Probe};
 use crate::harness::wait::wait_until_sql;
-use crate::probe::{MIB, Probe};
 
 #[test]
 fn statements_that_no_handler_can_run_fail_and_the_worker_lives() {

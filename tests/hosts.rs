@@ -7,7 +7,7 @@ use postgres::Client;
 use serde_json::json;
 use standin::{Answer, Web};
 
-use crate::calling::{Calling, at, ok, register};
+use crate::harness::calling::{Calling, at, ok, register};
 use crate::harness::wait::{eventually, wait_until_sql};
 
 const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");

@@ -5,7 +5,7 @@ use postgres::{Client, Error};
 use serde_json::{Value, json};
 use standin::{Answer, Web};
 
-use crate::calling::{Calling, handled, ok};
+use crate::harness::calling::{Calling, handled, ok};
 use crate::harness::queue;
 use crate::harness::wait::{eventually, wait_until_sql};
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use standin::{Answer, Request};
 
-use crate::calling::{Calling, at, register};
+use crate::harness::calling::{Calling, at, register};
 
 const SECRETS: (&str, &str) =
     ("pg_errand.secrets", r#"{"openai": "sk-openai", "stripe": "sk_test_stripe", "slack": "xoxb-slack"}"#);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use standin::Answer;
 
-use crate::calling::{Calling, ok};
+use crate::harness::calling::{Calling, ok};
 use crate::harness::handlers::worker_pids;
 use crate::harness::queue;
 use crate::harness::wait::eventually;
@@ -189,10 +189,10 @@ fn secrets_in_the_environment_that_are_no_json_are_named_and_not_shown() {
     let cluster =
         crate::harness::cluster::Cluster::builder().env("PG_ERRAND_SECRETS", "{\"key\": s3cret}").start();
     let mut client = cluster.connect("postgres");
-    crate::mailing::prepare(&mut client);
+    crate::harness::mailing::prepare(&mut client);
     let web = standin::Web::start(|_| ok()).unwrap();
-    let fields = crate::calling::at(&web, json!({"auth": "bearer", "secret": "key"}));
-    crate::calling::register(&mut client, "guarded", &fields).unwrap();
+    let fields = crate::harness::calling::at(&web, json!({"auth": "bearer", "secret": "key"}));
+    crate::harness::calling::register(&mut client, "guarded", &fields).unwrap();
     let task_id =
         queue::enqueue(&mut client, "guarded", json!({"task_type": "guarded", "request": {"path": "/x"}}));
     queue::wait_status(&mut client, task_id, "failed");

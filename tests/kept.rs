@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::handlers::{one, worker_pids};
-use crate::probe::{Fate, Probe};
+use crate::harness::probe::{Fate, Probe};
 
 /// The same worker throughout.
 const STAY: [(&str, &str); 2] = [("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "0")];

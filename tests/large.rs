@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::harness::handlers::one;
+use crate::harness::mailing::KEY;
 use crate::harness::memory;
-use crate::mailing::KEY;
-use crate::probe::{MIB, Probe};
+use crate::harness::probe::{MIB, Probe};
 use standin::{Options, Standin};
 
 /// What a worker may have kept of something large, once it is over.

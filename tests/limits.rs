@@ -9,7 +9,7 @@ use postgres::Client;
 use serde_json::{Value, json};
 use standin::{Answer, Behaviour, RawServer, Request, Web};
 
-use crate::calling::{Calling, at, ok, register};
+use crate::harness::calling::{Calling, at, ok, register};
 use crate::harness::queue;
 use crate::harness::wait::{eventually, wait_until_sql};
 

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::worker_pids;
+use crate::harness::mailing::{mail, prepare};
+use crate::harness::probe::MIB;
 use crate::harness::queue::{enqueue, errors, wait_status};
 use crate::harness::wait::eventually;
 use crate::harness::{memory, queue};
-use crate::mailing::{mail, prepare};
-use crate::probe::MIB;
 
 /// What a peer does at one step of the dialogue. The connection ends when it returns.
 type Manners = fn(&mut TcpStream);

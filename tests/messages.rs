@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::probe::Probe;
+use crate::harness::probe::Probe;
 
 /// Message and hint of the error of a task with this handler.
 #[track_caller]

@@ -6,10 +6,10 @@ use standin::Exchange;
 
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{done, install, one, run_one, task, wait_asleep, worker_pids};
+use crate::harness::mailing::Mailing;
 use crate::harness::points::Point;
 use crate::harness::queue::{enqueue, status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 /// Nothing is found by polling, so what is not announced is lost.
 const NO_POLL: (&str, &str) = ("pg_errand.poll_interval", "1h");
@@ -85,7 +85,7 @@ fn a_function_and_its_task_s_end_are_one_whenever_its_worker_dies() {
 #[test]
 fn a_mail_is_sent_under_one_key_and_handled_once_whenever_its_worker_dies() {
     let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
-    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::harness::mailing::KEY));
     let mut sent = 0;
     let moments = [
         "claimed",
@@ -117,7 +117,7 @@ fn a_mail_is_sent_under_one_key_and_handled_once_whenever_its_worker_dies() {
 #[test]
 fn an_answer_that_was_stored_is_never_asked_for_again() {
     let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
-    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::harness::mailing::KEY));
     for (n, death) in DEATHS.into_iter().enumerate() {
         mailing.standin.hold();
         let id = mailing.send("someone@mail.test");
@@ -134,7 +134,7 @@ fn an_answer_that_was_stored_is_never_asked_for_again() {
 #[test]
 fn calls_that_were_just_taken_over_are_taken_over_again() {
     let builder = Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1);
-    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY));
+    let mut mailing = Mailing::build(builder.set("pg_errand.resend_api_key", crate::harness::mailing::KEY));
     for (n, death) in DEATHS.into_iter().enumerate() {
         let first = Point::set(&mailing.cluster, "call_stored");
         let id = mailing.send("someone@mail.test");
@@ -363,7 +363,7 @@ fn what_a_worker_has_read_or_taken_as_it_dies_is_run_by_others() {
 fn mailing_with_points() -> Mailing {
     let builder =
         Cluster::builder().with_points().set(NO_POLL.0, NO_POLL.1).set("pg_errand.concurrency", "1");
-    Mailing::build(builder.set("pg_errand.resend_api_key", crate::mailing::KEY))
+    Mailing::build(builder.set("pg_errand.resend_api_key", crate::harness::mailing::KEY))
 }
 
 /// Sends 20 mails at once, again and again, and has the worker die at each of these points in each way: each mail

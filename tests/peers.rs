@@ -10,11 +10,11 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::worker_pids;
+use crate::harness::mailing::{KEY, mail, prepare, task};
 use crate::harness::memory;
+use crate::harness::probe::MIB;
 use crate::harness::queue::{enqueue, errors, status, wait_status};
 use crate::harness::wait::eventually;
-use crate::mailing::{KEY, mail, prepare, task};
-use crate::probe::MIB;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 

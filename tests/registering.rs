@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use standin::{Answer, Request};
 
-use crate::calling::{Calling, at, insert_provider, register};
+use crate::harness::calling::{Calling, at, insert_provider, register};
 use crate::harness::queue;
 use crate::harness::wait::eventually;
 

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use standin::Request;
 
-use crate::calling::Calling;
+use crate::harness::calling::Calling;
+use crate::harness::mailing::{Mailing, mail, task};
 use crate::harness::queue;
 use crate::harness::wait::eventually;
-use crate::mailing::{Mailing, mail, task};
 
 const ONE_WORKER: (&str, &str) = ("pg_errand.concurrency", "1");
 /// A call's time limit that no test lives to see.
@@ -204,7 +204,7 @@ fn a_user_needs_no_password() {
     calling.succeed("user", json!({"path": "/x"}));
     assert_eq!(calling.last_header("Authorization").as_deref(), Some("Basic YW5uOg=="));
     let nobody = json!({"base_url": calling.web.url(), "auth": "basic"});
-    let refusal = crate::calling::register(&mut calling.client, "nobody", &nobody).unwrap_err();
+    let refusal = crate::harness::calling::register(&mut calling.client, "nobody", &nobody).unwrap_err();
     assert!(refusal.as_db_error().unwrap().message().contains("auth_name"), "{refusal:?}");
     assert!(!calling.cluster.log().contains("Zx9yW8vUq"));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use standin::{Answer, Request, Web};
 
-use crate::calling::{Calling, at, ok, register};
+use crate::harness::calling::{Calling, at, ok, register};
 use crate::harness::queue;
 
 const LOOPBACK: (&str, &str) = ("pg_errand.http_allowed_hosts", "127.0.0.1");

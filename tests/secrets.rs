@@ -8,9 +8,9 @@ use serde_json::json;
 use standin::{Behaviour, Options, Standin};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::{Mailing, mail, prepare, send, task};
 use crate::harness::queue;
 use crate::harness::wait::eventually;
-use crate::mailing::{Mailing, mail, prepare, send, task};
 
 const FIRST: &str = "re_first_Zx9yW8vU";
 const SECOND: &str = "re_second_Qk3mN7pL";

@@ -4,9 +4,9 @@ use postgres::Client;
 use serde_json::{Value, json};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::probe::Probe;
 use crate::harness::queue::{enqueue, install, workers};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::probe::Probe;
 
 /// `app.dirty` does what the payload says, and then fails, meets a serialization failure once, or returns;
 /// `app.inspect` tells what it finds in its session.

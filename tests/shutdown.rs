@@ -6,9 +6,9 @@ use standin::Behaviour;
 
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{done, install, one, runner, task};
+use crate::harness::mailing::{Mailing, mail, task as mail_task};
 use crate::harness::queue::wait_status;
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::{Mailing, mail, task as mail_task};
 
 const MODES: [StopMode; 4] = [StopMode::Smart, StopMode::Fast, StopMode::Immediate, StopMode::Kill];
 

@@ -8,12 +8,12 @@ use postgres::error::SqlState;
 use serde_json::{Value, json};
 use standin::{Answer, Web};
 
-use crate::calling::{Calling, at, register};
+use crate::harness::calling::{Calling, at, register};
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::one;
+use crate::harness::mailing::prepare;
+use crate::harness::probe::{MIB, Probe};
 use crate::harness::programs::output;
-use crate::mailing::prepare;
-use crate::probe::{MIB, Probe};
 
 /// 7,000 numbers of ten bytes each are 917 MB as text.
 const NUMBERS: &str = "('[' || rtrim(repeat('1e131071,', 7000), ',') || ']')::jsonb";

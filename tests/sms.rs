@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::mailing::Mailing;
 use crate::harness::queue;
 use crate::harness::wait::eventually;
-use crate::mailing::Mailing;
 
 fn task(sms: &Value) -> Value {
     json!({

@@ -11,8 +11,8 @@ use postgres::Client;
 use serde_json::{Value, json};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::{mail, prepare};
 use crate::harness::queue;
-use crate::mailing::{mail, prepare};
 
 const PASSWORD: &str = "pw_Zx9yW8vUq";
 

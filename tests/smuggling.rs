@@ -12,9 +12,9 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::prepare;
 use crate::harness::queue;
 use crate::harness::wait::wait_until_sql;
-use crate::mailing::prepare;
 
 const MAILS: usize = 200;
 

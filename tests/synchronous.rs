@@ -5,9 +5,9 @@ use serde_json::json;
 
 use crate::harness::builder::Builder;
 use crate::harness::cluster::{Cluster, StopMode};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{enqueue, errors, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 /// The name by which the primary waits for its standby.
 const STANDBY: &str = "second";

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{done, install, one, run_one, task, worker_pids};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{self, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 /// The same worker throughout.
 const STAY: [(&str, &str); 2] = [("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "0")];

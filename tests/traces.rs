@@ -5,9 +5,9 @@ use std::fs;
 use serde_json::json;
 
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::{Mailing, mail, task};
+use crate::harness::probe::Probe;
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::{Mailing, mail, task};
-use crate::probe::Probe;
 
 /// `run_as_owner` runs the payload's `sql` with the rights of a superuser; `tell` notes what an expression yields, an
 /// error as its SQLSTATE, and the process.
@@ -232,7 +232,7 @@ fn workers_that_end_for_the_traces_of_their_tasks_cost_no_task() {
 fn a_response_that_comes_after_a_task_in_perl_is_handled_in_another_process() {
     let mut mailing = Mailing::build(
         Cluster::builder()
-            .set("pg_errand.resend_api_key", crate::mailing::KEY)
+            .set("pg_errand.resend_api_key", crate::harness::mailing::KEY)
             .set("pg_errand.concurrency", "1")
             .set("pg_errand.call_timeout", "10min"),
     );

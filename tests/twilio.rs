@@ -8,11 +8,11 @@ use postgres::Client;
 use serde_json::{Value, json};
 use standin::{Answer, Request, Web};
 
-use crate::calling::{at, register};
+use crate::harness::calling::{at, register};
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::prepare;
 use crate::harness::queue;
 use crate::harness::wait::eventually;
-use crate::mailing::prepare;
 
 const ACCOUNT: &str = "AC0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "tok_Zx9yW8vUq";

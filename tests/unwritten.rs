@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{create_database, done, install, one, run_one, task};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{errors, status, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 const STAY: [(&str, &str); 3] =
     [("pg_errand.concurrency", "1"), ("pg_errand.max_idle_time", "0"), ("pg_errand.poll_interval", "100ms")];

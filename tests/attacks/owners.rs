@@ -217,7 +217,7 @@ impl Attack {
 #[test]
 fn a_cancel_reaches_no_call_of_another_database() {
     // A restored dump holds calls under the identity of a worker that lives in the original.
-    let mut mailing = crate::mailing::Mailing::start(&[("pg_errand.concurrency", "1")]);
+    let mut mailing = crate::harness::mailing::Mailing::start(&[("pg_errand.concurrency", "1")]);
     mailing.standin.hold();
     let id = mailing.send("someone@mail.test");
     mailing.wait_held(1);

@@ -31,7 +31,7 @@ pub fn new_directory() -> PathBuf {
 /// `make test` has not built it.
 pub fn injection_dir() -> &'static Path {
     static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/injection/pg_errand.so");
+        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../injection/pg_errand.so");
         let dir = RUN_DIR.join("injection");
         create_private(&dir);
         let copy = dir.join("pg_errand.so");

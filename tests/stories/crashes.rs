@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::harness::builder::Builder;
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{done, install, one, run_one, runner, task, wait_running, worker_pids};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::{status, wait_status, workers};
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 const LAUNCHER: &str = "select max(pid) from pg_stat_activity where application_name = 'pg_errand launcher'";
 

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one, run_one, task};
+use crate::harness::mailing::Mailing;
 use crate::harness::queue::wait_status;
 use crate::harness::wait::{eventually, wait_until_sql};
-use crate::mailing::Mailing;
 
 #[test]
 fn a_worker_with_more_than_a_thousand_open_files_still_sends_mail() {

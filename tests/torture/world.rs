@@ -13,8 +13,8 @@ use super::book::Book;
 use super::history::History;
 use super::provider::Misery;
 use crate::harness::cluster::Cluster;
+use crate::harness::mailing::KEY;
 use crate::harness::wait::eventually;
-use crate::mailing::KEY;
 
 /// The database whose tasks are counted.
 pub const DATABASE: &str = "app";

@@ -4,9 +4,9 @@ use postgres::{Client, Error};
 use serde_json::{Value, json};
 use standin::{Answer, Request, Web};
 
-use crate::harness::cluster::Cluster;
-use crate::harness::queue;
-use crate::mailing::prepare;
+use super::cluster::Cluster;
+use super::mailing::prepare;
+use super::queue;
 
 /// A cluster, a superuser's session in its database `postgres`, and the server that is called.
 pub struct Calling {

@@ -3,12 +3,12 @@
 use postgres::Client;
 use serde_json::{Value, json};
 
-use crate::harness::builder::Builder;
-use crate::harness::cluster::Cluster;
-use crate::harness::handlers::{install, run_one, worker_pids};
-use crate::harness::memory;
-use crate::harness::queue::enqueue;
-use crate::harness::wait::eventually;
+use super::builder::Builder;
+use super::cluster::Cluster;
+use super::handlers::{install, run_one, worker_pids};
+use super::memory;
+use super::queue::enqueue;
+use super::wait::eventually;
 
 /// A mebibyte.
 pub const MIB: u64 = 1024 * 1024;

@@ -4,10 +4,10 @@ use postgres::Client;
 use serde_json::{Value, json};
 use standin::{Options, Standin};
 
-use crate::harness::builder::Builder;
-use crate::harness::cluster::Cluster;
-use crate::harness::queue;
-use crate::harness::wait::eventually;
+use super::builder::Builder;
+use super::cluster::Cluster;
+use super::queue;
+use super::wait::eventually;
 
 /// The API key that stand-ins accept.
 pub const KEY: &str = "re_test_key";

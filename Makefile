@@ -1,34 +1,45 @@
 # pg_errand: what can be done here. `make help` lists it.
 PG_CONFIG ?= pg_config
-PG_MAJOR := $(shell $(PG_CONFIG) --version 2>/dev/null | sed 's/[^0-9]*\([0-9]*\).*/\1/')
-FEATURES := --no-default-features --features pg$(PG_MAJOR)
-PACKAGE := $(or $(CARGO_TARGET_DIR),target)/release/pg_errand-pg$(PG_MAJOR)
+# The PostgreSQL of a major version instead of the one of PG_CONFIG, see dev/major.
+PG ?=
+RUN := $(if $(PG),dev/major $(PG))
 T ?=
 TASKS ?= 1000000
 CALLS ?= 100000
+VERSION ?=
+export FAST DESTDIR
 
-.PHONY: help setup install package test torture check bench bench-memory demo demo-stop docs
+.PHONY: help setup install package test test-majors torture check migration bench bench-memory demo demo-stop docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: ## install what is missing to build and test: Debian packages, cargo-pgrx
+	@dev/setup --in-server
+
+package: ## build optimized, and gather in target/package/ what is installed
+	@PG_CONFIG="$$(command -v $(PG_CONFIG))" dev/package
+
+install: ## build optimized and install into the PostgreSQL of PG_CONFIG; DESTDIR=directory to stage it
+	@package=$$(PG_CONFIG="$$(command -v $(PG_CONFIG))" dev/package) && dev/install "$(PG_CONFIG)" "$$package"
+
+test: ## all tests; T=name: those on a real server that match; FAST=1: without LTO; PG=16|17|18: with that major version
+	@dev/setup $(if $(T)$(PG),,--in-server)
+	@$(RUN) dev/test $(T)
+
+test-majors: ## the tests on real servers with each supported major version; rewrites docs/compatibility.md
 	@dev/setup
+	@dev/test-majors
 
-package: ## build optimized into target/
-	cargo pgrx package --pg-config "$$(command -v $(PG_CONFIG))" $(FEATURES)
+torture: ## kills, restarts and faults at random; ROUNDS=n, SEED=n repeats a run
+	@dev/torture $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
 
-install: package ## build optimized and install into the PostgreSQL of PG_CONFIG
-	dev/install "$(PG_CONFIG)" $(PACKAGE)
+check: ## format, lints with warnings denied, generated files, released SQL, scripts
+	@dev/setup
+	@dev/check
 
-test: setup ## all tests; T=name runs the matching tests on a real server only
-	dev/test $(T)
-
-torture: install ## kills, restarts and faults at random; ROUNDS=n, SEED=n repeats a run
-	dev/torture $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
-
-check: ## format and lints, warnings denied
-	dev/check
+migration: ## begin the next version: VERSION=n.n.n; freezes the released SQL, makes the upgrade script
+	@dev/migration $(VERSION)
 
 bench: ## benchmarks on private servers; FIGURE=name ..., RUNS=n, SCALE=small|default|full
 	dev/bench $(if $(RUNS),--runs $(RUNS)) $(if $(SCALE),--scale $(SCALE)) $(FIGURE)
@@ -36,11 +47,13 @@ bench: ## benchmarks on private servers; FIGURE=name ..., RUNS=n, SCALE=small|de
 bench-memory: ## what workers take over TASKS tasks and CALLS provider calls, on a private server
 	dev/bench-memory "$(TASKS)" "$(CALLS)"
 
-demo: setup ## a private server that works off examples/comms; shows what happened
-	dev/demo
+demo: ## a private server that works off examples/comms; shows what happened
+	@dev/setup
+	@$(RUN) dev/demo
 
 demo-stop: ## end the server of the demo
-	dev/demo stop
+	@$(RUN) dev/demo stop
 
 docs: ## rewrite docs/configuration.md from the settings' definitions
-	dev/docs
+	@dev/setup
+	@dev/docs

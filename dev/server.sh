@@ -1,6 +1,7 @@
 # Functions for a private PostgreSQL server: own directory, own socket, no TCP. To be sourced.
 # As root the server runs as user postgres, otherwise as the caller.
 
+. dev/paths.sh
 PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 [ -x "$(command -v "$PG_CONFIG")" ] || PG_CONFIG=pg_config
 

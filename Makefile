@@ -1,6 +1,6 @@
 # pg_errand: what can be done here. `make help` lists it.
 PG_CONFIG ?= pg_config
-# The PostgreSQL of a major version instead of the one of PG_CONFIG, see dev/major.
+# The major version to test with instead of the one of PG_CONFIG, see dev/major.
 PG ?=
 RUN := $(if $(PG),dev/major $(PG))
 T ?=
@@ -49,10 +49,10 @@ bench-memory: ## what workers take over TASKS tasks and CALLS provider calls, on
 
 demo: ## a private server that works off examples/comms; shows what happened
 	@dev/setup
-	@$(RUN) dev/demo
+	@dev/demo
 
 demo-stop: ## end the server of the demo
-	@$(RUN) dev/demo stop
+	@dev/demo stop
 
 docs: ## rewrite docs/configuration.md from the settings' definitions
 	@dev/setup

@@ -24,6 +24,7 @@ mod masking;
 mod nearest;
 mod outside;
 mod pg;
+mod problem_log;
 mod processor;
 mod removal;
 mod replica;
@@ -60,6 +61,7 @@ extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]
 
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
+    pg::abi::check();
     config::init();
     if pg::backend::upgrading() {
         upgrade::init();
@@ -67,7 +69,7 @@ extern "C-unwind" fn _PG_init() {
         pg::directory::init();
         pg::shmem::init();
         worker::wake::init();
-        launcher::bar::init();
+        launcher::quiesce::init();
         commands::init();
         masking::init();
         launcher::register();

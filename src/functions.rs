@@ -2,11 +2,11 @@
 
 use crate::enqueue;
 use crate::grantee::Grantee;
+use crate::pg::entry::{Call, process, sql_function};
 use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
-use crate::pg::trigger::{NewRow, Transition};
-use crate::pg::{backend, catalog, log, shmem};
+use crate::pg::{backend, catalog, log, shmem, time};
 use crate::shared::{CancelReply, Lane, Position, ToId};
 use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
@@ -19,11 +19,8 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
 /// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager.
-    let row = unsafe { NewRow::of(fcinfo) };
+fn task_before_write(call: &Call) -> pg_sys::Datum {
+    let row = call.new_row();
     let task_type: Option<&str> = row.get(c"task_type");
     let definitions = TaskDefinitions::now();
     // The tables of 0.1.0 have no origins.
@@ -63,60 +60,30 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
     }
     row.unchanged()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_before_write, pg_finfo_task_before_write);
 
 /// Trigger of `queues.task`, after a DELETE.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_after_delete(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager.
-    removal::after_delete(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_DELETE) });
+fn task_after_delete(call: &Call) -> pg_sys::Datum {
+    removal::after_delete(&call.after_delete());
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_after_delete() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_after_delete, pg_finfo_task_after_delete);
 
 /// Trigger of `queues.task`, after a TRUNCATE.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_after_truncate(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager.
-    removal::after_truncate(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_TRUNCATE) });
+fn task_after_truncate(call: &Call) -> pg_sys::Datum {
+    removal::after_truncate(&call.after_truncate());
     forget_runs();
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_after_truncate() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_after_truncate, pg_finfo_task_after_truncate);
 
 /// Trigger of `queues.provider` and `queues.task_definition`: has every process read them anew.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_definitions_after_change(
-    _fcinfo: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
+fn task_definitions_after_change(_call: &Call) -> pg_sys::Datum {
     task_definition::announce_change();
     wake::note_definitions();
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_definitions_after_change() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_definitions_after_change, pg_finfo_task_definitions_after_change);
 
 /// Input of `queues.grantee`.
 #[pg_extern(sql = false)]
@@ -131,11 +98,8 @@ fn grantee_out(grantee: i32) -> std::ffi::CString {
 }
 
 /// `queues.check_provider(jsonb)`.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager, with the argument of its declaration, which is strict.
-    let row = unsafe { pgrx::pg_getarg_datum(fcinfo, 0) }.unwrap_or(pg_sys::Datum::null());
+fn check_provider_wrapper(call: &Call) -> pg_sys::Datum {
+    let row = call.argument(0).unwrap_or(pg_sys::Datum::null());
     let name = || {
         let name = View::of(row).get("name").and_then(|name| name.string(task_definition::MAX_SHOWN_NAME));
         name.unwrap_or_default()
@@ -150,7 +114,7 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
         Ok(fields) => {
             // Only a warning: a dump of an older version may hold such a row.
             let breaker_cooldown = fields["breaker_cooldown"].as_str();
-            if breaker_cooldown.is_some_and(|time| backend::is_longer(time, limits::MAX_COOLDOWN)) {
+            if breaker_cooldown.is_some_and(|time| time::is_longer(time, limits::MAX_COOLDOWN)) {
                 log::warn(
                     format!("provider \"{}\": breaker_cooldown counts as 1 hour", name()),
                     "No circuit breaker stays open for longer.".into(),
@@ -166,12 +130,7 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
     }
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_check_provider_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(check_provider_wrapper, pg_finfo_check_provider_wrapper);
 
 /// Refuses a row. In a dump, or where replication comes from, it may be one that an older version took: then a refusal
 /// would lose all rows of the table, or end the subscription, and this one does not affect others.
@@ -184,12 +143,8 @@ fn refuse_unless_restoring(message: String, hint: String) {
 }
 
 /// `queues.check_serves(text, jsonb)`.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager, with the arguments of its declaration, which is strict.
-    let [task_type, row] =
-        [0, 1].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) }.unwrap_or(pg_sys::Datum::null()));
+fn check_serves_wrapper(call: &Call) -> pg_sys::Datum {
+    let [task_type, row] = [0, 1].map(|n| call.argument(n).unwrap_or(pg_sys::Datum::null()));
     let task_type = spi::text(task_type).unwrap_or_default();
     // What is wrong with the row itself is checked where it is written.
     if let Ok(provider) = task_definition::fields(row).and_then(Provider::of_unread_row)
@@ -206,27 +161,14 @@ unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInf
     }
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_check_serves_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(check_serves_wrapper, pg_finfo_check_serves_wrapper);
 
 /// `queues.enqueue(text, jsonb, timestamptz)`.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn enqueue_task(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager, with the arguments of its declaration.
-    let args: [Arg; 3] = [0, 1, 2].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) });
+fn enqueue_task(call: &Call) -> pg_sys::Datum {
+    let args: [Arg; 3] = [0, 1, 2].map(|n| call.argument(n));
     enqueue::enqueue(&args).into_datum().unwrap_or(pg_sys::Datum::null())
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_enqueue_task() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(enqueue_task, pg_finfo_enqueue_task);
 
 /// `queues.refuse_unwritten(regclass, boolean)`.
 #[pg_extern(sql = false)]
@@ -387,22 +329,19 @@ fn timestamp(microseconds: i64) -> Option<TimestampWithTimeZone> {
 }
 
 /// The launcher process starts here.
-#[unsafe(no_mangle)]
-#[pg_guard]
-extern "C-unwind" fn pg_errand_launcher_main(_arg: pg_sys::Datum) {
+fn pg_errand_launcher_main(_arg: usize) {
     launcher::main();
 }
+process!(pg_errand_launcher_main);
 
 /// The process that reads stored settings starts here, with the database to connect to.
-#[unsafe(no_mangle)]
-#[pg_guard]
-extern "C-unwind" fn pg_errand_settings_main(database: pg_sys::Datum) {
-    launcher::settings::main(pg_sys::Oid::from_u32(database.value() as u32));
+fn pg_errand_settings_main(database: usize) {
+    launcher::settings::main(pg_sys::Oid::from_u32(database as u32));
 }
+process!(pg_errand_settings_main);
 
 /// A worker process starts here, with the number of its slot.
-#[unsafe(no_mangle)]
-#[pg_guard]
-extern "C-unwind" fn errand_worker_main(slot: pg_sys::Datum) {
-    worker::main(slot.value());
+fn errand_worker_main(slot: usize) {
+    worker::main(slot);
 }
+process!(errand_worker_main);

@@ -19,6 +19,7 @@ mod launcher;
 mod masking;
 mod outside;
 mod pg;
+mod problem_log;
 mod processor;
 mod provider;
 mod removal;
@@ -56,6 +57,7 @@ extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]
 
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
+    pg::abi::check();
     config::init();
     if pg::backend::upgrading() {
         upgrade::init();
@@ -63,7 +65,7 @@ extern "C-unwind" fn _PG_init() {
         pg::directory::init();
         pg::shmem::init();
         worker::wake::init();
-        launcher::bar::init();
+        launcher::quiesce::init();
         commands::init();
         masking::init();
         launcher::register();

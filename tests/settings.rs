@@ -26,6 +26,7 @@ type Setting =
     (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
 
 const SETTINGS: [Setting; 40] = [
+    ("call_timeout", "30s", "integer", "ms", "superuser", "1", ""),
     ("concurrency", "2", "integer", "", "superuser", "0", ""),
     ("databases", "", "string", "", "sighup", "", ""),
     ("email_provider", "resend", "enum", "", "superuser", "", "resend,smtp"),
@@ -34,12 +35,11 @@ const SETTINGS: [Setting; 40] = [
     ("handlers", "users", "enum", "", "superuser", "", "users,granted,any"),
     ("http_allowed_hosts", "public", "string", "", "superuser", "", ""),
     ("http_ca_file", "", "string", "", "superuser", "", ""),
-    ("http_max_response_size", "1MB", "integer", "B", "superuser", "1024", ""),
     ("http_max_request_size", "40MB", "integer", "B", "superuser", "1024", ""),
+    ("http_max_response_size", "1MB", "integer", "B", "superuser", "1024", ""),
     ("http_proxy", "", "string", "", "superuser", "", ""),
     ("http_proxy_password", "", "string", "", "superuser", "", ""),
     ("http_proxy_user", "", "string", "", "superuser", "", ""),
-    ("call_timeout", "30s", "integer", "ms", "superuser", "1", ""),
     ("lease_duration", "5min", "integer", "ms", "superuser", "0", ""),
     ("log_level", "info", "enum", "", "superuser", "", "debug,info,warning,error"),
     ("max_idle_time", "30s", "integer", "ms", "superuser", "0", ""),

@@ -1,7 +1,7 @@
-//! What an error of a handler means, for whoever reads it: PostgreSQL's own texts are about the statement that a worker
-//! invokes the handler with, which no user has written.
+//! Explains errors of handlers. PostgreSQL's own messages refer to the statement with which a worker invokes the handler,
+//! and which no user has written.
 
-use super::{Call, Handlers, rule};
+use super::rule;
 use crate::config;
 use crate::error::PgError;
 use crate::pg::spi::{Arg, Statement};
@@ -20,23 +20,36 @@ static SIMILAR_FUNCTIONS: Statement = Statement::new(
 
 const RETURNS: &str = "A handler returns jsonb; if it has nothing to say, it returns '{}'.";
 
-impl Handlers {
-    /// The error of a handler with the texts that say what was wrong and what to do.
-    pub(super) fn explain(&self, call: &Call, error: PgError, timed_out: bool) -> PgError {
-        // In a function that the handler calls, the same SQLSTATE means something else.
+/// What is known of an invocation that has failed.
+pub(super) struct Explanation<'a> {
+    /// The name of the handler, as in the payload.
+    pub name: &'a str,
+    /// The function, if it was found.
+    pub callee: Option<pg_sys::Oid>,
+    /// The extension's owner.
+    pub owner: pg_sys::Oid,
+    /// The database role that handlers run as.
+    pub role: &'a str,
+    pub timed_out: bool,
+}
+
+impl Explanation<'_> {
+    /// The error with texts that say what was wrong and what to do.
+    pub(super) fn explain(&self, error: PgError) -> PgError {
+        // If a function that the handler calls has raised the error, the SQLSTATE is not about the handler.
         let is_of_invocation = is_of_invocation(&error);
         match error.sqlstate.as_str() {
-            "57014" if timed_out => PgError {
+            "57014" if self.timed_out => PgError {
                 message: format!(
                     "interrupted after pg_errand.handler_timeout ({} ms)",
                     config::HANDLER_TIMEOUT.duration().as_millis()
                 ),
                 ..error
             },
-            // Errors of our own have a hint already.
-            "42501" if error.hint.is_none() => self.explain_denial(call, error, is_of_invocation),
+            // The extension's own errors have a hint already.
+            "42501" if error.hint.is_none() => self.explain_denial(error, is_of_invocation),
             "42883" if is_of_invocation => {
-                let similar = self.advice(&SIMILAR_FUNCTIONS, call.name, false);
+                let similar = self.advice(&SIMILAR_FUNCTIONS, false);
                 let there_is = similar.map(|names| format!(" There is: {names}.")).unwrap_or_default();
                 with_hint(error, &format!("A handler takes one jsonb argument.{there_is}"))
             }
@@ -44,7 +57,7 @@ impl Handlers {
             "42809" if is_of_invocation && error.hint.as_deref() != Some(rule::NAME_A_FUNCTION) => {
                 with_hint(error, "A handler is a function, which may call a procedure (CALL).")
             }
-            "22P02" if self.is_about_result(call, &error) => PgError {
+            "22P02" if self.is_about_result(&error) => PgError {
                 message: format!("it returned text that is not JSON: {}", error.message),
                 ..with_hint(error, RETURNS)
             },
@@ -52,8 +65,8 @@ impl Handlers {
         }
     }
 
-    fn explain_denial(&self, call: &Call, error: PgError, is_of_invocation: bool) -> PgError {
-        let grants = is_of_invocation.then(|| self.advice(&MISSING_GRANTS, call.name, true)).flatten();
+    fn explain_denial(&self, error: PgError, is_of_invocation: bool) -> PgError {
+        let grants = is_of_invocation.then(|| self.advice(&MISSING_GRANTS, true)).flatten();
         if let Some(grants) = grants {
             let message = format!("{}; to allow it, run: {grants}", error.message);
             return PgError { message, ..with_hint(error, &grants) };
@@ -67,37 +80,36 @@ impl Handlers {
         PgError { message: format!("{} (as role \"{role}\")", error.message), ..with_hint(error, &hint) }
     }
 
-    /// True if what a handler returned could not be cast.
-    fn is_about_result(&self, call: &Call, error: &PgError) -> bool {
+    /// True if the handler's result could not be cast.
+    fn is_about_result(&self, error: &PgError) -> bool {
         let returns_json =
             |function| [pg_sys::JSONBOID, pg_sys::JSONOID].contains(&procedure::result_type(function));
         let context = error.context.as_deref().unwrap_or_default();
-        // Beside the line of the statement, there is that of the JSON parser.
-        self.kept.get(call.name).is_some_and(|kept| !returns_json(kept.callee))
+        // The context has a line of the statement, and one of the JSON parser.
+        self.callee.is_some_and(|callee| !returns_json(callee))
             && context.lines().count() <= 2
-            && context.contains(STATEMENT)
+            && context.contains(CAST)
     }
 
-    /// What one of our statements finds out about the function `name`, for a message. Whatever goes
-    /// wrong here, the error at hand is the one that counts.
-    fn advice(&self, statement: &Statement, name: &str, for_role: bool) -> Option<String> {
+    /// What a statement finds out about the function, for a message. If the statement fails, the original error is
+    /// reported without it.
+    fn advice(&self, statement: &Statement, for_role: bool) -> Option<String> {
         let found = transaction::savepoint(|| {
-            let parts = ident::parse(name).into_datum();
-            let args: Vec<Arg> =
-                if for_role { vec![self.role.as_str().into_datum(), parts] } else { vec![parts] };
+            let parts = ident::parse(self.name).into_datum();
+            let args: Vec<Arg> = if for_role { vec![self.role.into_datum(), parts] } else { vec![parts] };
             session::as_owner(self.owner, || statement.row(&args, |row| row.get::<String>(1)))
         });
         found.ok().flatten().flatten()
     }
 }
 
-/// How a statement ends that invokes a handler.
-pub(super) const STATEMENT: &str = "($1)::pg_catalog.jsonb";
+/// The end of a statement that invokes a handler.
+pub(super) const CAST: &str = "($1)::pg_catalog.jsonb";
 
-/// True if nothing but the statement that invokes the handler is in the error's context.
+/// True if the error's context is nothing but the statement that invokes the handler.
 fn is_of_invocation(error: &PgError) -> bool {
     let context = error.context.as_deref().unwrap_or_default();
-    context.is_empty() || context.lines().count() == 1 && context.contains(STATEMENT)
+    context.is_empty() || context.lines().count() == 1 && context.contains(CAST)
 }
 
 fn with_hint(error: PgError, hint: &str) -> PgError {

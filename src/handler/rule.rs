@@ -9,7 +9,7 @@ use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 static HANDLER: Statement =
     Statement::new(include_str!("../../sql/runtime/handler.sql"), &[OIDOID, TEXTOID, BOOLOID]);
 
-/// As of when a function was found to be a handler.
+/// What was in effect when a function was found to be a handler.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
     rule: HandlerRule,
@@ -17,24 +17,25 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// What counts now.
+    /// What is in effect now.
     pub fn now() -> Checked {
         Checked { rule: config::HANDLERS.get(), functions: invalidation::functions_as_of() }
     }
 }
 
-/// What messages say of a function, and whether it is granted by name.
+/// What messages tell about a function, and whether it is granted by name.
 struct Facts {
-    /// With its arguments, as GRANT takes it.
+    /// The name with its arguments, as GRANT expects it.
     name: String,
     is_granted: bool,
     database: String,
 }
 
-/// What to do if a name is not a function's.
+/// The hint for a name that does not refer to a function.
 pub const NAME_A_FUNCTION: &str = "Name a function that takes one jsonb argument.";
 
-/// Raises unless what `plan` calls may be a handler of `role`; `owner` is the extension's. Returns the function.
+/// Returns the function that `plan` calls, or raises an error if it may not be a handler of `role`. `owner` is the
+/// extension's owner.
 pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::Oid {
     let not_a = |what: &str| {
         log::refuse(
@@ -43,7 +44,7 @@ pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::
             NAME_A_FUNCTION.into(),
         )
     };
-    // The name of a type is a cast.
+    // A type's name is parsed as a cast.
     let Some(function) = plan.callee() else { not_a("not a function") };
     let facts = |is_users| facts(function, owner, role, is_users);
     match config::HANDLERS.get() {
@@ -67,7 +68,7 @@ pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::
     function
 }
 
-/// Why a function is not one of the users'; `None` if it is.
+/// Why a function does not count as a user's function; `None` if it does.
 fn why_not_users(function: pg_sys::Oid) -> Option<String> {
     let schema = procedure::schema_of(function)?;
     if schema.starts_with("pg_") || schema == "information_schema" {

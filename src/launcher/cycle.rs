@@ -3,10 +3,10 @@
 use super::cancels;
 use super::clock::Clock;
 use super::desired::Catalogs;
-use super::problems::{About, Problems};
 use super::process_limit::ProcessLimit;
 use super::reader::{Reader, Reading};
 use super::reconcile::{self, Action, State};
+use super::reports::{About, Reports};
 use super::start::{self, Started};
 use crate::config;
 use crate::error::PgError;
@@ -35,7 +35,7 @@ pub(super) struct Launcher {
     without_extension: HashSet<Oid>,
     started: HashMap<usize, Started>,
     process_limit: ProcessLimit,
-    problems: Problems,
+    reports: Reports,
 }
 
 impl Launcher {
@@ -73,17 +73,17 @@ impl Launcher {
             reading,
             cancels,
             self.process_limit.next_try(now),
-            self.problems.next(now),
+            self.reports.next(now),
             self.scanned_at + SCAN_INTERVAL,
         ];
-        self.problems.resolve(About::Launcher);
+        self.reports.resolve(About::Launcher);
         Ok(times.into_iter().min().unwrap_or(NEVER))
     }
 
     pub(super) fn report_error(&mut self, error: &PgError) {
         let hint =
             "The launcher tries again, after longer and longer pauses. Tasks may have to wait meanwhile.";
-        self.problems.report(About::Launcher, &format!("launcher: {}", error.message), hint);
+        self.reports.report(About::Launcher, &format!("launcher: {}", error.message), hint);
     }
 
     /// The clock was set back to `now`: nothing waits until the clock reaches the former time again.
@@ -91,7 +91,7 @@ impl Launcher {
         self.scanned_at = 0;
         self.reader.set_back(now);
         self.process_limit.set_back(now);
-        self.problems.set_back(now);
+        self.reports.set_back(now);
         shmem::write(|shared| shared.set_clock_back(now));
     }
 
@@ -105,9 +105,9 @@ impl Launcher {
         self.scanned_at = now;
         match self.catalogs.unknown_names() {
             names if names.is_empty() => {
-                self.problems.resolve(About::List);
+                self.reports.resolve(About::List);
             }
-            names => self.problems.report(
+            names => self.reports.report(
                 About::List,
                 &format!("pg_errand.databases names databases that do not exist: {}", names.join(", ")),
                 "Names are folded to lower case unless they are quoted.",
@@ -132,7 +132,7 @@ impl Launcher {
                 now
             }
             Reading::LimitReached => {
-                self.process_limit.note_failure(&mut self.problems, now);
+                self.process_limit.note_failure(now);
                 NEVER
             }
         }
@@ -174,7 +174,7 @@ impl Launcher {
                     journal.forget_all(entry.id);
                     shared.forget_database(entry.id);
                 });
-                self.problems.resolve(About::Database(entry.id.oid()));
+                self.reports.resolve(About::Database(entry.id.oid()));
             } else if !is_quiesced && self.catalogs.can_forget(&entry) {
                 shmem::write(|shared| shared.forget_database(entry.id));
             }
@@ -187,7 +187,7 @@ impl Launcher {
             self.catalogs.wanted().filter(|oid| !self.without_extension.contains(oid)).collect();
         for oid in new {
             if shmem::write(|shared| shared.know(oid.id(), backend::may_have_prepared()).is_none()) {
-                self.problems.report(
+                self.reports.report(
                     About::DatabaseCount,
                     "there are more databases than can be served; some are left out",
                     "Name the databases that matter in pg_errand.databases.",
@@ -212,9 +212,9 @@ impl Launcher {
             let about = About::Database(entry.id.oid());
             match desired.as_ref().and_then(|desired| desired.hindrance.as_ref()) {
                 Some((message, hint)) if entry.has_extension => {
-                    self.problems.report_if_it_lasts(about, message, hint, now);
+                    self.reports.report_if_it_lasts(about, message, hint, now);
                 }
-                _ => self.problems.resolve(about),
+                _ => self.reports.resolve(about),
             }
             let ready = !entry.is_quiesced() && entry.settings_as_of != 0;
             let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
@@ -249,7 +249,7 @@ impl Launcher {
                 self.started.insert(slot, started);
                 self.process_limit.note_start();
             }
-            None => self.process_limit.note_failure(&mut self.problems, now),
+            None => self.process_limit.note_failure(now),
         }
     }
 }

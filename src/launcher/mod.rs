@@ -6,11 +6,11 @@ mod clock;
 mod cycle;
 mod desired;
 mod flush;
-mod problems;
 mod process_limit;
 pub mod quiesce;
 mod reader;
 mod reconcile;
+mod reports;
 pub mod settings;
 mod start;
 

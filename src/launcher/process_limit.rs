@@ -1,6 +1,8 @@
 //! The limit on background workers (`max_worker_processes`), which pg_errand shares with others.
 
-use super::problems::{About, Problems};
+use crate::config::LogLevel;
+use crate::pg::log;
+use crate::problems::Problems;
 use crate::shared::NEVER;
 use std::time::Duration;
 
@@ -9,12 +11,18 @@ const PAUSE: i64 = 200_000;
 /// The pause between two messages about the limit.
 const SILENCE: Duration = Duration::from_secs(600);
 
-#[derive(Default)]
 pub struct ProcessLimit {
     /// No process is started until then.
     retry_at: i64,
     /// When the limit was reached; `None` if a process could be started since.
     reached_at: Option<i64>,
+    logged: Problems<()>,
+}
+
+impl Default for ProcessLimit {
+    fn default() -> Self {
+        ProcessLimit { retry_at: 0, reached_at: None, logged: Problems::repeated_after(SILENCE) }
+    }
 }
 
 impl ProcessLimit {
@@ -23,16 +31,18 @@ impl ProcessLimit {
         self.reached_at = None;
     }
 
-    /// No process could be started. The problem is reported if it is met for the second time in a row, since processes
-    /// that are just ending count, too.
-    pub fn note_failure(&mut self, problems: &mut Problems, now: i64) {
+    /// No process could be started. This is logged if it happens for the second time in a row, since processes that are
+    /// just ending count, too.
+    pub fn note_failure(&mut self, now: i64) {
+        const MESSAGE: &str = "no background worker slot is free, so tasks wait";
         self.retry_at = now + PAUSE;
-        if *self.reached_at.get_or_insert(now) != now {
-            problems.report_again_after(
-                SILENCE,
-                About::ProcessLimit,
-                "no background worker slot is free, so tasks wait",
-                "Raise max_worker_processes (this needs a restart of the server); it is shared with parallel queries and replication.",
+        if *self.reached_at.get_or_insert(now) != now && self.logged.is_new((), MESSAGE) {
+            log::event_with_hint(
+                LogLevel::Error,
+                MESSAGE.into(),
+                "Raise max_worker_processes (this needs a restart of the server); it is shared with parallel queries \
+                 and replication."
+                    .into(),
             );
         }
     }

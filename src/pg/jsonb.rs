@@ -1,7 +1,6 @@
 //! jsonb between PostgreSQL and Rust, by its text form: exact, whatever the numbers in it.
 
-use super::jsonb_field::TooLong;
-use super::jsonb_size;
+use super::jsonb_size::{self, TooLong};
 use pgrx::{IntoDatum, pg_sys};
 use std::ffi::{CStr, CString};
 

@@ -1,6 +1,7 @@
 //! Access to the fields of a jsonb without converting all of it to text.
 
 use super::jsonb;
+pub use super::jsonb_size::TooLong;
 use super::jsonb_size::{Count, is_value_longer};
 use pgrx::{pg_sys, vardata_any, varsize_any_exhdr};
 use std::ops::RangeInclusive;
@@ -9,10 +10,6 @@ use std::ops::RangeInclusive;
 pub struct View {
     root: *mut pg_sys::JsonbContainer,
 }
-
-/// A text that would be too long.
-#[derive(Debug)]
-pub struct TooLong;
 
 impl View {
     pub fn of(datum: pg_sys::Datum) -> View {

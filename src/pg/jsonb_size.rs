@@ -3,25 +3,29 @@
 
 use pgrx::{pg_sys, vardata_any, varsize_any_exhdr};
 
-/// Characters that a byte of a jsonb can become at most: 14 bytes hold a number with 131,072 digits before the point
+/// The maximum number of characters that a byte of a jsonb can become: 14 bytes hold a number with 131,072 digits before the point
 /// and 16,383 behind it.
 const MOST_PER_BYTE: usize = 11_000;
+
+/// A text that would be too long.
+#[derive(Debug)]
+pub struct TooLong;
 
 /// What is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// The text as `jsonb::text` makes it.
+    /// The text as `jsonb::to_text` returns it.
     Text,
-    /// The same, where strings count without their escapes.
+    /// The text with strings counted without their escapes.
     Content,
 }
 
-/// True if the text of a jsonb has more than `limit` bytes. A small value is not looked into.
+/// True if the text of a jsonb has more than `limit` bytes. Small values are not examined.
 pub fn is_longer(datum: pg_sys::Datum, limit: usize) -> bool {
     is_longer_in(Count::Text, datum, limit)
 }
 
-/// [`is_longer`], of what is to be counted.
+/// [`is_longer`] for a given way of counting.
 pub fn is_longer_in(count: Count, datum: pg_sys::Datum, limit: usize) -> bool {
     // SAFETY: a jsonb datum; what is unpacked for this is freed again.
     unsafe {

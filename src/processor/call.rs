@@ -1,14 +1,13 @@
-//! `call`: a provider is called. A `before_handler` builds the request, or the payload holds it.
+//! `call`: the task is a provider call. A `before_handler` builds the request, or the payload contains it.
 
-use super::{Context, Processor, Started};
+use super::contract::{Context, Processor, Started};
 use crate::config::HTTP_MAX_REQUEST_SIZE;
 use crate::envelope::{self, Refusal};
 use crate::error::Failure;
 use crate::handler::Stop;
 use crate::pg::jsonb_field::View;
 use crate::provider;
-use crate::task_definition::TaskDefinitions;
-use crate::worker::task::Task;
+use crate::task::Task;
 use pg_errand_calls::prepared::Prepared;
 use pg_errand_calls::provider::Provider;
 use serde_json::Value;
@@ -26,11 +25,9 @@ impl Processor for Call {
     }
 
     fn start(&self, task: &Task, context: &mut Context) -> Result<Started, Stop> {
-        let kinds = TaskDefinitions::known();
-        let provider = match kinds.find(&task.task_type).map(|kind| kinds.provider_of(kind)) {
-            Some(Ok(provider)) => provider,
-            Some(Err(reason)) => return Ok(failed(Failure::new("F0000", &task.task_type, &reason))),
-            None => return Ok(failed(Failure::new("22023", &task.task_type, "there is no such task type"))),
+        let provider = match (context.find_provider)(&task.task_type) {
+            Ok(provider) => provider,
+            Err(failure) => return Ok(failed(failure)),
         };
         let admitted = context.admit(&provider)?;
         let started = prepare(task, context, provider);
@@ -47,10 +44,10 @@ fn failed(failure: Failure) -> Started {
     Started::Done(Err(failure))
 }
 
-/// Has the request built and made ready.
+/// Builds the request and checks that it can be sent.
 fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Result<Started, Stop> {
     let (what, payload) = match &task.before_handler {
-        Some(name) => match context.call(task, "before_handler", name, task.payload)? {
+        Some(name) => match context.invoke(task, "before_handler", name, task.payload)? {
             Ok(returned) => {
                 let what = format!("{} before_handler {name}", task.task_type);
                 (what, envelope::provider_payload(&returned.view()))
@@ -75,8 +72,8 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
     })
 }
 
-/// The request, or what is missing here to send it: a setting or a secret, which no payload has to answer for. No call
-/// is stored that could not be made.
+/// The request, or the setting or secret that is missing to send it. A missing one is a failure now, so that no call is
+/// stored that cannot be made.
 fn equipped(provider: &Arc<Provider>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
     if let Err(missing) = provider::check_settings(provider) {
         return Ok(Err(missing));
@@ -85,7 +82,7 @@ fn equipped(provider: &Arc<Provider>, payload: &Value) -> Result<Result<Prepared
     Ok(provider::credentials(provider, &prepared.request).map(|_| prepared))
 }
 
-/// The request, unless it is too large to be sent.
+/// The request, if it is not too large to be sent.
 fn prepared(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, Refusal> {
     let prepared = provider::prepare(provider, payload).map_err(Refusal::Said)?;
     let (size, limit) = (prepared.request.size(), HTTP_MAX_REQUEST_SIZE.get() as usize);
@@ -97,7 +94,7 @@ fn prepared(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, Refusa
     Ok(prepared)
 }
 
-/// The request that the payload holds.
+/// The request that the payload contains.
 fn request_in_payload(task: &Task, provider: &Provider) -> Result<Value, Refusal> {
     let missing =
         "before_handler is missing in the payload; it has to name the function that builds the request";

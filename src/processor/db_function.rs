@@ -1,10 +1,10 @@
-//! `db_function`: the task is a function of the database.
+//! `db_function`: the task is a function in the database.
 
-use super::{Context, Processor, Product, Started};
+use super::contract::{Context, Processor, Product, Started};
 use crate::envelope::Verdict;
 use crate::error::Failure;
 use crate::handler::{Returned, Stop};
-use crate::worker::task::Task;
+use crate::task::Task;
 
 pub struct DbFunction;
 
@@ -22,7 +22,7 @@ impl Processor for DbFunction {
             let reason = "db_function is missing in the payload; it has to name the function to run";
             return Ok(Started::Done(Err(Failure::new("22023", "db_function", reason))));
         };
-        let returned = context.call(task, "db_function", name, task.payload)?;
+        let returned = context.invoke(task, "db_function", name, task.payload)?;
         Ok(Started::Done(returned.and_then(|returned| product(name, returned))))
     }
 }

@@ -4,6 +4,8 @@ use crate::built_in;
 use crate::error::Failure;
 use crate::processor::Processor;
 use crate::task_definition::TaskDefinitions;
+use pg_errand_calls::provider::Provider;
+use std::sync::Arc;
 
 /// The processor for `task_type`.
 ///
@@ -20,4 +22,17 @@ pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
         let failure = Failure::new("22023", task_type, &reason);
         if built_in::KINDS.contains(&task_type) { failure.with_hint(built_in::REMEDY) } else { failure }
     })
+}
+
+/// The provider that tasks of this type go to.
+///
+/// # Errors
+/// If the type does not exist or its provider cannot be used.
+pub fn find_provider(task_type: &str) -> Result<Arc<Provider>, Failure> {
+    let definitions = TaskDefinitions::known();
+    match definitions.find(task_type).map(|definition| definitions.provider_of(definition)) {
+        Some(Ok(provider)) => Ok(provider),
+        Some(Err(reason)) => Err(Failure::new("F0000", task_type, &reason)),
+        None => Err(Failure::new("22023", task_type, "there is no such task type")),
+    }
 }

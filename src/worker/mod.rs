@@ -12,9 +12,7 @@ mod read;
 pub mod record;
 mod retention;
 mod set_up;
-pub mod slot;
 mod table;
-pub mod task;
 pub mod wake;
 
 use crate::config::{self, LogLevel};
@@ -27,16 +25,16 @@ use crate::pg::{
     activity, backend, bgworker, callbacks, interrupt, invalidation, latch, log, session, timeout,
 };
 use crate::shared::{Admission, Interrupted, LaneSet, Over, Sources, Terms, Unavailable};
+use crate::slot::{self, MySlot, Settings, Signals};
+use crate::task::{self, Brief, Task};
 use crate::task_definition::TaskDefinitions;
 use crate::unwritten::Means;
 use claim::Claimed;
 use pg_errand_calls::prepared::Prepared;
 use pgrx::pg_sys;
 use process::Step;
-use slot::{MySlot, Settings, Signals};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use task::{Brief, Task};
 
 /// Pause after a fault that is nobody's task.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);

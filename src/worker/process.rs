@@ -141,7 +141,7 @@ fn call_last(
 ) -> Result<End, Stop> {
     let what = format!("{} {kind} {name}", task.task_type);
     let returned = match argument {
-        Ok(argument) => context(worker, task).call(task, kind, name, argument)?,
+        Ok(argument) => context(worker, task).invoke(task, kind, name, argument)?,
         Err(error) => Err(Failure::caught(&what, error).of_handler(name)),
     };
     match returned.map(|returned| returned.verdict()) {
@@ -159,5 +159,11 @@ fn call_last(
 
 fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
     let may_repeat = task.attempt() < MAX_RUNS && worker.repeats(task.id) < MAX_RUNS as u32;
-    Context { handlers: &mut worker.handlers, slot: worker.slot, ready: &worker.calls, may_repeat }
+    Context {
+        handlers: &mut worker.handlers,
+        slot: worker.slot,
+        ready: &worker.calls,
+        find_provider: dispatch::find_provider,
+        may_repeat,
+    }
 }

@@ -4,7 +4,7 @@ use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::pg::{log, transaction};
 use crate::shared::Over;
-use crate::worker::task::Brief;
+use crate::task::Brief;
 use crate::worker::{Worker, record};
 
 /// Gives up the calls that were cancelled. `new`: there are such since the last time.

@@ -6,8 +6,8 @@ use crate::handler::Stop;
 use crate::inject;
 use crate::pg::{session, transaction};
 use crate::shared::{Interrupted, Over, Unavailable};
+use crate::task::Brief;
 use crate::unwritten::Means;
-use crate::worker::task::Brief;
 use crate::worker::{Worker, claim, process, record};
 
 /// Runs the last step of one answered task.

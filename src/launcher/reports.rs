@@ -1,10 +1,11 @@
 //! Problems that the launcher logs, each once while it lasts.
 
-use crate::problem_log::ProblemLog;
+use crate::config::LogLevel;
+use crate::pg::log;
+use crate::problems::Problems;
 use crate::shared::NEVER;
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// The time that a problem of a database has to last before it is logged, in microseconds. A process may see a new
 /// extension a moment before it sees the extension's role.
@@ -15,8 +16,6 @@ const DELAY: i64 = 500_000;
 pub enum About {
     /// The number of databases that can be served.
     DatabaseCount,
-    /// `max_worker_processes`.
-    ProcessLimit,
     /// `pg_errand.databases`.
     List,
     /// An error in the launcher itself.
@@ -25,20 +24,18 @@ pub enum About {
 }
 
 #[derive(Default)]
-pub struct Problems {
-    log: ProblemLog<About>,
+pub struct Reports {
+    logged: Problems<About>,
     /// Since when a problem has lasted, in microseconds, whether or not it was logged.
     lasting_since: HashMap<About, i64>,
 }
 
-impl Problems {
+impl Reports {
+    /// Logs a problem unless it is the last one that was logged about the same subject.
     pub fn report(&mut self, about: About, message: &str, hint: &str) {
-        self.log.report(about, message, hint);
-    }
-
-    /// Reports a problem again if it lasts longer than `silence`.
-    pub fn report_again_after(&mut self, silence: Duration, about: About, message: &str, hint: &str) {
-        self.log.report_again_after(silence, about, message, hint);
+        if self.logged.is_new(about, message) {
+            log::event_with_hint(LogLevel::Error, message.to_owned(), hint.to_owned());
+        }
     }
 
     /// Reports a problem once it has lasted for a moment.
@@ -52,7 +49,7 @@ impl Problems {
     /// There is no problem about this any more.
     pub fn resolve(&mut self, about: About) {
         self.lasting_since.remove(&about);
-        self.log.resolve(&about);
+        self.logged.withdraw(&about);
     }
 
     /// The clock was set back to `now`.

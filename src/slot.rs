@@ -1,6 +1,5 @@
 //! This worker's own entry in shared memory: what it does, and what others want of it.
 
-use super::task::Brief;
 use crate::config;
 use crate::pg::latch::LatchRef;
 use crate::pg::{backend, journal, shmem, transaction};
@@ -8,6 +7,7 @@ use crate::shared::{
     Admission, Database, EndedCall, InFlight, Interrupted, Lane, LaneSet, Latch, Next, Over, Position, Queue,
     Read, Rest, Shared, Slot, SlotState, Sources, Sweep, Terms, ToId, ToOid, Unavailable,
 };
+use crate::task::Brief;
 use pgrx::pg_sys::Oid;
 use std::time::Duration;
 

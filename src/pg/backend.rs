@@ -14,12 +14,6 @@ pub fn upgrading() -> bool {
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
-/// True within a transaction that has not failed.
-pub fn in_transaction() -> bool {
-    // SAFETY: state of this process.
-    unsafe { pg_sys::IsTransactionState() }
-}
-
 /// True if this process is connected to a database and the current transaction has written to it.
 pub fn has_written() -> bool {
     // SAFETY: state of this process.

@@ -42,13 +42,13 @@ impl Call {
     }
 }
 
-/// Exports a function of this module, `fn(&Call) -> Datum`, to SQL under its own name. The second name is that of the
-/// record in which PostgreSQL looks up the calling convention: `pg_finfo_` and the function's name.
+/// Exports a function of this module, `fn(&Call) -> Datum`, to SQL. As with pgrx's `#[pg_extern]`, the symbol is the name of
+/// the function with `_wrapper` appended.
 macro_rules! sql_function {
-    ($name:ident, $record:ident) => {
+    ($name:ident) => {
         const _: () = {
             #[expect(unsafe_code, reason = "PostgreSQL finds the function by its symbol")]
-            #[unsafe(no_mangle)]
+            #[unsafe(export_name = concat!(stringify!($name), "_wrapper"))]
             #[pgrx::pg_guard]
             unsafe extern "C-unwind" fn $name(fcinfo: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
                 // SAFETY: the function manager calls this.
@@ -56,9 +56,10 @@ macro_rules! sql_function {
                 self::$name(&call)
             }
 
+            /// The calling convention of the function.
             #[expect(unsafe_code, reason = "PostgreSQL finds the record by its symbol")]
-            #[unsafe(no_mangle)]
-            extern "C" fn $record() -> *const pgrx::pg_sys::Pg_finfo_record {
+            #[unsafe(export_name = concat!("pg_finfo_", stringify!($name), "_wrapper"))]
+            extern "C" fn record() -> *const pgrx::pg_sys::Pg_finfo_record {
                 const V1: pgrx::pg_sys::Pg_finfo_record = pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
                 &V1
             }

@@ -17,6 +17,7 @@ pub mod citus;
 pub mod command;
 mod constraint;
 mod dblink;
+pub mod dependency;
 pub mod directory;
 pub mod entry;
 pub mod function;

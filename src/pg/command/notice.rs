@@ -40,16 +40,10 @@ pub enum Notice {
 pub(super) const EXTENSION: &CStr = c"pg_errand";
 
 static OBSERVER: OnceLock<fn(Notice)> = OnceLock::new();
-static READER: OnceLock<fn(&CStr)> = OnceLock::new();
 
 /// Has `observer` told of every command that concerns workers.
 pub(super) fn set_observer(observer: fn(Notice)) {
     let _ = OBSERVER.set(observer);
-}
-
-/// Has `reader` called with the text of every command.
-pub(super) fn set_reader(reader: fn(&CStr)) {
-    let _ = READER.set(reader);
 }
 
 /// Calls the observer, which may raise an error.
@@ -69,16 +63,4 @@ pub(super) fn tell_unless_owner(notice: Notice) {
 /// True if somebody wants to be told of commands that concern workers.
 pub(super) fn has_observer() -> bool {
     OBSERVER.get().is_some()
-}
-
-/// True if somebody wants the texts of commands.
-pub(super) fn has_reader() -> bool {
-    READER.get().is_some()
-}
-
-/// Calls the reader, which may raise an error.
-pub(super) fn read(text: &CStr) {
-    if let Some(reader) = READER.get() {
-        reader(text);
-    }
 }

@@ -4,7 +4,6 @@ use super::super::{catalog, placeholder, traces};
 use super::notice::{self, EXTENSION, Notice, tell};
 use super::{meaning, tree};
 use pgrx::pg_sys;
-use std::ffi::CStr;
 use std::os::raw::c_char;
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
@@ -61,7 +60,7 @@ unsafe extern "C-unwind" fn on_command(
 ) {
     // SAFETY: calls the next hook, or PostgreSQL's own function, with the same arguments.
     unsafe {
-        before((*statement).utilityStmt, text);
+        before((*statement).utilityStmt);
         let table = table_of_all_triggers((*statement).utilityStmt);
         let next = NEXT.load(Relaxed);
         let next: Hook =
@@ -74,12 +73,9 @@ unsafe extern "C-unwind" fn on_command(
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node, text: *const c_char) {
-    // SAFETY: the parse tree and the text of a utility statement live through the call.
+unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) {
+    // SAFETY: the parse tree of a utility statement lives through the call.
     unsafe {
-        if notice::has_reader() && !text.is_null() {
-            notice::read(CStr::from_ptr(text));
-        }
         match (*node).type_ {
             pg_sys::NodeTag::T_LoadStmt => traces::note_load(),
             pg_sys::NodeTag::T_VariableSetStmt => placeholder::note_setting(),

@@ -1,21 +1,26 @@
--- The queue. Nothing in it is open to PUBLIC.
+-- What users call and read. PUBLIC has no privileges on it.
 create schema queues;
 
-comment on schema queues is 'pg_errand: tasks, their errors, and the workers that run them';
+comment on schema queues is 'pg_errand: tasks, errors, providers, and the functions that enqueue tasks';
 
--- Whether workers can start.
-create function queues.preloaded()
+-- What only the extension itself calls and reads. No role but the owner has USAGE on it.
+create schema errand;
+
+comment on schema errand is 'pg_errand: internal functions and tables';
+
+-- Returns whether the library is preloaded, so that workers can start.
+create function errand.preloaded()
 returns boolean
 language c
 as 'MODULE_PATHNAME', 'preloaded_wrapper';
 
--- `internal` may hold things of the user's own, so it is never a member of the extension.
+-- "internal" is shared with users, who keep objects of their own in it. Therefore it never is a member of the extension.
 do $$
 begin
-    if pg_catalog.to_regnamespace('internal') is null then
+    if to_regnamespace('internal') is null then
         create schema internal;
         alter extension pg_errand drop schema internal;
-        -- ALTER DEFAULT PRIVILEGES may have granted privileges on it to other roles.
+        -- Revoke what ALTER DEFAULT PRIVILEGES has granted to other roles.
         execute (
             select coalesce(
                 string_agg(
@@ -27,7 +32,7 @@ begin
                 ),
                 'select'
             )
-            from pg_catalog.pg_namespace n
+            from pg_namespace n
             cross join lateral aclexplode(n.nspacl) a
             where n.nspname = 'internal'
                 and a.grantee <> n.nspowner

@@ -1,44 +1,36 @@
--- Which database this is. A task carries the origin of the database that it was enqueued in, and is
--- run only there: a copy of a database (restored, made from a template, replicated, started from a
--- base backup) is another one, and holds the tasks that came along until queues.adopt().
-create table queues.home (
-    -- what tasks that are enqueued here carry
+-- The identity of this database. Each task carries the origin of the database in which it was enqueued, and runs only
+-- there. A copy of a database (restored from a dump, created from a template, replicated, started from a base backup)
+-- has another origin; tasks that came with the copy are unadopted until queues.adopt() is called.
+create table errand.home (
+    -- the origin of tasks that are enqueued in this database
     origin bigint not null,
-    -- The row counts in this server (pg_control_system()),
+    -- the system identifier of the server in which this row is valid, see pg_control_system()
     system bigint not null,
-    -- in this database,
+    -- the OID of the database in which this row is valid
     database oid not null,
-    -- and in this data directory; 0 unless that was made by a base backup.
+    -- the identity of the data directory if it was made by a base backup, otherwise 0
     directory bigint not null
 );
 
-comment on table queues.home is 'Which database this is; tasks of another one are held';
+comment on table errand.home is 'The identity of this database: tasks of another origin are unadopted';
 
--- A copy of a database that publishes all its tables has to change it, too.
-alter table queues.home replica identity full;
+-- Without a replica identity, a publication of all tables would forbid updates.
+alter table errand.home replica identity full;
 
--- Where this session is: the last three columns of queues.home.
-create function queues.place(out system bigint, out database oid, out directory bigint)
+-- Returns where this session runs: the last three columns of errand.home.
+create function errand.place(out system bigint, out database oid, out directory bigint)
 returns setof record
 language c
 as 'MODULE_PATHNAME', 'place_wrapper';
 
--- New with each CREATE EXTENSION. It is not dumped: what is restored comes from elsewhere.
-insert into queues.home (origin, system, database, directory)
+-- Each CREATE EXTENSION creates a new origin. Dumps leave the table out, since a restored database is a copy.
+insert into errand.home (origin, system, database, directory)
 select hashtextextended(gen_random_uuid()::text, 0), place.system, place.database, place.directory
-from queues.place() place;
+from errand.place() place;
 
--- What tasks that are enqueued here carry. Defaults and views call functions with the rights of whoever
--- uses the table or view, so this one is open.
-create function internal.queue_origin()
-returns bigint
-stable
-language c
-as 'MODULE_PATHNAME', 'queue_origin_wrapper';
-
--- The same for the functions of this schema, which run as the extension's owner: what is in "internal" is
--- whatever the owner of that schema has put there.
-create function queues.here()
+-- Returns the origin of tasks that are enqueued in this database. The default of a column and the views call this
+-- function with the privileges of the role that uses them, so PUBLIC may execute it.
+create function errand.queue_origin()
 returns bigint
 stable
 language c

@@ -1,29 +1,30 @@
--- Calls to providers. The row is committed before the request goes out, and the answer before the
--- success handler runs; after a crash whoever comes next goes on from there, with the same key and
--- the same request.
+-- Calls to providers. A row is committed before its request is sent, and its response before the success handler is
+-- invoked. If the worker is gone after a crash, another worker takes the call over and continues it with the same
+-- idempotency key and the same request.
 create table queues.call (
     task_id bigint primary key,
-    -- the worker that waits for the answer
+    -- the identity of the worker that waits for the response
     owner bigint not null,
     provider text not null,
-    -- random, or the user's own
+    -- random, or taken from the payload
     idempotency_key text not null,
-    -- what is sent, without credentials; dropped when the task has ended
+    -- the request without credentials; null after the task has ended
     request jsonb,
     requested_at timestamptz not null default clock_timestamp(),
     responded_at timestamptz,
-    -- what the success handler is given as worker_payload
+    -- the worker_payload of the success handler
     response jsonb,
-    -- or why there is no response: {"message": …, "response": …}, the latter if there was one
+    -- why the call failed: {"message": …, "response": …}; the latter only if there was a response
     failure jsonb,
-    -- what went out in one request: its first task, and how many there were
+    -- the first task of the batch with which the request went out; null if it went out alone
     batch bigint,
+    -- the number of tasks in that batch
     batch_size integer
 );
 
-comment on table queues.call is 'Calls to providers: the request before it is sent, the answer before it is handled';
+comment on table queues.call is 'Calls to providers: requests before they are sent, responses before they are handled';
 
--- Calls to take over when their worker is gone.
+-- Open calls by worker, so that those of a worker that is gone can be taken over.
 create index call_open on queues.call (owner)
     where request is not null;
 

@@ -1,65 +1,65 @@
--- Services that tasks are sent to, and the types of tasks. Both are data: a new row counts from its
--- commit on, in every session and worker.
+-- Providers and task definitions. A change of a row takes effect in all sessions and workers when it commits.
 create table queues.provider (
     name text primary key,
-    -- how it is spoken to: http, resend, smtp, twilio, simulated
+    -- how requests are sent: http, resend, smtp, twilio or simulated
     interface text not null default 'http',
-    -- what the path of a request is appended to; null: the interface's setting, or none
+    -- the URL to which the path of a request is appended; null: the setting of the interface, or none
     base_url text,
-    -- none, bearer, basic, header, query, webhook
+    -- how requests are authenticated: none, bearer, basic, header, query or webhook
     auth text not null default 'none',
-    -- the header, query parameter or user that the secret belongs to
+    -- the name of the header, query parameter or user that goes with the secret
     auth_name text,
-    -- name of the secret, see pg_errand.secrets_dir
+    -- the name of the secret, see pg_errand.secrets_dir
     secret text,
-    -- name of the secret with the certificate and key that prove who we are
+    -- the name of the secret that holds the client certificate and its key
     client_certificate text,
     headers jsonb not null default '{}',
-    -- limit for a call; null: pg_errand.call_timeout
+    -- the time limit for a call; null: pg_errand.call_timeout
     timeout interval,
-    -- templates and conditions, see docs/providers.md
+    -- templates and conditions for requests and responses, see docs/providers.md
     request jsonb,
     expect jsonb,
     answer jsonb,
     failure jsonb,
-    -- header for the idempotency key; null: Idempotency-Key, '': none
+    -- the header for the idempotency key; null: Idempotency-Key, '': none
     idempotency_header text,
-    -- how long the provider recognizes a key; 0: what was cut off is not sent again
+    -- how long the provider remembers an idempotency key; 0: an interrupted request is not sent again
     idempotency_key_ttl interval,
-    -- limits of all workers together, see docs/providers.md
+    -- limits for all workers together, see docs/providers.md
     requests_per_second double precision,
     burst integer,
     max_in_flight integer,
-    -- tasks that may go out in one request, where the interface has such requests (resend: up to 100); null: one
+    -- the size of a batch, for interfaces that send batches (resend: up to 100); null: 1
     batch_size integer,
-    -- how long a request waits for what the provider asks us to wait, in all
+    -- how long a request may be deferred in total because the provider asks for it (Retry-After)
     max_wait interval not null default '1 hour',
-    -- so many failures in a row are followed by a pause; null: never
+    -- the number of consecutive failures that open the circuit breaker; null: never
     breaker_threshold integer,
+    -- how long the circuit breaker stays open
     breaker_cooldown interval not null default '1 minute',
-    -- where its tasks wait: providers up to 14 have a lane of their own, others share the last one
+    -- the lane in which its tasks wait: lanes 1 to 14 have one provider each, all others share lane 15
     lane smallint not null default 0,
-    -- a superuser has set base_url: it may be in a private network
+    -- whether a superuser has set base_url, which then may be in a private network
     trusted boolean not null default true,
-    -- comes with the extension
+    -- whether the row comes with the extension
     built_in boolean not null default false
 );
 
-comment on table queues.provider is 'Services that tasks are sent to';
+comment on table queues.provider is 'Services to which tasks are sent';
 
--- A role, or public, that something is granted to. Its text form is the role's name; it is stored as the role's OID.
--- So a grant follows a role that is renamed, and does not pass to a new role of the same name. A role that does
--- not exist is left out with a warning, so that a dump can be restored where a role is missing.
+-- A grantee is a role or public. Its text form is a name, but an OID is stored: so a grant follows a role that is
+-- renamed, and does not pass to another role that gets the name. A name that does not exist is ignored with a warning,
+-- so that a dump can be restored in a server that lacks the role.
 create type queues.grantee;
 
-create function queues.grantee_in(cstring)
+create function errand.grantee_in(cstring)
 returns queues.grantee
 stable
 strict
 language c
 as 'MODULE_PATHNAME', 'grantee_in_wrapper';
 
-create function queues.grantee_out(queues.grantee)
+create function errand.grantee_out(queues.grantee)
 returns cstring
 stable
 strict
@@ -67,48 +67,47 @@ language c
 as 'MODULE_PATHNAME', 'grantee_out_wrapper';
 
 create type queues.grantee (
-    input = queues.grantee_in,
-    output = queues.grantee_out,
+    input = errand.grantee_in,
+    output = errand.grantee_out,
     like = oid
 );
 
 comment on type queues.grantee is 'A role, or public: written as its name, stored as its OID';
 
--- For queries that compare or set granted_to as an array of names.
+-- These casts let queries compare granted_to with names, and set it to an array of names.
 create cast (queues.grantee as text) with inout as implicit;
 create cast (text as queues.grantee) with inout as assignment;
 
 create table queues.task_definition (
     task_type text primary key,
-    -- call: a provider is called; db_function: the payload names the function to run
+    -- call: the task is sent to a provider; db_function: the payload names the function to run
     processor text not null default 'call',
     provider text,
-    -- a setting that names the provider, if provider is null
+    -- the setting that names the provider if the column provider is null
     provider_setting text,
-    -- roles that may enqueue such tasks; public: whoever may call queues.enqueue
+    -- the roles that may enqueue tasks of this type; public: all that may execute queues.enqueue
     granted_to queues.grantee[] not null default '{}',
     built_in boolean not null default false
 );
 
-comment on table queues.task_definition is 'Types of tasks';
+comment on table queues.task_definition is 'Task types: how their tasks are processed, and who may enqueue them';
 
--- Raises if a provider's row makes no sense.
-create function queues.check_provider(_row jsonb)
+-- Raises an error if a row of queues.provider is not valid.
+create function errand.check_provider(_row jsonb)
 returns void
 strict
 language c
 as 'MODULE_PATHNAME', 'check_provider_wrapper';
 
--- Raises if tasks of this type cannot be sent to this provider: one of the types that are built in can name a provider of
--- another interface.
-create function queues.check_serves(_task_type text, _provider jsonb)
+-- Raises an error if tasks of this type cannot be sent to this provider: built-in task types need certain interfaces.
+create function errand.check_serves(_task_type text, _provider jsonb)
 returns void
 strict
 language c
 as 'MODULE_PATHNAME', 'check_serves_wrapper';
 
--- Raises if a task type names this provider.
-create function queues.refuse_in_use(_provider text, _to_do text)
+-- Raises an error if a task type names this provider.
+create function errand.refuse_in_use(_provider text, _to_do text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -116,7 +115,7 @@ as $$
 declare
     _task_type text := (select min(d.task_type) from only queues.task_definition d where d.provider = _provider);
 begin
-    if _task_type is not null and not queues.replicates() then
+    if _task_type is not null and not errand.replicates() then
         raise exception 'cannot % provider "%": task type "%" names it', _to_do, _provider, _task_type
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Have the task type name another provider, or delete it, first.';
@@ -124,8 +123,9 @@ begin
 end;
 $$;
 
--- Security invoker: only a superuser makes a provider trusted or built in.
-create function queues.provider_before_write()
+-- Lets only superusers make a provider trusted or built-in. The function is SECURITY INVOKER, so that current_user is
+-- the role that writes the row.
+create function errand.provider_before_write()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -141,13 +141,14 @@ begin
             new.trusted := old.trusted;
         end if;
     elsif tg_op = 'UPDATE' then
-        -- A replicated row keeps the value of trusted that it comes with.
+        -- A replicated row keeps its own value of trusted.
         new.trusted := new.trusted
             or new.base_url is distinct from old.base_url
             and current_setting('session_replication_role') <> 'replica';
     elsif new.built_in then
-        -- A dump holds built-in rows, which exist already where it is restored. Not in the SECURITY DEFINER trigger:
-        -- a user's table that refers to this one would run its triggers with the owner's rights.
+        -- A dump contains the built-in rows, which exist already in the database where it is restored. Rows are not
+        -- deleted in a SECURITY DEFINER function, since the triggers of a user's table with a foreign key to this one
+        -- would run with the privileges of the owner.
         delete from only queues.provider p
         where p.name = new.name
             and p.built_in;
@@ -156,14 +157,15 @@ begin
 end;
 $$;
 
-create function queues.provider_before_write_checked()
+-- Checks a provider, and assigns its lane.
+create function errand.provider_before_write_checked()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform queues.check_provider(to_jsonb(new));
+    perform errand.check_provider(to_jsonb(new));
     if least(new.timeout, new.idempotency_key_ttl, new.max_wait, new.breaker_cooldown) < '0' or new.timeout = '0' then
         raise exception 'provider "%": a time cannot be negative, and timeout has to be above 0', new.name
             using errcode = 'invalid_parameter_value',
@@ -172,17 +174,17 @@ begin
     if tg_op = 'UPDATE'
         and old.built_in
         and (new.name, new.interface) <> (old.name, old.interface)
-        and not queues.replicates()
+        and not errand.replicates()
     then
         raise exception 'provider "%" is built in: neither its name nor its interface can be changed', old.name
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a provider of another name.';
     end if;
     if tg_op = 'UPDATE' and new.name <> old.name then
-        perform queues.refuse_in_use(old.name, 'rename');
+        perform errand.refuse_in_use(old.name, 'rename');
     end if;
     if tg_op = 'INSERT' or (new.interface, new.request) is distinct from (old.interface, old.request) then
-        perform queues.check_serves(d.task_type, to_jsonb(new))
+        perform errand.check_serves(d.task_type, to_jsonb(new))
         from only queues.task_definition d
         where d.provider = new.name;
     end if;
@@ -203,15 +205,15 @@ $$;
 create trigger provider_before_write
     before insert or update on queues.provider
     for each row
-    execute function queues.provider_before_write();
+    execute function errand.provider_before_write();
 
 create trigger provider_before_write_checked
     before insert or update on queues.provider
     for each row
-    execute function queues.provider_before_write_checked();
+    execute function errand.provider_before_write_checked();
 
--- Security invoker, as for providers: only a superuser makes a task type built in.
-create function queues.task_definition_before_write()
+-- Lets only superusers make a task type built-in, see errand.provider_before_write.
+create function errand.task_definition_before_write()
 returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -228,7 +230,8 @@ begin
 end;
 $$;
 
-create function queues.task_definition_before_write_checked()
+-- Checks a task definition.
+create function errand.task_definition_before_write_checked()
 returns trigger
 language plpgsql
 security definer
@@ -236,7 +239,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     if new.task_type !~ '^[a-z][a-z0-9_.-]{0,62}$' then
-        raise exception 'task type "%" is no proper name', new.task_type
+        raise exception 'task type "%" is not a valid name', new.task_type
             using errcode = 'invalid_parameter_value',
                   hint = 'Use up to 63 lower case letters, digits, "_", "." and "-", beginning with a letter.';
     end if;
@@ -258,26 +261,26 @@ begin
     if tg_op = 'UPDATE'
         and old.built_in
         and (new.task_type, new.processor) <> (old.task_type, old.processor)
-        and not queues.replicates()
+        and not errand.replicates()
     then
         raise exception 'task type "%" is built in: neither its name nor its processor can be changed', old.task_type
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a task type of another name.';
     end if;
-    -- Leave roles out that do not exist.
+    -- Remove roles that do not exist.
     new.granted_to := array(
         select g.grantee
         from unnest(new.granted_to) with ordinality as g (grantee, position)
         where g.grantee::text <> 'none'
         order by g.position
     );
-    -- While a dump is restored the provider may come later.
+    -- Only a warning: while a dump is restored, the provider may come later.
     if new.provider is not null and not exists (select 1 from only queues.provider p where p.name = new.provider) then
         raise warning 'task type "%" names provider "%", which does not exist', new.task_type, new.provider
             using hint = 'Insert it into queues.provider; until then such tasks are refused.';
     end if;
     if tg_op = 'INSERT' or new.provider is distinct from old.provider then
-        perform queues.check_serves(new.task_type, to_jsonb(p))
+        perform errand.check_serves(new.task_type, to_jsonb(p))
         from only queues.provider p
         where p.name = new.provider;
     end if;
@@ -288,30 +291,30 @@ $$;
 create trigger task_definition_before_write
     before insert or update on queues.task_definition
     for each row
-    execute function queues.task_definition_before_write();
+    execute function errand.task_definition_before_write();
 
 create trigger task_definition_before_write_checked
     before insert or update on queues.task_definition
     for each row
-    execute function queues.task_definition_before_write_checked();
+    execute function errand.task_definition_before_write_checked();
 
--- Has every session and worker read both tables anew.
-create function queues.task_definitions_after_change()
+-- Has all sessions and workers read both tables again.
+create function errand.task_definitions_after_change()
 returns trigger
 language c
-as 'MODULE_PATHNAME', 'task_definitions_after_change';
+as 'MODULE_PATHNAME', 'task_definitions_after_change_wrapper';
 
 create trigger provider_after_change
     after insert or update or delete or truncate on queues.provider
     for each statement
-    execute function queues.task_definitions_after_change();
+    execute function errand.task_definitions_after_change();
 
 create trigger task_definition_after_change
     after insert or update or delete or truncate on queues.task_definition
     for each statement
-    execute function queues.task_definitions_after_change();
+    execute function errand.task_definitions_after_change();
 
--- Lets a role enqueue tasks of a type. A notice names the privileges that it needs besides.
+-- Lets a role enqueue tasks of a type. A notice names the privileges that the role lacks for that.
 create function queues.grant_enqueue(_task_type text, _role regrole)
 returns void
 language plpgsql
@@ -322,7 +325,7 @@ declare
     _missing text;
 begin
     if _name is null then
-        raise exception 'there is no such role to allow tasks of type "%"', _task_type
+        raise exception 'cannot grant tasks of type "%" to a role that does not exist', _task_type
             using errcode = 'undefined_object',
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;
@@ -342,7 +345,7 @@ begin
                   hint = 'Known task types are the rows of queues.task_definition.';
     end if;
 
-    -- Being allowed a type is of no use without these. Granting them is for the owner of the extension.
+    -- The role needs these privileges, too. Only the owner of the extension may grant them.
     select string_agg(format('GRANT %s TO %I;', n.privilege, _name), ' ' order by n.place)
     into _missing
     from (
@@ -368,7 +371,7 @@ begin
 end;
 $$;
 
--- Takes that back.
+-- Reverses queues.grant_enqueue.
 create function queues.revoke_enqueue(_task_type text, _role regrole)
 returns void
 language plpgsql
@@ -378,7 +381,7 @@ declare
     _name name := (select r.rolname from pg_catalog.pg_roles r where r.oid = _role);
 begin
     if _name is null then
-        raise exception 'there is no such role to disallow tasks of type "%"', _task_type
+        raise exception 'cannot revoke tasks of type "%" from a role that does not exist', _task_type
             using errcode = 'undefined_object',
                   hint = 'Name a role that exists; to_regrole() is null for others.';
     end if;

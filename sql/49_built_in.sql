@@ -1,8 +1,8 @@
--- What tasks cannot do without: the row of queues.home, the task types and providers that come with the extension, and
--- the triggers. None of it can be removed by mistake, and all of it can be restored.
+-- What every task depends on: the row of errand.home, the built-in task types and providers, and the triggers. Triggers
+-- protect it from being removed by mistake, and queues.restore_built_in() restores it.
 
--- True in a process that applies what is replicated: to refuse a change there would end the subscription.
-create function queues.replicates()
+-- Returns whether this process applies replicated changes: an error there would stop the subscription.
+create function errand.replicates()
 returns boolean
 stable
 language sql
@@ -12,14 +12,15 @@ as $$
     from pg_stat_get_activity(pg_backend_pid()) a;
 $$;
 
--- Refuses to empty a table.
-create function queues.refuse_emptying()
+-- Refuses to remove all rows of a table. SECURITY DEFINER, since it calls a function in the schema "errand".
+create function errand.refuse_emptying()
 returns trigger
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if queues.replicates() then
+    if errand.replicates() then
         return null;
     end if;
     raise exception 'cannot % all rows of table "%.%"', lower(tg_op), tg_table_schema, tg_table_name
@@ -33,29 +34,30 @@ end;
 $$;
 
 create trigger home_before_emptying
-    before delete or truncate on queues.home
+    before delete or truncate on errand.home
     for each statement
-    execute function queues.refuse_emptying();
+    execute function errand.refuse_emptying();
 
 create trigger provider_before_emptying
     before truncate on queues.provider
     for each statement
-    execute function queues.refuse_emptying();
+    execute function errand.refuse_emptying();
 
 create trigger task_definition_before_emptying
     before truncate on queues.task_definition
     for each statement
-    execute function queues.refuse_emptying();
+    execute function errand.refuse_emptying();
 
--- Refuses to delete a task type that is built in. One that is deleted by a trigger is replaced: see
--- queues.task_definition_before_write.
-create function queues.task_definition_before_delete()
+-- Refuses to delete a built-in task type, unless a trigger deletes it: errand.task_definition_before_write replaces
+-- rows. SECURITY DEFINER, since it calls a function in the schema "errand".
+create function errand.task_definition_before_delete()
 returns trigger
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if old.built_in and pg_trigger_depth() = 1 and not queues.replicates() then
+    if old.built_in and pg_trigger_depth() = 1 and not errand.replicates() then
         raise exception 'cannot delete task type "%": it is built in', old.task_type
             using errcode = 'dependent_objects_still_exist',
                   hint = format('To have nobody enqueue such tasks, run: UPDATE queues.task_definition SET granted_to = ''{}'' WHERE task_type = %L;', old.task_type);
@@ -67,17 +69,17 @@ $$;
 create trigger task_definition_before_delete
     before delete on queues.task_definition
     for each row
-    execute function queues.task_definition_before_delete();
+    execute function errand.task_definition_before_delete();
 
--- Refuses to delete a provider that is built in, or that a task type names.
-create function queues.provider_before_delete()
+-- Refuses to delete a built-in provider, or one that a task type names.
+create function errand.provider_before_delete()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if pg_trigger_depth() > 1 or queues.replicates() then
+    if pg_trigger_depth() > 1 or errand.replicates() then
         return old;
     end if;
     if old.built_in then
@@ -85,7 +87,7 @@ begin
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Leave it; without a task type that names it, nothing is sent to it.';
     end if;
-    perform queues.refuse_in_use(old.name, 'delete');
+    perform errand.refuse_in_use(old.name, 'delete');
     return old;
 end;
 $$;
@@ -93,12 +95,12 @@ $$;
 create trigger provider_before_delete
     before delete on queues.provider
     for each row
-    execute function queues.provider_before_delete();
+    execute function errand.provider_before_delete();
 
--- Sets the extension's triggers to ENABLE ALWAYS, and returns which were not. So replicated rows are checked and wake
--- workers, too, and a role that may set session_replication_role gets no further rights by it. ALTER TABLE … ENABLE
--- TRIGGER ALL, which pg_restore --disable-triggers runs, is followed by this.
-create function queues.restore_triggers()
+-- Sets the triggers of the extension to ENABLE ALWAYS, and returns those that were not. Then replicated rows are checked
+-- and wake workers, too, and a role that may set session_replication_role cannot bypass the checks. The library calls
+-- this function after ALTER TABLE … ENABLE TRIGGER ALL, which pg_restore --disable-triggers runs.
+create function errand.restore_triggers()
 returns setof text
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -128,9 +130,8 @@ begin
 end;
 $$;
 
--- Restores what the extension cannot do without, and returns what was missing: the row of queues.home, the task types
--- and providers that are built in, and how triggers are enabled. Rows of users, and what they have changed in rows that
--- are built in (limits, grants …), are left alone.
+-- Restores what every task depends on, and returns what was missing: the row of errand.home, the built-in task types and
+-- providers, and the state of the triggers. Other rows stay, as do changes of built-in rows (limits, grants …).
 create function queues.restore_built_in()
 returns setof text
 language plpgsql
@@ -140,22 +141,22 @@ declare
     _name text;
 begin
     if not (select r.rolsuper from pg_roles r where r.rolname = current_user) then
-        raise exception 'permission denied to restore what is built in'
+        raise exception 'permission denied to restore built-in rows'
             using errcode = 'insufficient_privilege',
-                  hint = 'Only a superuser can do that.';
+                  hint = 'Only a superuser may call queues.restore_built_in().';
     end if;
 
-    return query select queues.restore_triggers();
+    return query select errand.restore_triggers();
 
-    if not exists (select 1 from only queues.home) then
-        insert into queues.home (origin, system, database, directory)
-        select queues.here(), place.system, place.database, place.directory
-        from queues.place() place;
-        return query select 'queues.home'::text;
+    if not exists (select 1 from only errand.home) then
+        insert into errand.home (origin, system, database, directory)
+        select errand.queue_origin(), place.system, place.database, place.directory
+        from errand.place() place;
+        return query select 'errand.home'::text;
     end if;
 
     for _name in
-        -- Any URL that pg_errand.http_allowed_hosts allows, so the row http is not trusted.
+        -- The provider http is not trusted, since its requests may go to any URL that pg_errand.http_allowed_hosts allows.
         insert into queues.provider (name, interface, trusted, built_in)
         select wanted.name, wanted.name, wanted.name <> 'http', true
         from unnest('{resend,simulated,smtp,twilio,http}'::text[]) as wanted (name)
@@ -181,8 +182,8 @@ begin
         return query select format('task type %s', _name);
     end loop;
 
-    -- Tasks may have been enqueued or come in meanwhile that nobody was told of.
-    perform queues.announce(clock_timestamp());
+    -- While triggers were disabled, tasks may have been enqueued without being announced.
+    perform errand.announce(clock_timestamp());
 end;
 $$;
 

@@ -1,7 +1,6 @@
--- Enqueues a task and returns its id. A worker starts it as this transaction commits, or when
--- _scheduled_at has come. Unknown task types are refused at once, and
--- those that the caller may not enqueue (queues.grant_enqueue); the row is written with the rights of the
--- extension's owner.
+-- Enqueues a task and returns its id. A worker starts the task when this transaction commits, or at _scheduled_at if
+-- that is later. Raises an error if the task type is unknown or not granted to the caller, see queues.grant_enqueue.
+-- The row is written with the privileges of the owner of the extension.
 create function queues.enqueue(
     _task_type text,
     _payload jsonb,
@@ -9,4 +8,4 @@ create function queues.enqueue(
 )
 returns bigint
 language c
-as 'MODULE_PATHNAME', 'enqueue_task';
+as 'MODULE_PATHNAME', 'enqueue_wrapper';

@@ -1,6 +1,4 @@
--- HTTP in one line, and what came of a call.
-
--- Enqueues a request POST _url with a JSON body.
+-- Enqueues a task that sends a POST request with a JSON body.
 create function queues.http_post(
     _url text,
     _body jsonb default '{}',
@@ -25,7 +23,7 @@ as $$
     );
 $$;
 
--- Enqueues a request GET _url.
+-- Enqueues a task that sends a GET request.
 create function queues.http_get(
     _url text,
     _headers jsonb default '{}',
@@ -44,8 +42,8 @@ as $$
     );
 $$;
 
--- What a provider answered, as the success handler is given it; for a call that failed
--- {"error": …} and, if there was one, the answer. Null while there is nothing, or never was a call.
+-- Returns the response of a provider, in the form that the success handler gets. For a call that failed, returns
+-- {"error": …} with the response if there was one. Returns null if the task has no call, or no response yet.
 create function queues.result(task_id bigint)
 returns jsonb
 stable

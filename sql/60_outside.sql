@@ -1,22 +1,22 @@
--- For workers outside the database, which compete with those inside.
+-- Functions for workers outside the database. They compete with the workers inside.
 
--- Raises the error that a row of this table was not updated (or inserted) although no statement failed. It names
--- the triggers and rules that may be the reason.
-create function queues.refuse_unwritten(_table regclass, _inserted boolean default false)
+-- Raises an error because a statement did not fail, but has not updated (or inserted) the row of this table. The error
+-- names the triggers and rules that may be the cause.
+create function errand.refuse_unwritten(_table regclass, _inserted boolean default false)
 returns void
 language c
 as 'MODULE_PATHNAME', 'refuse_unwritten_wrapper';
 
--- Says once that the lease of a task has ended, and nobody has ended the task.
-create function queues.tell_of_ended_lease(_task_id bigint)
+-- Warns that a lease has ended before its task, once for a database and run of the server.
+create function errand.tell_of_ended_lease(_task_id bigint)
 returns void
 strict
 language c
 as 'MODULE_PATHNAME', 'tell_of_ended_lease_wrapper';
 
--- Hands out the next ready task of these types with a lease: one row, all null when nothing is ready. null:
--- db_function, email and sms, which are what every worker outside knows. With pg_errand.lease_duration = 0 the task
--- counts as finished by that.
+-- Dequeues the next ready task of these types with a lease. Returns one row, with nulls if no task is ready. By default
+-- the types are db_function, email and sms, which every worker outside supports. With pg_errand.lease_duration = 0 the
+-- task has succeeded as soon as it is dequeued.
 create function queues.dequeue_next_available_task(
     _task_types text[] default null,
     out task_id bigint,
@@ -35,7 +35,7 @@ declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
     _now timestamptz;
     _leased_until timestamptz;
-    _here bigint := queues.here();
+    _here bigint := errand.queue_origin();
     _next bigint;
     _was_leased boolean;
     _unknown text;
@@ -52,9 +52,9 @@ begin
         end if;
     end if;
 
-    -- Reading first and changing then would deadlock with REINDEX.
+    -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
-    -- Not in the condition: a time that may change from row to row does not end the scan of the index.
+    -- A volatile function in the condition would not end the index scan at the first task of the future.
     _now := clock_timestamp();
 
     select r.task_id, r.leased
@@ -65,7 +65,7 @@ begin
         and not r.calling
         and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
         and r.scheduled_at <= _now
-        and (r.held_until is null or r.held_until <= _now)
+        and (r.not_before is null or r.not_before <= _now)
     order by r.scheduled_at, r.task_id
     limit 1
     for no key update skip locked;
@@ -74,7 +74,7 @@ begin
         return;
     end if;
 
-    -- The lease begins when the row is locked, and not before the wait for the table.
+    -- The lease starts now, after any wait for locks.
     _now := clock_timestamp();
     _leased_until := _now + _lease;
 
@@ -82,35 +82,35 @@ begin
     set dequeued_at = _now,
         attempts = least(t.attempts, 2147483646) + 1,
         leased = true,
-        held_until = case when _lease > '0' then _leased_until end,
+        not_before = case when _lease > '0' then _leased_until end,
         finished_at = case when _lease = '0' then _now end,
         final_status = case when _lease = '0' then 'succeeded' end
     where t.task_id = _next
     returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
     into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
 
-    -- Without its lease or end, the task would be handed out again.
+    -- A trigger or rule may have suppressed the update; then the task would be handed out again.
     if exists (
         select 1
         from only queues.task t
         where t.task_id = _next
             and t.finished_at is null
-            and coalesce(t.held_until, '-infinity') < least(_leased_until, clock_timestamp())
+            and coalesce(t.not_before, '-infinity') < least(_leased_until, clock_timestamp())
     ) then
-        perform queues.refuse_unwritten('queues.task');
+        perform errand.refuse_unwritten('queues.task');
     end if;
 
     if _lease > '0' then
-        perform queues.announce(_leased_until);
+        perform errand.announce(_leased_until);
     end if;
     if _was_leased then
-        perform queues.tell_of_ended_lease(_next);
+        perform errand.tell_of_ended_lease(_next);
     end if;
 end;
 $$;
 
--- Ends a task, unless it has ended or a worker inside waits for its provider call.
-create function queues.end_task(_task_id bigint, _status text)
+-- Ends a task, unless it has ended or is between the steps of a provider call.
+create function errand.end_task(_task_id bigint, _status text)
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -120,7 +120,7 @@ begin
     set finished_at = clock_timestamp(),
         final_status = _status,
         leased = false,
-        held_until = null
+        not_before = null
     where task_id = _task_id
         and finished_at is null
         and not calling;
@@ -132,13 +132,12 @@ begin
             and t.finished_at is null
             and not t.calling
     ) then
-        perform queues.refuse_unwritten('queues.task');
+        perform errand.refuse_unwritten('queues.task');
     end if;
 end;
 $$;
 
--- Ends a task as succeeded. No effect on one that has ended, or whose provider call a worker
--- inside is waiting for.
+-- Ends a task as succeeded. Has no effect on a task that has ended or is between the steps of a provider call.
 create function queues.complete_task(_task_id bigint)
 returns void
 language plpgsql
@@ -146,12 +145,12 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform queues.end_task(_task_id, 'succeeded');
+    perform errand.end_task(_task_id, 'succeeded');
 end;
 $$;
 
--- Records an error, of a task or (null) of none in particular. A task that counts as finished only
--- because it was handed out without a lease has failed by that.
+-- Records an error of a task, or of no task (null). A task that has succeeded only because it was dequeued without a
+-- lease becomes failed.
 create function queues.append_error(task_id bigint, error_message text)
 returns jsonb
 language plpgsql
@@ -168,7 +167,7 @@ begin
             || format('... (truncated, %s bytes in all)', octet_length(_message));
     end if;
 
-    -- Reading first and changing then would deadlock with REINDEX.
+    -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
 
     select *
@@ -181,7 +180,7 @@ begin
     values (_task.task_id, _message, _task.task_type, _task.attempts);
 
     if not found then
-        perform queues.refuse_unwritten('queues.error', _inserted => true);
+        perform errand.refuse_unwritten('queues.error', _inserted => true);
     end if;
 
     update only queues.task t
@@ -197,14 +196,14 @@ begin
             and t.final_status = 'succeeded'
             and t.leased
     ) then
-        perform queues.refuse_unwritten('queues.task');
+        perform errand.refuse_unwritten('queues.task');
     end if;
 
     return '{"success": true}';
 end;
 $$;
 
--- Records an error and ends the task as failed. On a task that has ended only the error is recorded.
+-- Records an error and ends the task as failed. If the task has ended already, only the error is recorded.
 create function queues.fail_task(_task_id bigint, _error_message text)
 returns void
 language plpgsql
@@ -214,6 +213,6 @@ as $$
 begin
     perform queues.append_error(_task_id, _error_message);
 
-    perform queues.end_task(_task_id, 'failed');
+    perform errand.end_task(_task_id, 'failed');
 end;
 $$;

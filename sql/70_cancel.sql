@@ -1,21 +1,21 @@
--- Interrupts the worker that runs this task now; false if none does.
-create function queues.cancel_running(_task_id bigint)
+-- Interrupts the worker that runs this task. Returns false if no worker does.
+create function errand.cancel_running(_task_id bigint)
 returns boolean
 strict
 language c
 as 'MODULE_PATHNAME', 'cancel_running_wrapper';
 
--- Tells the worker _owner to give up the call of this task; false if that worker is gone, null if it
--- cannot be told right now.
-create function queues.cancel_call(_owner bigint, _task_id bigint)
+-- Has the worker _owner give up the call of this task. Returns false if that worker is gone, and null if the request
+-- has to be repeated later.
+create function errand.cancel_call(_owner bigint, _task_id bigint)
 returns boolean
 strict
 language c
 as 'MODULE_PATHNAME', 'cancel_call_wrapper';
 
--- Cancels a task. A waiting one never runs (unless the caller rolls back); a running one is
--- interrupted at once, whatever its handler catches. No further handler of it is called; a
--- provider call in flight may have been made. False for a task that has ended or does not exist.
+-- Cancels a task. A waiting task never runs, unless the caller rolls back. A running task is interrupted at once, even
+-- if its handler catches all errors, and no further handler is invoked; the provider may have received a request that
+-- is in flight. Returns false if the task has ended or does not exist.
 create function queues.cancel(_task_id bigint)
 returns boolean
 language plpgsql
@@ -28,7 +28,7 @@ declare
     _owner bigint;
     _told boolean;
 begin
-    -- Before anything is read: see the worker's claims.
+    -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
 
     loop
@@ -42,15 +42,15 @@ begin
             return false;
         end if;
 
-        if queues.cancel_running(_task_id) then
+        if errand.cancel_running(_task_id) then
             return true;
         end if;
 
         if _calling then
-            -- Somebody may have removed the call's row.
-            _told := case when _owner is null then false else queues.cancel_call(_owner, _task_id) end;
+            -- The row of the call may have been deleted.
+            _told := case when _owner is null then false else errand.cancel_call(_owner, _task_id) end;
             if _told then
-                -- Unless it has ended otherwise just before.
+                -- The task may have ended just before.
                 return exists (
                     select 1
                     from only queues.task t
@@ -64,7 +64,7 @@ begin
             end if;
         end if;
 
-        -- The row is free: nobody runs it.
+        -- If its row can be locked, no worker runs the task.
         perform 1
         from only queues.task t
         where t.task_id = _task_id
@@ -78,22 +78,22 @@ begin
                 final_status = 'cancelled',
                 calling = false,
                 leased = false,
-                held_until = null
+                not_before = null
             where task_id = _task_id;
             if exists (select 1 from only queues.task t where t.task_id = _task_id and t.finished_at is null) then
-                perform queues.refuse_unwritten('queues.task');
+                perform errand.refuse_unwritten('queues.task');
             end if;
 
             update only queues.call
             set request = null
             where task_id = _task_id;
             if exists (select 1 from only queues.call c where c.task_id = _task_id and c.request is not null) then
-                perform queues.refuse_unwritten('queues.call');
+                perform errand.refuse_unwritten('queues.call');
             end if;
             return true;
         end if;
 
-        -- It starts or ends at this very moment, or another session holds its row.
+        -- The task starts or ends just now, or another session has locked its row.
         perform pg_sleep(0.002);
     end loop;
 end;

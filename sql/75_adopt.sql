@@ -1,11 +1,11 @@
--- Has the commit take over calls whose worker is gone.
-create function queues.announce_orphans()
+-- Has the commit announce that there may be orphaned calls.
+create function errand.announce_orphans()
 returns void
 language c
 as 'MODULE_PATHNAME', 'announce_orphans_wrapper';
 
--- Makes the tasks that came from another database this one's own, so that they are run here. Returns
--- how many. To be called when the original will not run them any more.
+-- Adopts the unadopted tasks, which then run in this database, and returns their number. To be called when the original
+-- database will not run them any more.
 create function queues.adopt()
 returns bigint
 language plpgsql
@@ -13,11 +13,11 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    _here bigint := queues.here();
+    _here bigint := errand.queue_origin();
     _unadopted bigint;
     _adopted bigint;
 begin
-    -- Reading first and changing then would deadlock with REINDEX.
+    -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
 
     select count(*)
@@ -43,11 +43,11 @@ begin
     where a.origin = _here;
 
     if _adopted < _unadopted then
-        perform queues.refuse_unwritten('queues.task');
+        perform errand.refuse_unwritten('queues.task');
     end if;
 
-    perform queues.announce(clock_timestamp());
-    perform queues.announce_orphans();
+    perform errand.announce(clock_timestamp());
+    perform errand.announce_orphans();
     return _adopted;
 end;
 $$;

@@ -1,5 +1,5 @@
--- Calls function_name(payload) with the caller's rights. The name is an optionally qualified,
--- optionally quoted identifier; it is resolved as such and never becomes SQL text of its own.
+-- Calls function_name(payload) with the privileges of the caller. The name is an optionally qualified and quoted
+-- identifier: it is parsed as one, and quoted again before it becomes part of a statement.
 create function internal.run_function(function_name text, payload jsonb)
 returns jsonb
 language plpgsql
@@ -14,7 +14,7 @@ begin
     into _name, _parts
     from pg_catalog.unnest(pg_catalog.parse_ident(function_name)) with ordinality as parts (part, position);
 
-    -- With the name of a type, the statement below would be a cast.
+    -- If the name were that of a type, the statement below would be a cast.
     if pg_catalog.to_regtype(_name) is not null
         and not exists (
             select
@@ -27,7 +27,7 @@ begin
                     else n.nspname operator(pg_catalog.=) _parts[pg_catalog.cardinality(_parts) operator(pg_catalog.-) 1]
                 end
                 and p.pronargs operator(pg_catalog.-) p.pronargdefaults operator(pg_catalog.<=) 1
-                -- jsonb, or what takes any type
+                -- The argument is jsonb, a domain over it or a pseudo-type.
                 and (
                     t.typtype operator(pg_catalog.=) 'p'
                     or t.oid operator(pg_catalog.=) 'pg_catalog.jsonb'::pg_catalog.regtype
@@ -46,3 +46,13 @@ begin
     return coalesce(_result, '{}');
 end;
 $$;
+
+-- Has the extension depend on a schema that is no member of it. Then pg_dump creates the schema "internal" before the
+-- extension, which otherwise would create it first.
+create function errand.depend_on_schema(_schema regnamespace)
+returns void
+strict
+language c
+as 'MODULE_PATHNAME', 'depend_on_schema_wrapper';
+
+select errand.depend_on_schema('internal');

@@ -1,6 +1,6 @@
--- The live workers of this database, from shared memory. Views call functions with the rights of
--- whoever reads them, so this one is open, and itself asks for the right to read one of the views.
-create function internal.worker_state(
+-- Returns the live workers of this database, from shared memory. Views call functions with the privileges of the role
+-- that reads them, so PUBLIC may execute this function; it requires SELECT on one of the views.
+create function errand.worker_state(
     out pid integer,
     out worker_number integer,
     out state text,
@@ -22,7 +22,7 @@ strict
 language c
 as 'MODULE_PATHNAME', 'worker_state_wrapper';
 
--- A row per live worker process of this database.
+-- The live worker processes of this database.
 create view queues.worker as
 select
     w.pid,
@@ -36,18 +36,18 @@ select
     w.succeeded,
     w.failed,
     w.started_at
-from internal.worker_state() w;
+from errand.worker_state() w;
 
-comment on view queues.worker is 'A row per live worker process of this database';
+comment on view queues.worker is 'Live worker processes of this database';
 
--- A row per task with its status as of now.
+-- Tasks with their current status.
 create view queues.task_status as
 with workers as materialized (
     select w.owner, w.task_id, w.busy_since, w.recent, w.runs
-    from internal.worker_state() w
+    from errand.worker_state() w
 ),
--- The workers are asked after the snapshot was taken: a task that they have had since, and that the
--- snapshot shows as unfinished, was running.
+-- Shared memory is read after the snapshot was taken. So a task that a worker has had since, and that is unfinished in
+-- the snapshot, was running.
 running as (
     select r.task_id, max(r.busy_since) as busy_since, max(r.runs) as runs
     from (
@@ -66,7 +66,7 @@ select
         when t.finished_at is not null then t.final_status
         when running.task_id is not null then 'running'
         when t.calling and calling.task_id is not null then 'running'
-        when t.leased and t.held_until > clock_timestamp() then 'running'
+        when t.leased and t.not_before > clock_timestamp() then 'running'
         when t.scheduled_at > clock_timestamp() then 'scheduled'
         else 'ready'
     end as status,
@@ -86,12 +86,12 @@ select
         limit 1
     ) as last_error,
     t.outcome,
-    -- It came from another database, and waits for queues.adopt().
-    t.finished_at is null and t.origin <> (select internal.queue_origin()) as held
+    -- whether the task came from another database, and waits for queues.adopt()
+    t.finished_at is null and t.origin <> (select errand.queue_origin()) as unadopted
 from only queues.task t
 left join running on running.task_id = t.task_id
     and t.finished_at is null
-    and t.origin = (select internal.queue_origin())
+    and t.origin = (select errand.queue_origin())
 left join (
     select c.task_id
     from only queues.call c
@@ -99,10 +99,9 @@ left join (
     where c.request is not null
 ) calling on calling.task_id = t.task_id and t.calling;
 
-comment on view queues.task_status is 'A row per task with its status: scheduled, ready, running, succeeded, failed, cancelled';
+comment on view queues.task_status is 'Tasks with their status: scheduled, ready, running, succeeded, failed, cancelled';
 
--- Tasks that came from another database with a copy of it, and are not run here until
--- queues.adopt(): a row for each database they came from.
+-- Unadopted tasks, by the database from which they came: they do not run here until queues.adopt() is called.
 create view queues.unadopted as
 select
     t.origin,
@@ -112,7 +111,7 @@ select
     min(t.scheduled_at) as first_scheduled_at
 from only queues.task t
 where t.finished_at is null
-    and t.origin <> (select internal.queue_origin())
+    and t.origin <> (select errand.queue_origin())
 group by t.origin;
 
-comment on view queues.unadopted is 'Tasks that came from another database and wait for queues.adopt(), by where they came from';
+comment on view queues.unadopted is 'Tasks that came from another database and wait for queues.adopt(), by their origin';

@@ -1,5 +1,4 @@
-//! SQL commands that concern workers, as they come in any session: to whom each is told, and which are
-//! refused.
+//! SQL commands that concern workers, in any session: which module handles each, and which are refused.
 
 use crate::built_in;
 use crate::launcher::bar;
@@ -9,7 +8,7 @@ use crate::task_definition;
 use crate::worker::{self, wake};
 use pgrx::PgSqlErrorCode;
 
-/// Has this process, and those forked from it, see commands before they run.
+/// Installs the observer of commands in this process and in those that are forked from it.
 pub fn init() {
     command::observe(on_command);
 }

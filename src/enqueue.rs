@@ -1,4 +1,4 @@
-//! Enqueueing: who may enqueue what.
+//! Enqueueing tasks, and the checks that it needs.
 
 use crate::built_in;
 use crate::config::MAX_PAYLOAD_SIZE;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 static ENQUEUE: Statement =
     Statement::new(include_str!("../sql/runtime/enqueue.sql"), &[TEXTOID, JSONBOID, TIMESTAMPTZOID]);
 
-/// Enqueues a task for the current user: type, payload, due time. Returns its number.
+/// Enqueues a task for the current user and returns its id. `args`: task type, payload, scheduled time.
 pub fn enqueue(args: &[Arg; 3]) -> i64 {
     let task_type = args[0].and_then(spi::text);
     let definitions = TaskDefinitions::now();
@@ -34,13 +34,13 @@ fn refuse_row() -> i64 {
     unwritten::refuse(table, Command::Insert)
 }
 
-/// True for a time after now. A time in the past, `-infinity` included, counts as now: otherwise a task could be put
-/// before tasks of other roles that were enqueued earlier.
+/// True for a time in the future. A time in the past, including `-infinity`, counts as now: otherwise a task could overtake
+/// tasks of other roles that were enqueued earlier.
 fn is_later(due: pg_sys::Datum) -> bool {
     due.value() as i64 > transaction::started_at()
 }
 
-/// Raises unless the current user may enqueue tasks of this type.
+/// Raises an error unless the current user may enqueue tasks of this type.
 pub fn check(
     definitions: &TaskDefinitions,
     task_type: Option<&str>,
@@ -48,7 +48,7 @@ pub fn check(
 ) {
     let Some(definition) = definition else { refuse_type(definitions, task_type) };
     if !definition.may_be_enqueued() {
-        // A name within a text: both are quoted.
+        // The name is quoted as an identifier, within a literal.
         let user = ident::quote(&backend::current_user_name()).replace('\'', "''");
         log::refuse(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -60,7 +60,7 @@ pub fn check(
         log::refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("task type \"{}\" cannot be enqueued: {reason}", definition.task_type),
-            match built_in::KINDS.contains(&definition.task_type.as_str()) {
+            match built_in::TASK_TYPES.contains(&definition.task_type.as_str()) {
                 true => format!("{MEND} {}", built_in::REMEDY),
                 false => MEND.into(),
             },
@@ -68,7 +68,7 @@ pub fn check(
     }
 }
 
-/// Raises if a payload is larger than the setting allows, measured as the text that a dump makes of it.
+/// Raises an error if a payload is larger than the setting allows. Its size is that of its text in a dump.
 pub fn check_size(payload: pg_sys::Datum) {
     let limit = MAX_PAYLOAD_SIZE.get();
     if is_longer(payload, limit as usize) {
@@ -81,13 +81,13 @@ pub fn check_size(payload: pg_sys::Datum) {
     }
 }
 
-/// Keys of a payload that name handlers.
+/// The keys of a payload that name handlers.
 const HANDLERS: [&str; 4] = ["db_function", "before_handler", "success_handler", "error_handler"];
-/// The lengths of keys that may be one of them with two letters too many or too few.
+/// The lengths of keys that differ from one of these by up to two letters.
 const LENGTHS: RangeInclusive<usize> = 9..=17;
 
-/// Warns of keys that nearly are a handler's name: the worker reads no other keys, so nothing would be seen of a
-/// handler that is misspelt.
+/// Warns of keys that nearly are the name of a handler: workers ignore other keys, so a misspelt handler would silently
+/// never be invoked.
 pub fn warn_of_keys(payload: pg_sys::Datum) {
     let mut found = Vec::new();
     each_key(payload, LENGTHS, |key| {
@@ -105,18 +105,18 @@ pub fn warn_of_keys(payload: pg_sys::Datum) {
     }
 }
 
-/// The handler's name that this is nearly.
+/// The name of a handler for which `key` is a probable misspelling.
 fn nearly(key: &str) -> Option<&'static str> {
     if HANDLERS.contains(&key) { None } else { nearest(key, HANDLERS) }
 }
 
-/// Whether the current user may set the origin of tasks, which are not checked then: true for the owner of the queue,
-/// and for replication.
+/// True if the current user may set the origin of tasks, which skips the checks: the owner of the tables, and
+/// replication.
 pub fn may_move() -> bool {
     catalog::has_rights_of_owner() || backend::replicates()
 }
 
-/// Raises unless [`may_move`].
+/// Raises an error unless [`may_move`].
 pub fn check_move() {
     if !may_move() {
         log::refuse(
@@ -133,7 +133,7 @@ fn refuse_type(definitions: &TaskDefinitions, task_type: Option<&str>) -> ! {
         Some(name) => format!("unknown task type \"{}\"", log::excerpt(name, MAX_SHOWN_NAME)),
         None => "a task needs a task type".to_owned(),
     };
-    let is_built_in = task_type.is_some_and(|name| built_in::KINDS.contains(&name));
+    let is_built_in = task_type.is_some_and(|name| built_in::TASK_TYPES.contains(&name));
     let hint = match is_built_in {
         true => built_in::REMEDY.to_owned(),
         false => format!("Known task types: {}.", definitions.names()),

@@ -7,7 +7,7 @@ use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
 use crate::pg::trigger::{NewRow, Transition};
-use crate::pg::{backend, catalog, log, shmem};
+use crate::pg::{backend, catalog, dependency, log, shmem};
 use crate::shared::{Lane, Position, Told};
 use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
@@ -19,12 +19,11 @@ use pgrx::prelude::*;
 /// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe extern "C-unwind" fn task_before_write_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager.
     let row = unsafe { NewRow::of(fcinfo) };
     let task_type: Option<&str> = row.get(c"task_type");
     let definitions = TaskDefinitions::now();
-    // The tables of 0.1.0 have no origins.
     let is_ours = row.get::<i64>(c"origin").is_none_or(|origin| Some(origin) == home::origin());
     let task_definition = task_type.and_then(|name| definitions.find(name));
     let moves = match row.earlier::<i64>(c"origin") {
@@ -63,7 +62,7 @@ unsafe extern "C-unwind" fn task_before_write(fcinfo: pg_sys::FunctionCallInfo) 
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_task_before_write_wrapper() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }
@@ -71,14 +70,14 @@ extern "C" fn pg_finfo_task_before_write() -> *const pg_sys::Pg_finfo_record {
 /// Trigger of `queues.task`, after a DELETE.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn task_after_delete(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe extern "C-unwind" fn task_after_delete_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager.
     removal::after_delete(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_DELETE) });
     pg_sys::Datum::null()
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_after_delete() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_task_after_delete_wrapper() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }
@@ -86,7 +85,7 @@ extern "C" fn pg_finfo_task_after_delete() -> *const pg_sys::Pg_finfo_record {
 /// Trigger of `queues.task`, after a TRUNCATE.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn task_after_truncate(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe extern "C-unwind" fn task_after_truncate_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager.
     removal::after_truncate(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_TRUNCATE) });
     forget_runs();
@@ -94,7 +93,7 @@ unsafe extern "C-unwind" fn task_after_truncate(fcinfo: pg_sys::FunctionCallInfo
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_after_truncate() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_task_after_truncate_wrapper() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }
@@ -102,7 +101,7 @@ extern "C" fn pg_finfo_task_after_truncate() -> *const pg_sys::Pg_finfo_record {
 /// Trigger of `queues.provider` and `queues.task_definition`: has every process read them anew.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn task_definitions_after_change(
+unsafe extern "C-unwind" fn task_definitions_after_change_wrapper(
     _fcinfo: pg_sys::FunctionCallInfo,
 ) -> pg_sys::Datum {
     task_definition::announce_change();
@@ -111,7 +110,7 @@ unsafe extern "C-unwind" fn task_definitions_after_change(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_definitions_after_change() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_task_definitions_after_change_wrapper() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }
@@ -128,7 +127,7 @@ fn grantee_out(grantee: i32) -> std::ffi::CString {
     std::ffi::CString::new(Grantee::from_bits(grantee).name()).unwrap_or_default()
 }
 
-/// `queues.check_provider(jsonb)`.
+/// `errand.check_provider(jsonb)`.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
@@ -181,7 +180,7 @@ fn refuse_unless_restoring(message: String, hint: String) {
     }
 }
 
-/// `queues.check_serves(text, jsonb)`.
+/// `errand.check_serves(text, jsonb)`.
 #[unsafe(no_mangle)]
 #[pg_guard]
 unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
@@ -214,38 +213,37 @@ extern "C" fn pg_finfo_check_serves_wrapper() -> *const pg_sys::Pg_finfo_record 
 /// `queues.enqueue(text, jsonb, timestamptz)`.
 #[unsafe(no_mangle)]
 #[pg_guard]
-unsafe extern "C-unwind" fn enqueue_task(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe extern "C-unwind" fn enqueue_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: called by the function manager, with the arguments of its declaration.
     let args: [Arg; 3] = [0, 1, 2].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) });
     enqueue::enqueue(&args).into_datum().unwrap_or(pg_sys::Datum::null())
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn pg_finfo_enqueue_task() -> *const pg_sys::Pg_finfo_record {
+extern "C" fn pg_finfo_enqueue_wrapper() -> *const pg_sys::Pg_finfo_record {
     const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
     &V1
 }
 
-/// `queues.refuse_unwritten(regclass, boolean)`.
+/// `errand.refuse_unwritten(regclass, boolean)`.
 #[pg_extern(sql = false)]
 fn refuse_unwritten(table: pg_sys::Oid, inserted: bool) {
     unwritten::refuse(table, if inserted { Command::Insert } else { Command::Update })
 }
 
-/// `queues.announce(timestamptz)`.
+/// `errand.announce(timestamptz)`.
 #[pg_extern(sql = false)]
 fn announce(due_at: TimestampWithTimeZone) {
     wake::note_due(i64::from(due_at));
 }
 
-/// `queues.tell_of_ended_lease(bigint)`.
+/// `errand.tell_of_ended_lease(bigint)`.
 #[pg_extern(sql = false)]
 fn tell_of_ended_lease(task_id: i64) {
     outside::tell_of_ended_lease(task_id);
 }
 
-/// `queues.forget_runs()`, which versions before 0.4.1 have: forgets runs that ended with their worker.
-#[pg_extern(sql = false)]
+/// Forgets attempts that ended with their worker.
 fn forget_runs() {
     if shmem::available() {
         let database = backend::database();
@@ -253,13 +251,19 @@ fn forget_runs() {
     }
 }
 
-/// `queues.announce_orphans()`.
+/// `errand.announce_orphans()`.
 #[pg_extern(sql = false)]
 fn announce_orphans() {
     wake::note_orphans();
 }
 
-/// `queues.place()`.
+/// `errand.depend_on_schema(regnamespace)`.
+#[pg_extern(sql = false)]
+fn depend_on_schema(schema: pg_sys::Oid) {
+    dependency::of_extension_on_schema(c"pg_errand", schema);
+}
+
+/// `errand.place()`.
 #[pg_extern(sql = false)]
 fn place() -> TableIterator<'static, (name!(system, i64), name!(database, pg_sys::Oid), name!(directory, i64))>
 {
@@ -267,19 +271,19 @@ fn place() -> TableIterator<'static, (name!(system, i64), name!(database, pg_sys
     TableIterator::once((here.system, here.database, here.directory))
 }
 
-/// `internal.queue_origin()`.
+/// `errand.queue_origin()`.
 #[pg_extern(sql = false)]
 fn queue_origin() -> Option<i64> {
     home::origin()
 }
 
-/// `queues.preloaded()`.
+/// `errand.preloaded()`.
 #[pg_extern(sql = false)]
 fn preloaded() -> bool {
     shmem::available()
 }
 
-/// `queues.cancel_running(bigint)`.
+/// `errand.cancel_running(bigint)`.
 #[pg_extern(sql = false)]
 fn cancel_running(task_id: i64) -> bool {
     if !shmem::available() {
@@ -296,7 +300,7 @@ fn cancel_running(task_id: i64) -> bool {
     })
 }
 
-/// `queues.cancel_call(bigint, bigint)`: null if that worker cannot be told right now.
+/// `errand.cancel_call(bigint, bigint)`: null if that worker cannot be told right now.
 #[pg_extern(sql = false)]
 fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     if !shmem::available() {
@@ -318,7 +322,7 @@ fn cancel_call(owner: i64, task_id: i64) -> Option<bool> {
     }
 }
 
-/// `internal.worker_state()`.
+/// `errand.worker_state()`.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn worker_state() -> TableIterator<

@@ -1,5 +1,5 @@
-//! The type `queues.grantee`: a role, or public, that a task type is granted to. It is stored as an OID, and its text
-//! form is a name; see `sql/48_provider.sql`.
+//! The type `queues.grantee`: a role or public, to which a task type is granted. It is stored as an OID, and its text form
+//! is a name; see `sql/48_provider.sql`.
 
 use crate::pg::catalog;
 use pgrx::pg_sys::Oid;
@@ -9,29 +9,24 @@ use pgrx::pg_sys::Oid;
 pub struct Grantee(Oid);
 
 const PUBLIC: Grantee = Grantee(Oid::from_u32(0));
-/// The role [`WORKERS_NAME`], whose OID changes with pg_upgrade. Names that begin with `pg_` are reserved, so that no
-/// other role can get this name.
-const WORKERS: Grantee = Grantee(Oid::from_u32(1));
-/// A role that does not exist, or not any more.
+/// A role that does not exist.
 const NOBODY: Grantee = Grantee(Oid::from_u32(u32::MAX));
 
-/// No role can have these two names.
+/// PostgreSQL lets no role have these names.
 const PUBLIC_NAME: &str = "public";
 const NOBODY_NAME: &str = "none";
-const WORKERS_NAME: &str = "errand_worker";
 
 impl Grantee {
-    /// The role that has this name now; `None` if there is none.
+    /// The role of this name; `None` if there is none.
     pub fn named(name: &str) -> Option<Grantee> {
         match name {
             PUBLIC_NAME => Some(PUBLIC),
             NOBODY_NAME => Some(NOBODY),
-            WORKERS_NAME => Some(WORKERS),
             _ => catalog::role(name).map(|role| Grantee(role.oid)),
         }
     }
 
-    /// As [`Grantee::named`], with a warning if there is no such role.
+    /// The role of this name. Warns if there is none.
     pub fn read(name: &str) -> Grantee {
         Grantee::named(name).unwrap_or_else(|| {
             pgrx::warning!("role \"{name}\" does not exist, nothing is granted to it");
@@ -48,21 +43,19 @@ impl Grantee {
         Grantee(Oid::from_u32(bits.cast_unsigned()))
     }
 
-    /// Its name now.
+    /// The current name of the role.
     pub fn name(self) -> String {
         match self {
             PUBLIC => PUBLIC_NAME.to_owned(),
-            WORKERS => WORKERS_NAME.to_owned(),
             Grantee(role) => catalog::role_name(role).unwrap_or_else(|| NOBODY_NAME.to_owned()),
         }
     }
 
-    /// True if the current user has what is granted to it.
+    /// True if the current user has the privileges of this grantee.
     pub fn is_current_user(self) -> bool {
         match self {
             PUBLIC => true,
             NOBODY => false,
-            WORKERS => catalog::role(WORKERS_NAME).is_some_and(|role| catalog::has_rights_of(role.oid)),
             Grantee(role) => catalog::has_rights_of(role),
         }
     }

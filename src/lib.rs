@@ -1,8 +1,7 @@
 //! pg_errand: the database runs its own errands.
 //!
-//! A task's path is the layout: [`worker::wake`] → [`worker::claim`] → [`worker::dispatch`] →
-//! [`worker::process`] → [`worker::record`]. Processors serve task types, providers are the
-//! outside providers; both are registries to which a new one is a file and a line.
+//! The modules follow the path of a task: [`worker::wake`] → [`worker::claim`] → [`worker::dispatch`] →
+//! [`worker::process`] → [`worker::record`]. Processors and interfaces are registries: a new one is a file and a line.
 
 mod built_in;
 mod call;
@@ -31,7 +30,6 @@ mod secret;
 mod shared;
 mod task_definition;
 mod unwritten;
-mod upgrade;
 mod worker;
 
 use pgrx::prelude::*;
@@ -61,9 +59,8 @@ extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
     config::init();
-    if pg::backend::upgrading() {
-        upgrade::init();
-    } else if pg::backend::preloading() {
+    // While pg_upgrade runs the server, no worker may start.
+    if pg::backend::preloading() && !pg::backend::upgrading() {
         pg::directory::init();
         pg::shmem::init();
         worker::wake::init();

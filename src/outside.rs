@@ -1,14 +1,14 @@
-//! Workers outside the database: what is said of them.
+//! Messages about workers outside the database.
 
 use crate::config::LogLevel;
 use crate::pg::{backend, log, shmem};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Said in this process, which has no shared memory.
+/// True if this process has warned; used where there is no shared memory.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Says that the lease of a task has ended and nobody has ended the task, which is run again: once for a database and
-/// run of the server. A worker that never ends its tasks has each of them run again and again.
+/// Warns that the lease of a task has ended before the task, which therefore runs again: once for a database and run of the
+/// server, since a worker that never ends its tasks has this happen to each of them.
 pub fn tell_of_ended_lease(task_id: i64) {
     let was_told = if shmem::available() {
         let database = backend::database();

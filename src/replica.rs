@@ -1,5 +1,5 @@
-//! Numbers on a logical replica. PostgreSQL replicates no sequences, so new tasks and errors would get numbers that
-//! replicated ones have, or will have.
+//! Ids on a logical replica. PostgreSQL does not replicate sequences, so new tasks and errors would get ids that
+//! replicated rows have, or will have.
 
 use crate::pg::session;
 use crate::pg::spi::Statement;
@@ -8,19 +8,19 @@ use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::INT8OID;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// How far numbers that are given here are beyond those that come from the publisher,
+/// The distance by which ids that are assigned here exceed those from the publisher.
 const GAP: i64 = 1_000_000_000_000;
-/// and how near those may come before the gap is made anew.
+/// The distance below which a new gap is left.
 const NEAR: i64 = GAP / 2;
 
 static LEAVE_GAP: Statement =
     Statement::new(include_str!("../sql/runtime/leave_gap.sql"), &[INT8OID, INT8OID, INT8OID]);
 
-/// Replicated tasks up to this number are far enough from those that are enqueued here, as this process knows.
+/// The largest id of a replicated task that is known to be far enough from the ids that are assigned here.
 static FAR_ENOUGH: AtomicI64 = AtomicI64::new(i64::MIN);
 
-/// A task of another database has come, with this number. If that is by replication, its numbers and those of the tasks
-/// and errors of this database are kept apart.
+/// Keeps the ids of this database apart from those of its publisher, after a task with this id has come from another
+/// database.
 pub fn note_task(task_id: i64) {
     if !backend::replicates() || task_id <= FAR_ENOUGH.load(Relaxed) {
         return;
@@ -29,6 +29,6 @@ pub fn note_task(task_id: i64) {
     session::as_owner(owner, || {
         LEAVE_GAP.run(&[task_id.into_datum(), NEAR.into_datum(), GAP.into_datum()]);
     });
-    // The row itself may come later in this transaction, and be rolled back: numbers stay.
+    // The gap stays even if the transaction rolls back: sequences are not transactional.
     FAR_ENOUGH.store(task_id.saturating_add(NEAR / 2), Relaxed);
 }

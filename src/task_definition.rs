@@ -1,5 +1,5 @@
-//! Types of tasks, and the providers that they go to: what `queues.task_definition` and `queues.provider` say,
-//! cached in each process until one of them changes.
+//! Task definitions and providers: the rows of `queues.task_definition` and `queues.provider`. Each process caches them
+//! until one of the tables changes.
 
 use crate::built_in;
 use crate::error::PgError;
@@ -23,32 +23,34 @@ static DEFINITIONS: Statement = Statement::new(include_str!("../sql/runtime/task
 static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[TEXTOID]);
 static PROVIDER_NAMES: Statement = Statement::new(include_str!("../sql/runtime/provider_names.sql"), &[]);
 
-/// Bytes of a provider's row at most, as text: each session reads all rows.
+/// The largest size of a provider's row as text, in bytes: each session reads all rows.
 const MAX_PROVIDER_SIZE: usize = 1024 * 1024;
-/// How much of a name messages show, in bytes.
+/// The number of bytes of a name that messages show.
 pub const MAX_SHOWN_NAME: usize = 300;
 
-/// Settings that name a provider, see `queues.task_definition_before_write_checked`.
-/// What to do if a row cannot be used.
-pub const MEND: &str = "Mend its row in queues.task_definition, or the one in queues.provider.";
+/// The hint for a row that cannot be used.
+pub const MEND: &str =
+    "Correct its row in queues.task_definition, or the row of its provider in queues.provider.";
 
+/// Settings that name a provider, see `errand.task_definition_before_write_checked`.
 const PROVIDER_SETTINGS: [&str; 2] = ["pg_errand.email_provider", "pg_errand.sms_provider"];
 
 thread_local! {
     static CACHE: RefCell<Option<Rc<TaskDefinitions>>> = const { RefCell::new(None) };
 }
 
-/// All types of tasks.
+/// All task definitions and providers.
+#[derive(Default)]
 pub struct TaskDefinitions {
     definitions: HashMap<String, Rc<TaskDefinition>>,
     providers: HashMap<String, Result<Arc<Provider>, String>>,
     lanes: HashMap<String, Lane>,
 }
 
-/// A type of tasks.
+/// A task definition.
 pub struct TaskDefinition {
     pub task_type: String,
-    /// Its processor, or what is wrong with its row.
+    /// The processor, or what is wrong with the row.
     pub processor: Result<&'static dyn Processor, String>,
     provider: Option<String>,
     provider_setting: Option<String>,
@@ -56,24 +58,24 @@ pub struct TaskDefinition {
 }
 
 impl TaskDefinition {
-    /// The name of the provider that its tasks go to, if they go to one.
+    /// The name of the provider to which its tasks are sent; `None` if they need none.
     pub fn provider(&self) -> Option<String> {
         self.provider.clone().or_else(|| guc::value(self.provider_setting.as_deref()?))
     }
 
-    /// True if its tasks need a provider call.
+    /// True if its tasks are sent to a provider.
     pub fn calls(&self) -> bool {
         self.processor.as_ref().is_ok_and(|processor| processor.calls())
     }
 
-    /// True if the current user may enqueue such tasks: `owner` of the queue may, and who it was granted to.
+    /// True if the current user may enqueue tasks of this type: as a grantee, or as the owner of the tables.
     pub fn may_be_enqueued(&self) -> bool {
         self.granted_to.iter().any(|grantee| grantee.is_current_user()) || catalog::has_rights_of_owner()
     }
 }
 
 impl TaskDefinitions {
-    /// What is known now.
+    /// The current rows, read again if they have changed.
     pub fn now() -> Rc<TaskDefinitions> {
         if invalidation::is_stale() {
             TaskDefinitions::keep(TaskDefinitions::load());
@@ -81,18 +83,18 @@ impl TaskDefinitions {
         TaskDefinitions::known()
     }
 
-    /// What was known when it was last asked for. For workers, who hold locks and must not wait for others: what
-    /// drops these tables would wait for them.
+    /// The rows as they were read last. For workers, which must not wait for a lock on these tables while they hold
+    /// others: a command that drops the tables would wait for them.
     pub fn known() -> Rc<TaskDefinitions> {
-        CACHE.with_borrow(|cache| cache.clone()).unwrap_or_else(|| Rc::new(TaskDefinitions::of_old_tables()))
+        CACHE.with_borrow(|cache| cache.clone()).unwrap_or_default()
     }
 
-    /// Reads again what has changed, outside of a transaction.
+    /// Reads the rows again if they have changed, in transactions of its own.
     ///
     /// # Errors
     /// When the tables cannot be read.
     pub fn refresh() -> Result<(), PgError> {
-        // Messages of changes come as a transaction starts.
+        // Invalidation messages are received when a transaction starts.
         let Some((owner, definitions)) = transaction::commit_after(|| {
             let owner = invalidation::is_stale().then(begin_reading).flatten();
             owner.map(|owner| (owner, read_definitions(owner)))
@@ -108,7 +110,7 @@ impl TaskDefinitions {
     fn load() -> TaskDefinitions {
         match begin_reading() {
             Some(owner) => TaskDefinitions::of(read_definitions(owner), read_providers(owner)),
-            None => TaskDefinitions::of_old_tables(),
+            None => TaskDefinitions::default(),
         }
     }
 
@@ -129,31 +131,14 @@ impl TaskDefinitions {
         }
     }
 
-    /// The tables are those of a version that had no such rows: its tasks are enqueued, and wait for the
-    /// update.
-    fn of_old_tables() -> TaskDefinitions {
-        let definition = |name: &str| {
-            let definition = TaskDefinition {
-                task_type: name.into(),
-                processor: processor_named("db_function"),
-                provider: None,
-                provider_setting: None,
-                granted_to: Grantee::named("public").into_iter().collect(),
-            };
-            (name.to_owned(), Rc::new(definition))
-        };
-        let definitions = ["db_function", "email", "sms"].into_iter().map(definition).collect();
-        TaskDefinitions { definitions, providers: HashMap::new(), lanes: HashMap::new() }
-    }
-
     pub fn find(&self, task_type: &str) -> Option<&Rc<TaskDefinition>> {
         self.definitions.get(task_type)
     }
 
-    /// The provider that the tasks of a definition go to.
+    /// The provider to which the tasks of a definition are sent.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     pub fn provider_of(&self, definition: &TaskDefinition) -> Result<Arc<Provider>, String> {
         let name = definition
             .provider()
@@ -164,8 +149,10 @@ impl TaskDefinitions {
         Ok(provider)
     }
 
+    /// Checks that the tasks of a definition can be processed.
+    ///
     /// # Errors
-    /// Why the tasks of a definition cannot be sent anywhere.
+    /// The reason why they cannot be sent to a provider.
     pub fn check_provider_of(&self, definition: &TaskDefinition) -> Result<(), String> {
         let calls = definition.processor.as_ref().map_err(String::clone)?.calls();
         if calls { self.provider_of(definition).map(drop) } else { Ok(()) }
@@ -174,12 +161,12 @@ impl TaskDefinitions {
     /// The provider of that name.
     ///
     /// # Errors
-    /// That there is none, or what is wrong with its row.
+    /// That there is no such provider, or what is wrong with its row.
     pub fn provider(&self, name: &str) -> Result<Arc<Provider>, String> {
         self.providers.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
     }
 
-    /// What is wrong with rows of both tables, for the log.
+    /// Messages and hints for rows of both tables that cannot be used or are missing.
     pub fn problems(&self) -> Vec<(String, &'static str)> {
         let definitions = self.definitions.values().filter_map(|definition| {
             let reason = definition.processor.as_ref().err()?;
@@ -194,14 +181,13 @@ impl TaskDefinitions {
         problems
     }
 
-    /// The task types that are built in and nevertheless not there.
+    /// The built-in task types that are missing.
     fn missing(&self) -> Vec<&'static str> {
-        let are_old_tables = self.providers.is_empty() && !self.definitions.is_empty();
-        let is_missing = |name: &&str| !are_old_tables && !self.definitions.contains_key(*name);
-        built_in::KINDS.into_iter().filter(is_missing).collect()
+        let is_missing = |name: &&str| !self.definitions.contains_key(*name);
+        built_in::TASK_TYPES.into_iter().filter(is_missing).collect()
     }
 
-    /// Where the tasks of a definition wait.
+    /// The lane in which the tasks of a definition wait.
     pub fn lane_of(&self, definition: &TaskDefinition) -> Lane {
         if !definition.calls() {
             return Lane::LOCAL;
@@ -213,12 +199,12 @@ impl TaskDefinitions {
         self.lanes.get(name).copied().unwrap_or(Lane::LAST)
     }
 
-    /// The lanes in which tasks may wait.
+    /// All lanes in which tasks can wait.
     pub fn lanes(&self) -> LaneSet {
         self.definitions.values().fold(LaneSet::LOCAL, |set, definition| set.with(self.lane_of(definition)))
     }
 
-    /// The types whose tasks wait in a lane; for the local one: in any other.
+    /// The task types of a lane; for the local lane, the task types of all other lanes.
     pub fn types_for(&self, lane: Lane) -> Vec<&str> {
         let wanted = |definition: &&Rc<TaskDefinition>| match lane {
             Lane::LOCAL => self.lane_of(definition) != Lane::LOCAL,
@@ -227,7 +213,7 @@ impl TaskDefinitions {
         self.definitions.values().filter(wanted).map(|definition| definition.task_type.as_str()).collect()
     }
 
-    /// The names of all, for messages.
+    /// The names of all task types, for messages.
     pub fn names(&self) -> String {
         if self.definitions.is_empty() {
             return "none".to_owned();
@@ -238,23 +224,23 @@ impl TaskDefinitions {
     }
 }
 
-/// Name, lane, and the provider, or what is wrong with its row.
+/// A provider as it was read: its name, its lane, and what its row says or what is wrong with it.
 type Found = (String, Lane, Result<Arc<Provider>, String>);
 
-/// Makes every process read the tables again, and check again which functions may be handlers, after the commit of the
-/// current transaction.
+/// Has all processes read both tables again, and check again which functions may be handlers, after the current transaction
+/// has committed.
 pub fn announce_change() {
     if let Some(table) = watched() {
         invalidation::announce(table);
     }
 }
 
-/// The table that stands for both.
+/// The table whose invalidation stands for a change of either.
 fn watched() -> Option<pg_sys::Oid> {
     catalog::relation(c"queues", c"task_definition")
 }
 
-/// The owner of the tables, if there are any.
+/// The owner of the tables; `None` if they do not exist.
 fn begin_reading() -> Option<pg_sys::Oid> {
     invalidation::begin_reading(watched()?);
     catalog::owner_of(c"queues", c"task_definition")
@@ -267,7 +253,7 @@ fn read_definitions(owner: pg_sys::Oid) -> Vec<TaskDefinition> {
 fn read_providers(owner: pg_sys::Oid) -> Vec<Found> {
     attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&[None], provider))).unwrap_or_else(
         |_| {
-            // Read one by one, so that only the row that cannot be read is left out.
+            // Read the rows one by one, so that only those are missing that cannot be read.
             let name = |row: &Row| row.get::<String>(1).unwrap_or_default();
             let names = session::as_owner(owner, || PROVIDER_NAMES.rows_as_of_now(&[], name));
             names.into_iter().filter_map(|name| read_provider(owner, name)).collect()
@@ -284,10 +270,10 @@ fn read_provider(owner: pg_sys::Oid, name: String) -> Option<Found> {
     })
 }
 
-/// Runs `read` in a subtransaction. Returns errors that a row can cause by what it holds; other errors are raised.
+/// Runs `read` in a subtransaction. Returns errors that the content of a row can cause, and raises all others.
 fn attempt<R>(read: impl FnOnce() -> R) -> Result<R, PgError> {
     transaction::attempt(read).inspect_err(|error| {
-        // Program limits, insufficient resources, data exceptions, internal errors.
+        // Classes: program limit exceeded, insufficient resources, data exception, internal error.
         if !["54", "53", "22", "XX"].iter().any(|class| error.sqlstate.starts_with(class)) {
             log::raise(error);
         }
@@ -308,10 +294,10 @@ fn definition(row: &Row) -> TaskDefinition {
     }
 }
 
-/// A provider's row, measured before it is read.
+/// The fields of a provider's row.
 ///
 /// # Errors
-/// That it is too large.
+/// That the row is too large: its size is checked before it is parsed.
 pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
     let text = jsonb::to_text(row, MAX_PROVIDER_SIZE)
         .map_err(|_| format!("its row has more than {MAX_PROVIDER_SIZE} bytes as text"))?;
@@ -336,14 +322,14 @@ fn names_provider(
     }
 }
 
-/// The roles of these names that exist.
+/// The roles of these names, as far as they exist.
 fn granted(names: Vec<String>) -> Vec<Grantee> {
     names.iter().filter_map(|name| Grantee::named(name)).collect()
 }
 
 fn provider(row: &Row) -> Found {
     let name: String = row.get(2).unwrap_or_default();
-    // A row that got in without the trigger's check (a dump, replication) is checked here.
+    // A row of a dump or of replication was not checked by the trigger.
     let provider = row
         .keep(3)
         .map_or(Err("it has no fields".into()), fields)

@@ -228,7 +228,7 @@ fn the_views_are_open_to_whom_they_are_granted_and_to_nobody_else() {
     };
     let reads = ["select task_id from queues.worker", "select task_id from queues.task_status"];
     let others =
-        ["select 1 from internal.worker_state()", "select 1 from queues.task", "select 1 from queues.error"];
+        ["select 1 from errand.worker_state()", "select 1 from queues.task", "select 1 from queues.error"];
     let mut reader = cluster.connect_as("reader", "postgres");
     let mut stranger = cluster.connect_as("stranger", "postgres");
     for sql in reads.iter().chain(&others) {

@@ -56,8 +56,8 @@ fn tables_that_tasks_cannot_do_without_are_not_emptied() {
     let (_cluster, mut client) = start(&[]);
     let before = rows(&mut client);
     for (sql, table) in [
-        ("truncate queues.home", "queues.home"),
-        ("delete from queues.home", "queues.home"),
+        ("truncate errand.home", "errand.home"),
+        ("delete from errand.home", "errand.home"),
         ("truncate queues.task_definition", "queues.task_definition"),
         ("truncate queues.provider", "queues.provider"),
         ("set session_replication_role = replica; truncate queues.provider", "queues.provider"),
@@ -76,15 +76,15 @@ fn a_database_goes_on_although_its_home_was_emptied() {
     let settings = [("pg_errand.poll_interval", "1h"), ("pg_errand.max_idle_time", "0")];
     let (cluster, mut client) = start(&settings);
     run_one(&mut client, "first");
-    let empty = "alter table queues.home disable trigger home_before_emptying; truncate queues.home";
+    let empty = "alter table errand.home disable trigger home_before_emptying; truncate errand.home";
     client.batch_execute(empty).unwrap();
     client.batch_execute("select pg_terminate_backend(pid) from queues.worker").unwrap();
     run_one(&mut client, "by a new worker");
-    wait_until_sql(&mut client, "select count(*) from queues.home", "1");
+    wait_until_sql(&mut client, "select count(*) from errand.home", "1");
 
     // Nobody remembers what it was.
     client
-        .batch_execute("alter database postgres set pg_errand.concurrency = 0; truncate queues.home")
+        .batch_execute("alter database postgres set pg_errand.concurrency = 0; truncate errand.home")
         .unwrap();
     wait_until_sql(&mut client, "select count(*) from queues.worker", "0");
     let waiting = task(&mut client, "note", json!({"label": "waiting"}));

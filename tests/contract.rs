@@ -219,20 +219,25 @@ fn public_has_nothing_in_queues() {
     client.batch_execute("create role nobody login").unwrap();
     let open = texts(
         &mut client,
-        "select 'schema ' || right_ from unnest(array['usage', 'create']) right_
-         where has_schema_privilege('nobody', 'queues', right_)
+        "select 'schema ' || n.nspname || ' ' || right_
+         from pg_namespace n, unnest(array['usage', 'create']) right_
+         where n.nspname in ('queues', 'errand') and has_schema_privilege('nobody', n.oid, right_)
          union all
          select p.oid::regprocedure::text from pg_proc p
-         where p.pronamespace = 'queues'::regnamespace and has_function_privilege('nobody', p.oid, 'execute')
+         where p.pronamespace in ('queues'::regnamespace, 'errand'::regnamespace)
+             and has_function_privilege('nobody', p.oid, 'execute')
+             and p.oid not in ('errand.queue_origin()'::regprocedure, 'errand.worker_state()'::regprocedure)
          union all
          select c.oid::regclass || ' ' || right_ from pg_class c,
              unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) right_
-         where c.relnamespace = 'queues'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+         where c.relnamespace in ('queues'::regnamespace, 'errand'::regnamespace)
+             and c.relkind in ('r', 'p', 'v', 'm', 'f')
              and has_table_privilege('nobody', c.oid, right_)
          union all
          select c.oid::regclass || ' column ' || right_ from pg_class c,
              unnest(array['select', 'insert', 'update', 'references']) right_
-         where c.relnamespace = 'queues'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+         where c.relnamespace in ('queues'::regnamespace, 'errand'::regnamespace)
+             and c.relkind in ('r', 'p', 'v', 'm', 'f')
              and has_any_column_privilege('nobody', c.oid, right_)
          union all
          select c.oid::regclass || ' ' || right_ from pg_class c, unnest(array['select', 'usage', 'update']) right_
@@ -246,7 +251,7 @@ fn public_has_nothing_in_queues() {
         "select * from queues.task",
         "select * from queues.worker",
         "select internal.run_function('now', '{}')",
-        "select * from internal.worker_state()",
+        "select * from errand.worker_state()",
     ] {
         let error = nobody.simple_query(sql).unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error:?}");
@@ -270,7 +275,8 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
     let rights = texts(
         &mut client,
         "select 'schema ' || n.nspname || ' ' || right_ from pg_namespace n, unnest(array['usage', 'create']) right_
-         where n.nspname in ('queues', 'internal') and has_schema_privilege('errand_worker', n.oid, right_)
+         where n.nspname in ('queues', 'errand', 'internal')
+             and has_schema_privilege('errand_worker', n.oid, right_)
          union all
          select p.oid::regprocedure::text from pg_proc p
          where p.pronamespace = 'queues'::regnamespace
@@ -309,7 +315,7 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
     );
     assert_eq!(powers, "false");
     client.batch_execute("set role errand_worker").unwrap();
-    let error = client.simple_query("select * from internal.worker_state()").unwrap_err();
+    let error = client.simple_query("select * from errand.worker_state()").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
 }
 
@@ -351,11 +357,12 @@ fn functions_with_the_owners_rights_pin_their_search_path() {
 }
 
 #[test]
-fn a_database_with_a_schema_queues_or_a_function_of_ours_is_refused_with_a_hint() {
+fn a_database_with_a_schema_or_a_function_of_ours_is_refused_with_a_hint() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect("postgres");
     for (theirs, undo) in [
         ("create schema queues", "drop schema queues"),
+        ("create schema errand", "drop schema errand"),
         (
             "create schema internal; create function internal.run_function() returns int return 1",
             "drop schema internal cascade",
@@ -376,7 +383,7 @@ fn a_database_with_a_schema_queues_or_a_function_of_ours_is_refused_with_a_hint(
         client.batch_execute(undo).unwrap();
         wait_until_sql(
             &mut client,
-            "select count(*) from pg_namespace where nspname in ('queues', 'internal')",
+            "select count(*) from pg_namespace where nspname in ('queues', 'errand', 'internal')",
             "0",
         );
     }
@@ -403,6 +410,7 @@ fn what_users_keep_in_internal_outlives_the_extension() {
         client.batch_execute("drop extension pg_errand").unwrap();
         wait_until_sql(&mut client, "select n from internal.precious", "7");
         let left = "select to_regnamespace('queues') is null
+                        and to_regnamespace('errand') is null
                         and to_regprocedure('internal.run_function(text, jsonb)') is null
                         and to_regprocedure('internal.mine(jsonb)') is not null";
         wait_until_sql(&mut client, left, "t");
@@ -555,19 +563,99 @@ fn a_time_in_the_past_counts_as_now_for_callers_of_enqueue() {
     assert_eq!(value("select task_id from queues.task order by scheduled_at, task_id limit 1"), ahead);
 }
 
+/// What the documentation says of the public role holds for `drop schema public`, too: nothing of the extension is in it.
 #[test]
-fn every_function_of_the_extension_has_a_comment() {
+fn the_extension_outlives_the_schema_public() {
+    let cluster = Cluster::start(&[("pg_errand.handlers", "any")]);
+    let mut client = cluster.connect("postgres");
+    install(&mut client);
+    let before = enqueue(&mut client, "sms", json!({}));
+    client.batch_execute("drop schema public cascade").unwrap();
+    assert_eq!(
+        text(
+            &mut client,
+            "select extnamespace::regnamespace::text from pg_extension where extname = 'pg_errand'"
+        ),
+        "pg_catalog"
+    );
+    wait_status(&mut client, before, "failed");
+    let after = enqueue(&mut client, "db_function", json!({"db_function": "pg_catalog.jsonb_strip_nulls"}));
+    wait_status(&mut client, after, "succeeded");
+    let error =
+        client.batch_execute("create schema mine; alter extension pg_errand set schema mine").unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::FEATURE_NOT_SUPPORTED));
+    client.batch_execute("create schema mine; drop extension pg_errand").unwrap();
+    let error = client.batch_execute("create extension pg_errand schema mine").unwrap_err();
+    assert_eq!(
+        error.as_db_error().unwrap().message(),
+        "extension \"pg_errand\" must be installed in schema \"pg_catalog\""
+    );
+    install(&mut client);
+}
+
+#[test]
+fn the_schema_queues_holds_the_api_and_nothing_else() {
     let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
     let mut client = cluster.connect("postgres");
-    client.batch_execute("create extension pg_errand").unwrap();
-    let sql = "select coalesce(array_agg(p.oid::regprocedure::text), '{}')
-        from pg_proc p
-        join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'
-        where d.refclassid = 'pg_extension'::regclass
+    install(&mut client);
+    let functions = cluster.psql("postgres", "\\df queues.*");
+    let mut functions: Vec<_> = functions.lines().map(|line| line.split('|').nth(1).unwrap()).collect();
+    functions.sort_unstable();
+    assert_eq!(
+        functions,
+        [
+            "adopt",
+            "append_error",
+            "cancel",
+            "complete_task",
+            "dequeue_next_available_task",
+            "enqueue",
+            "fail_task",
+            "grant_enqueue",
+            "http_get",
+            "http_post",
+            "restore_built_in",
+            "result",
+            "revoke_enqueue",
+        ]
+    );
+    let relations = "select relname::text from pg_class
+        where relnamespace = 'queues'::regnamespace and relkind in ('r', 'v') order by 1";
+    assert_eq!(
+        texts(&mut client, relations),
+        ["call", "error", "provider", "task", "task_definition", "task_status", "unadopted", "worker"]
+    );
+    let internal =
+        "select oid::regprocedure::text from pg_proc where pronamespace = 'internal'::regnamespace";
+    assert_eq!(texts(&mut client, internal), ["internal.run_function(text,jsonb)"]);
+    let elsewhere = "select pg_describe_object(d.classid, d.objid, 0)
+        from pg_depend d
+        cross join lateral pg_identify_object(d.classid, d.objid, 0) o
+        where d.refclassid = 'pg_extension'::regclass and d.deptype = 'e'
             and d.refobjid = (select oid from pg_extension where extname = 'pg_errand')
-            and obj_description(p.oid, 'pg_proc') is null";
-    let without: Vec<String> = client.query_one(sql, &[]).unwrap().get(0);
-    assert!(without.is_empty(), "{without:?}");
+            and coalesce(o.schema, 'queues') not in ('queues', 'errand')
+            and o.identity <> 'internal.run_function(pg_catalog.text,pg_catalog.jsonb)'";
+    assert_eq!(texts(&mut client, elsewhere), [""; 0]);
+}
+
+#[test]
+fn each_function_table_view_type_and_schema_of_the_extension_has_a_comment() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    install(&mut client);
+    let without = "select pg_describe_object(d.classid, d.objid, 0)
+        from pg_depend d
+        left join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid
+        left join pg_type t on d.classid = 'pg_type'::regclass and t.oid = d.objid
+        where d.refclassid = 'pg_extension'::regclass and d.deptype = 'e'
+            and d.refobjid = (select oid from pg_extension where extname = 'pg_errand')
+            and (
+                d.classid in ('pg_proc'::regclass, 'pg_namespace'::regclass)
+                or c.relkind in ('r', 'v')
+                or t.typtype = 'b' and t.typelem = 0
+            )
+            and obj_description(d.objid, d.classid::regclass::name) is null";
+    assert_eq!(texts(&mut client, without), [""; 0]);
 }
 
 #[test]

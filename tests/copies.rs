@@ -34,7 +34,7 @@ fn holds_until_adopted(cluster: &Cluster, mark: u64, client: &mut Client, [ready
     assert_eq!((status(client, ready), status(client, later)), ("ready".into(), "scheduled".into()));
     assert_eq!(done(client), ["new"]);
     assert_eq!(one::<i64>(client, "select tasks from queues.unadopted"), 2);
-    assert_eq!(one::<i64>(client, "select count(*) from queues.task_status where held"), 2);
+    assert_eq!(one::<i64>(client, "select count(*) from queues.task_status where unadopted"), 2);
     let outside: Option<i64> = one(client, "select task_id from queues.dequeue_next_available_task()");
     assert_eq!(outside, None);
 

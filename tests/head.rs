@@ -245,10 +245,10 @@ fn what_nobody_announced_is_found(client: &mut Client) {
     client.batch_execute(&format!("begin; {}", insert("held", 200, "now()"))).unwrap();
     client
         .batch_execute(
-            "update queues.task set held_until = 'infinity' where payload ->> 'label' like 'held%'; commit",
+            "update queues.task set not_before = 'infinity' where payload ->> 'label' like 'held%'; commit",
         )
         .unwrap();
-    client.batch_execute("update queues.task set held_until = null where held_until = 'infinity'").unwrap();
+    client.batch_execute("update queues.task set not_before = null where not_before = 'infinity'").unwrap();
     wait_done(client, "held", 200);
 }
 
@@ -377,7 +377,7 @@ fn a_slow_task_among_short_ones_holds_up_none_of_them() {
 #[track_caller]
 fn ends(client: &mut Client) -> String {
     let sql = "select string_agg(concat_ws(',', payload ->> 'label', final_status, attempts, leased, calling,
-            held_until, outcome, dequeued_at >= enqueued_at, finished_at >= dequeued_at,
+            not_before, outcome, dequeued_at >= enqueued_at, finished_at >= dequeued_at,
             (select count(*) from queues.error e where e.task_id = t.task_id)), ';' order by payload ->> 'label')
         from queues.task t";
     one(client, sql)
@@ -480,7 +480,7 @@ fn an_index_of_the_user_s_finds_what_ended_while_it_was_there() {
     }
     client.batch_execute("update public.door set open = true").unwrap();
     wait_all(&mut client);
-    client.batch_execute("select bt_index_check('queues.task_pkey', true), bt_index_check('queues.task_ready', true), bt_index_check('queues.task_held', true)").unwrap();
+    client.batch_execute("select bt_index_check('queues.task_pkey', true), bt_index_check('queues.task_ready', true), bt_index_check('queues.task_deferred', true)").unwrap();
 }
 
 #[test]
@@ -620,7 +620,7 @@ fn a_handler_that_changes_its_own_task_ends_it_once() {
     let cases = [
         (update, "succeeded"),
         ("update queues.task set scheduled_at = now() + interval '1 h' where task_id = $1", "succeeded"),
-        ("update queues.task set held_until = now() + interval '1 h' where task_id = $1", "succeeded"),
+        ("update queues.task set not_before = now() + interval '1 h' where task_id = $1", "succeeded"),
         ("select from queues.task where task_id = $1 for update", "succeeded"),
         (&undone, "succeeded"),
         ("select queues.complete_task($1)", "succeeded"),

@@ -382,14 +382,14 @@ fn a_leased_task_is_run_inside_only_when_its_lease_has_ended() {
         start(&[NOTHING_RUNS_INSIDE, ("pg_errand.lease_duration", "2s"), ("pg_errand.poll_interval", "1h")]);
     let id = note(&mut client, "leased");
     assert_eq!(dequeue(&mut client), Some(id));
-    client.batch_execute("create table app.lease as select held_until from queues.task").unwrap();
+    client.batch_execute("create table app.lease as select not_before from queues.task").unwrap();
     cluster.set(&[("pg_errand.concurrency", "2")]);
     let fence = note(&mut client, "fence");
     wait_status(&mut client, fence, "succeeded");
     assert_eq!(shown(&mut client, id, "status, attempts"), "running,1");
     wait_status(&mut client, id, "succeeded");
     assert_eq!(traces(&mut client), ["fence", "leased"]);
-    let sql = "select t.dequeued_at >= l.held_until, t.dequeued_at < l.held_until + '2 s' \
+    let sql = "select t.dequeued_at >= l.not_before, t.dequeued_at < l.not_before + '2 s' \
                from queues.task t, app.lease l where task_id = $1";
     let row = client.query_one(sql, &[&id]).unwrap();
     assert!(row.get::<_, bool>(0), "it was taken before its lease ended");

@@ -51,8 +51,8 @@ fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
         let sql = format!(
             "select coalesce(array_agg(p.oid::regproc::text order by p.oid::regproc::text), '{{}}') from pg_proc p \
              join pg_namespace n on n.oid = p.pronamespace \
-             where n.nspname in ('queues', 'internal') and has_schema_privilege('{role}', n.oid, 'usage') \
-             and has_function_privilege('{role}', p.oid, 'execute') and p.proname not in ('worker_state', 'queue_origin')"
+             where n.nspname in ('queues', 'errand', 'internal') and has_schema_privilege('{role}', n.oid, 'usage') \
+             and has_function_privilege('{role}', p.oid, 'execute')"
         );
         one(client, &sql)
     };
@@ -347,6 +347,76 @@ fn a_renamed_schema_is_told_once_with_the_statement_that_undoes_it() {
     run_one(&mut client, "after");
     let log = cluster.log_since(mark);
     assert_eq!(log.matches("ALTER SCHEMA \"Work\" RENAME TO queues").count(), 1, "{log}");
+
+    wait_asleep(&mut client);
+    let mark = cluster.log_mark();
+    client.batch_execute("alter schema errand rename to closed").unwrap();
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    cluster.wait_log(mark, "Run: ALTER SCHEMA closed RENAME TO errand;");
+    client.batch_execute("alter schema closed rename to errand").unwrap();
+    run_one(&mut client, "after that, too");
+}
+
+/// What `psql` writes to standard error.
+fn told(cluster: &Cluster, database: &str, sql: &str) -> String {
+    let output = cluster.client_program("psql").args(["-X", "-d", database, "-c", sql]).output().unwrap();
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_role_of_that_name_is_used_with_a_warning_unless_it_is_a_superuser() {
+    let cluster = Cluster::start(&[NO_POLL]);
+    cluster.psql("postgres", "create role errand_worker login superuser");
+    let refusal = told(&cluster, "postgres", "create extension pg_errand");
+    assert!(refusal.contains("role \"errand_worker\" already exists and is a superuser"), "{refusal}");
+    assert!(refusal.contains("HINT:  Run: ALTER ROLE errand_worker NOSUPERUSER;"), "{refusal}");
+    cluster.psql("postgres", "alter role errand_worker nosuperuser");
+    let warning = told(&cluster, "postgres", "create extension pg_errand; drop extension pg_errand");
+    assert!(warning.contains("WARNING:  role \"errand_worker\" already exists"), "{warning}");
+    // Not if another role is the workers'.
+    cluster.psql("postgres", "alter role errand_worker superuser");
+    let warning = told(&cluster, "postgres", "set pg_errand.role = 'other'; create extension pg_errand");
+    assert!(warning.contains("WARNING:  role \"errand_worker\" already exists"), "{warning}");
+    assert_eq!(
+        cluster.psql("postgres", "select extname from pg_extension where extname = 'pg_errand'"),
+        "pg_errand"
+    );
+}
+
+#[test]
+fn the_role_of_the_workers_is_a_role_like_others() {
+    let cluster = Cluster::start(&[NO_POLL, SHORT_STAY]);
+    let mut client = install(&cluster, "postgres");
+    cluster.psql("postgres", "create database second");
+    assert_eq!(told(&cluster, "second", "create extension pg_errand"), "");
+    client
+        .batch_execute("alter role errand_worker set work_mem = '7MB'; alter role errand_worker password 'x'")
+        .unwrap();
+    wait_asleep(&mut client);
+    run_one(&mut client, "afterwards");
+    let dump = cluster.client_program("pg_dumpall").arg("--roles-only").output().unwrap();
+    let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
+    for line in ["CREATE ROLE errand_worker;", "COMMENT ON ROLE errand_worker IS"] {
+        assert!(dump.contains(line), "{line}: {dump}");
+    }
+    // In a server where the dump was restored, nothing is said of it.
+    client.batch_execute("select queues.grant_enqueue('http', 'errand_worker')").unwrap();
+    assert_eq!(
+        one::<String>(
+            &mut client,
+            "select granted_to::text from queues.task_definition where task_type = 'http'"
+        ),
+        "{errand_worker}"
+    );
+    client.batch_execute("alter role errand_worker rename to hands").unwrap();
+    assert_eq!(
+        one::<String>(
+            &mut client,
+            "select granted_to::text from queues.task_definition where task_type = 'http'"
+        ),
+        "{hands}"
+    );
 }
 
 #[test]

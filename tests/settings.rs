@@ -256,7 +256,7 @@ fn polling_finds_what_nobody_announced_as_often_as_the_setting_says() {
     let unannounced = "alter table queues.task disable trigger task_before_insert; \
                        insert into queues.task (task_type, payload, origin) values \
                        ('db_function', '{\"task_type\": \"db_function\", \"db_function\": \"public.note\"}', \
-                       internal.queue_origin()); \
+                       errand.queue_origin()); \
                        alter table queues.task enable always trigger task_before_insert";
     client.batch_execute(unannounced).unwrap();
     let found = within(Duration::from_millis(500), || {

@@ -45,29 +45,31 @@ const fn trigger(apply: &'static [&'static str], undo: &'static [&'static str]) 
     Change { apply, undo, audits: true }
 }
 
-const NO_HELD: &str = "drop index queues.task_held";
-const HELD: &str =
-    "create index task_held on queues.task (held_until) where finished_at is null and held_until is not null";
+const NO_DEFERRED: &str = "drop index queues.task_deferred";
+const DEFERRED: &str = "create index task_deferred on queues.task (not_before) where finished_at is null and not_before is not null";
 const NO_READY: &str = "drop index queues.task_ready";
 const READY: &str = "create index task_ready on queues.task (origin, scheduled_at, task_id) where finished_at is null and not calling";
 const NO_INDEX: &str = "drop index if exists queues.mine";
 const NO_DELETE: &str = "drop trigger task_after_delete on queues.task";
 const DELETE: &str =
     "create trigger task_after_delete after delete on queues.task referencing old table as gone
-    for each statement execute function queues.task_after_delete()";
+    for each statement execute function errand.task_after_delete()";
 const NO_UPDATE: &str = "drop trigger task_before_update on queues.task";
 const UPDATE: &str =
     "create trigger task_before_update before update of task_type, scheduled_at on queues.task
-    for each row execute function queues.task_before_write()";
+    for each row execute function errand.task_before_write()";
 const ALWAYS: &str = "alter table queues.task enable always trigger task_before_update";
 const NO_TRIGGER: &str = "drop trigger mine on queues.task";
 
 const CHANGES: &[Change] = &[
-    index(&[NO_HELD, "create index mine on queues.task (finished_at)"], &[NO_INDEX, HELD]),
-    index(&[NO_HELD, "create index task_held on queues.task (held_until)"], &[NO_HELD, HELD]),
+    index(&[NO_DEFERRED, "create index mine on queues.task (finished_at)"], &[NO_INDEX, DEFERRED]),
+    index(&[NO_DEFERRED, "create index task_deferred on queues.task (not_before)"], &[NO_DEFERRED, DEFERRED]),
     index(
-        &[NO_HELD, "create index task_held on queues.task (final_status) where finished_at is not null"],
-        &[NO_HELD, HELD],
+        &[
+            NO_DEFERRED,
+            "create index task_deferred on queues.task (final_status) where finished_at is not null",
+        ],
+        &[NO_DEFERRED, DEFERRED],
     ),
     index(
         &[NO_READY, "create index task_ready on queues.task (origin, scheduled_at, task_id)"],
@@ -77,24 +79,33 @@ const CHANGES: &[Change] = &[
         &[NO_READY, "create index task_ready on queues.task (calling) where not calling"],
         &[NO_READY, READY],
     ),
-    index(&[NO_HELD, "create index mine on queues.task (lower(final_status), attempts)"], &[NO_INDEX, HELD]),
-    index(&[NO_HELD, "create unique index mine on queues.task (finished_at, task_id)"], &[NO_INDEX, HELD]),
-    index(&[NO_HELD, "create unique index mine on queues.task (task_id)"], &[NO_INDEX, HELD]),
-    index(&[NO_HELD, "create index mine on queues.task (task_id) include (final_status)"], &[NO_INDEX, HELD]),
+    index(
+        &[NO_DEFERRED, "create index mine on queues.task (lower(final_status), attempts)"],
+        &[NO_INDEX, DEFERRED],
+    ),
+    index(
+        &[NO_DEFERRED, "create unique index mine on queues.task (finished_at, task_id)"],
+        &[NO_INDEX, DEFERRED],
+    ),
+    index(&[NO_DEFERRED, "create unique index mine on queues.task (task_id)"], &[NO_INDEX, DEFERRED]),
+    index(
+        &[NO_DEFERRED, "create index mine on queues.task (task_id) include (final_status)"],
+        &[NO_INDEX, DEFERRED],
+    ),
     index(
         &[
-            "drop index concurrently queues.task_held",
+            "drop index concurrently queues.task_deferred",
             "create index concurrently mine on queues.task (dequeued_at)",
         ],
-        &["drop index concurrently queues.mine", HELD],
+        &["drop index concurrently queues.mine", DEFERRED],
     ),
     index(
-        &[NO_HELD, "alter table queues.task add constraint mine exclude using btree (task_id with =)"],
-        &["alter table queues.task drop constraint mine", HELD],
+        &[NO_DEFERRED, "alter table queues.task add constraint mine exclude using btree (task_id with =)"],
+        &["alter table queues.task drop constraint mine", DEFERRED],
     ),
     index(
         &[
-            NO_HELD,
+            NO_DEFERRED,
             "alter table queues.task drop constraint task_pkey",
             "alter table queues.task add constraint task_pkey primary key (task_id) include (final_status)",
             "create index mine on queues.task (outcome)",
@@ -103,7 +114,7 @@ const CHANGES: &[Change] = &[
             "alter table queues.task drop constraint task_pkey",
             "alter table queues.task add primary key (task_id)",
             NO_INDEX,
-            HELD,
+            DEFERRED,
         ],
     ),
     index(
@@ -118,11 +129,11 @@ const CHANGES: &[Change] = &[
     ),
     index(
         &[
-            NO_HELD,
+            NO_DEFERRED,
             "create index mine on queues.task (outcome) where finished_at is null",
             "create index other on queues.task (task_id) where finished_at is null and not calling",
         ],
-        &[NO_INDEX, "drop index queues.other", HELD],
+        &[NO_INDEX, "drop index queues.other", DEFERRED],
     ),
     index(&["reindex table concurrently queues.task", "reindex table concurrently queues.call"], &[]),
     index(
@@ -229,7 +240,7 @@ fn an_index_in_the_place_of_ours_has_an_entry_for_each_task() {
     let mut client = install(&cluster, "postgres");
     prepare(&mut client);
     run_one(&mut client, "before");
-    run(&mut client, &["drop index queues.task_held", "create index mine on queues.task (finished_at)"]);
+    run(&mut client, &["drop index queues.task_deferred", "create index mine on queues.task (finished_at)"]);
     for n in 0..5 {
         run_one(&mut client, &n.to_string());
     }
@@ -297,9 +308,9 @@ fn statements_are_used_only_as_long_as_a_table_is_changed() {
     let cluster = Cluster::start(&STAY);
     let mut client = install(&cluster, "postgres");
     assert!(!uses_statements(&mut client, 20));
-    run(&mut client, &[NO_HELD, "create index mine on queues.task (finished_at)"]);
+    run(&mut client, &[NO_DEFERRED, "create index mine on queues.task (finished_at)"]);
     assert!(uses_statements(&mut client, 20));
-    run(&mut client, &[NO_INDEX, HELD]);
+    run(&mut client, &[NO_INDEX, DEFERRED]);
     assert!(!uses_statements(&mut client, 20));
     let of_no_concern = "create trigger mine after delete on queues.task
         execute function pg_catalog.suppress_redundant_updates_trigger()";
@@ -314,7 +325,7 @@ fn a_unique_index_of_the_users_own_lets_no_duplicate_in() {
     prepare(&mut client);
     run(
         &mut client,
-        &["drop index queues.task_held", "create unique index mine on queues.task (final_status)"],
+        &["drop index queues.task_deferred", "create unique index mine on queues.task (final_status)"],
     );
     run_one(&mut client, "first");
     let second = task(&mut client, "note", json!({"label": "second"}));
@@ -528,7 +539,7 @@ fn rows_of_a_table_that_inherits_the_queue_are_no_tasks() {
              create table public.old_calls () inherits (queues.call);
              create table public.old_providers () inherits (queues.provider);
              create table public.old_kinds () inherits (queues.task_definition);
-             insert into public.archive (task_id, task_type, payload, held_until)
+             insert into public.archive (task_id, task_type, payload, not_before)
              values (-7, 'db_function', '{\"db_function\": \"public.note\", \"label\": \"archived\"}', now());
              insert into public.archive (task_id, task_type, payload, finished_at, final_status)
              select task_id, task_type, payload, finished_at, final_status from only queues.task;

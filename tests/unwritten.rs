@@ -322,13 +322,13 @@ fn a_copy_settles_although_a_trigger_leaves_that_out() {
     let cluster = Cluster::start(&STAY);
     let mut original = create_database(&cluster, "original");
     let trigger = "create function public.swallow_any() returns trigger language plpgsql as $$ begin return null; end $$;
-        create trigger mine before update on queues.home for each row execute function public.swallow_any()";
+        create trigger mine before update on errand.home for each row execute function public.swallow_any()";
     original.batch_execute(trigger).unwrap();
     run_one(&mut original, "in the original");
     drop(original);
     cluster.connect("postgres").batch_execute("create database copy template original").unwrap();
     let mut copy = cluster.connect("copy");
     run_one(&mut copy, "in the copy");
-    let settled = "select count(*) from queues.home where database = (select oid from pg_database where datname = 'copy')";
+    let settled = "select count(*) from errand.home where database = (select oid from pg_database where datname = 'copy')";
     assert_eq!(one::<i64>(&mut copy, settled), 1);
 }

@@ -5,5 +5,5 @@ set calling = true,
     attempts = least(attempts, 2147483647 - $3) + $3,
     dequeued_at = $2,
     leased = false,
-    held_until = null
+    not_before = null
 where task_id = $1;

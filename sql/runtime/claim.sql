@@ -20,5 +20,5 @@ where t.task_id = $1
     and t.finished_at is null
     and not t.calling
     and t.scheduled_at <= clock_timestamp()
-    and (t.held_until is null or t.held_until <= clock_timestamp())
+    and (t.not_before is null or t.not_before <= clock_timestamp())
 for no key update skip locked;

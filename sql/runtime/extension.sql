@@ -1,5 +1,5 @@
--- The extension in this database, and whether the role of the session has what workers' roles need. Its schemas may have
--- been renamed: where its members are is looked up by what belongs to it.
+-- The extension in this database, and whether the role of the session has the privileges that workers need. The schemas
+-- may have been renamed, so the current ones are found by the members of the extension.
 select
     e.extowner,
     e.extversion,
@@ -17,6 +17,13 @@ select
         where n.nspname = 'queues'
             and c.relname = 'call'
     ),
+    (
+        select c.oid
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'errand'
+            and c.relname = 'home'
+    ),
     coalesce(
         has_schema_privilege(session_user, to_regnamespace('queues')::oid, 'usage')
             and has_schema_privilege(session_user, f.pronamespace, 'usage')
@@ -26,17 +33,20 @@ select
         false
     ),
     f.pronamespace::regnamespace::text,
-    (
-        select c.relnamespace::regnamespace::text
-        from pg_depend d
-        join pg_class c on c.oid = d.objid
-        where d.classid = 'pg_class'::regclass
-            and d.refclassid = 'pg_extension'::regclass
-            and d.refobjid = e.oid
-            and d.deptype = 'e'
-            and c.relname = 'task'
-    )
+    tables.task,
+    tables.home
 from pg_extension e
+cross join lateral (
+    select
+        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'task') as task,
+        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'home') as home
+    from pg_depend d
+    join pg_class c on c.oid = d.objid
+    where d.classid = 'pg_class'::regclass
+        and d.refclassid = 'pg_extension'::regclass
+        and d.refobjid = e.oid
+        and d.deptype = 'e'
+) tables
 left join lateral (
     select p.pronamespace
     from pg_depend d

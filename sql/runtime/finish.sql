@@ -8,6 +8,6 @@ set final_status = $2,
     finished_at = clock_timestamp(),
     calling = false,
     leased = false,
-    held_until = null
+    not_before = null
 where task_id = $1
     and finished_at is null;

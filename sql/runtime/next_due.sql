@@ -14,12 +14,12 @@ select
             limit 1
         ),
         (
-            select t.held_until
+            select t.not_before
             from only queues.task t
             where t.finished_at is null
-                and t.held_until > $1
+                and t.not_before > $1
                 and t.origin = $2
-            order by t.held_until
+            order by t.not_before
             limit 1
         )
     ),

@@ -9,7 +9,7 @@ where t.origin = $1
     and not t.calling
     and (t.scheduled_at, t.task_id) > ($4, $5)
     and t.scheduled_at <= $7
-    and (t.held_until is null or t.held_until <= $7)
+    and (t.not_before is null or t.not_before <= $7)
     and (t.task_type = any ($2)) = $3
 order by t.scheduled_at, t.task_id
 limit $6;

@@ -3,10 +3,10 @@
 update only queues.task
 set attempts = least(attempts, 2147483647 - $4) + $4,
     dequeued_at = $2,
-    held_until = $3,
+    not_before = $3,
     leased = false
 where task_id = $1
     and finished_at is null
     and not calling
     -- taken by a worker outside meanwhile
-    and (held_until is null or held_until <= clock_timestamp());
+    and (not_before is null or not_before <= clock_timestamp());

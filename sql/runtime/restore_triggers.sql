@@ -1,3 +1,3 @@
--- Enables the extension's triggers as they have to be.
+-- Sets the triggers of the extension to ENABLE ALWAYS.
 select count(*)
-from queues.restore_triggers();
+from errand.restore_triggers();

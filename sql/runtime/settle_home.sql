@@ -1,13 +1,13 @@
 -- Makes this database a home of its own: so far it is a copy of another one, or the table is empty. $1 origin, $2 system,
 -- $3 database, $4 data directory.
 with settled as (
-    update only queues.home
+    update only errand.home
     set origin = $1,
         system = $2,
         database = $3,
         directory = $4
     returning origin
 )
-insert into queues.home (origin, system, database, directory)
+insert into errand.home (origin, system, database, directory)
 select $1, $2, $3, $4
 where not exists (select 1 from settled);

@@ -16,12 +16,6 @@ pub fn upgrading() -> bool {
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
-/// True if commands can be run: a transaction is open, and has not failed.
-pub fn in_transaction() -> bool {
-    // SAFETY: state of this process.
-    unsafe { pg_sys::IsTransactionState() }
-}
-
 /// True if this process is connected to a database, and the current transaction has changed something there.
 pub fn has_written() -> bool {
     // SAFETY: state of this process.

@@ -35,7 +35,7 @@ pub struct Role {
 /// The role of that name, if there is one.
 pub fn role(name: &str) -> Option<Role> {
     let name = CString::new(name).ok()?;
-    // SAFETY: a pinned syscache entry, released before the return.
+    // SAFETY: a pinned syscache entry, read with the descriptor of its table and released before the return.
     unsafe {
         let tuple = pg_sys::SearchSysCache1(
             pg_sys::SysCacheIdentifier::AUTHNAME as i32,
@@ -44,10 +44,17 @@ pub fn role(name: &str) -> Option<Role> {
         if tuple.is_null() {
             return None;
         }
-        let row = &*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_authid>();
-        let role = Role { oid: row.oid, can_login: row.rolcanlogin };
+        let table = pg_sys::table_open(pg_sys::AuthIdRelationId, pg_sys::AccessShareLock as _);
+        let column = |name: &CStr| {
+            let mut null = false;
+            let number = pg_sys::SPI_fnumber((*table).rd_att, name.as_ptr());
+            pg_sys::heap_getattr(tuple, number, (*table).rd_att, &mut null)
+        };
+        let oid = pg_sys::Oid::from_datum(column(c"oid"), false);
+        let can_login = bool::from_datum(column(c"rolcanlogin"), false);
+        pg_sys::table_close(table, pg_sys::AccessShareLock as _);
         pg_sys::ReleaseSysCache(tuple);
-        Some(role)
+        Some(Role { oid: oid?, can_login: can_login? })
     }
 }
 

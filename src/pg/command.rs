@@ -48,7 +48,6 @@ pub(super) type Hook = unsafe extern "C-unwind" fn(
 );
 
 static OBSERVER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
-static READER: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 static NEXT: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 static NEXT_ACCESS: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
@@ -199,20 +198,9 @@ unsafe extern "C-unwind" fn tell_of_drop(extension: pg_sys::Oid) {
     }
 }
 
-/// Calls `observer` before each command that concerns workers; it may raise.
+/// Calls `observer` before each command that concerns workers; it may raise. To be called once per library load.
 pub fn observe(observer: fn(Notice)) {
     OBSERVER.store(observer as *mut (), Relaxed);
-    install();
-}
-
-/// Calls `reader` before each command with the text that it came in; it may raise.
-pub fn read(reader: fn(&CStr)) {
-    READER.store(reader as *mut (), Relaxed);
-    install();
-}
-
-/// Once per library load.
-fn install() {
     // SAFETY: while the library is loaded; keeps the hook that was there.
     unsafe {
         if let Some(next) = pg_sys::ProcessUtility_hook {
@@ -255,7 +243,7 @@ unsafe extern "C-unwind" fn on_command(
 ) {
     // SAFETY: calls on with the same arguments, to the hook that was there or to the default.
     unsafe {
-        tell_observer((*statement).utilityStmt, text);
+        tell_observer((*statement).utilityStmt);
         let table = table_of_all_triggers((*statement).utilityStmt);
         let next = NEXT.load(Relaxed);
         let next: Hook =
@@ -268,14 +256,9 @@ unsafe extern "C-unwind" fn on_command(
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn tell_observer(node: *mut pg_sys::Node, text: *const c_char) {
-    // SAFETY: the parse tree and the text of a utility statement live through the call; observer and
-    // reader were stored as these very types.
+unsafe extern "C-unwind" fn tell_observer(node: *mut pg_sys::Node) {
+    // SAFETY: the parse tree of a utility statement lives through the call; the observer was stored as this very type.
     unsafe {
-        let reader = READER.load(Relaxed);
-        if !reader.is_null() && !text.is_null() {
-            std::mem::transmute::<*mut (), fn(&CStr)>(reader)(CStr::from_ptr(text));
-        }
         let observer = OBSERVER.load(Relaxed);
         if let (false, Some(notice)) = (observer.is_null(), notice_of(node)) {
             std::mem::transmute::<*mut (), fn(Notice)>(observer)(notice);

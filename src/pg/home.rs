@@ -1,4 +1,4 @@
-//! The row of `queues.home`, and what it is compared with, for every backend that enqueues.
+//! The row of `errand.home`, and what it is compared with, for every backend that enqueues.
 //!
 //! Read without SQL: a statement would resolve names as the session does.
 
@@ -22,12 +22,12 @@ pub fn here() -> Place {
     Place { system, database: backend::database(), directory: directory::identity() }
 }
 
-/// The table `queues.home`, if there is one.
+/// The table `errand.home`, if there is one.
 pub fn table() -> Option<pg_sys::Oid> {
-    catalog::relation(c"queues", c"home")
+    catalog::relation(c"errand", c"home")
 }
 
-/// The origins that `queues.home` holds, each with the place where it counts. Replication of all tables brings the row
+/// The origins that `errand.home` holds, each with the place where it counts. Replication of all tables brings the row
 /// of the original along.
 pub fn rows(table: pg_sys::Oid) -> Vec<(i64, Place)> {
     let rows = catalog::scan(table, |tuple, shape| {

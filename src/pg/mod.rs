@@ -12,6 +12,7 @@ pub mod catch;
 pub mod citus;
 pub mod command;
 mod dblink;
+pub mod dependency;
 pub mod directory;
 pub mod function;
 pub mod guc;

@@ -101,7 +101,7 @@ fn is_ready(row: &Seen, origin: i64) -> bool {
         && time(table::FINISHED_AT).is_none()
         && row.get(table::CALLING).is_some_and(|datum| datum.value() == 0)
         && time(table::SCHEDULED_AT).is_some_and(|time| time <= now)
-        && time(table::HELD_UNTIL).is_none_or(|time| time <= now)
+        && time(table::NOT_BEFORE).is_none_or(|time| time <= now)
 }
 
 /// Claims a certain task again, after its transaction was rolled back; `None` if somebody else was

@@ -15,13 +15,15 @@ use pgrx::pg_sys::{
     BuiltinOid::{INT8OID, OIDOID},
 };
 
-/// Held tasks are counted up to this number.
+/// Unadopted tasks are counted up to this number.
 const COUNTED: i64 = 100_000;
 
 static SETTLE: Statement =
     Statement::new(include_str!("../../sql/runtime/settle_home.sql"), &[INT8OID, INT8OID, OIDOID, INT8OID]);
-static COUNT_HELD: Statement =
-    Statement::new(include_str!("../../sql/runtime/count_held.sql"), &[INT8OID, INT8OID]);
+static COUNT_UNADOPTED: Statement =
+    Statement::new(include_str!("../../sql/runtime/count_unadopted.sql"), &[INT8OID, INT8OID]);
+/// pg_upgrade does not keep this dependency.
+static DEPEND: Statement = Statement::new(include_str!("../../sql/runtime/depend_on_internal.sql"), &[]);
 
 /// The origin of the tasks that are run here, made durable if this database is a copy. `None`: the
 /// extension has gone meanwhile.
@@ -43,6 +45,7 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
                 || session::as_owner(owner, || SETTLE.run(&args)),
                 || home::look().is_some_and(|origin| !origin.unsettled),
             );
+            session::as_owner(owner, || DEPEND.run(&[]));
         }
         Some((table, origin.value))
     })?;
@@ -65,7 +68,7 @@ pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
     let limit = if told == Some(true) { 1 } else { COUNTED };
     let held: i64 = transaction::commit_after(|| {
         session::as_owner(worker.owner, || {
-            COUNT_HELD.row(&[worker.origin.into_datum(), limit.into_datum()], |row| row.get(1)).flatten()
+            COUNT_UNADOPTED.row(&[worker.origin.into_datum(), limit.into_datum()], |row| row.get(1)).flatten()
         })
     })?
     .unwrap_or_default();
@@ -75,7 +78,7 @@ pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
         let number = if held < COUNTED { held.to_string() } else { format!("at least {COUNTED}") };
         log::event_with_hint(
             LogLevel::Warning,
-            format!("{number} unfinished tasks came from another database, of which this one is a copy, and are held"),
+            format!("{number} unfinished tasks came from another database, of which this one is a copy, and are unadopted"),
             "See queues.unadopted. Run: select queues.adopt(); to have them run here, once the original will not run them; or delete them.".into(),
         );
     }

@@ -18,6 +18,6 @@ pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
     };
     found.map_err(|reason| {
         let failure = Failure::new("22023", task_type, &reason);
-        if built_in::KINDS.contains(&task_type) { failure.with_hint(built_in::REMEDY) } else { failure }
+        if built_in::TASK_TYPES.contains(&task_type) { failure.with_hint(built_in::REMEDY) } else { failure }
     })
 }

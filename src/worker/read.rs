@@ -18,7 +18,7 @@ static READ: Statement = Statement::new(
     &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID, TIMESTAMPTZOID],
 );
 static READ_HELD: Statement = Statement::new(
-    include_str!("../../sql/runtime/read_held.sql"),
+    include_str!("../../sql/runtime/read_deferred.sql"),
     &[INT8OID, TEXTARRAYOID, BOOLOID, INT4OID],
 );
 

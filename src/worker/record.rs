@@ -71,7 +71,7 @@ pub fn finish(worker: &Worker, task: &Task, end: &End, means: Means) {
             ),
             (table::ATTEMPTS, task.attempt().into_datum()),
             (table::LEASED, false.into_datum()),
-            (table::HELD_UNTIL, None),
+            (table::NOT_BEFORE, None),
             (table::CALLING, false.into_datum()),
             (table::FINISHED_AT, timestamp(backend::now())),
             (table::FINAL_STATUS, status.into_datum()),
@@ -118,7 +118,7 @@ pub fn store_call(worker: &Worker, task: &Task, prepared: &Prepared) {
             (table::ATTEMPTS, task.attempt().into_datum()),
             (table::DEQUEUED_AT, timestamp(task.started_at)),
             (table::LEASED, false.into_datum()),
-            (table::HELD_UNTIL, None),
+            (table::NOT_BEFORE, None),
         ])
     });
     if !inserted {

@@ -20,15 +20,17 @@ static EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/ext
 struct Found {
     owner: pg_sys::Oid,
     version: String,
-    /// The tables `queues.task` and `queues.call`.
+    /// The tables `queues.task`, `queues.call` and `errand.home`.
     tasks: pg_sys::Oid,
     calls: pg_sys::Oid,
+    home: pg_sys::Oid,
     /// Whether the role may do all that handlers need to enqueue.
     has_grants: bool,
     /// The schema of `run_function`, quoted.
     functions_schema: String,
-    /// The schema of the extension's tables, quoted.
-    tables_schema: String,
+    /// The schemas of `queues.task` and of `errand.home`, quoted.
+    queues_schema: String,
+    errand_schema: String,
 }
 
 /// The worker; `None` if there is nothing for one to do here.
@@ -48,8 +50,12 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
         tell_of_version(slot, &found.version);
         return Ok(None);
     }
-    if found.tasks == pg_sys::Oid::INVALID || found.calls == pg_sys::Oid::INVALID {
-        tell_of_schema(slot, &found.tables_schema);
+    if [found.tasks, found.calls].contains(&pg_sys::Oid::INVALID) {
+        tell_of_schema(slot, "queues", &found.queues_schema);
+        return Ok(None);
+    }
+    if found.home == pg_sys::Oid::INVALID {
+        tell_of_schema(slot, "errand", &found.errand_schema);
         return Ok(None);
     }
     tell_of_rights(slot, &role, &found);
@@ -84,9 +90,11 @@ fn found(row: &Row) -> Found {
         version: row.get(2).unwrap_or_default(),
         tasks: row.get(3).unwrap_or(pg_sys::Oid::INVALID),
         calls: row.get(4).unwrap_or(pg_sys::Oid::INVALID),
-        has_grants: row.get(5).unwrap_or_default(),
-        functions_schema: row.get(6).unwrap_or_default(),
-        tables_schema: row.get(7).unwrap_or_default(),
+        home: row.get(5).unwrap_or(pg_sys::Oid::INVALID),
+        has_grants: row.get(6).unwrap_or_default(),
+        functions_schema: row.get(7).unwrap_or_default(),
+        queues_schema: row.get(8).unwrap_or_default(),
+        errand_schema: row.get(9).unwrap_or_default(),
     }
 }
 
@@ -101,14 +109,16 @@ fn tell_of_version(slot: MySlot, version: &str) {
     );
 }
 
-/// Says once that the extension's tables are not where they are looked for.
-fn tell_of_schema(slot: MySlot, schema: &str) {
+/// Logs once that a schema of the extension has been renamed, or lacks tables.
+fn tell_of_schema(slot: MySlot, name: &str, found: &str) {
     tell_that_tasks_wait(
         slot,
-        "the schema \"queues\" of the extension has another name or lacks tables; its tasks wait".into(),
-        match schema {
-            "" | "queues" => "Run DROP EXTENSION pg_errand and CREATE EXTENSION pg_errand.".into(),
-            renamed => format!("Run: ALTER SCHEMA {renamed} RENAME TO queues;"),
+        format!("the schema \"{name}\" of the extension has another name or lacks tables; its tasks wait"),
+        match found {
+            renamed if !renamed.is_empty() && renamed != name => {
+                format!("Run: ALTER SCHEMA {renamed} RENAME TO {name};")
+            }
+            _ => "Run DROP EXTENSION pg_errand and CREATE EXTENSION pg_errand.".into(),
         },
     );
 }

@@ -13,7 +13,7 @@ pub const SCHEDULED_AT: usize = 5;
 pub const DEQUEUED_AT: usize = 6;
 pub const ATTEMPTS: usize = 7;
 pub const LEASED: usize = 8;
-pub const HELD_UNTIL: usize = 9;
+pub const NOT_BEFORE: usize = 9;
 pub const CALLING: usize = 10;
 pub const FINISHED_AT: usize = 11;
 pub const FINAL_STATUS: usize = 12;
@@ -39,7 +39,7 @@ static TASKS: Shape = Shape::new(
         "dequeued_at timestamp with time zone",
         "attempts integer not null",
         "leased boolean not null",
-        "held_until timestamp with time zone",
+        "not_before timestamp with time zone",
         "calling boolean not null",
         "finished_at timestamp with time zone",
         "final_status text",
@@ -50,14 +50,14 @@ static TASKS: Shape = Shape::new(
         DEQUEUED_AT as i16,
         ATTEMPTS as i16,
         LEASED as i16,
-        HELD_UNTIL as i16,
+        NOT_BEFORE as i16,
         CALLING as i16,
         FINISHED_AT as i16,
         FINAL_STATUS as i16,
         OUTCOME as i16,
     ],
-    // Each change ends the task, or has it wait for its call and clears held_until.
-    &["((finished_at IS NULL) AND (NOT calling))", "((finished_at IS NULL) AND (held_until IS NOT NULL))"],
+    // Each change ends the task, or has it wait for its call and clears not_before.
+    &["((finished_at IS NULL) AND (NOT calling))", "((finished_at IS NULL) AND (not_before IS NOT NULL))"],
     false,
 );
 
@@ -70,7 +70,7 @@ static CALLS: Shape = Shape::new(
         "request jsonb",
         "requested_at timestamp with time zone not null default clock_timestamp()",
         "responded_at timestamp with time zone",
-        "answer jsonb",
+        "response jsonb",
         "failure jsonb",
         "batch bigint",
         "batch_size integer",

@@ -27,10 +27,10 @@ const CLOSED: [&str; 14] = [
     "delete from queues.error",
     "truncate queues.call",
     "select nextval('queues.task_task_id_seq')",
-    "select queues.announce(now())",
-    "select queues.cancel_running(1)",
-    "select queues.cancel_call(1, 1)",
-    "select queues.task_before_write()",
+    "select errand.announce(now())",
+    "select errand.cancel_running(1)",
+    "select errand.cancel_call(1, 1)",
+    "select errand.task_before_write()",
 ];
 
 #[test]
@@ -158,7 +158,7 @@ fn they_do_in_any_session_what_they_do_in_a_clean_one() {
     let ends = "select string_agg(final_status || n, ' ' order by final_status) from \
         (select final_status, count(*) as n from queues.task group by 1) e";
     assert_eq!(attack.text(ends), "cancelled18 failed18 succeeded18");
-    let leases = "select count(*) from queues.task where held_until is not null";
+    let leases = "select count(*) from queues.task where not_before is not null";
     assert_eq!(attack.text(leases), "0");
     attack.assert_nothing_caught();
 }
@@ -249,7 +249,8 @@ fn the_docs_name_all_of_them() {
     );
     assert!(names.contains("provider_before_write_checked"), "{names}");
     for name in names.split(' ') {
-        let named = [format!("`queues.{name}`"), format!("`{name}`")].iter().any(|name| table.contains(name));
+        let names = [format!("`queues.{name}`"), format!("`errand.{name}`"), format!("`{name}`")];
+        let named = names.iter().any(|name| table.contains(name));
         assert!(named, "{name} is not in docs/security.md");
     }
 }

@@ -35,8 +35,8 @@ fn who_owns_internal_gets_at_no_function_of_ours() {
         "alter function internal.run_function(text, jsonb) rename to mine",
         "alter function internal.run_function(text, jsonb) owner to alice",
         "alter function internal.run_function(text, jsonb) security definer",
-        "alter function internal.worker_state() set search_path = internal",
-        "select internal.worker_state()",
+        "alter function errand.worker_state() set search_path = internal",
+        "select errand.worker_state()",
         "table queues.task",
         "select queues.enqueue('sms', '{}')",
         "select internal.run_function('app.nothing', '{}')",
@@ -46,7 +46,7 @@ fn who_owns_internal_gets_at_no_function_of_ours() {
     for sql in [
         "drop function internal.run_function(text, jsonb)",
         "drop function internal.run_function(text, jsonb) cascade",
-        "drop function internal.worker_state() cascade",
+        "drop function errand.worker_state() cascade",
         "drop schema internal",
         "drop schema internal cascade",
     ] {

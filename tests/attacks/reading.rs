@@ -120,7 +120,7 @@ fn who_may_read_the_views_gets_at_nothing_behind_them() {
         "update queues.task_status set task_type = 'sms'",
         "delete from queues.worker",
         "select * from queues.task_status for update",
-        "select internal.worker_state()",
+        "select errand.worker_state()",
     ] {
         let error = reader.simple_query(sql).expect_err(sql);
         assert!(["42501", "42703", "55000", "0A000"].contains(&&*state(&error)), "{sql}: {error:?}");

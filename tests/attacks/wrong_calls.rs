@@ -11,25 +11,25 @@ fn functions_in_c_take_any_argument() {
     attack.task(json!({"db_function": "app.nothing"})).unwrap();
     let pid = attack.text("select pid from queues.worker");
     for sql in [
-        "select queues.announce('infinity')",
-        "select queues.announce('-infinity')",
-        "select queues.announce('4713-01-01 BC')",
-        "select queues.announce('294276-12-31')",
-        "select queues.announce(null)",
-        "select queues.announce(now()) from generate_series(1, 10000)",
-        "select queues.cancel_running(null)",
-        "select queues.cancel_running(0)",
-        "select queues.cancel_running(-1)",
-        "select queues.cancel_running(9223372036854775807)",
-        "select queues.cancel_call(null, null)",
-        "select queues.cancel_call(0, 0)",
-        "select queues.cancel_call(-1, 1)",
-        "select queues.cancel_call(9223372036854775807, -9223372036854775808)",
-        "select queues.cancel_call(0, 7) from generate_series(1, 1000)",
-        "select queues.preloaded()",
-        "select internal.worker_state()",
-        "select count(*) from internal.worker_state() a, internal.worker_state() b",
-        "select (internal.worker_state()).*, generate_series(1, 3)",
+        "select errand.announce('infinity')",
+        "select errand.announce('-infinity')",
+        "select errand.announce('4713-01-01 BC')",
+        "select errand.announce('294276-12-31')",
+        "select errand.announce(null)",
+        "select errand.announce(now()) from generate_series(1, 10000)",
+        "select errand.cancel_running(null)",
+        "select errand.cancel_running(0)",
+        "select errand.cancel_running(-1)",
+        "select errand.cancel_running(9223372036854775807)",
+        "select errand.cancel_call(null, null)",
+        "select errand.cancel_call(0, 0)",
+        "select errand.cancel_call(-1, 1)",
+        "select errand.cancel_call(9223372036854775807, -9223372036854775808)",
+        "select errand.cancel_call(0, 7) from generate_series(1, 1000)",
+        "select errand.preloaded()",
+        "select errand.worker_state()",
+        "select count(*) from errand.worker_state() a, errand.worker_state() b",
+        "select (errand.worker_state()).*, generate_series(1, 3)",
         "select internal.run_function(null, null)",
         "select internal.run_function('', '{}')",
     ] {
@@ -129,7 +129,7 @@ fn the_trigger_of_the_queue_serves_no_other_table() {
             "insert into queues.task (task_type, payload) values ('sms', '{}'); delete from queues.task",
         ),
     ] {
-        let sql = format!("create trigger t {timing} execute function queues.task_before_write()");
+        let sql = format!("create trigger t {timing} execute function errand.task_before_write()");
         attack.create(&sql);
         if let Err(error) = attack.client.batch_execute(statement) {
             assert!(error.as_db_error().is_some(), "{sql}: {error:?}");
@@ -139,13 +139,13 @@ fn the_trigger_of_the_queue_serves_no_other_table() {
     // Nobody else may try.
     let mut user = attack.cluster.connect_as("user_of_it", "postgres");
     for sql in [
-        "create temp table mine (task_type text); create trigger t before insert on mine for each row execute function queues.task_before_write()",
-        "select queues.task_before_write()",
+        "create temp table mine (task_type text); create trigger t before insert on mine for each row execute function errand.task_before_write()",
+        "select errand.task_before_write()",
     ] {
         let error = user.batch_execute(sql).expect_err(sql);
         assert_eq!(state(&error), NO_RIGHT, "{sql}: {error:?}");
     }
-    let error = attack.client.batch_execute("select queues.task_before_write()").unwrap_err();
+    let error = attack.client.batch_execute("select errand.task_before_write()").unwrap_err();
     assert!(error.as_db_error().is_some(), "{error:?}");
     attack.task(json!({"db_function": "app.nothing"})).unwrap();
 }

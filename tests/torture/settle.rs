@@ -165,7 +165,7 @@ fn lost(history: &History, identifier: &str) {
 
 fn stuck(world: &World) -> Vec<String> {
     let sql = "select format('%s (%s, %s, attempts %s, calling %s, leased %s, held until %s, scheduled at %s)', \
-               t.payload ->> 'label', t.task_id, s.status, t.attempts, t.calling, t.leased, t.held_until, t.scheduled_at) \
+               t.payload ->> 'label', t.task_id, s.status, t.attempts, t.calling, t.leased, t.not_before, t.scheduled_at) \
                from queues.task t join queues.task_status s using (task_id) where t.finished_at is null order by t.task_id";
     world.insist("listing what is stuck", |client| {
         for details in DETAILS {

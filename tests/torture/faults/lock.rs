@@ -17,7 +17,7 @@ pub fn lock_table(scene: &mut Scene) -> Outcome {
 /// Workers pass over the tasks, and nobody tells them when the locks are gone, so this does.
 pub fn lock_rows(scene: &mut Scene) -> Outcome {
     let rows = "select from queues.task where finished_at is null limit 20 for update skip locked";
-    hold(scene, &format!("{rows}; select queues.announce(now())"), 500)
+    hold(scene, &format!("{rows}; select errand.announce(now())"), 500)
 }
 
 pub fn reindex(scene: &mut Scene) -> Outcome {

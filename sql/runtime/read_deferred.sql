@@ -4,11 +4,11 @@
 select t.scheduled_at, t.task_id, t.ctid
 from only queues.task t
 where t.finished_at is null
-    and t.held_until is not null
-    and t.held_until <= now()
+    and t.not_before is not null
+    and t.not_before <= now()
     and t.origin = $1
     and not t.calling
     and t.scheduled_at <= now()
     and (t.task_type = any ($2)) = $3
-order by t.held_until
+order by t.not_before
 limit $4;

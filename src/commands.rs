@@ -1,7 +1,7 @@
 //! SQL commands that concern workers, in any session: which module handles each, and which are refused.
 
 use crate::built_in;
-use crate::launcher::bar;
+use crate::launcher::quiesce;
 use crate::pg::command::{self, Notice};
 use crate::pg::{backend, log};
 use crate::task_definition;
@@ -47,8 +47,8 @@ fn on_command(notice: Notice) {
             "the extension pg_errand would be dropped, too, and you are not its owner".into(),
             "Drop what is yours one by one, or have the owner of the extension drop it first.".into(),
         ),
-        Notice::Drop if worker::is_one() => bar::refuse_task(),
-        Notice::Clear(database) if worker::is_one() && database == backend::database() => bar::refuse_task(),
-        other => bar::on_command(other),
+        Notice::Drop if worker::is_one() => quiesce::refuse_task(),
+        Notice::Quiesce(database) if worker::is_one() && database == backend::database() => quiesce::refuse_task(),
+        other => quiesce::on_command(other),
     }
 }

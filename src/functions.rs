@@ -3,11 +3,11 @@
 use crate::enqueue;
 use crate::grantee::Grantee;
 use crate::interface::{provider, serves};
+use crate::pg::entry::{Call, process, sql_function};
 use crate::pg::home::here;
 use crate::pg::jsonb_field::View;
 use crate::pg::spi::{self, Arg};
-use crate::pg::trigger::{NewRow, Transition};
-use crate::pg::{backend, catalog, dependency, log, shmem};
+use crate::pg::{backend, catalog, dependency, log, shmem, time};
 use crate::shared::{Lane, Position, Told};
 use crate::task_definition::{self, TaskDefinitions};
 use crate::unwritten::{self, Command};
@@ -17,11 +17,8 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
 /// Trigger of `queues.task`: refuses unknown task types, and has the commit wake a worker.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_before_write_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager.
-    let row = unsafe { NewRow::of(fcinfo) };
+fn task_before_write(call: &Call) -> pg_sys::Datum {
+    let row = call.new_row();
     let task_type: Option<&str> = row.get(c"task_type");
     let definitions = TaskDefinitions::now();
     let is_ours = row.get::<i64>(c"origin").is_none_or(|origin| Some(origin) == home::origin());
@@ -60,60 +57,30 @@ unsafe extern "C-unwind" fn task_before_write_wrapper(fcinfo: pg_sys::FunctionCa
     }
     row.unchanged()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_before_write_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_before_write);
 
 /// Trigger of `queues.task`, after a DELETE.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_after_delete_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager.
-    removal::after_delete(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_DELETE) });
+fn task_after_delete(call: &Call) -> pg_sys::Datum {
+    removal::after_delete(&call.after_delete());
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_after_delete_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_after_delete);
 
 /// Trigger of `queues.task`, after a TRUNCATE.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_after_truncate_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager.
-    removal::after_truncate(&unsafe { Transition::of(fcinfo, pg_sys::TRIGGER_EVENT_TRUNCATE) });
+fn task_after_truncate(call: &Call) -> pg_sys::Datum {
+    removal::after_truncate(&call.after_truncate());
     forget_runs();
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_after_truncate_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_after_truncate);
 
 /// Trigger of `queues.provider` and `queues.task_definition`: has every process read them anew.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn task_definitions_after_change_wrapper(
-    _fcinfo: pg_sys::FunctionCallInfo,
-) -> pg_sys::Datum {
+fn task_definitions_after_change(_call: &Call) -> pg_sys::Datum {
     task_definition::announce_change();
     wake::note_definitions();
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_task_definitions_after_change_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(task_definitions_after_change);
 
 /// Input of `queues.grantee`.
 #[pg_extern(sql = false)]
@@ -128,11 +95,8 @@ fn grantee_out(grantee: i32) -> std::ffi::CString {
 }
 
 /// `errand.check_provider(jsonb)`.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager, with the argument of its declaration, which is strict.
-    let row = unsafe { pgrx::pg_getarg_datum(fcinfo, 0) }.unwrap_or(pg_sys::Datum::null());
+fn check_provider(call: &Call) -> pg_sys::Datum {
+    let row = call.argument(0).unwrap_or(pg_sys::Datum::null());
     let name = || {
         let name = View::of(row).get("name").and_then(|name| name.string(task_definition::MAX_SHOWN_NAME));
         name.unwrap_or_default()
@@ -147,7 +111,7 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
         Ok(fields) => {
             // Only a warning: a dump of an older version may hold such a row.
             let breaker_cooldown = fields["breaker_cooldown"].as_str();
-            if breaker_cooldown.is_some_and(|time| backend::is_longer(time, provider::LONGEST_BREAK)) {
+            if breaker_cooldown.is_some_and(|time| time::is_longer(time, provider::LONGEST_BREAK)) {
                 log::warn(
                     format!("provider \"{}\": breaker_cooldown counts as 1 hour", name()),
                     "No circuit breaker stays open for longer.".into(),
@@ -163,12 +127,7 @@ unsafe extern "C-unwind" fn check_provider_wrapper(fcinfo: pg_sys::FunctionCallI
     }
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_check_provider_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(check_provider);
 
 /// Refuses a row. In a dump, or where replication comes from, it may be one that an older version took: then a refusal
 /// would lose all rows of the table, or end the subscription, and this one does not affect others.
@@ -181,12 +140,8 @@ fn refuse_unless_restoring(message: String, hint: String) {
 }
 
 /// `errand.check_serves(text, jsonb)`.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager, with the arguments of its declaration, which is strict.
-    let [task_type, row] =
-        [0, 1].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) }.unwrap_or(pg_sys::Datum::null()));
+fn check_serves(call: &Call) -> pg_sys::Datum {
+    let [task_type, row] = [0, 1].map(|n| call.argument(n).unwrap_or(pg_sys::Datum::null()));
     let task_type = spi::text(task_type).unwrap_or_default();
     // What is wrong with the row itself is checked where it is written.
     if let Ok(provider) = task_definition::fields(row).and_then(provider::Provider::of_unread_row)
@@ -203,27 +158,14 @@ unsafe extern "C-unwind" fn check_serves_wrapper(fcinfo: pg_sys::FunctionCallInf
     }
     pg_sys::Datum::null()
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_check_serves_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(check_serves);
 
 /// `queues.enqueue(text, jsonb, timestamptz)`.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn enqueue_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
-    // SAFETY: called by the function manager, with the arguments of its declaration.
-    let args: [Arg; 3] = [0, 1, 2].map(|n| unsafe { pgrx::pg_getarg_datum(fcinfo, n) });
+fn enqueue(call: &Call) -> pg_sys::Datum {
+    let args: [Arg; 3] = [0, 1, 2].map(|n| call.argument(n));
     enqueue::enqueue(&args).into_datum().unwrap_or(pg_sys::Datum::null())
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_enqueue_wrapper() -> *const pg_sys::Pg_finfo_record {
-    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
-    &V1
-}
+sql_function!(enqueue);
 
 /// `errand.refuse_unwritten(regclass, boolean)`.
 #[pg_extern(sql = false)]
@@ -388,22 +330,19 @@ fn timestamp(microseconds: i64) -> Option<TimestampWithTimeZone> {
 }
 
 /// The launcher process starts here.
-#[unsafe(no_mangle)]
-#[pg_guard]
-extern "C-unwind" fn pg_errand_launcher_main(_arg: pg_sys::Datum) {
+fn pg_errand_launcher_main(_arg: usize) {
     launcher::main();
 }
+process!(pg_errand_launcher_main);
 
 /// The process that reads stored settings starts here, with the database to connect to.
-#[unsafe(no_mangle)]
-#[pg_guard]
-extern "C-unwind" fn pg_errand_settings_main(database: pg_sys::Datum) {
-    launcher::settings::main(pg_sys::Oid::from_u32(database.value() as u32));
+fn pg_errand_settings_main(database: usize) {
+    launcher::settings::main(pg_sys::Oid::from_u32(database as u32));
 }
+process!(pg_errand_settings_main);
 
 /// A worker process starts here, with the number of its slot.
-#[unsafe(no_mangle)]
-#[pg_guard]
-extern "C-unwind" fn errand_worker_main(slot: pg_sys::Datum) {
-    worker::main(slot.value());
+fn errand_worker_main(slot: usize) {
+    worker::main(slot);
 }
+process!(errand_worker_main);

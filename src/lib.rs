@@ -23,6 +23,7 @@ mod masking;
 mod nearest;
 mod outside;
 mod pg;
+mod problem_log;
 mod processor;
 mod removal;
 mod replica;
@@ -58,13 +59,14 @@ extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]
 
 #[pg_guard]
 extern "C-unwind" fn _PG_init() {
+    pg::abi::check();
     config::init();
     // While pg_upgrade runs the server, no worker may start.
     if pg::backend::preloading() && !pg::backend::upgrading() {
         pg::directory::init();
         pg::shmem::init();
         worker::wake::init();
-        launcher::bar::init();
+        launcher::quiesce::init();
         commands::init();
         masking::init();
         launcher::register();

@@ -1,24 +1,23 @@
-//! Secrets by name: from the hidden setting `pg_errand.secrets`, a file in `pg_errand.secrets_dir`, or the
-//! server's environment. Read each time, so that a new one counts at once.
+//! Secrets by name: from the hidden setting `pg_errand.secrets`, a file in `pg_errand.secrets_dir`, or the server's
+//! environment. They are read for each use, so that changes take effect immediately.
 
-use crate::config;
-use crate::json;
-use serde_json::{Map, Value};
+use crate::config::{self, secret_list};
+pub use secret_list::is_name;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// No secret is larger, in bytes.
+/// The maximum size of a secret in bytes.
 const MAX_SIZE: u64 = 64 * 1024;
 
 /// The secret of that name.
 ///
 /// # Errors
-/// That there is none, or what is wrong with its file.
+/// If there is no such secret, or its file cannot be read.
 pub fn find(name: &str) -> Result<String, String> {
     if !is_name(name) {
         return Err(format!(
-            "\"{name}\" is no name of a secret: letters, digits, \"_\", \"-\" and \".\" are allowed"
+            "\"{name}\" is not a valid name of a secret: letters, digits, \"_\", \"-\" and \".\" are allowed"
         ));
     }
     // The setting itself is checked when it is set.
@@ -43,36 +42,9 @@ pub fn find(name: &str) -> Result<String, String> {
     })
 }
 
-/// True for what can name a secret, and a file.
-pub fn is_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    (1..=100).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
-}
-
-/// Checks the text of `pg_errand.secrets`.
-///
-/// # Errors
-/// What is wrong with it; nothing of it is repeated.
-pub fn check_setting(text: &str) -> Result<(), String> {
-    let all = all_of_setting(text)?;
-    match all.keys().position(|name| !is_name(name)) {
-        Some(place) => Err(format!("the name of its secret {} is none that a secret can have", place + 1)),
-        None => Ok(()),
-    }
-}
-
 fn of_setting(text: &str, name: &str) -> Result<Option<String>, String> {
-    let mut all = all_of_setting(text)?;
+    let mut all = secret_list::parse(text)?;
     Ok(all.remove(name).and_then(|secret| Some(secret.as_str()?.to_owned())))
-}
-
-fn all_of_setting(text: &str) -> Result<Map<String, Value>, String> {
-    let read = json::read(text).map_err(|problem| format!("it is no JSON ({})", problem.place))?;
-    let Value::Object(all) = read else { return Err("it is no JSON object".into()) };
-    match all.values().position(|secret| !secret.is_string()) {
-        Some(place) => Err(format!("its secret {} is no text", place + 1)),
-        None => Ok(all),
-    }
 }
 
 fn of_directory(directory: &str, name: &str) -> Result<Option<String>, String> {
@@ -87,7 +59,7 @@ fn of_directory(directory: &str, name: &str) -> Result<Option<String>, String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(problem(&error.to_string())),
     };
-    // What is no regular file could keep us waiting.
+    // Reading anything else than a regular file might block.
     if !kind.is_file() {
         return Err(problem("it is no regular file"));
     }
@@ -111,10 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        assert!(["slack", "a.b-c_D9"].iter().all(|name| is_name(name)));
-        assert!(["", ".", "..", ".a", "a/b", "a b", "ü", "a\0"].iter().all(|name| !is_name(name)));
-        assert!(!is_name(&"x".repeat(101)));
+    fn a_secret_is_looked_up_in_an_environment_variable_of_its_own() {
         assert_eq!(variable("slack.token-1"), "PG_ERRAND_SECRET_SLACK_TOKEN_1");
     }
 
@@ -131,26 +100,5 @@ mod tests {
         assert!(of_directory(place, "big").unwrap_err().contains("big"));
         assert!(of_directory(place, "dir").unwrap_err().contains("no regular file"));
         std::fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn settings() {
-        for good in [r#"{"a": "x", "b": "y"}"#, "{}"] {
-            assert_eq!(check_setting(good), Ok(()), "{good}");
-        }
-        for (bad, reason) in [
-            ("s3cret=b", "no JSON (line 1, column 1)"),
-            ("[\"s3cret\"]", "no JSON object"),
-            (r#"{"a": "x", "b": 53}"#, "secret 2 is no text"),
-            (r#"{"../s3cret": "x"}"#, "name of its secret 1"),
-        ] {
-            let problem = check_setting(bad).unwrap_err();
-            assert!(problem.contains(reason) && !problem.contains("s3cret"), "{bad}: {problem}");
-            assert!(!problem.contains("53"), "{problem}");
-        }
-        let problem = of_setting("{\"key\": s3cret}", "key").unwrap_err();
-        assert!(problem.contains("line 1, column 9"), "{problem}");
-        assert!(!problem.contains("s3cret"), "{problem}");
-        assert_eq!(of_setting(r#"{"a": "x"}"#, "a"), Ok(Some("x".into())));
     }
 }

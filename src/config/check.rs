@@ -1,8 +1,8 @@
-//! What values of settings have to be.
+//! Rules for the values of settings.
 
+use super::secret_list;
 use crate::hosts::{self, AllowList};
 use crate::pg::guc::{Check, split_list};
-use crate::secret;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub struct NameList;
@@ -37,8 +37,8 @@ impl Check for SecretList {
         if value.is_empty() {
             return Ok(());
         }
-        let allowed = "A JSON object of texts is allowed: {\"name\": \"secret\"}.";
-        secret::check_setting(value).map_err(|reason| format!("{} {allowed}", sentence(&reason)))
+        let allowed = "A JSON object of strings is required: {\"name\": \"secret\"}.";
+        secret_list::check(value).map_err(|reason| format!("{} {allowed}", sentence(&reason)))
     }
 }
 
@@ -55,7 +55,7 @@ impl Check for HostName {
     }
 }
 
-/// True if this is an identifier as Twilio has them: two letters and 32 hexadecimal digits.
+/// True for an identifier of Twilio: the prefix and 32 hexadecimal digits.
 pub fn is_sid(prefix: &str, value: &str) -> bool {
     value
         .strip_prefix(prefix)
@@ -127,7 +127,7 @@ impl Check for BaseUrl {
     }
 }
 
-/// A reason as a sentence.
+/// Turns a reason into a sentence.
 fn sentence(reason: &str) -> String {
     let mut letters = reason.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
@@ -159,7 +159,7 @@ pub struct ProxyUser;
 
 impl Check for ProxyUser {
     fn check(value: &str) -> Result<(), String> {
-        // It would end there (RFC 7617).
+        // The first colon ends the user name (RFC 7617).
         if value.chars().any(|c| c == ':' || c.is_control()) {
             return Err("A name without a colon or control character is allowed.".into());
         }

@@ -12,8 +12,9 @@ const MAX_HTTP_SIZE: i32 = 256 * 1024 * 1024 - 1;
 pub static CALL_TIMEOUT: Int = Int {
     about: About {
         name: c"pg_errand.call_timeout",
-        short: c"Time limit for one provider call.",
-        long: c"From the start of the call to the last byte of the answer, name look-up and connecting included.",
+        short: c"Sets the maximum allowed duration of a provider call.",
+        long: c"The time from the start of the call to the last byte of the response, including name resolution and \
+            connecting.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(30_000),
@@ -25,10 +26,10 @@ pub static CALL_TIMEOUT: Int = Int {
 pub static HTTP_ALLOWED_HOSTS: Text = Text {
     about: About {
         name: c"pg_errand.http_allowed_hosts",
-        short: c"Hosts that requests may go to.",
-        long: c"Comma-separated: public (every public address), * (all), addresses, networks (10.0.0.0/8), host names, \
-            *.example.com; each with :port or without. A listed name may have any address. The base URL of a provider \
-            that a superuser has set need not be listed.",
+        short: c"Sets the hosts that requests may be sent to.",
+        long: c"A comma-separated list of: public (every public address), * (all), addresses, networks such as \
+            10.0.0.0/8, host names, and patterns such as *.example.com, each optionally with :port. A listed name may \
+            resolve to any address. The base URL of a provider that a superuser has set need not be listed.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"public")),
@@ -38,9 +39,9 @@ pub static HTTP_ALLOWED_HOSTS: Text = Text {
 pub static HTTP_PROXY: Text = Text {
     about: About {
         name: c"pg_errand.http_proxy",
-        short: c"Proxy that requests go through.",
-        long: c"http://host:port or https://host:port; it has to allow CONNECT, and it resolves names. Empty: none. The \
-            server's environment (HTTP_PROXY and the like) is never looked at.",
+        short: c"Sets the proxy that requests are sent through.",
+        long: c"http://host:port or https://host:port. The proxy has to allow CONNECT, and it resolves host names. \
+            If empty, no proxy is used. Environment variables such as HTTP_PROXY are ignored.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -50,8 +51,8 @@ pub static HTTP_PROXY: Text = Text {
 pub static HTTP_PROXY_USER: Text = Text {
     about: About {
         name: c"pg_errand.http_proxy_user",
-        short: c"User at the proxy.",
-        long: c"Empty: nobody logs in.",
+        short: c"Sets the user name for the proxy.",
+        long: c"If empty, no authentication takes place.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -61,9 +62,9 @@ pub static HTTP_PROXY_USER: Text = Text {
 pub static HTTP_PROXY_PASSWORD: Secret<4> = Secret {
     about: About {
         name: c"pg_errand.http_proxy_password",
-        short: c"Password for the proxy.",
-        long:
-            c"Never shown. Empty: the server's environment variable PG_ERRAND_HTTP_PROXY_PASSWORD, or none.",
+        short: c"Sets the password for the proxy.",
+        long: c"Never shown. If empty, the server's environment variable PG_ERRAND_HTTP_PROXY_PASSWORD is used, if \
+            it is set.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -74,9 +75,9 @@ pub static HTTP_PROXY_PASSWORD: Secret<4> = Secret {
 pub static HTTP_CA_FILE: Text = Text {
     about: About {
         name: c"pg_errand.http_ca_file",
-        short: c"Certificates of authorities that are trusted besides those of the system.",
-        long: c"Absolute path of a PEM file; a change of the file takes effect with the next request. A server's own self-signed \
-            certificate may stand there if it is no authority's (CA:FALSE). Empty: none.",
+        short: c"Sets the file with certificate authorities that are trusted in addition to those of the system.",
+        long: c"Absolute path of a PEM file. Changes of the file take effect with the next request. A self-signed \
+            certificate of a server may be listed if it is not an authority's (CA:FALSE).",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -86,8 +87,9 @@ pub static HTTP_CA_FILE: Text = Text {
 pub static HTTP_MAX_RESPONSE_SIZE: Int = Int {
     about: About {
         name: c"pg_errand.http_max_response_size",
-        short: c"Largest body of an answer.",
-        long: c"What is larger is cut off: the call's status counts, except that a GET fails whose answer is not complete.",
+        short: c"Sets the maximum size of a response body.",
+        long: c"A larger body is truncated. The status of the call counts nevertheless, except that a GET fails if \
+            its response is incomplete.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(1024 * 1024),
@@ -99,8 +101,8 @@ pub static HTTP_MAX_RESPONSE_SIZE: Int = Int {
 pub static HTTP_MAX_REQUEST_SIZE: Int = Int {
     about: About {
         name: c"pg_errand.http_max_request_size",
-        short: c"Largest request, headers included.",
-        long: c"A larger one fails without being sent.",
+        short: c"Sets the maximum size of a request, including its headers.",
+        long: c"A larger request fails without being sent.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(40 * 1024 * 1024),

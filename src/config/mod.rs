@@ -1,11 +1,14 @@
-//! All settings. An entry here is all it takes (a secret also needs a place in `pg::secret`);
-//! `docs/configuration.md` is made from them.
+//! All settings. A new setting needs an entry here only; a secret also needs a place in `pg::secret`. `make docs`
+//! generates `docs/configuration.md` from the entries.
 
 mod check;
 mod http;
 mod provider;
+pub mod secret_list;
 
 use crate::pg::guc::{About, Choice, Context, Int, Setting, Switch, Text, Unit, check_hook, reserve_prefix};
+use crate::pg::log;
+pub use crate::pg::log::LogLevel;
 pub use check::is_sid;
 use check::{NameList, RoleName};
 pub use http::*;
@@ -57,6 +60,7 @@ static ALL: &[&'static dyn Setting] = &[
 
 pub fn init() {
     ALL.iter().for_each(|setting| setting.define());
+    log::set_threshold(|| LOG_LEVEL.get());
     reserve_prefix(c"pg_errand");
 }
 
@@ -73,8 +77,8 @@ pub fn names() -> (Vec<&'static str>, Vec<&'static str>) {
 pub static DATABASES: Text = Text {
     about: About {
         name: c"pg_errand.databases",
-        short: c"Databases whose tasks are worked off.",
-        long: c"Comma-separated names. Empty: every database that has the extension, templates excepted.",
+        short: c"Sets the databases whose tasks are processed.",
+        long: c"Comma-separated names. If empty, every database that has the extension is served, except templates.",
         context: Context::Sighup,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -84,8 +88,9 @@ pub static DATABASES: Text = Text {
 pub static ROLE: Text = Text {
     about: About {
         name: c"pg_errand.role",
-        short: c"Role that workers connect as and handlers run as.",
-        long: c"Whoever may set this can have handlers run with any role's rights, a superuser's included.",
+        short: c"Sets the role that workers connect as and that handlers run as.",
+        long:
+            c"A user who may set this can run handlers with the privileges of any role, including superusers.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"errand_worker")),
@@ -95,8 +100,8 @@ pub static ROLE: Text = Text {
 pub static CONCURRENCY: Int = Int {
     about: About {
         name: c"pg_errand.concurrency",
-        short: c"Worker processes per database.",
-        long: c"0 pauses: tasks wait until it is raised again.",
+        short: c"Sets the maximum number of worker processes per database.",
+        long: c"0 pauses processing: tasks wait until the value is raised.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(2),
@@ -108,8 +113,9 @@ pub static CONCURRENCY: Int = Int {
 pub static MAX_WORKERS: Int = Int {
     about: About {
         name: c"pg_errand.max_workers",
-        short: c"Worker processes of all databases together.",
-        long: c"They and the launcher are taken from max_worker_processes. When short, each database with work gets one before any gets a second.",
+        short: c"Sets the maximum number of worker processes of all databases together.",
+        long: c"Workers and the launcher count towards max_worker_processes. If workers are scarce, each database \
+            with work gets one before any database gets a second one.",
         context: Context::Sighup,
     },
     value: GucSetting::<i32>::new(4),
@@ -121,8 +127,8 @@ pub static MAX_WORKERS: Int = Int {
 pub static POLL_INTERVAL: Int = Int {
     about: About {
         name: c"pg_errand.poll_interval",
-        short: c"How often an idle worker looks for work that nobody announced.",
-        long: c"Only a fallback: a commit wakes an idle worker at once.",
+        short: c"Sets how often an idle worker looks for tasks that were not announced.",
+        long: c"This is a fallback only: a commit wakes an idle worker immediately.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(5_000),
@@ -134,8 +140,8 @@ pub static POLL_INTERVAL: Int = Int {
 pub static MAX_IDLE_TIME: Int = Int {
     about: About {
         name: c"pg_errand.max_idle_time",
-        short: c"How long a worker process stays without work.",
-        long: c"0 keeps it for ever. Work brings workers back at once.",
+        short: c"Sets how long a worker process without work stays.",
+        long: c"0 keeps it forever. New tasks start a worker immediately.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(30_000),
@@ -147,8 +153,9 @@ pub static MAX_IDLE_TIME: Int = Int {
 pub static MAX_IN_FLIGHT: Int = Int {
     about: About {
         name: c"pg_errand.max_in_flight",
-        short: c"Interface calls in flight per worker process.",
-        long: c"While that many are waited for, the worker starts only tasks that need no call, and calls of providers that have few under way (up to half as many more).",
+        short: c"Sets the maximum number of provider calls in flight per worker process.",
+        long: c"Beyond it, a worker starts only tasks that need no call, and calls to providers with few calls in \
+            flight (at most half as many again).",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(64),
@@ -160,10 +167,11 @@ pub static MAX_IN_FLIGHT: Int = Int {
 pub static FLUSH_INTERVAL: Int = Int {
     about: About {
         name: c"pg_errand.flush_interval",
-        short: c"Pause between two writes to the disk of what workers have ended; 0: as short as makes sense, -1: PostgreSQL's WAL writer does it.",
-        long: c"While workers are busy, the launcher makes the ends of tasks durable, many by one write. A crash of the \
-            server before undoes a task's effects and its end together, and it runs again. Requests to providers and \
-            their answers are durable before they are used, whatever this is.",
+        short: c"Sets the pause between two flushes of the tasks that workers have finished.",
+        long: c"0 uses the shortest useful pause; -1 leaves flushing to the WAL writer. While workers are busy, the \
+            launcher flushes the ends of many tasks at once. If the server crashes before, the effects of a task are \
+            lost along with its end, and the task runs again. Requests to providers and their responses are always \
+            flushed before they are used.",
         context: Context::Sighup,
     },
     value: GucSetting::<i32>::new(0),
@@ -175,8 +183,9 @@ pub static FLUSH_INTERVAL: Int = Int {
 pub static LEASE_DURATION: Int = Int {
     about: About {
         name: c"pg_errand.lease_duration",
-        short: c"How long a worker outside the database may take for a task.",
-        long: c"After it the task is handed out again. 0: no lease; a task counts as finished when it is handed out.",
+        short: c"Sets how long a worker outside the database may process a task.",
+        long: c"After that time the task is handed out again. 0 disables leases: a task counts as finished when it \
+            is handed out.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(300_000),
@@ -188,9 +197,10 @@ pub static LEASE_DURATION: Int = Int {
 pub static HANDLERS: Choice<HandlerRule> = Choice {
     about: About {
         name: c"pg_errand.handlers",
-        short: c"Which functions may be handlers.",
-        long: c"users: those in users' schemas that belong to no extension. granted: those granted to the role of the \
-            workers (or owned by it) by name, not through PUBLIC. any: all that the role may execute.",
+        short: c"Selects the functions that may be handlers.",
+        long: c"users: functions in users' schemas that belong to no extension. granted: functions that the role of \
+            the workers owns or has been granted by name, not through PUBLIC. any: all functions that the role may \
+            execute.",
         context: Context::Superuser,
     },
     value: GucSetting::<HandlerRule>::new(HandlerRule::Users),
@@ -209,8 +219,8 @@ pub enum HandlerRule {
 pub static HANDLER_TIMEOUT: Int = Int {
     about: About {
         name: c"pg_errand.handler_timeout",
-        short: c"Time limit for one handler call.",
-        long: c"A handler that takes longer is interrupted and fails. 0: no limit.",
+        short: c"Sets the maximum allowed duration of a handler.",
+        long: c"A handler that takes longer is interrupted and fails. 0 disables the time limit.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(0),
@@ -222,23 +232,24 @@ pub static HANDLER_TIMEOUT: Int = Int {
 pub static UNSUCCESSFUL_IS_FAILURE: Switch = Switch {
     about: About {
         name: c"pg_errand.unsuccessful_is_failure",
-        short: c"Whether a handler fails by returning that it was not successful.",
-        long: c"off: a status other than succeeded, success false or a validation failure is the outcome of a task \
-            that has succeeded. on: it is a failure, like a returned error.",
+        short: c"Treats a handler that returns an unsuccessful outcome as failed.",
+        long:
+            c"If off, the task succeeds with that outcome: a status other than succeeded, success false or a \
+            validation failure. If on, the task fails, as with a returned error.",
         context: Context::Superuser,
     },
     value: GucSetting::<bool>::new(false),
 };
 
-/// A dump writes at most twice as much for it, and no row of a dump can have more than a gigabyte.
+/// A dump writes at most twice as many bytes for a payload, and no row of a dump can exceed one gigabyte.
 const LARGEST_PAYLOAD: i32 = 256 * 1024 * 1024 - 1;
 
 pub static MAX_PAYLOAD_SIZE: Int = Int {
     about: About {
         name: c"pg_errand.max_payload_size",
-        short: c"Largest payload of a task, as text.",
-        long: c"Numbers count with all their digits, strings with their escapes. A task with a larger one is refused; a \
-            response of a provider that is larger is kept as a string of JSON.",
+        short: c"Sets the maximum size of a payload as text.",
+        long: c"Numbers count with all their digits, strings with their escapes. A task with a larger payload is \
+            refused. A larger response of a provider is stored as a JSON string.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(LARGEST_PAYLOAD),
@@ -250,8 +261,8 @@ pub static MAX_PAYLOAD_SIZE: Int = Int {
 pub static RETENTION: Int = Int {
     about: About {
         name: c"pg_errand.retention",
-        short: c"How long finished tasks and errors are kept.",
-        long: c"0 keeps them for ever.",
+        short: c"Sets how long finished tasks and errors are kept.",
+        long: c"0 keeps them forever.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(7 * 24 * 3600),
@@ -263,25 +274,13 @@ pub static RETENTION: Int = Int {
 pub static LOG_LEVEL: Choice<LogLevel> = Choice {
     about: About {
         name: c"pg_errand.log_level",
-        short: c"The least important events that workers write to the server log.",
-        long: c"debug: every step and every task that succeeds; info: tasks that end with something to say (an outcome, a \
-            cancel, a repetition, a pause); warning: failures; error: faults of the workers themselves.",
+        short: c"Sets the least important events that are written to the server log.",
+        long: c"debug: every step, and tasks that succeed. info: tasks that end with an outcome, are cancelled, \
+            retried or deferred. warning: failures. error: faults of the workers themselves.",
         context: Context::Superuser,
     },
     value: GucSetting::<LogLevel>::new(LogLevel::Info),
 };
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, PostgresGucEnum)]
-pub enum LogLevel {
-    #[name = c"debug"]
-    Debug,
-    #[name = c"info"]
-    Info,
-    #[name = c"warning"]
-    Warning,
-    #[name = c"error"]
-    Error,
-}
 
 /// `pg_errand.poll_interval` in microseconds.
 pub fn poll_interval() -> i64 {

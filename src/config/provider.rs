@@ -10,8 +10,8 @@ use std::marker::PhantomData;
 pub static RESEND_API_KEY: Secret<0> = Secret {
     about: About {
         name: c"pg_errand.resend_api_key",
-        short: c"API key for Resend.",
-        long: c"Never shown. Empty: the server's environment variable RESEND_API_KEY.",
+        short: c"Sets the API key for Resend.",
+        long: c"Never shown. If empty, the server's environment variable RESEND_API_KEY is used.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -22,8 +22,8 @@ pub static RESEND_API_KEY: Secret<0> = Secret {
 pub static RESEND_BASE_URL: Text = Text {
     about: About {
         name: c"pg_errand.resend_base_url",
-        short: c"Where Resend's interface is.",
-        long: c"http or https, without a path or query behind the base.",
+        short: c"Sets the base URL of the Resend API.",
+        long: c"An http or https URL without a query; the paths of the API are appended to it.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"https://api.resend.com")),
@@ -33,7 +33,7 @@ pub static RESEND_BASE_URL: Text = Text {
 pub static EMAIL_PROVIDER: Choice<EmailProvider> = Choice {
     about: About {
         name: c"pg_errand.email_provider",
-        short: c"Who sends e-mail.",
+        short: c"Selects the provider that sends e-mail.",
         long: c"resend: Resend. smtp: the mail server pg_errand.smtp_host.",
         context: Context::Superuser,
     },
@@ -43,8 +43,8 @@ pub static EMAIL_PROVIDER: Choice<EmailProvider> = Choice {
 pub static SMTP_HOST: Text = Text {
     about: About {
         name: c"pg_errand.smtp_host",
-        short: c"Mail server that takes e-mails, if the provider is smtp.",
-        long: c"A name or an address; any network will do.",
+        short: c"Sets the mail server that the provider smtp uses.",
+        long: c"A host name or an address, which may be in any network.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -54,8 +54,9 @@ pub static SMTP_HOST: Text = Text {
 pub static SMTP_PORT: Int = Int {
     about: About {
         name: c"pg_errand.smtp_port",
-        short: c"Port of the mail server.",
-        long: c"0: as pg_errand.smtp_tls has it, 465 for tls, 587 for starttls, 25 for none.",
+        short: c"Sets the port of the mail server.",
+        long:
+            c"0 selects the standard port for pg_errand.smtp_tls: 465 for tls, 587 for starttls, 25 for none.",
         context: Context::Superuser,
     },
     value: GucSetting::<i32>::new(0),
@@ -67,9 +68,9 @@ pub static SMTP_PORT: Int = Int {
 pub static SMTP_TLS: Choice<SmtpTls> = Choice {
     about: About {
         name: c"pg_errand.smtp_tls",
-        short: c"How the connection to the mail server is encrypted.",
-        long: c"tls: from the start. starttls: after a greeting in plain text; a server that cannot do it gets no mail. \
-            none: not at all, the password included.",
+        short: c"Selects how the connection to the mail server is encrypted.",
+        long: c"tls: from the start. starttls: after a greeting in plain text; no mail is sent if the server does \
+            not support it. none: not at all, which exposes the password.",
         context: Context::Superuser,
     },
     value: GucSetting::<SmtpTls>::new(SmtpTls::Tls),
@@ -78,9 +79,8 @@ pub static SMTP_TLS: Choice<SmtpTls> = Choice {
 pub static SMTP_EHLO_NAME: Text = Text {
     about: About {
         name: c"pg_errand.smtp_ehlo_name",
-        short: c"Name by which the mail server is greeted (EHLO).",
-        long:
-            c"A name in the domain name system, or an address such as [192.0.2.1]. Empty: this host's name.",
+        short: c"Sets the name that is sent to the mail server in EHLO.",
+        long: c"A domain name, or an address such as [192.0.2.1]. If empty, the name of this host is used.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -90,8 +90,8 @@ pub static SMTP_EHLO_NAME: Text = Text {
 pub static SMTP_USER: Text = Text {
     about: About {
         name: c"pg_errand.smtp_user",
-        short: c"User at the mail server.",
-        long: c"Empty: nobody logs in.",
+        short: c"Sets the user name for the mail server.",
+        long: c"If empty, no authentication takes place.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -101,8 +101,8 @@ pub static SMTP_USER: Text = Text {
 pub static SMTP_PASSWORD: Secret<1> = Secret {
     about: About {
         name: c"pg_errand.smtp_password",
-        short: c"Password for the mail server.",
-        long: c"Never shown. Empty: the server's environment variable SMTP_PASSWORD.",
+        short: c"Sets the password for the mail server.",
+        long: c"Never shown. If empty, the server's environment variable SMTP_PASSWORD is used.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -113,8 +113,9 @@ pub static SMTP_PASSWORD: Secret<1> = Secret {
 pub static SMS_PROVIDER: Choice<SmsProvider> = Choice {
     about: About {
         name: c"pg_errand.sms_provider",
-        short: c"Who sends text messages.",
-        long: c"simulated: nobody; number and text are logged (at info), and the message counts as sent. twilio: Twilio.",
+        short: c"Selects the provider that sends text messages.",
+        long: c"simulated: no message is sent; number and text are logged at level info, and the message counts as \
+            sent. twilio: Twilio.",
         context: Context::Superuser,
     },
     value: GucSetting::<SmsProvider>::new(SmsProvider::Simulated),
@@ -123,7 +124,7 @@ pub static SMS_PROVIDER: Choice<SmsProvider> = Choice {
 pub static TWILIO_ACCOUNT_SID: Text = Text {
     about: About {
         name: c"pg_errand.twilio_account_sid",
-        short: c"Account at Twilio.",
+        short: c"Sets the SID of the Twilio account.",
         long: c"AC and 32 hexadecimal digits.",
         context: Context::Superuser,
     },
@@ -134,9 +135,9 @@ pub static TWILIO_ACCOUNT_SID: Text = Text {
 pub static TWILIO_API_KEY_SID: Text = Text {
     about: About {
         name: c"pg_errand.twilio_api_key_sid",
-        short: c"API key of the account at Twilio.",
-        long: c"SK and 32 hexadecimal digits; pg_errand.twilio_auth_token is the secret of the key then. Empty: the token \
-            is that of the account.",
+        short: c"Sets the SID of an API key of the Twilio account.",
+        long: c"SK and 32 hexadecimal digits. pg_errand.twilio_auth_token is then the secret of this key. If empty, \
+            it is the token of the account.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -146,8 +147,8 @@ pub static TWILIO_API_KEY_SID: Text = Text {
 pub static TWILIO_AUTH_TOKEN: Secret<2> = Secret {
     about: About {
         name: c"pg_errand.twilio_auth_token",
-        short: c"Token for Twilio.",
-        long: c"Never shown. Empty: the server's environment variable TWILIO_AUTH_TOKEN.",
+        short: c"Sets the authentication token for Twilio.",
+        long: c"Never shown. If empty, the server's environment variable TWILIO_AUTH_TOKEN is used.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -158,8 +159,9 @@ pub static TWILIO_AUTH_TOKEN: Secret<2> = Secret {
 pub static TWILIO_FROM: Text = Text {
     about: About {
         name: c"pg_errand.twilio_from",
-        short: c"Number, sender or messaging provider that text messages come from.",
-        long: c"A messaging provider is MG and 32 hexadecimal digits. A payload may name another one as from_number.",
+        short: c"Sets the number, sender name or messaging service that text messages come from.",
+        long: c"A messaging service is MG and 32 hexadecimal digits. A payload may name another sender as \
+            from_number.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -169,8 +171,8 @@ pub static TWILIO_FROM: Text = Text {
 pub static TWILIO_BASE_URL: Text = Text {
     about: About {
         name: c"pg_errand.twilio_base_url",
-        short: c"Where Twilio's interface is.",
-        long: c"http or https, without a path or query behind the base.",
+        short: c"Sets the base URL of the Twilio API.",
+        long: c"An http or https URL without a query; the paths of the API are appended to it.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"https://api.twilio.com")),
@@ -180,8 +182,9 @@ pub static TWILIO_BASE_URL: Text = Text {
 pub static SECRETS: Secret<3, SecretList> = Secret {
     about: About {
         name: c"pg_errand.secrets",
-        short: c"Secrets of providers, by name.",
-        long: c"A JSON object of texts. Never shown. What is not in it is looked for in pg_errand.secrets_dir, then in the server's environment.",
+        short: c"Sets secrets that providers refer to by name.",
+        long: c"A JSON object of strings. Never shown. A secret that it does not contain is looked up in \
+            pg_errand.secrets_dir, then in the server's environment.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),
@@ -192,8 +195,10 @@ pub static SECRETS: Secret<3, SecretList> = Secret {
 pub static SECRETS_DIR: Text = Text {
     about: About {
         name: c"pg_errand.secrets_dir",
-        short: c"Directory with a file for each secret.",
-        long: c"As Docker, Kubernetes and systemd mount them. Read for each call, so that a new one counts at once.",
+        short: c"Sets the directory that holds a file for each secret.",
+        long:
+            c"Docker, Kubernetes and systemd mount secrets like this. Files are read for each call, so that \
+            changes take effect immediately.",
         context: Context::Superuser,
     },
     value: GucSetting::<Option<std::ffi::CString>>::new(Some(c"")),

@@ -5,7 +5,7 @@ use super::{Call, Handlers, rule};
 use crate::config;
 use crate::error::PgError;
 use crate::pg::spi::{Arg, Statement};
-use crate::pg::{catalog, ident, session, transaction};
+use crate::pg::{catalog, ident, procedure, session, transaction};
 use pgrx::{IntoDatum, pg_sys};
 
 static MISSING_GRANTS: Statement = Statement::new(
@@ -70,7 +70,7 @@ impl Handlers {
     /// True if what a handler returned could not be cast.
     fn is_about_result(&self, call: &Call, error: &PgError) -> bool {
         let returns_json =
-            |function| [pg_sys::JSONBOID, pg_sys::JSONOID].contains(&catalog::type_of_result(function));
+            |function| [pg_sys::JSONBOID, pg_sys::JSONOID].contains(&procedure::result_type(function));
         let context = error.context.as_deref().unwrap_or_default();
         // Beside the line of the statement, there is that of the JSON parser.
         self.kept.get(call.name).is_some_and(|kept| !returns_json(kept.callee))

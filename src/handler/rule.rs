@@ -2,7 +2,7 @@
 
 use crate::config::{self, HandlerRule};
 use crate::pg::spi::{Plan, Statement};
-use crate::pg::{catalog, ident, invalidation, log, session};
+use crate::pg::{ident, invalidation, log, procedure, session};
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, OIDOID, TEXTOID};
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
@@ -61,7 +61,7 @@ pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::
             }
         }
     }
-    if catalog::is_aggregate(function) {
+    if procedure::is_aggregate(function) {
         not_a("an aggregate, not a function");
     }
     function
@@ -69,11 +69,11 @@ pub fn check(plan: Plan, name: &str, owner: pg_sys::Oid, role: &str) -> pg_sys::
 
 /// Why a function is not one of the users'; `None` if it is.
 fn why_not_users(function: pg_sys::Oid) -> Option<String> {
-    let schema = catalog::schema_of_function(function)?;
+    let schema = procedure::schema_of(function)?;
     if schema.starts_with("pg_") || schema == "information_schema" {
         return Some(format!("it is in the schema \"{schema}\""));
     }
-    let extension = catalog::extension_of_function(function)?;
+    let extension = procedure::extension_of(function)?;
     Some(format!("it belongs to the extension \"{extension}\""))
 }
 

@@ -1,16 +1,16 @@
-//! Pauses are kept by the wall clock, which others may set.
+//! Detects that the wall clock, which pauses are measured by, was set back.
 
 use std::time::{Duration, Instant};
 
-/// By so much the clock may be behind without having been set: it is adjusted slowly all the time.
+/// How much the clock may fall behind by being adjusted slowly.
 const TOLERANCE: Duration = Duration::from_millis(100);
 
-/// Compares the wall clock with one that nobody sets.
+/// Compares the wall clock with a monotonic one.
 #[derive(Default)]
 pub struct Clock(Option<(i64, Instant)>);
 
 impl Clock {
-    /// True if the wall clock, which shows `now`, was set back since it was last asked about.
+    /// True if the wall clock, which shows `now`, was set back since the last call.
     pub fn was_set_back(&mut self, now: i64, instant: Instant) -> bool {
         let last = self.0.replace((now, instant));
         last.is_some_and(|(last, at)| {

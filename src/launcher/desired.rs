@@ -1,10 +1,10 @@
-//! Desired: which databases are to be served, how, and what keeps that from happening.
+//! Desired state: which databases are to be served, how, and what prevents that.
 
 use crate::config;
 use crate::error::PgError;
 use crate::pg::catalog::{self, DatabaseRow};
 use crate::pg::guc::{self, split_list};
-use crate::pg::{ident, transaction};
+use crate::pg::{bgworker, ident, transaction};
 use crate::shared::Database;
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
@@ -14,13 +14,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 #[derive(Default)]
 pub struct Catalogs {
     databases: Vec<DatabaseRow>,
-    /// Names of databases in `pg_errand.databases`; empty: all.
+    /// The names in `pg_errand.databases`; if empty, all databases are meant.
     listed: Vec<String>,
-    /// Every role that some database's workers have: whether it may connect to which databases.
+    /// The roles that workers connect as, by name; `None` for one that does not exist.
     roles: HashMap<String, Option<catalog::Role>>,
+    /// Databases with the roles that may not connect to them.
     denied: Vec<(Oid, Oid)>,
-    /// Databases that were known before the catalogs were read and are not in them. One that has become known since
-    /// may have been created since.
+    /// Databases that were known before the catalogs were read and are not in them. A database that has become known
+    /// since may have been created since.
     lost: Vec<Oid>,
 }
 
@@ -29,17 +30,16 @@ pub struct Desired {
     pub oid: Oid,
     pub concurrency: usize,
     pub role: Oid,
-    /// Differs when workers have to be started anew to see their settings.
+    /// A digest of the role and the stored settings. If it changes, workers have to be replaced.
     pub settings: u64,
-    /// `Database::settings`, which is part of it.
+    /// `Database::settings`, which is part of the digest.
     pub stored_settings: u64,
-    /// Why no worker can connect, and what to do about it.
+    /// Why no worker can connect, and a hint.
     pub hindrance: Option<(String, String)>,
 }
 
 impl Catalogs {
-    /// Reads databases and roles, in a transaction of its own. `known`: the entries in shared
-    /// memory.
+    /// Reads databases and roles in a transaction of its own. `known` are the entries in shared memory.
     pub fn read(known: &[Database]) -> Result<Catalogs, PgError> {
         transaction::commit_after(|| {
             let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
@@ -70,8 +70,8 @@ impl Catalogs {
         self.lost.contains(&entry.oid)
     }
 
-    /// True if the entry of a database is not needed, since the database exists but is not to be served. An entry is
-    /// made again when it is.
+    /// True if the entry of a database is not needed, since the database exists but is not to be served. It gets a new
+    /// entry when that changes.
     pub fn can_forget(&self, entry: &Database) -> bool {
         !entry.has_extension && self.find(entry.oid).is_some_and(|row| !self.is_wanted(row))
     }
@@ -80,22 +80,22 @@ impl Catalogs {
         self.find(oid).is_some_and(|row| row.allows_connections)
     }
 
-    /// Databases whose tasks are to be worked off, should they have the extension.
+    /// Databases whose tasks are to be processed if they have the extension.
     pub fn wanted(&self) -> impl Iterator<Item = Oid> {
         self.databases.iter().filter(|row| self.is_wanted(row)).map(|row| row.oid)
     }
 
-    /// Names in `pg_errand.databases` that no database has.
+    /// Names in `pg_errand.databases` of databases that do not exist.
     pub fn unknown_names(&self) -> Vec<String> {
         let exists = |name: &&String| self.databases.iter().any(|row| row.name == **name);
         self.listed.iter().filter(|name| !exists(name)).cloned().collect()
     }
 
-    /// Databases that settings can be read in: none in which a connection is in the way.
+    /// Databases in which stored settings can be read, without those in which a connection would disturb a command.
     pub fn readable(&self, known: &[Database]) -> Vec<Oid> {
-        let barred = |oid| known.iter().any(|entry| entry.oid == oid && entry.is_barred());
+        let is_quiesced = |oid| known.iter().any(|entry| entry.oid == oid && entry.is_barred());
         let mut usable: Vec<&DatabaseRow> =
-            self.databases.iter().filter(|row| row.allows_connections && !barred(row.oid)).collect();
+            self.databases.iter().filter(|row| row.allows_connections && !is_quiesced(row.oid)).collect();
         usable.sort_by_key(|row| (row.name != "postgres", row.is_template));
         usable.into_iter().map(|row| row.oid).collect()
     }
@@ -104,7 +104,7 @@ impl Catalogs {
     pub fn desired(&self, entry: &Database) -> Option<Desired> {
         let row = self.find(entry.oid).filter(|row| self.is_wanted(row))?;
         let name = role_name(entry);
-        // A role that was not asked for when the catalogs were read: after the next reading.
+        // A role that is not known yet is looked up by the next scan of the catalogs.
         let role = self.roles.get(&name)?;
         let role_oid = role.as_ref().map_or(Oid::INVALID, |role| role.oid);
         let mut hasher = DefaultHasher::new();
@@ -153,7 +153,7 @@ impl Catalogs {
                 format!("Run: ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true;"),
             ));
         }
-        let needs_login = cfg!(not(any(feature = "pg17", feature = "pg18")));
+        let needs_login = !bgworker::IGNORES_LOGIN;
         if needs_login && !found.can_login {
             return Some((
                 format!(
@@ -174,9 +174,9 @@ impl Catalogs {
     }
 }
 
-/// Tasks are not started in a database that sessions of the workers' role may not change by default.
+/// Why no task is started if transactions of the workers' role are read-only by default, and a hint.
 fn read_only(entry: &Database, row: &DatabaseRow, role: &str) -> Option<(String, String)> {
-    // Before the settings of databases and roles are known, the value of the server is not what counts here.
+    // Until the stored settings are known, the server's value says nothing about this database.
     let is_read_only = entry.settings_as_of != 0 && entry.read_only.unwrap_or_else(guc::is_read_only);
     is_read_only.then(|| {
         (

@@ -1,9 +1,9 @@
-//! Reconcile: desired against actual, as a pure function.
+//! A pure function from desired and actual state to actions.
 
 use crate::shared::{NEVER, Shared, SlotState};
 use pgrx::pg_sys::Oid;
 
-/// When databases wait for a place, a worker has to leave after this time, in microseconds.
+/// The time after which a worker has to leave if databases wait for one, in microseconds.
 const TURN: i64 = 1_000_000;
 
 pub struct State {
@@ -15,13 +15,13 @@ pub struct State {
 
 pub struct Database {
     pub oid: Oid,
-    /// Workers at most; 0 if it is not to be served.
+    /// The maximum number of workers; 0 if the database is not to be served.
     pub concurrency: usize,
     pub settings: u64,
     pub has_work: bool,
     pub next_due: i64,
     pub start_allowed_at: i64,
-    /// When a worker was started there last.
+    /// When a worker was last started in the database.
     pub looked_at: i64,
 }
 
@@ -32,11 +32,11 @@ pub struct Worker {
     pub settings: u64,
     pub starting: bool,
     pub idle: bool,
-    /// It waits, and can take any task.
+    /// It waits, and can process any task.
     pub ready: bool,
-    /// It leaves, or has been told to …
+    /// It leaves or was told to leave.
     pub leaving: bool,
-    /// … at this time.
+    /// When it was told to leave.
     pub leaving_since: i64,
     pub started_at: i64,
 }
@@ -44,13 +44,13 @@ pub struct Worker {
 #[derive(Debug, PartialEq)]
 pub enum Action {
     Start(Oid),
-    /// Something has fallen due, and an idle worker can see to it.
+    /// Wake an idle worker, since something is due.
     Wake(Oid),
-    /// The worker of this slot leaves after its current task.
+    /// Have the worker of this slot leave after its current task.
     Retire(usize),
 }
 
-/// The workers there are.
+/// The actual workers.
 pub fn workers(shared: &Shared, now: i64) -> Vec<Worker> {
     let taken = shared.slots.iter().enumerate().filter(|(_, slot)| slot.state != SlotState::Free);
     taken
@@ -68,7 +68,7 @@ pub fn workers(shared: &Shared, now: i64) -> Vec<Worker> {
         .collect()
 }
 
-/// What has to be done for the actual state to become the desired one.
+/// The actions that turn the actual state into the desired one.
 pub fn reconcile(state: &State) -> Vec<Action> {
     let mut retired = surplus(state);
     let mut starts = Vec::new();
@@ -78,8 +78,7 @@ pub fn reconcile(state: &State) -> Vec<Action> {
         starts.push(waiting.remove(0).0);
         free -= 1;
     }
-    // Places that become free anyhow need not be made. A worker that takes long to leave is no such
-    // place: its task may take for ever.
+    // Workers that leave anyway make room. One that takes long to leave does not count, since its task may never end.
     let soon = |worker: &&Worker| worker.leaving && worker.leaving_since + TURN > state.now;
     let coming = retired.len() + state.workers.iter().filter(soon).count();
     for (_, live) in waiting.iter().skip(coming) {
@@ -94,7 +93,7 @@ pub fn reconcile(state: &State) -> Vec<Action> {
     retire.chain(starts.into_iter().map(Action::Start)).chain(wake).collect()
 }
 
-/// When to look again if nothing happens: the next due time, or the end of a pause.
+/// When to reconcile again if nothing happens before.
 pub fn next_look(state: &State) -> i64 {
     let mut next = NEVER;
     for database in state.databases.iter().filter(|database| database.concurrency > 0) {
@@ -182,139 +181,4 @@ fn victim(state: &State, retired: &[usize], for_first: bool) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn oid(n: u32) -> Oid {
-        Oid::from_u32(n)
-    }
-
-    fn database(n: u32, has_work: bool) -> Database {
-        Database {
-            oid: oid(n),
-            concurrency: 2,
-            settings: 0,
-            has_work,
-            next_due: NEVER,
-            start_allowed_at: 0,
-            looked_at: 0,
-        }
-    }
-
-    fn worker(slot: usize, of: u32, idle: bool) -> Worker {
-        Worker {
-            slot,
-            database: oid(of),
-            settings: 0,
-            starting: false,
-            idle,
-            ready: idle,
-            leaving: false,
-            leaving_since: 0,
-            started_at: 0,
-        }
-    }
-
-    fn state(databases: Vec<Database>, workers: Vec<Worker>) -> State {
-        State { now: 0, max_workers: 4, databases, workers }
-    }
-
-    #[test]
-    fn work_gets_one_worker_at_a_time() {
-        let mut state = state(vec![database(1, true), database(2, false)], vec![]);
-        assert_eq!(reconcile(&state), [Action::Start(oid(1))]);
-        state.workers = vec![Worker { starting: true, ..worker(0, 1, false) }];
-        assert_eq!(reconcile(&state), []);
-    }
-
-    #[test]
-    fn concurrency_is_the_limit_and_may_shrink() {
-        let mut state = state(vec![database(1, true)], vec![worker(0, 1, false), worker(1, 1, true)]);
-        assert_eq!(reconcile(&state), []);
-        state.databases[0].concurrency = 1;
-        assert_eq!(reconcile(&state), [Action::Retire(1)]);
-        state.databases[0].concurrency = 0;
-        assert_eq!(reconcile(&state), [Action::Retire(0), Action::Retire(1)]);
-    }
-
-    #[test]
-    fn every_database_gets_its_first_worker_before_any_gets_a_second() {
-        let mut state = state(vec![database(1, true), database(2, true)], vec![worker(0, 1, false)]);
-        state.max_workers = 2;
-        assert_eq!(reconcile(&state), [Action::Start(oid(2))]);
-    }
-
-    #[test]
-    fn idle_workers_give_way_at_once() {
-        let mut state = state(vec![database(1, false), database(2, true)], vec![worker(0, 1, true)]);
-        state.max_workers = 1;
-        assert_eq!(reconcile(&state), [Action::Retire(0)]);
-    }
-
-    #[test]
-    fn a_second_worker_gives_way_to_a_first_one() {
-        let workers = vec![worker(0, 1, false), worker(1, 1, false)];
-        let mut state = state(vec![database(1, true), database(2, true)], workers);
-        state.max_workers = 2;
-        assert_eq!(reconcile(&state), [Action::Retire(0)]);
-    }
-
-    #[test]
-    fn when_all_are_busy_the_oldest_leaves_after_its_turn() {
-        let mut state = state(vec![database(1, true), database(2, true)], vec![worker(0, 1, false)]);
-        state.max_workers = 1;
-        assert_eq!(reconcile(&state), []);
-        assert!(next_look(&state) <= TURN);
-        state.now = TURN;
-        assert_eq!(reconcile(&state), [Action::Retire(0)]);
-        state.workers[0].leaving = true;
-        state.workers[0].leaving_since = TURN;
-        assert_eq!(reconcile(&state), []);
-    }
-
-    #[test]
-    fn a_worker_that_takes_long_to_leave_is_not_waited_for() {
-        let workers = vec![
-            Worker { leaving: true, ..worker(0, 1, false) },
-            Worker { started_at: 5, ..worker(1, 1, false) },
-        ];
-        let mut state = state(vec![database(1, true), database(2, true)], workers);
-        state.max_workers = 2;
-        assert_eq!(reconcile(&state), []);
-        state.now = TURN + 5;
-        assert_eq!(reconcile(&state), [Action::Retire(1)]);
-    }
-
-    #[test]
-    fn a_free_place_goes_to_whoever_was_served_longest_ago() {
-        let mut state = state(vec![database(1, true), database(2, true)], vec![]);
-        state.max_workers = 1;
-        state.databases[0].looked_at = 9;
-        assert_eq!(reconcile(&state), [Action::Start(oid(2))]);
-    }
-
-    #[test]
-    fn changed_settings_replace_a_worker() {
-        let mut state = state(vec![database(1, true)], vec![worker(0, 1, false)]);
-        state.databases[0].settings = 7;
-        assert_eq!(reconcile(&state), [Action::Retire(0), Action::Start(oid(1))]);
-    }
-
-    #[test]
-    fn a_pause_after_failures_is_kept() {
-        let mut state = state(vec![database(1, true)], vec![]);
-        state.databases[0].start_allowed_at = 5_000_000;
-        assert_eq!(reconcile(&state), []);
-        assert_eq!(next_look(&state), 5_000_000);
-    }
-
-    #[test]
-    fn due_times_are_watched() {
-        let mut state = state(vec![Database { next_due: 9, ..database(1, false) }], vec![]);
-        assert_eq!(next_look(&state), 9);
-        state.workers = vec![worker(0, 1, true)];
-        assert_eq!(next_look(&state), 9);
-        state.now = 9;
-        assert_eq!(reconcile(&state), [Action::Wake(oid(1))]);
-    }
-}
+mod tests;

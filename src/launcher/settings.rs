@@ -1,6 +1,5 @@
-//! Settings that ALTER DATABASE and ALTER ROLE stored. A process without a database cannot read
-//! them, so the launcher has a short-lived process read them for all databases, when they may have
-//! changed. It runs no task and no function of any user.
+//! Settings that ALTER DATABASE and ALTER ROLE have stored. A process without a database cannot read them, so a
+//! short-lived process reads them for all databases when they may have changed. It runs no task and no user's function.
 
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
@@ -12,7 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 static SETTINGS: Statement = Statement::new(include_str!("../../sql/runtime/settings.sql"), &[]);
 static HAS_EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/has_extension.sql"), &[]);
 
-/// Starts the process in `database`, whichever that is; `None`: the server has no place for it.
+/// Starts the process in any `database`; `None` if `max_worker_processes` is reached.
 pub fn start_reader(database: Oid) -> Option<bgworker::Handle> {
     bgworker::start(&bgworker::Registration {
         name: "pg_errand settings",
@@ -23,7 +22,7 @@ pub fn start_reader(database: Oid) -> Option<bgworker::Handle> {
     })
 }
 
-/// The life of that process; never returns.
+/// The main function of that process.
 pub fn main(database: Oid) -> ! {
     interrupt::install();
     bgworker::connect_as_system(database);
@@ -47,11 +46,11 @@ pub fn main(database: Oid) -> ! {
 
 /// A row of `pg_db_role_setting`.
 struct Stored {
-    /// `InvalidOid`: for every database.
+    /// `InvalidOid` for all databases.
     database: Oid,
-    /// Empty: for every role.
+    /// Empty for all roles.
     role: String,
-    /// `name=value` each.
+    /// The settings, each as `name=value`.
     settings: Vec<String>,
 }
 
@@ -66,14 +65,14 @@ fn read() -> Result<(Vec<Stored>, bool), PgError> {
     })
 }
 
-/// While workers cannot connect to a database, only this process can tell whether they should.
-/// `announced`: as it was before the look.
+/// Notes whether the database has the extension: while workers cannot connect to it, no other process can tell.
+/// `announced` is the value before the catalogs were read.
 fn note_extension(oid: Oid, found: bool, announced: Option<u64>) {
     shmem::write(|shared| {
         if let Some(database) = shared.database(oid) {
             database.has_extension = found;
             if !found {
-                // Nothing has come since: there is nothing to look for.
+                // Unless an extension was created meanwhile, there is nothing to look for.
                 database.look &= announced != Some(database.announced);
                 database.note_no_extension();
             }
@@ -114,13 +113,13 @@ fn own<'a>(stored: &'a [Stored], database: Oid, name: &str) -> Option<&'a str> {
     value(stored, database, "", name)
 }
 
-/// The value of `name` that a session of `role` in `database` starts with, if one is stored: the most specific one.
+/// The value of `name` with which a session of `role` in `database` starts: the most specific one that is stored.
 fn of_session<'a>(stored: &'a [Stored], database: Oid, role: &str, name: &str) -> Option<&'a str> {
     let places = [(database, role), (Oid::INVALID, role), (database, ""), (Oid::INVALID, "")];
     places.into_iter().find_map(|(database, role)| value(stored, database, role, name))
 }
 
-/// The value that is stored for this database and this role.
+/// The value that is stored for exactly this database and this role.
 fn value<'a>(stored: &'a [Stored], database: Oid, role: &str, name: &str) -> Option<&'a str> {
     stored
         .iter()

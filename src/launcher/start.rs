@@ -1,22 +1,22 @@
-//! Start: gives a slot to a new worker process.
+//! Starts worker processes.
 
 use super::desired::Desired;
 use crate::inject;
 use crate::pg::{bgworker, shmem};
 
-/// A worker process that this launcher has started.
+/// A worker process that the launcher has started and that may not have attached to its slot yet.
 pub struct Started {
     pub generation: u32,
     pub handle: bgworker::Handle,
 }
 
-/// Starts a worker; its slot, or `None` if the server has no place for it.
+/// Starts a worker and returns its slot; `None` if no slot is free or `max_worker_processes` is reached.
 pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
     let (slot, generation) = shmem::write(|shared| {
         let slot = shared.allocate(desired.oid, desired.settings, now)?;
         shared.slots[slot].role = desired.role;
         shared.slots[slot].stored_settings = desired.stored_settings;
-        // Not later: it may have found more work than it can do before this process goes on.
+        // This comes before the start, since the worker may find more tasks than it can process before this process goes on.
         shared.expect_worker(desired.oid, now);
         Some((slot, shared.slots[slot].generation))
     })?;

@@ -1,6 +1,6 @@
 //! What `pg_stat_activity` shows of a process.
 
-use super::transaction;
+use super::own;
 use pgrx::pg_sys;
 use std::cell::RefCell;
 use std::ffi::CString;
@@ -38,7 +38,7 @@ pub fn running(text: fmt::Arguments) {
             pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, buffer.as_ptr().cast());
         }
     });
-    if transaction::is_own() {
+    if own::is_own() {
         begin_query();
     }
 }

@@ -1,29 +1,30 @@
 //! Background worker processes: registering, starting, connecting.
 
+use super::majors::since_17;
 use pgrx::pg_sys;
 
-/// Everything a background worker of ours is registered with.
+/// What a background worker is registered with.
 pub struct Registration<'a> {
-    /// Shown by the postmaster in log lines.
+    /// The name in log lines of the postmaster.
     pub name: &'a str,
     /// `backend_type` in `pg_stat_activity`.
     pub kind: &'a str,
-    /// The exported function that the process starts with.
+    /// The exported function that the process runs, see `pg::entry`.
     pub function: &'a str,
     pub argument: i32,
-    /// Seconds until it is started again after an exit code that is not 0; `None`: never.
+    /// Seconds after which it is started again if its exit code is not 0; `None` means never.
     pub restart_after: Option<i32>,
 }
 
-/// Registers a static worker, while libraries are preloaded. It starts when recovery is over: not
-/// on a standby, but on its promotion.
+/// Registers a static worker while libraries are preloaded. It starts when recovery has ended; on a standby, that is its
+/// promotion.
 pub fn register(registration: &Registration) {
     let mut worker = describe(registration, 0);
     // SAFETY: a complete description, copied by the postmaster.
     unsafe { pg_sys::RegisterBackgroundWorker(&mut worker) }
 }
 
-/// A worker that was started dynamically, for the process that started it.
+/// A dynamic worker, for the process that started it.
 pub struct Handle(*mut pg_sys::BackgroundWorkerHandle);
 
 impl Handle {
@@ -43,13 +44,13 @@ impl Drop for Handle {
     }
 }
 
-/// Starts a worker; the caller's latch is set when its state changes. `None`: no slot of
-/// `max_worker_processes` is free.
+/// Starts a worker; the caller's latch is set when its state changes. Returns `None` if `max_worker_processes` is
+/// reached.
 pub fn start(registration: &Registration) -> Option<Handle> {
     let mut worker = describe(registration, super::backend::pid());
     let mut handle = std::ptr::null_mut();
-    // SAFETY: the description is copied; the handle must outlive transactions, so it is allocated
-    // in TopMemoryContext.
+    // SAFETY: the description is copied. The handle is allocated in TopMemoryContext, since it must outlive
+    // transactions.
     let started = unsafe {
         let previous = pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
         let started = pg_sys::RegisterDynamicBackgroundWorker(&mut worker, &mut handle);
@@ -81,7 +82,7 @@ fn copy<const N: usize>(to: &mut [std::os::raw::c_char; N], text: &str) {
     }
 }
 
-/// Connects this process to no database: shared catalogs only.
+/// Connects this process to no database, so that it can read shared catalogs only.
 pub fn connect_to_none() {
     // SAFETY: once, at the start of a background worker.
     unsafe {
@@ -97,12 +98,11 @@ pub fn connect_as_system(database: pg_sys::Oid) {
     }
 }
 
-/// Connects this process as `role`, a login role or not where PostgreSQL allows that.
+/// Whether a worker can connect as a role that may not log in.
+pub const IGNORES_LOGIN: bool = since_17::CONNECT_FLAGS != 0;
+
+/// Connects this process as `role`; before 17, the role must be allowed to log in.
 pub fn connect(database: pg_sys::Oid, role: pg_sys::Oid) {
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    let flags = pg_sys::BGWORKER_BYPASS_ROLELOGINCHECK;
-    #[cfg(not(any(feature = "pg17", feature = "pg18")))]
-    let flags = 0;
     // SAFETY: once, at the start of a background worker; ends the process if it is refused.
-    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, role, flags) }
+    unsafe { pg_sys::BackgroundWorkerInitializeConnectionByOid(database, role, since_17::CONNECT_FLAGS) }
 }

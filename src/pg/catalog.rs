@@ -1,5 +1,7 @@
-//! Catalogs: the shared ones are read also by a process that is connected to no database.
+//! Databases, roles and relations in the catalogs. A process that is connected to no database can read the shared
+//! catalogs.
 
+use super::majors::since_16;
 use pgrx::{FromDatum, pg_sys};
 use std::ffi::{CStr, CString};
 
@@ -20,7 +22,7 @@ pub fn databases() -> Vec<DatabaseRow> {
             oid: row.oid,
             name: name_text(&row.datname),
             is_template: row.datistemplate,
-            // -2: left invalid by an interrupted DROP DATABASE (DATCONNLIMIT_INVALID_DB).
+            // -2 marks a database that an interrupted DROP DATABASE left invalid (DATCONNLIMIT_INVALID_DB).
             allows_connections: row.datallowconn && row.datconnlimit != -2,
         }
     })
@@ -58,7 +60,7 @@ pub fn role(name: &str) -> Option<Role> {
     }
 }
 
-/// The name of a role, if there is one of that number.
+/// The name of the role with this OID, if there is one.
 pub fn role_name(role: pg_sys::Oid) -> Option<String> {
     // SAFETY: a catalog look-up; the name is copied.
     unsafe {
@@ -67,7 +69,7 @@ pub fn role_name(role: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// True if the current user has the rights of the owner of the queue's tables.
+/// True if the current user has the privileges of the owner of the queue's tables.
 pub fn has_rights_of_owner() -> bool {
     owner_of(c"queues", c"task").is_some_and(has_rights_of)
 }
@@ -81,199 +83,31 @@ pub fn is_member(relation: pg_sys::Oid, extension: &CStr) -> bool {
     }
 }
 
-/// The name of the schema of a function.
-pub fn schema_of_function(function: pg_sys::Oid) -> Option<String> {
-    // SAFETY: look-ups in catalogs; null for what is not there.
-    unsafe { owned_text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(function))) }
-}
-
-/// True for an aggregate function.
-pub fn is_aggregate(function: pg_sys::Oid) -> bool {
-    // SAFETY: a look-up in a catalog.
-    unsafe { pg_sys::get_func_prokind(function) as u8 == pg_sys::PROKIND_AGGREGATE }
-}
-
-/// The type that a function returns.
-pub fn type_of_result(function: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: a look-up in a catalog.
-    unsafe { pg_sys::get_func_rettype(function) }
-}
-
-/// The name of the extension that a function is a member of.
-pub fn extension_of_function(function: pg_sys::Oid) -> Option<String> {
-    // SAFETY: look-ups in catalogs; null for what is not there.
-    unsafe {
-        let extension = pg_sys::getExtensionOfObject(pg_sys::ProcedureRelationId, function);
-        if extension == pg_sys::InvalidOid {
-            return None;
-        }
-        owned_text(pg_sys::get_extension_name(extension))
-    }
-}
-
-/// `pg_language` (catalog/pg_language.h), which is not among pgrx's bindings.
-const LANGUAGES: pg_sys::Oid = pg_sys::Oid::from_u32(2612);
-
-/// The names of the libraries that procedural languages are in, without folder and ending.
-pub fn libraries_of_languages() -> Vec<String> {
-    let handlers = scan(LANGUAGES, |tuple, shape| {
-        // SAFETY: a row with its descriptor; the column is an OID.
-        unsafe {
-            let mut null = false;
-            let column = pg_sys::SPI_fnumber(shape, c"lanplcallfoid".as_ptr());
-            pg_sys::Oid::from_datum(pg_sys::heap_getattr(tuple, column, shape, &mut null), null)
-        }
-    });
-    let files = handlers.into_iter().flatten().filter_map(library_of_function);
-    files.map(|file| file.rsplit('/').next().unwrap_or_default().trim_end_matches(".so").to_owned()).collect()
-}
-
-/// The library of a function in C, as its declaration names it.
-fn library_of_function(function: pg_sys::Oid) -> Option<String> {
-    // SAFETY: the row stays valid until it is released; the text is copied.
-    unsafe {
-        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
-        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
-        if tuple.is_null() {
-            return None;
-        }
-        let mut null = false;
-        let file = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_probin as _, &mut null);
-        let file = String::from_datum(file, null);
-        pg_sys::ReleaseSysCache(tuple);
-        file
-    }
-}
-
-/// A terminated text that was allocated for the caller; `None` for null.
-unsafe fn owned_text(text: *mut std::os::raw::c_char) -> Option<String> {
-    // SAFETY: on the caller's promise; the copy is what is used from here on.
-    unsafe {
-        let owned = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())?;
-        pg_sys::pfree(text.cast());
-        Some(owned)
-    }
-}
-
-/// The relation that a trigger belongs to, also of one that the current command has made.
-pub fn relation_of_trigger(trigger: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    let (catalog, index) = (pg_sys::TriggerRelationId, pg_sys::TriggerOidIndexId);
-    row_of(catalog, index, pg_sys::Anum_pg_trigger_oid, trigger, |tuple, _| {
-        // SAFETY: a row of pg_trigger; its fixed part maps onto the struct.
-        unsafe { (*pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_trigger>()).tgrelid }
-    })
-}
-
-/// A foreign key.
-pub struct ForeignKey {
-    /// The table that it refers to.
-    pub referenced: pg_sys::Oid,
-    /// Whether a column that refers is of a type that is not PostgreSQL's own: then its casts are users' code.
-    pub has_users_type: bool,
-}
-
-/// `pg_constraint` and the index of its OIDs (catalog/pg_constraint.h), which are not among pgrx's bindings.
-pub const CONSTRAINTS: pg_sys::Oid = pg_sys::Oid::from_u32(2606);
-const CONSTRAINTS_BY_OID: u32 = 2667;
-
-/// The foreign key of this OID, also one that the current command has made; `None` for another constraint.
-pub fn foreign_key(constraint: pg_sys::Oid) -> Option<ForeignKey> {
-    // The OID is the first column.
-    let found = row_of(CONSTRAINTS, CONSTRAINTS_BY_OID, 1, constraint, |tuple, shape| {
-        // SAFETY: a row with its descriptor; columns are found by name, since their numbers differ between versions.
-        let column = |name: &CStr| unsafe {
-            let mut null = false;
-            let datum =
-                pg_sys::heap_getattr(tuple, pg_sys::SPI_fnumber(shape, name.as_ptr()), shape, &mut null);
-            (!null).then_some(datum)
-        };
-        if column(c"contype").is_none_or(|kind| kind.value() as u8 != b'f') {
-            return None;
-        }
-        let oid =
-            |name| column(name).map_or(pg_sys::InvalidOid, |datum| pg_sys::Oid::from(datum.value() as u32));
-        let table = oid(c"conrelid");
-        // SAFETY: an array of smallint; look-ups in catalogs.
-        let has_users_type = unsafe {
-            let columns = column(c"conkey").and_then(|datum| Vec::<i16>::from_datum(datum, false));
-            columns.into_iter().flatten().any(|column| {
-                let base = pg_sys::getBaseType(pg_sys::get_atttype(table, column));
-                base.to_u32() >= pg_sys::FirstNormalObjectId
-            })
-        };
-        Some(ForeignKey { referenced: oid(c"confrelid"), has_users_type })
-    });
-    found.flatten()
-}
-
-/// Maps the row of a catalog that has this OID, also one that the current command has made. `column`: that of the OID,
-/// of which `index` is.
-fn row_of<R>(
-    catalog: pg_sys::Oid,
-    index: u32,
-    column: u32,
-    oid: pg_sys::Oid,
-    map: impl FnOnce(pg_sys::HeapTuple, pg_sys::TupleDesc) -> R,
-) -> Option<R> {
-    // SAFETY: an index scan of a catalog; its row is used before the scan ends.
-    unsafe {
-        let catalog = pg_sys::table_open(catalog, pg_sys::AccessShareLock as _);
-        let mut key = pg_sys::ScanKeyData::default();
-        pg_sys::ScanKeyInit(
-            &mut key,
-            column as _,
-            pg_sys::BTEqualStrategyNumber as _,
-            pg_sys::Oid::from(pg_sys::F_OIDEQ),
-            pg_sys::Datum::from(oid),
-        );
-        let snapshot = &raw mut pg_sys::SnapshotSelfData;
-        let index = pg_sys::Oid::from(index);
-        let scan = pg_sys::systable_beginscan(catalog, index, true, snapshot, 1, &mut key);
-        let tuple = pg_sys::systable_getnext(scan);
-        let found = (!tuple.is_null()).then(|| map(tuple, (*catalog).rd_att));
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(catalog, pg_sys::AccessShareLock as _);
-        found
-    }
-}
-
 /// True if `role` may connect to `database`.
 pub fn may_connect(database: pg_sys::Oid, role: pg_sys::Oid) -> bool {
-    // SAFETY: a catalog look-up.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_database_aclcheck(database, role, pg_sys::ACL_CONNECT as _);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result =
-            pg_sys::object_aclcheck(pg_sys::DatabaseRelationId, database, role, pg_sys::ACL_CONNECT as _);
-        result == pg_sys::AclResult::ACLCHECK_OK
-    }
+    since_16::has_privilege_on_database(database, role, pg_sys::ACL_CONNECT as _)
 }
 
 /// True if the current user owns `database`.
 pub fn owns_database(database: pg_sys::Oid) -> bool {
+    since_16::owns_database(database, current_user())
+}
+
+/// The extension of that name, if there is one.
+pub fn extension(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: a catalog look-up.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        return pg_sys::pg_database_ownercheck(database, pg_sys::GetUserId());
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        return pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, database, pg_sys::GetUserId());
-    }
+    let oid = unsafe { pg_sys::get_extension_oid(name.as_ptr(), true) };
+    (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
 /// Whether the current user owns the extension of that name; `None` if there is none.
 pub fn owns_extension(name: &CStr) -> Option<bool> {
-    // SAFETY: catalog look-ups.
-    unsafe {
-        let oid = pg_sys::get_extension_oid(name.as_ptr(), true);
-        if oid == pg_sys::InvalidOid {
-            return None;
-        }
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        return Some(pg_sys::pg_extension_ownercheck(oid, pg_sys::GetUserId()));
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        return Some(pg_sys::object_ownercheck(pg_sys::ExtensionRelationId, oid, pg_sys::GetUserId()));
-    }
+    extension(name).map(|oid| since_16::owns_extension(oid, current_user()))
+}
+
+fn current_user() -> pg_sys::Oid {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::GetUserId() }
 }
 
 /// True if the current user may read the relation `schema.name`.
@@ -324,7 +158,7 @@ pub fn database_oid(name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-/// Maps every row of a catalog, or of a small table that is read like one; within a transaction.
+/// Maps every row of a catalog, or of a small table that is read like a catalog; within a transaction.
 pub(super) fn scan<R>(
     relation: pg_sys::Oid,
     mut map: impl FnMut(pg_sys::HeapTuple, pg_sys::TupleDesc) -> R,

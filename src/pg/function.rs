@@ -1,6 +1,7 @@
 //! Calling a function `name(jsonb) returns jsonb` directly, as the fast path of the protocol does
 //! (tcop/fastpath.c), instead of by a statement: that costs more than what a small function does.
 
+use super::majors::since_16;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
@@ -148,16 +149,9 @@ fn is_simple(oid: pg_sys::Oid) -> bool {
 }
 
 fn may_execute(function: pg_sys::Oid) -> bool {
-    // SAFETY: within a transaction.
-    unsafe {
-        let user = pg_sys::GetUserId();
-        let mode = pg_sys::ACL_EXECUTE as pg_sys::AclMode;
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::pg_proc_aclcheck(function, user, mode);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = pg_sys::object_aclcheck(pg_sys::ProcedureRelationId, function, user, mode);
-        result == pg_sys::AclResult::ACLCHECK_OK
-    }
+    // SAFETY: state of this process.
+    let user = unsafe { pg_sys::GetUserId() };
+    since_16::has_privilege_on_function(function, user, pg_sys::ACL_EXECUTE as _)
 }
 
 /// The schemas of the current `search_path`; `None` if they are too many.

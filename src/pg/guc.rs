@@ -1,5 +1,6 @@
 //! Settings (GUCs): one value of one of these types is a setting, its definition and its access.
 
+use super::majors::since_16;
 use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -259,19 +260,7 @@ pub fn value(name: &str) -> Option<String> {
 /// Main thread; used before the next record is asked for.
 pub(super) unsafe fn record<'a>(name: &CStr) -> Option<&'a mut pg_sys::config_generic> {
     // SAFETY: the records are this process's own, and live as long as it.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let record = {
-            let records = pg_sys::get_guc_variables();
-            (0..pg_sys::GetNumConfigOptions() as usize)
-                .map(|i| *records.add(i))
-                .find(|record| CStr::from_ptr((**record).name) == name)
-                .unwrap_or(std::ptr::null_mut())
-        };
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let record = pg_sys::find_option(name.as_ptr(), false, true, 0);
-        record.as_mut()
-    }
+    unsafe { since_16::setting(name).as_mut() }
 }
 
 /// A text as on or off, as PostgreSQL reads it.
@@ -320,9 +309,6 @@ pub(super) fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
 pub fn reserve_prefix(prefix: &CStr) {
     // SAFETY: copied.
     unsafe {
-        #[cfg(feature = "pg14")]
-        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
-        #[cfg(not(feature = "pg14"))]
         pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
     }
 }

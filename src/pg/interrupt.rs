@@ -4,16 +4,13 @@
 //! `queues.cancel`) acts only while a handler runs: outside of one, cancels are held off, so that
 //! it never hits the worker's own statements.
 
+pub use super::backend::exit;
+use super::majors::since_18::pqsignal;
 use super::runaway;
 use pgrx::pg_sys;
 use std::os::raw::c_int;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-#[cfg(not(feature = "pg18"))]
-use pg_sys::pqsignal;
-#[cfg(feature = "pg18")]
-use pg_sys::pqsignal_be as pqsignal;
 
 unsafe extern "C-unwind" {
     // postmaster/interrupt.h and tcop/tcopprot.h: handlers, so without pgrx's error boundary.
@@ -178,14 +175,4 @@ pub fn reload_if_asked() -> bool {
 pub fn reload() {
     // SAFETY: as above.
     unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) }
-}
-
-/// Ends the process through PostgreSQL's exit callbacks.
-pub fn exit(code: i32) -> ! {
-    // SAFETY: runs the callbacks and never returns.
-    #[allow(unreachable_code, clippy::diverging_sub_expression)]
-    unsafe {
-        pg_sys::proc_exit(code);
-        unreachable!("proc_exit returned")
-    }
 }

@@ -2,7 +2,6 @@
 //! all its processes; between two lives of a postmaster it is a file.
 
 use super::{directory, log};
-use crate::config::LogLevel;
 use crate::shared::{Interrupted, Journal, MAX_SLOTS};
 use pgrx::pg_sys;
 use std::path::PathBuf;
@@ -91,7 +90,7 @@ fn load() -> Vec<(u32, Interrupted)> {
     let _ = std::fs::remove_file(path());
     serde_json::from_slice(&text).unwrap_or_else(|error| {
         log::event(
-            LogLevel::Warning,
+            log::LogLevel::Warning,
             format!("the runs that an earlier server noted cannot be read: {error}"),
         );
         Vec::new()

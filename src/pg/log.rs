@@ -1,25 +1,46 @@
-//! The server log: one line per event, filtered by `pg_errand.log_level`. And errors for whoever calls.
+//! Events for the server log, filtered by `pg_errand.log_level`, and errors for the client.
 
 use super::activity;
-use crate::config::{self, LogLevel};
 use crate::error::PgError;
-
+use pgrx::guc::PostgresGucEnum;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
+use std::sync::OnceLock;
 
-/// Messages are cut off here, in bytes: what users' functions say and are called may be of any length.
+/// The length in bytes at which messages are truncated, since errors of users' functions may be of any length.
 const MAX_MESSAGE: usize = 8192;
 
-/// True if the setting lets events of this level pass.
-pub fn is_wanted(level: LogLevel) -> bool {
-    level >= config::LOG_LEVEL.get()
+/// How important an event is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, PostgresGucEnum)]
+pub enum LogLevel {
+    #[name = c"debug"]
+    Debug,
+    #[name = c"info"]
+    Info,
+    #[name = c"warning"]
+    Warning,
+    #[name = c"error"]
+    Error,
 }
 
-/// Writes an event of level `level`, if the setting lets it pass.
+/// Reads the setting that says which events are logged.
+static THRESHOLD: OnceLock<fn() -> LogLevel> = OnceLock::new();
+
+/// Has only events of the level that `threshold` returns, or of a higher one, logged from now on.
+pub fn set_threshold(threshold: fn() -> LogLevel) {
+    let _ = THRESHOLD.set(threshold);
+}
+
+/// True if events of this level are logged.
+pub fn is_wanted(level: LogLevel) -> bool {
+    THRESHOLD.get().is_none_or(|threshold| level >= threshold())
+}
+
+/// Logs an event.
 pub fn event(level: LogLevel, message: String) {
     write(level, message, None);
 }
 
-/// [`event`] with a HINT that says what to do.
+/// Logs an event with a hint that says what to do.
 pub fn event_with_hint(level: LogLevel, message: String, hint: String) {
     write(level, message, Some(hint));
 }
@@ -28,7 +49,7 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     if !is_wanted(level) {
         return;
     }
-    // LOG always reaches the server log; an ERROR can't be used, it would end what is running.
+    // LOG always reaches the server log. ERROR is out of the question, since it would abort what is running.
     let severity = match level {
         LogLevel::Debug | LogLevel::Info => PgLogLevel::LOG,
         LogLevel::Warning | LogLevel::Error => PgLogLevel::WARNING,
@@ -46,7 +67,7 @@ pub fn warn(message: String, hint: String) {
     ErrorReport::new(PgSqlErrorCode::ERRCODE_WARNING, message, "").set_hint(hint).report(PgLogLevel::WARNING);
 }
 
-/// Raises an error that says what to do.
+/// Raises an error with a hint that says what to do.
 pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
     ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
@@ -72,7 +93,7 @@ pub fn raise(error: &PgError) -> ! {
     unreachable!("an ERROR does not return")
 }
 
-/// The beginning of a text, for a log line: `limit` bytes at most.
+/// The beginning of a text, of at most `limit` bytes.
 pub fn excerpt(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }

@@ -3,19 +3,27 @@
 //! Everything here belongs to the main thread of a backend. Threads that call providers live in
 //! [`crate::call`] and never touch a symbol of this module.
 
+#![allow(unsafe_code)]
+
+pub mod abi;
 pub mod activity;
+mod address;
 pub mod backend;
 pub mod bgworker;
+pub mod callbacks;
 mod callee;
 pub mod catalog;
 pub mod catch;
 pub mod citus;
 pub mod command;
+mod constraint;
 mod dblink;
 pub mod dependency;
 pub mod directory;
+pub mod entry;
 pub mod function;
 pub mod guc;
+mod heap;
 pub mod home;
 pub mod ident;
 pub mod interrupt;
@@ -27,7 +35,10 @@ pub mod jsonb_size;
 pub mod latch;
 pub mod libraries;
 pub mod log;
+mod majors;
+mod own;
 mod placeholder;
+pub mod procedure;
 pub mod remote;
 mod runaway;
 pub mod secret;
@@ -39,6 +50,7 @@ pub mod statement;
 pub mod table;
 mod temp_buffers;
 pub mod thread;
+pub mod time;
 pub mod timeout;
 mod traces;
 pub mod transaction;

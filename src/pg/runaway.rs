@@ -5,8 +5,7 @@
 //! once, as by a FATAL error, if it holds no lock of PostgreSQL's and executes code of an interpreter: then no
 //! code of PostgreSQL's or of the allocator is half done. Wherever else it is, nothing is done.
 
-use super::{interrupt, libraries, log};
-use crate::config::LogLevel;
+use super::{backend, libraries, log};
 use pgrx::pg_sys;
 use std::ops::ControlFlow;
 use std::os::raw::{c_int, c_void};
@@ -68,8 +67,11 @@ unsafe extern "C-unwind" fn on_time(_signal: c_int, _info: *const libc::siginfo_
         program_counter(context.cast())
     };
     if at.is_some_and(|at| keeping_errno(|| is_in_interpreter(at))) {
-        log::event(LogLevel::Error, "a handler goes on computing although its worker was told to end".into());
-        interrupt::exit(1);
+        log::event(
+            log::LogLevel::Error,
+            "a handler goes on computing although its worker was told to end".into(),
+        );
+        backend::exit(1);
     }
 }
 

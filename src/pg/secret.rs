@@ -1,6 +1,7 @@
 //! Settings that nobody gets to see.
 
 use super::guc::{About, Check, Setting, refuse, text_of};
+use super::majors::since_16;
 use pgrx::guc::{GucFlags, GucSetting};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
@@ -114,15 +115,12 @@ unsafe extern "C-unwind" fn show_secret<const N: usize>() -> *const c_char {
     if set.is_empty() { c"".as_ptr() } else { c"********".as_ptr() }
 }
 
-/// A copy in the memory that PostgreSQL frees a setting's `extra` with.
+/// A copy that PostgreSQL can free as the `extra` of a setting.
 unsafe fn guc_copy(text: &CStr) -> *mut c_char {
     let bytes = text.to_bytes_with_nul();
-    // SAFETY: allocated with room for all bytes. Up to 15 the GUC machinery uses malloc.
+    // SAFETY: allocated with room for all bytes.
     unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let copy = libc::malloc(bytes.len()).cast::<c_char>();
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let copy = pg_sys::guc_malloc(pgrx::PgLogLevel::LOG as i32, bytes.len()).cast::<c_char>();
+        let copy = since_16::allocate_for_setting(bytes.len());
         if !copy.is_null() {
             std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), copy, bytes.len());
         }

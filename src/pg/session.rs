@@ -3,6 +3,7 @@
 //! The worker is connected as `pg_errand.role`, and handlers run as that role, under its settings. The
 //! worker's own statements run as the extension's owner, under a `search_path` that no user can reach into.
 
+use super::majors::since_17;
 use super::{guc, interrupt, traces};
 use pgrx::pg_sys;
 use std::ffi::CStr;
@@ -33,15 +34,12 @@ const PINNED: &[(&CStr, &CStr)] = &[
 ];
 
 /// Settings with which an error of a handler, or its duration, would end the worker. Handlers can't change them.
-const FIXED: &[(&CStr, &CStr)] = &[
-    (c"exit_on_error", c"off"),
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    (c"transaction_timeout", c"0"),
-];
+const FIXED: &[(&CStr, &CStr)] = &[(c"exit_on_error", c"off")];
 
 /// Prepares the session of a worker that has just connected.
 pub fn prepare() {
-    for (name, value) in PINNED.iter().chain(FIXED) {
+    let fixed = || FIXED.iter().chain(since_17::FATAL_LIMITS);
+    for (name, value) in PINNED.iter().chain(fixed()) {
         // SAFETY: known settings and valid values.
         unsafe {
             pg_sys::SetConfigOption(
@@ -52,7 +50,7 @@ pub fn prepare() {
             );
         }
     }
-    FIXED.iter().for_each(|(name, _)| guc::fix(name));
+    fixed().for_each(|(name, _)| guc::fix(name));
     traces::prepare();
     interrupt::hold_cancel();
 }

@@ -5,17 +5,18 @@ use crate::shared::{Journal, Phase, Shared};
 use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
+// SAFETY: the only lock of this name.
 static SHARED: PgLwLock<AssertPGRXSharedMemory<Shared>> = unsafe { PgLwLock::new(c"pg_errand") };
 static PRELOADED: AtomicBool = AtomicBool::new(false);
 
 /// Reserves the memory; while the postmaster preloads libraries.
 pub fn init() {
     journal::init();
-    // SAFETY: Shared is plain data without pointers into one process's memory.
-    // Also after a crash, which wipes it.
+    // This also runs after a crash, which wipes the memory.
     pg_shmem_init!(
         SHARED = {
             journal::recover();
+            // SAFETY: Shared is plain data without pointers into one process's memory.
             unsafe { AssertPGRXSharedMemory::new(Shared::new(super::backend::now())) }
         }
     );

@@ -1,7 +1,7 @@
 //! Statements run through SPI: prepared once, kept, and executed without building any text.
 
+use super::address::Address;
 use super::session;
-use super::table::Address;
 use super::trigger::Transition;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;

@@ -1,7 +1,7 @@
 //! The text of the statement that a session runs, as others can see it: in `pg_stat_activity`, in the server log, and
 //! in modules that record statements. Secrets are masked before the text gets there.
 
-use super::backend::{self, Ended};
+use super::callbacks::{self, Ended};
 use super::command::{Hook as Utility, standard_ProcessUtility};
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -67,7 +67,7 @@ pub fn hide(rule: &'static Rule) {
         }
         pg_sys::shmem_startup_hook = Some(on_start);
     }
-    backend::on_transaction_end(at_transaction_end);
+    callbacks::on_transaction_end(at_transaction_end);
 }
 
 /// All libraries are loaded: hooks that are put in now are called before theirs. A crash of the server brings it here

@@ -1,14 +1,17 @@
-//! Rows of a table of ours, found by their key, locked and changed without the executor: what a
-//! statement does for one row, at a fraction of its cost.
+//! Rows of the extension's tables, found by their key, locked and changed without the executor, at a fraction of the
+//! cost of a statement.
 //!
-//! Only for a table of which it is certain that a statement would do nothing else (see [`Shape`]): triggers, rules,
-//! constraints and indexes that users added are the executor's business.
+//! This is possible only while it is certain that a statement would do nothing else (see [`Shape`]). Triggers, rules,
+//! constraints and indexes that users have added are left to the executor.
 
+pub use super::address::Address;
+use super::heap;
+use super::majors::since_18;
 use super::shape::Shape;
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
-/// A table with a bigint as primary key, in its first column.
+/// A table whose first column is its primary key, a bigint.
 #[derive(Clone, Copy)]
 pub struct Table {
     pub oid: pg_sys::Oid,
@@ -17,26 +20,19 @@ pub struct Table {
     pub shape: &'static Shape,
 }
 
-/// Where a version of a row stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Address {
-    pub page: u32,
-    pub line: u16,
-}
-
-/// What came of trying to lock a row.
+/// The result of an attempt to lock a row.
 pub enum Lock {
     Locked(Row),
-    /// There is none, somebody else has it, or it is not the way it was wanted.
+    /// There is no such row, another transaction has locked it, or it does not meet the condition.
     Not,
-    /// A statement would do more.
+    /// A statement has to be used, since it would do more than lock the row.
     ByStatement,
 }
 
-/// A row that this transaction has locked; a copy that lives as long.
+/// A copy of a row that this transaction has locked. It lives as long as the transaction.
 pub struct Row {
     table: Table,
-    /// The file of the table when the row was locked: in another file the row has another address.
+    /// The file of the table when the row was locked. In another file the row has another address.
     file: pg_sys::Oid,
     tuple: pg_sys::HeapTuple,
     values: Vec<pg_sys::Datum>,
@@ -62,9 +58,9 @@ impl Row {
         Seen { values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key, so that the row is in no partial index any more. False if it has to be done
-    /// by a statement: that would do more, or this transaction has since changed the row, or altered, rewritten or
-    /// truncated the table, as a handler may.
+    /// Changes columns that are in no key, and takes the row out of all partial indexes. Returns false, without a change,
+    /// if a statement has to be used: because it would do more, or because a handler has changed the row or has altered,
+    /// rewritten or truncated the table since the row was locked.
     pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -77,7 +73,7 @@ impl Row {
         // SAFETY: within the transaction that locked the row; arrays as wide as the table, which nobody else can alter
         // meanwhile.
         unsafe {
-            let relation = open(self.table.oid);
+            let relation = heap::open(self.table.oid);
             let is_same = (*(*relation).rd_rel).relfilenode == self.file
                 && (*(*relation).rd_att).natts as usize == width;
             let Some(key) = self.table.key_index().filter(|_| is_same) else {
@@ -91,9 +87,9 @@ impl Row {
                 nulls.as_mut_ptr(),
                 changed.as_mut_ptr(),
             );
-            let done = heap_update(relation, self.tuple, new);
-            if done && !is_heap_only(new) {
-                self.insert_key(relation, key, new);
+            let done = heap::update(relation, self.tuple, new);
+            if done && !heap::is_heap_only(new) {
+                heap::insert_key_entry(relation, key, self.values[0], new);
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
             if done {
@@ -102,50 +98,29 @@ impl Row {
             done
         }
     }
-
-    /// Only the key's index has an entry for it. That the key is unique need not be
-    /// checked again (which reads the old row while the index page is locked): it is the old row's, which
-    /// is locked, and whoever inserts the same key meets that and waits for us.
-    unsafe fn insert_key(&self, relation: pg_sys::Relation, key: pg_sys::Oid, new: pg_sys::HeapTuple) {
-        // SAFETY: as ExecInsertIndexTuples does it for an unchanged key of an index that is not unique.
-        unsafe {
-            let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as _);
-            pg_sys::index_insert(
-                index,
-                [self.values[0]].as_mut_ptr(),
-                [false].as_mut_ptr(),
-                &raw mut (*new).t_self,
-                relation,
-                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
-                true,
-                pg_sys::BuildIndexInfo(index),
-            );
-            pg_sys::index_close(index, pg_sys::NoLock as _);
-        }
-    }
 }
 
 impl Table {
-    /// To be asked while the table is locked for writing, before each change: by then all is known that others have
-    /// done to the table.
+    /// The index of the primary key; `None` if statements have to be used. Called before each change, while the table is
+    /// locked for writing, since all changes that others have made to the table are known by then.
     fn key_index(&self) -> Option<pg_sys::Oid> {
         self.shape.key_index(self.oid, self.owner)
     }
 
-    /// Inserts a row that belongs into every index of the table, each of which is of one column. `values`:
-    /// of all its columns. False if it has to be done by a statement: that would do more.
+    /// Inserts a row, given the values of all columns, into the table and all its indexes, each of which has one column.
+    /// Returns false, without a change, if a statement has to be used.
     pub fn insert(&self, values: &[Option<pg_sys::Datum>]) -> bool {
         let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
         let mut values: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
         // SAFETY: within a transaction; arrays as wide as the table.
         unsafe {
-            let relation = open(self.oid);
+            let relation = heap::open(self.oid);
             let plain = self.key_index().is_some();
             if plain {
                 let tuple =
                     pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
                 pg_sys::simple_heap_insert(relation, tuple);
-                insert_entries(relation, tuple, &values, &nulls);
+                heap::insert_entries(relation, tuple, &values, &nulls);
                 pg_sys::CommandCounterIncrement();
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
@@ -153,25 +128,25 @@ impl Table {
         }
     }
 
-    /// True if a statement does nothing besides writing a row; within a transaction that has written to the table.
+    /// True if a statement would only write the row. Called in a transaction that has written to the table.
     pub fn is_plain(&self) -> bool {
         self.key_index().is_some()
     }
 
-    /// Takes the lock that later changes in this transaction need. Reading first and taking it then would
-    /// deadlock with REINDEX, which takes locks on the table and its indexes.
+    /// Takes the lock that later changes in this transaction need. Taking it only after reading could deadlock with
+    /// REINDEX, which locks the table and its indexes.
     pub fn lock_for_writing(&self) {
         // SAFETY: within a transaction; the lock is kept to its end.
-        unsafe { pg_sys::relation_close(open(self.oid), pg_sys::NoLock as _) }
+        unsafe { pg_sys::relation_close(heap::open(self.oid), pg_sys::NoLock as _) }
     }
 
-    /// Locks the row with this key against changes, if it is as `wanted` and nobody else has it. `address`:
-    /// where it was seen last.
+    /// Locks the row with this key if it meets the condition `wanted` and no other transaction has locked it. `address`
+    /// is where the row was seen last.
     pub fn lock(&self, id: i64, address: Option<Address>, wanted: impl Fn(&Seen) -> bool) -> Lock {
         // SAFETY: within a transaction; what is opened is closed, by the transaction's abort if
         // something raises.
         unsafe {
-            let relation = open(self.oid);
+            let relation = heap::open(self.oid);
             let Some(key) = self.key_index() else {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return Lock::ByStatement;
@@ -186,7 +161,7 @@ impl Table {
         }
     }
 
-    /// Saves the way through the index.
+    /// Tries the address, which saves the index scan.
     unsafe fn lock_at(
         &self,
         relation: pg_sys::Relation,
@@ -207,7 +182,7 @@ impl Table {
             item_pointer_set_all(&mut tuple.t_self, address.page, address.line);
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let snapshot = pg_sys::GetActiveSnapshot();
-            let found = fetch(relation, snapshot, &mut tuple, &mut buffer);
+            let found = heap::fetch(relation, snapshot, &mut tuple, &mut buffer);
             pg_sys::PopActiveSnapshot();
             if !found {
                 return Try::Moved;
@@ -218,7 +193,7 @@ impl Table {
                 !other && wanted(row)
             });
             pg_sys::ReleaseBuffer(buffer);
-            // Another row stands there now.
+            // The address may be another row's by now.
             if other { Try::Moved } else { tried }
         }
     }
@@ -236,7 +211,7 @@ impl Table {
             let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as _);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            let scan = begin_scan(relation, index);
+            let scan = since_18::begin_index_scan(relation, index, pg_sys::GetActiveSnapshot());
             let mut key = pg_sys::ScanKeyData::default();
             pg_sys::ScanKeyInit(
                 &mut key,
@@ -261,7 +236,7 @@ impl Table {
         }
     }
 
-    /// `found`: a version on its page, which is pinned.
+    /// Locks `found`, a version of the row on a pinned page.
     unsafe fn lock_found(
         &self,
         relation: pg_sys::Relation,
@@ -271,7 +246,7 @@ impl Table {
         // SAFETY: a version of a row of the relation; the lock finds it by its address.
         unsafe {
             let shape = (*relation).rd_att;
-            let (values, nulls) = deform(found, shape);
+            let (values, nulls) = heap::deform(found, shape);
             if !wanted(&Seen { values: &values, nulls: &nulls }) {
                 return Try::Not;
             }
@@ -291,7 +266,7 @@ impl Table {
             let tried = match locked {
                 pg_sys::TM_Result::TM_Ok => {
                     let copy = pg_sys::heap_copytuple(&mut tuple);
-                    let (values, nulls) = deform(copy, shape);
+                    let (values, nulls) = heap::deform(copy, shape);
                     let file = (*(*relation).rd_rel).relfilenode;
                     Try::Locked(Row { table: *self, file, tuple: copy, values, nulls })
                 }
@@ -304,143 +279,9 @@ impl Table {
     }
 }
 
-/// Opens a table to change it. Its lock is waited for as long as it takes, whatever `lock_timeout` the
-/// role has for its handlers.
-unsafe fn open(table: pg_sys::Oid) -> pg_sys::Relation {
-    struct Restore(i32);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // SAFETY: a plain setting; main thread.
-            unsafe { pg_sys::LockTimeout = self.0 }
-        }
-    }
-    // SAFETY: within a transaction.
-    unsafe {
-        let _restore = Restore(pg_sys::LockTimeout);
-        pg_sys::LockTimeout = 0;
-        pg_sys::table_open(table, pg_sys::RowExclusiveLock as _)
-    }
-}
-
 enum Try {
     Locked(Row),
     Not,
-    /// It is to be looked for (again).
+    /// The row has to be looked for, perhaps again.
     Moved,
-}
-
-/// Inserts an entry into each index, as ExecInsertIndexTuples does.
-unsafe fn insert_entries(
-    relation: pg_sys::Relation,
-    new: pg_sys::HeapTuple,
-    values: &[pg_sys::Datum],
-    nulls: &[bool],
-) {
-    // SAFETY: an open relation, a row of it that was just inserted; the list is a copy.
-    unsafe {
-        let indexes = pg_sys::RelationGetIndexList(relation);
-        for i in 0..(*indexes).length {
-            let oid = (*(*indexes).elements.add(i as usize)).oid_value;
-            let index = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as _);
-            let info = pg_sys::BuildIndexInfo(index);
-            let column = (*info).ii_IndexAttrNumbers[0] as usize;
-            let check = if (*info).ii_Unique {
-                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
-            } else {
-                pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
-            };
-            pg_sys::index_insert(
-                index,
-                [values[column - 1]].as_mut_ptr(),
-                [nulls[column - 1]].as_mut_ptr(),
-                &raw mut (*new).t_self,
-                relation,
-                check,
-                false,
-                info,
-            );
-            pg_sys::index_close(index, pg_sys::NoLock as _);
-        }
-        pg_sys::list_free(indexes);
-    }
-}
-
-unsafe fn deform(tuple: pg_sys::HeapTuple, shape: pg_sys::TupleDesc) -> (Vec<pg_sys::Datum>, Vec<bool>) {
-    // SAFETY: arrays as wide as the shape.
-    unsafe {
-        let width = (*shape).natts as usize;
-        let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![true; width]);
-        pg_sys::heap_deform_tuple(tuple, shape, values.as_mut_ptr(), nulls.as_mut_ptr());
-        (values, nulls)
-    }
-}
-
-unsafe fn begin_scan(relation: pg_sys::Relation, index: pg_sys::Relation) -> pg_sys::IndexScanDesc {
-    // SAFETY: open relations, and an active snapshot.
-    unsafe {
-        let snapshot = pg_sys::GetActiveSnapshot();
-        #[cfg(not(feature = "pg18"))]
-        return pg_sys::index_beginscan(relation, index, snapshot, 1, 0);
-        #[cfg(feature = "pg18")]
-        return pg_sys::index_beginscan(relation, index, snapshot, std::ptr::null_mut(), 1, 0);
-    }
-}
-
-/// Fetches the version at `tuple.t_self` if the snapshot sees it; then its page is pinned in `buffer`.
-unsafe fn fetch(
-    relation: pg_sys::Relation,
-    snapshot: pg_sys::Snapshot,
-    tuple: &mut pg_sys::HeapTupleData,
-    buffer: &mut pg_sys::Buffer,
-) -> bool {
-    // SAFETY: an open relation, and a page that it has.
-    unsafe {
-        #[cfg(feature = "pg14")]
-        return pg_sys::heap_fetch(relation, snapshot, tuple, buffer);
-        #[cfg(not(feature = "pg14"))]
-        return pg_sys::heap_fetch(relation, snapshot, tuple, buffer, false);
-    }
-}
-
-/// True if the row was changed; false if this transaction has changed it before.
-unsafe fn heap_update(relation: pg_sys::Relation, old: pg_sys::HeapTuple, new: pg_sys::HeapTuple) -> bool {
-    let mut failure = pg_sys::TM_FailureData::default();
-    let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
-    // SAFETY: a row that this transaction has locked.
-    let result = unsafe {
-        // Its handler may have changed it: then this is not the latest version.
-        let mut latest = pg_sys::HeapTupleData { t_self: (*old).t_self, ..Default::default() };
-        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
-        if !fetch(relation, &raw mut pg_sys::SnapshotSelfData, &mut latest, &mut buffer) {
-            return false;
-        }
-        pg_sys::ReleaseBuffer(buffer);
-        let command = pg_sys::GetCurrentCommandId(true);
-        let none = std::ptr::null_mut();
-        let old = &raw mut (*old).t_self;
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let result = pg_sys::heap_update(relation, old, new, command, none, true, &mut failure, &mut mode);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let result = {
-            let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
-            pg_sys::heap_update(
-                relation,
-                old,
-                new,
-                command,
-                none,
-                true,
-                &mut failure,
-                &mut mode,
-                &mut indexes,
-            )
-        };
-        result
-    };
-    result == pg_sys::TM_Result::TM_Ok
-}
-
-unsafe fn is_heap_only(tuple: pg_sys::HeapTuple) -> bool {
-    // SAFETY: a tuple that heap_update has written.
-    unsafe { u32::from((*(*tuple).t_data).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE != 0 }
 }

@@ -6,27 +6,23 @@ use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-/// How often a handler that goes on is interrupted again, in milliseconds.
-#[cfg(not(feature = "pg14"))]
+/// The pause between two interruptions of a handler that goes on, in milliseconds.
 const AGAIN_MS: c_int = 50;
 
 static ID: AtomicI32 = AtomicI32::new(-1);
 static FIRED: AtomicBool = AtomicBool::new(false);
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
-/// Interruptions that a handler may catch before its worker is ended.
+/// The number of interruptions that a handler may catch before its worker is ended.
 const PATIENCE: u32 = 40;
 
-/// Asks RegisterTimeout for a free id: any value from `USER_TIMEOUT` of utils/timeout.h up (10 to
-/// 13, depending on the major version).
+/// Asks RegisterTimeout for a free id. Any value from `USER_TIMEOUT` of utils/timeout.h on does, which is 10 to 13,
+/// depending on the major version.
 const ANY_USER_TIMEOUT: c_int = 13;
 
 unsafe extern "C-unwind" {
     // utils/timeout.h, not among pgrx's bindings
     fn RegisterTimeout(id: c_int, handler: Option<unsafe extern "C-unwind" fn()>) -> c_int;
-    #[cfg(feature = "pg14")]
-    fn enable_timeout_after(id: c_int, delay_ms: c_int);
-    #[cfg(not(feature = "pg14"))]
     fn enable_timeout_every(id: c_int, first: i64, delay_ms: c_int);
     fn disable_timeout(id: c_int, keep_indicator: bool);
 }
@@ -44,17 +40,10 @@ pub fn arm(limit: Duration) {
     if !limit.is_zero() {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128) as c_int;
         let id = ID.load(Relaxed);
+        let first = super::backend::now() + i64::from(milliseconds) * 1000;
+        // The timeout repeats, since a handler may catch the first interruption and go on.
         // SAFETY: the id was registered; main thread.
-        #[cfg(feature = "pg14")]
-        unsafe {
-            boundary(|| enable_timeout_after(id, milliseconds));
-        }
-        // A handler may catch the first interruption and go on.
-        #[cfg(not(feature = "pg14"))]
-        unsafe {
-            let first = super::backend::now() + i64::from(milliseconds) * 1000;
-            boundary(|| enable_timeout_every(id, first, AGAIN_MS));
-        }
+        unsafe { boundary(|| enable_timeout_every(id, first, AGAIN_MS)) }
     }
 }
 

@@ -1,29 +1,29 @@
-//! What a task leaves in its process beyond what PostgreSQL knows how to discard. Most of it is removed here; for what
+//! What a task leaves in its process and no command of PostgreSQL discards. Most of it is removed here; if something
 //! cannot be removed, the worker ends.
 
-use super::{catalog, dblink, libraries, placeholder, temp_buffers};
+use super::{dblink, libraries, placeholder, procedure, temp_buffers};
 use pgrx::{IntoDatum, pg_sys};
 use std::cell::{Cell, RefCell};
 
-/// Placeholders that may be hidden in a process: PostgreSQL searches and sorts them along with all other settings.
+/// The number of placeholders that may be hidden in a process. PostgreSQL searches and sorts them along with all
+/// other settings.
 const MAX_PLACEHOLDERS: usize = 500;
 
-/// The library of PL/pgSQL, which keeps nothing for later calls but plans.
+/// The library of PL/pgSQL, which keeps only plans between calls.
 const STATELESS_LANGUAGE: &str = "plpgsql";
 
 thread_local! {
     static LASTING: Cell<Option<&'static str>> = const { Cell::new(None) };
-    /// Whether LOAD was run since the libraries were last looked at.
+    /// Whether LOAD was run since the libraries were last examined.
     static LOAD_RUN: Cell<bool> = const { Cell::new(false) };
-    /// Whether a setting was set since that was last asked.
-    static SETTING: Cell<bool> = const { Cell::new(false) };
-    /// [`libraries::loads`] and the names of the libraries, as of the last look.
+    /// [`libraries::loads`] when the libraries were last examined.
     static LOADS: Cell<u64> = const { Cell::new(0) };
+    /// The names of the libraries when they were last examined.
     static LIBRARIES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
     static HAS_DBLINK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What is there before the first task is no trace of one.
+/// Takes note of what is there before the first task.
 pub fn prepare() {
     temp_buffers::prepare();
     placeholder::hide();
@@ -33,7 +33,7 @@ pub fn prepare() {
     LIBRARIES.set(names);
 }
 
-/// What a task has left in this process that only its end removes.
+/// What a task has left that only the end of this process removes.
 pub fn lasting() -> Option<&'static str> {
     LASTING.get()
 }
@@ -43,25 +43,10 @@ pub fn note_load() {
     LOAD_RUN.set(true);
 }
 
-/// A setting is about to be set.
-pub fn note_setting() {
-    SETTING.set(true);
-}
-
-/// Whether [`note_setting`] was called since this was asked before.
-#[cfg(not(any(feature = "pg14", feature = "pg15")))]
-pub fn take_setting() -> bool {
-    SETTING.take()
-}
-
 /// A function is about to be run.
 pub fn note_function(function: pg_sys::Oid) {
-    #[cfg(not(feature = "pg14"))]
-    use pg_sys::F_PG_BACKUP_START;
-    #[cfg(feature = "pg14")]
-    use pg_sys::F_PG_START_BACKUP as F_PG_BACKUP_START;
     match function.to_u32() {
-        pg_sys::F_SET_CONFIG => note_setting(),
+        pg_sys::F_SET_CONFIG => placeholder::note_setting(),
         pg_sys::F_PG_CREATE_PHYSICAL_REPLICATION_SLOT
         | pg_sys::F_PG_CREATE_LOGICAL_REPLICATION_SLOT
         | pg_sys::F_PG_COPY_PHYSICAL_REPLICATION_SLOT_NAME_NAME
@@ -72,23 +57,23 @@ pub fn note_function(function: pg_sys::Oid) {
             LASTING.set(Some("a replication slot"));
         }
         pg_sys::F_PG_REPLICATION_ORIGIN_SESSION_SETUP => LASTING.set(Some("a replication origin")),
-        F_PG_BACKUP_START => LASTING.set(Some("a backup")),
+        pg_sys::F_PG_BACKUP_START => LASTING.set(Some("a backup")),
         _ => {}
     }
 }
 
-/// Removes what a handler has left that the end of its savepoint does not remove.
+/// Removes what a handler has left and the end of its savepoint does not remove.
 pub fn remove() {
     placeholder::hide();
     reseed();
 }
 
-/// Removes what the handlers of a task have left, and finds what cannot be removed; within the task's transaction.
+/// Removes what the handlers of a task have left, and finds what cannot be removed. Runs in the task's transaction.
 pub fn remove_rest() {
     let loads = libraries::loads();
     let load_run = LOAD_RUN.take();
     if LOADS.replace(loads) != loads {
-        look_at_libraries(load_run);
+        examine_libraries(load_run);
     }
     if HAS_DBLINK.get() && dblink::disconnect_all().is_err() {
         LASTING.set(Some("a connection of dblink"));
@@ -101,8 +86,8 @@ pub fn remove_rest() {
     }
 }
 
-/// Libraries that have been loaded since the last look.
-fn look_at_libraries(load_run: bool) {
+/// Examines the libraries that were loaded since the last time.
+fn examine_libraries(load_run: bool) {
     let names = libraries::names();
     let new: Vec<&str> = LIBRARIES
         .with_borrow(|known| names.iter().filter(|name| !known.contains(name)).map(String::as_str).collect());
@@ -110,7 +95,7 @@ fn look_at_libraries(load_run: bool) {
         LASTING.set(Some("a library that LOAD has loaded"));
     }
     let is_new = |library: &String| new.iter().any(|name| name.strip_suffix(".so") == Some(library));
-    if catalog::libraries_of_languages().iter().any(|name| name != STATELESS_LANGUAGE && is_new(name)) {
+    if procedure::libraries_of_languages().iter().any(|name| name != STATELESS_LANGUAGE && is_new(name)) {
         LASTING.set(Some("the interpreter of a procedural language"));
     }
     if new.contains(&dblink::LIBRARY) {
@@ -119,24 +104,14 @@ fn look_at_libraries(load_run: bool) {
     LIBRARIES.set(names);
 }
 
-/// Has `random()` go on from a state that no handler has chosen.
+/// Gives `random()` a seed that no handler has chosen.
 fn reseed() {
     // SAFETY: setseed takes a number from -1 to 1.
     unsafe { pgrx::direct_function_call_as_datum(pg_sys::setseed, &[(fraction() * 2.0 - 1.0).into_datum()]) };
 }
 
-/// From 0 to 1, without 1.
-#[cfg(not(feature = "pg14"))]
+/// A random number from 0 to 1, without 1.
 fn fraction() -> f64 {
     // SAFETY: state of this process, which PostgreSQL has seeded.
     unsafe { pg_sys::pg_prng_double(&raw mut pg_sys::pg_global_prng_state) }
-}
-
-/// From 0 to 1, without 1.
-#[cfg(feature = "pg14")]
-fn fraction() -> f64 {
-    let mut bits = 0_u32;
-    // SAFETY: writes as many bytes as it is told.
-    unsafe { pg_sys::pg_strong_random((&raw mut bits).cast(), size_of::<u32>()) };
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }

@@ -1,7 +1,8 @@
 //! Transactions and subtransactions of a worker.
 
 use super::catch::catch;
-use super::{activity, interrupt};
+pub use super::own::is_own;
+use super::{activity, interrupt, own};
 use crate::error::PgError;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -87,8 +88,6 @@ pub fn started_at() -> i64 {
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
-/// Whether the current transaction is one of a worker's.
-static OWN: AtomicBool = AtomicBool::new(false);
 /// Whether the current transaction may commit without waiting.
 static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 
@@ -97,11 +96,6 @@ static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 /// Safe where all effects are in the transaction: a crash loses all of it or nothing.
 pub fn commit_asynchronously() {
     ASYNCHRONOUS.store(true, Relaxed);
-}
-
-/// True while a worker's transaction is open.
-pub fn is_own() -> bool {
-    OWN.load(Relaxed)
 }
 
 /// Makes the commit that is in progress asynchronous, if that was allowed; called from its callback.
@@ -153,7 +147,7 @@ pub fn fire_deferred_triggers() {
 
 fn begin() {
     ASYNCHRONOUS.store(false, Relaxed);
-    OWN.store(true, Relaxed);
+    own::set(true);
     activity::begin_own_query();
     // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
     // wants a snapshot below those that it takes for each statement.
@@ -184,7 +178,7 @@ fn commit() {
         let _restore = Restore(pg_sys::synchronous_commit);
         pg_sys::CommitTransactionCommand();
     }
-    OWN.store(false, Relaxed);
+    own::set(false);
     activity::end_query();
     interrupt::ignore_cancel(false);
 }
@@ -194,7 +188,7 @@ fn abort() {
     interrupt::ignore_cancel(false);
     // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
     unsafe { pg_sys::AbortCurrentTransaction() };
-    OWN.store(false, Relaxed);
+    own::set(false);
     activity::end_query();
     interrupt::hold_cancel();
 }

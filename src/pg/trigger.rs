@@ -18,7 +18,7 @@ impl NewRow {
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.
-    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> NewRow {
+    pub(super) unsafe fn of(fcinfo: pg_sys::FunctionCallInfo) -> NewRow {
         // SAFETY: TRIGGER_FIRED_* of commands/trigger.h, on the caller's promise.
         unsafe {
             let data = (*fcinfo).context.cast::<pg_sys::TriggerData>();
@@ -112,7 +112,7 @@ impl Transition {
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.
-    pub unsafe fn of(fcinfo: pg_sys::FunctionCallInfo, operation: u32) -> Transition {
+    pub(super) unsafe fn of(fcinfo: pg_sys::FunctionCallInfo, operation: u32) -> Transition {
         // SAFETY: TRIGGER_FIRED_* of commands/trigger.h, on the caller's promise.
         unsafe {
             let data = (*fcinfo).context.cast::<pg_sys::TriggerData>();

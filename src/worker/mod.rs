@@ -23,7 +23,9 @@ use crate::handler::{Handlers, Stop};
 use crate::inject;
 use crate::pg::table::Table;
 use crate::pg::transaction::{self, End as Transaction};
-use crate::pg::{activity, backend, bgworker, interrupt, invalidation, latch, log, session, timeout};
+use crate::pg::{
+    activity, backend, bgworker, callbacks, interrupt, invalidation, latch, log, session, timeout,
+};
 use crate::shared::{Admission, Interrupted, LaneSet, NotFree, Over, Sources, Terms};
 use crate::task_definition::TaskDefinitions;
 use crate::unwritten::Means;
@@ -107,7 +109,7 @@ pub fn main(slot: usize) -> ! {
     let Some(slot) = MySlot::attach(slot) else { interrupt::exit(0) };
     let _ = ATTACHED.set(slot);
     // Before the connection, so that it runs after the transaction of a dying worker is undone.
-    backend::on_exit(detach);
+    callbacks::on_exit(detach);
     bgworker::connect(slot.database, slot.role);
     activity::name(&format!("pg_errand worker {}", slot.number));
     session::prepare();

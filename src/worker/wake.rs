@@ -5,7 +5,8 @@ use super::Worker;
 use crate::config;
 use crate::error::PgError;
 use crate::inject;
-use crate::pg::backend::{self, Ended};
+use crate::pg::backend;
+use crate::pg::callbacks::{self, Ended};
 use crate::pg::spi::Statement;
 use crate::pg::{activity, catalog, latch, remote, session, shmem, transaction};
 use crate::shared::{Announcement, Lane, NEVER, Position, Rest};
@@ -25,8 +26,8 @@ thread_local! {
 
 /// Has this process announce at each commit what its transaction enqueued.
 pub fn init() {
-    backend::on_transaction_end(at_transaction_end);
-    backend::before_commit(before_commit);
+    callbacks::on_transaction_end(at_transaction_end);
+    callbacks::before_commit(before_commit);
 }
 
 /// A transaction with a part on another server must not lose its local part in a crash: its task would be run again,

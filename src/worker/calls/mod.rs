@@ -570,7 +570,7 @@ pub fn log_breaker(provider: &str, breaker: Breaker, failures: u32) {
             LogLevel::Warning,
             format!(
                 "circuit breaker opened provider={provider:?} until={:?}: calls that failed in a row: {failures}",
-                crate::pg::backend::time_text(until)
+                crate::pg::time::time_text(until)
             ),
             "A change of its row in queues.provider closes the circuit breaker at once.".into(),
         ),

@@ -1,17 +1,16 @@
-//! A cancelled task is interrupted until it stops: its handler may catch the first signal, and the
-//! second.
+//! Repeats the signals for cancelled tasks, since a handler may catch the first signal, and the second one.
 
 use crate::pg::{backend, shmem};
 use crate::shared::NEVER;
 
-/// Time between two signals, in microseconds.
+/// The pause between two signals, in microseconds.
 const INTERVAL: i64 = 20_000;
-/// After this time the worker of a handler that catches them all is ended, in microseconds.
+/// The time after which the worker is ended whose handler catches all signals, in microseconds.
 const PATIENCE: i64 = 1_000_000;
 
-/// Signals the workers whose task was cancelled and that still run it; when to look again.
-pub fn insist_on_cancels(now: i64) -> i64 {
-    // Under the lock, so that a signal can only reach a worker while it has that task.
+/// Signals the workers that still run a cancelled task. Returns when to repeat that.
+pub fn repeat_signals(now: i64) -> i64 {
+    // The lock ensures that a signal reaches a worker only while it has the task.
     let any = shmem::write(|shared| {
         let mut any = false;
         for slot in shared.still_to_cancel() {

@@ -1,7 +1,8 @@
-//! Commands that cannot run beside workers (DROP DATABASE and its like): they bar their database,
-//! have its workers ended, and lift the bar when their transaction is over.
+//! Commands that cannot run while workers are connected to their database (DROP DATABASE and the like) quiesce it: they
+//! end its workers, and the launcher starts none until the transaction of the command has ended.
 
-use crate::pg::backend::{self, Ended};
+use crate::pg::backend;
+use crate::pg::callbacks::{self, Ended};
 use crate::pg::command::Notice;
 use crate::pg::{interrupt, latch, log, shmem};
 use crate::shared::SlotState;
@@ -10,26 +11,25 @@ use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How often workers that should end are looked after.
+/// The pause between two looks for workers that have to leave.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long a command waits for workers to leave: three times as long as PostgreSQL waits for other sessions of a
-/// database.
+/// The time that a command waits for workers to leave, three times what PostgreSQL allows other sessions of a database.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the current transaction of this process has to tell the launcher at its end.
+/// What the launcher has to know when the current transaction ends.
 #[derive(Clone, Copy, Default)]
 struct Pending {
-    barred: bool,
+    quiesces: bool,
     changes: bool,
     settings: bool,
     created: bool,
     dropped: bool,
-    /// The extension that was there is gone, whatever has come after it.
+    /// The extension was dropped, and perhaps created again.
     renewed: bool,
 }
 
 const NOTHING: Pending = Pending {
-    barred: false,
+    quiesces: false,
     changes: false,
     settings: false,
     created: false,
@@ -42,11 +42,11 @@ thread_local! {
 }
 
 pub fn init() {
-    backend::on_transaction_end(at_transaction_end);
-    backend::on_savepoint_rollback(at_savepoint_rollback);
+    callbacks::on_transaction_end(at_transaction_end);
+    callbacks::on_savepoint_rollback(at_savepoint_rollback);
 }
 
-/// Notes what the launcher has to know at the end of the transaction, and makes room where that is needed.
+/// Notes what the launcher has to know at the end of the transaction, and quiesces a database if the command requires it.
 pub fn on_command(notice: Notice) {
     let pending = PENDING.get();
     match notice {
@@ -57,18 +57,18 @@ pub fn on_command(notice: Notice) {
         }
         Notice::Drop => {
             PENDING.set(Pending {
-                barred: true,
+                quiesces: true,
                 dropped: true,
                 created: false,
                 renewed: true,
                 changes: true,
                 ..pending
             });
-            clear(backend::database());
+            end_workers(backend::database());
         }
-        Notice::Clear(database) => {
-            PENDING.set(Pending { barred: true, changes: true, ..pending });
-            clear(database);
+        Notice::Quiesce(database) => {
+            PENDING.set(Pending { quiesces: true, changes: true, ..pending });
+            end_workers(database);
         }
         Notice::CommitPrepared
         | Notice::Members
@@ -90,8 +90,8 @@ pub fn refuse_task() -> ! {
 }
 
 /// Ends the workers of `database` and waits until they are gone.
-fn clear(database: Oid) {
-    // A handler's own connection to its database (dblink, for instance).
+fn end_workers(database: Oid) {
+    // The session may be a handler's connection to its own database, by dblink for instance.
     let client = backend::client_pid();
     if client.is_some_and(|pid| shmem::read(|shared| shared.slots_of(database).any(|slot| slot.pid == pid))) {
         refuse_task();
@@ -101,7 +101,7 @@ fn clear(database: Oid) {
         if let Some(pids) = shmem::write(|shared| shared.bar(database, backend::pid(), backend::now())) {
             break pids;
         }
-        // Many sessions at once, which make databases from one template for instance.
+        // Too many sessions quiesce databases at the same time.
         interrupt::check();
         latch::wait(None, LOOK);
     };
@@ -115,8 +115,8 @@ fn clear(database: Oid) {
     }
 }
 
-/// Refuses a command because a worker does not leave: signals have no effect on its handler, which may even wait for
-/// this command.
+/// Refuses a command because a worker does not leave: its handler does not react to signals, and may even wait for this
+/// command.
 fn refuse_busy(database: Oid) -> ! {
     let left = shmem::read(|shared| {
         let left = shared.slots_of(database).find(|slot| slot.state != SlotState::Free);
@@ -125,29 +125,29 @@ fn refuse_busy(database: Oid) -> ! {
     log::refuse(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
         format!("a worker of the database has not left: {}", left.unwrap_or_default()),
-        "It has been told to end, and will when its handler lets it. Then run the command again.".into(),
+        "The worker was told to end. Run the command again when its handler has stopped.".into(),
     )
 }
 
-/// Whether a DROP EXTENSION is among what was rolled back, nobody knows: a worker has to look.
+/// A DROP EXTENSION may be among what was rolled back, so a worker has to look whether the extension is there.
 fn at_savepoint_rollback() {
     let pending = PENDING.get();
     PENDING.set(Pending { created: pending.created || pending.dropped, dropped: false, ..pending });
 }
 
-/// In the middle of the commit: neither allocates nor fails.
+/// Runs in the middle of the commit, so it neither allocates nor fails.
 fn at_transaction_end(ended: Ended) {
     let pending = PENDING.take();
-    if !(pending.barred || pending.changes) || !shmem::available() {
+    if !(pending.quiesces || pending.changes) || !shmem::available() {
         return;
     }
     let (database, pid) = (backend::database(), backend::pid());
     shmem::write_journal(|shared, journal| {
         if pending.renewed && ended == Ended::Committed {
-            // Its numbers are given to other tasks.
+            // A new extension gives the same numbers to other tasks.
             journal.forget_all(database);
         }
-        if pending.barred {
+        if pending.quiesces {
             shared.lift_bars(pid, backend::now());
         }
         if ended == Ended::Committed && (pending.created || pending.dropped) {
@@ -160,7 +160,7 @@ fn at_transaction_end(ended: Ended) {
                 None => shared.unheard = true,
             }
         }
-        if ended != Ended::Aborted || pending.barred {
+        if ended != Ended::Aborted || pending.quiesces {
             shared.catalog_changes += 1;
             shared.settings_changes += u64::from(pending.settings);
         }

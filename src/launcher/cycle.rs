@@ -1,0 +1,259 @@
+//! One cycle of the launcher: read what changed, compare desired and actual state, act.
+
+use super::cancels;
+use super::clock::Clock;
+use super::desired::Catalogs;
+use super::problems::{About, Problems};
+use super::process_limit::ProcessLimit;
+use super::reader::{Reader, Reading};
+use super::reconcile::{self, Action, State};
+use super::start::{self, Started};
+use crate::config;
+use crate::error::PgError;
+use crate::pg::{backend, interrupt, shmem};
+use crate::shared::{Database, NEVER, Shared, SlotState};
+use pgrx::pg_sys::Oid;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
+
+/// The maximum time between two scans of the catalogs, in microseconds. A command that may change them causes a scan
+/// immediately.
+pub(super) const SCAN_INTERVAL: i64 = 60 * 1_000_000;
+/// The time after which a slot is freed that no worker has attached to, in microseconds.
+const ATTACH_TIME: i64 = 30 * 1_000_000;
+
+/// The state of the launcher process.
+#[derive(Default)]
+pub(super) struct Launcher {
+    clock: Clock,
+    catalogs: Catalogs,
+    scanned_at: i64,
+    /// The value of `catalog_changes` when the catalogs were last read.
+    seen_changes: u64,
+    reader: Reader,
+    /// Databases that do not have the extension.
+    without_extension: HashSet<Oid>,
+    started: HashMap<usize, Started>,
+    process_limit: ProcessLimit,
+    problems: Problems,
+}
+
+impl Launcher {
+    /// Compares once. Returns when to compare again if nothing happens before.
+    pub(super) fn cycle(&mut self) -> Result<i64, PgError> {
+        let now = backend::now();
+        if self.clock.was_set_back(now, Instant::now()) {
+            self.set_back(now);
+        }
+        let role = config::ROLE.get();
+        if interrupt::reload_if_asked() {
+            self.scanned_at = 0;
+            let has_new_role = config::ROLE.get() != role;
+            shmem::write(|shared| {
+                shared.reload();
+                // Settings may be stored for the new role.
+                shared.settings_changes += u64::from(has_new_role);
+            });
+        }
+        self.scan_if_due(now)?;
+        self.free_lost_slots(now);
+        let cancels = cancels::repeat_signals(now);
+        let databases = self.update_databases();
+        let reading = self.have_settings_read(&databases, now);
+        let state = self.state(now, &databases);
+        for action in reconcile::reconcile(&state) {
+            match action {
+                Action::Start(database) => self.start(database, now),
+                Action::Retire(slot) => shmem::write(|shared| shared.retire(slot, now)),
+                Action::Wake(database) => shmem::write(|shared| shared.wake_for_due(database, now)),
+            }
+        }
+        let times = [
+            reconcile::next_look(&state),
+            reading,
+            cancels,
+            self.process_limit.next_try(now),
+            self.problems.next(now),
+            self.scanned_at + SCAN_INTERVAL,
+        ];
+        self.problems.resolve(About::Launcher);
+        Ok(times.into_iter().min().unwrap_or(NEVER))
+    }
+
+    pub(super) fn report_error(&mut self, error: &PgError) {
+        let hint =
+            "The launcher tries again, after longer and longer pauses. Tasks may have to wait meanwhile.";
+        self.problems.report(About::Launcher, &format!("launcher: {}", error.message), hint);
+    }
+
+    /// The clock was set back to `now`: nothing waits until the clock reaches the former time again.
+    fn set_back(&mut self, now: i64) {
+        self.scanned_at = 0;
+        self.reader.set_back(now);
+        self.process_limit.set_back(now);
+        self.problems.set_back(now);
+        shmem::write(|shared| shared.set_back(now));
+    }
+
+    fn scan_if_due(&mut self, now: i64) -> Result<(), PgError> {
+        let changes = shmem::read(|shared| shared.catalog_changes);
+        if self.scanned_at + SCAN_INTERVAL > now && self.seen_changes == changes {
+            return Ok(());
+        }
+        self.catalogs = Catalogs::read(&entries())?;
+        self.seen_changes = changes;
+        self.scanned_at = now;
+        match self.catalogs.unknown_names() {
+            names if names.is_empty() => {
+                self.problems.resolve(About::List);
+            }
+            names => self.problems.report(
+                About::List,
+                &format!("pg_errand.databases names databases that do not exist: {}", names.join(", ")),
+                "Names are folded to lower case unless they are quoted.",
+            ),
+        }
+        Ok(())
+    }
+
+    /// Has stored settings read if those in shared memory may be out of date, or if it is not known whether a database
+    /// has the extension. Returns when to look again.
+    fn have_settings_read(&mut self, databases: &[Database], now: i64) -> i64 {
+        let current = shmem::read(|shared| shared.settings_changes);
+        let stale = databases.iter().any(|entry| entry.settings_as_of != current);
+        let unseen = databases.iter().filter(|entry| !entry.has_extension && self.is_hindered(entry));
+        let unseen: Vec<Oid> = unseen.map(|entry| entry.oid).collect();
+        let changed = if stale { self.catalogs.readable(databases) } else { Vec::new() };
+        match self.reader.step(&changed, &unseen, now) {
+            Reading::Wait(until) => until,
+            Reading::Done => {
+                // The roles that were found have to be looked up in the catalogs.
+                self.scanned_at = 0;
+                now
+            }
+            Reading::LimitReached => {
+                self.process_limit.note_failure(&mut self.problems, now);
+                NEVER
+            }
+        }
+    }
+
+    /// Frees the slots of processes that never attached to them, since they could not be started or connected.
+    fn free_lost_slots(&mut self, now: i64) {
+        self.started.retain(|slot, started| {
+            let alive = started.handle.is_alive();
+            if !alive {
+                shmem::write(|shared| shared.give_up(*slot, started.generation, now));
+            }
+            alive
+        });
+        let ours: Vec<usize> = self.started.keys().copied().collect();
+        shmem::write(|shared| {
+            for index in 0..shared.slots.len() {
+                let slot = &shared.slots[index];
+                let lost = slot.state == SlotState::Starting && slot.started_at + ATTACH_TIME < now;
+                if lost && !ours.contains(&index) {
+                    let generation = slot.generation;
+                    shared.give_up(index, generation, now);
+                }
+            }
+        });
+    }
+
+    /// Updates the databases in shared memory from the catalogs, and returns them.
+    fn update_databases(&mut self) -> Vec<Database> {
+        for entry in entries() {
+            if entry.no_extension {
+                self.without_extension.insert(entry.oid);
+            } else {
+                self.without_extension.remove(&entry.oid);
+            }
+            let is_quiesced = entry.is_barred();
+            if entry.no_extension || !is_quiesced && self.catalogs.has_lost(&entry) {
+                shmem::write_journal(|shared, journal| {
+                    journal.forget_all(entry.oid);
+                    shared.forget_database(entry.oid);
+                });
+                self.problems.resolve(About::Database(entry.oid));
+            } else if !is_quiesced && self.catalogs.can_forget(&entry) {
+                shmem::write(|shared| shared.forget_database(entry.oid));
+            }
+        }
+        if shmem::write(Shared::take_unheard) {
+            self.without_extension.clear();
+        }
+        self.without_extension.retain(|oid| self.catalogs.exists(*oid));
+        let new: Vec<Oid> =
+            self.catalogs.wanted().filter(|oid| !self.without_extension.contains(oid)).collect();
+        for oid in new {
+            if shmem::write(|shared| shared.know(oid, backend::may_have_prepared()).is_none()) {
+                self.problems.report(
+                    About::DatabaseCount,
+                    "there are more databases than can be served; some are left out",
+                    "Name the databases that matter in pg_errand.databases.",
+                );
+            }
+        }
+        entries()
+    }
+
+    fn state(&mut self, now: i64, databases: &[Database]) -> State {
+        let mut state = State {
+            now,
+            max_workers: config::MAX_WORKERS.get() as usize,
+            databases: Vec::new(),
+            workers: shmem::read(|shared| reconcile::workers(shared, now)),
+        };
+        if self.process_limit.is_reached(now) {
+            state.max_workers = state.max_workers.min(state.workers.len());
+        }
+        for entry in databases {
+            let desired = self.catalogs.desired(entry);
+            let about = About::Database(entry.oid);
+            match desired.as_ref().and_then(|desired| desired.hindrance.as_ref()) {
+                Some((message, hint)) if entry.has_extension => {
+                    self.problems.report_if_it_lasts(about, message, hint, now);
+                }
+                _ => self.problems.resolve(about),
+            }
+            let ready = !entry.is_barred() && entry.settings_as_of != 0;
+            let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
+            let poll_interval = entry.poll_interval.unwrap_or(config::POLL_INTERVAL.get());
+            let poll = entry.looked_at + i64::from(poll_interval) * 1000;
+            let next_due = if entry.unannounced { entry.next_due.min(poll) } else { entry.next_due };
+            state.databases.push(reconcile::Database {
+                oid: entry.oid,
+                concurrency: served.map_or(0, |desired| desired.concurrency),
+                settings: served.map_or(0, |desired| desired.settings),
+                has_work: entry.has_work(now) || next_due <= now,
+                next_due,
+                start_allowed_at: entry.start_allowed_at(),
+                looked_at: entry.looked_at,
+            });
+        }
+        state
+    }
+
+    /// True if workers cannot connect to the database of `entry`, although another process could.
+    fn is_hindered(&self, entry: &Database) -> bool {
+        let hindrance = self.catalogs.desired(entry).and_then(|desired| desired.hindrance);
+        entry.settings_as_of != 0 && hindrance.is_some_and(|_| self.catalogs.allows_connections(entry.oid))
+    }
+
+    fn start(&mut self, database: Oid, now: i64) {
+        let entry = entries().into_iter().find(|entry| entry.oid == database);
+        let Some(desired) = entry.and_then(|entry| self.catalogs.desired(&entry)) else { return };
+        match start::start(&desired, now) {
+            Some((slot, started)) => {
+                self.started.insert(slot, started);
+                self.process_limit.note_start();
+            }
+            None => self.process_limit.note_failure(&mut self.problems, now),
+        }
+    }
+}
+
+/// The databases in shared memory.
+fn entries() -> Vec<Database> {
+    shmem::read(|shared| shared.databases.iter().filter(|entry| entry.oid != Oid::INVALID).copied().collect())
+}

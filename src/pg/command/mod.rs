@@ -1,0 +1,19 @@
+//! SQL commands that concern the workers of a database, seen before they run.
+
+mod access;
+mod meaning;
+mod notice;
+mod tree;
+mod utility;
+
+pub use access::is_access_watched;
+pub use notice::Notice;
+pub(super) use utility::{Hook, standard_ProcessUtility};
+
+/// Calls `observer` for each command that concerns workers, before the command runs; it may raise an error. Once per
+/// library load.
+pub fn observe(observer: fn(Notice)) {
+    notice::set_observer(observer);
+    utility::install();
+    access::install();
+}

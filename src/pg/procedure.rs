@@ -1,0 +1,79 @@
+//! Functions in the catalogs.
+
+use super::catalog;
+use pgrx::{FromDatum, pg_sys};
+use std::ffi::CStr;
+
+/// The name of the schema of a function.
+pub fn schema_of(function: pg_sys::Oid) -> Option<String> {
+    // SAFETY: look-ups in catalogs; null for what is not there.
+    unsafe { owned_text(pg_sys::get_namespace_name(pg_sys::get_func_namespace(function))) }
+}
+
+/// True for an aggregate function.
+pub fn is_aggregate(function: pg_sys::Oid) -> bool {
+    // SAFETY: a look-up in a catalog.
+    unsafe { pg_sys::get_func_prokind(function) as u8 == pg_sys::PROKIND_AGGREGATE }
+}
+
+/// The type that a function returns.
+pub fn result_type(function: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a look-up in a catalog.
+    unsafe { pg_sys::get_func_rettype(function) }
+}
+
+/// The name of the extension that a function is a member of.
+pub fn extension_of(function: pg_sys::Oid) -> Option<String> {
+    // SAFETY: look-ups in catalogs; null for what is not there.
+    unsafe {
+        let extension = pg_sys::getExtensionOfObject(pg_sys::ProcedureRelationId, function);
+        if extension == pg_sys::InvalidOid {
+            return None;
+        }
+        owned_text(pg_sys::get_extension_name(extension))
+    }
+}
+
+/// `pg_language` (catalog/pg_language.h), which is not among pgrx's bindings.
+const LANGUAGES: pg_sys::Oid = pg_sys::Oid::from_u32(2612);
+
+/// The names of the libraries of procedural languages, without directory and suffix.
+pub fn libraries_of_languages() -> Vec<String> {
+    let handlers = catalog::scan(LANGUAGES, |tuple, shape| {
+        // SAFETY: a row with its descriptor; the column is an OID.
+        unsafe {
+            let mut null = false;
+            let column = pg_sys::SPI_fnumber(shape, c"lanplcallfoid".as_ptr());
+            pg_sys::Oid::from_datum(pg_sys::heap_getattr(tuple, column, shape, &mut null), null)
+        }
+    });
+    let files = handlers.into_iter().flatten().filter_map(library_of_function);
+    files.map(|file| file.rsplit('/').next().unwrap_or_default().trim_end_matches(".so").to_owned()).collect()
+}
+
+/// The library of a function in C, as its declaration names it.
+fn library_of_function(function: pg_sys::Oid) -> Option<String> {
+    // SAFETY: the row stays valid until it is released; the text is copied.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return None;
+        }
+        let mut null = false;
+        let file = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_probin as _, &mut null);
+        let file = String::from_datum(file, null);
+        pg_sys::ReleaseSysCache(tuple);
+        file
+    }
+}
+
+/// A terminated text that was allocated for the caller; `None` for null.
+unsafe fn owned_text(text: *mut std::os::raw::c_char) -> Option<String> {
+    // SAFETY: on the caller's promise; the copy is what is used from here on.
+    unsafe {
+        let owned = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())?;
+        pg_sys::pfree(text.cast());
+        Some(owned)
+    }
+}

@@ -1,0 +1,29 @@
+//! Intervals and times as PostgreSQL reads and writes them.
+
+use pgrx::pg_sys;
+
+/// True if an interval, as text, is longer than `limit`; a month counts as 30 days. Raises an error if the text is no
+/// interval.
+pub fn is_longer(interval: &str, limit: std::time::Duration) -> bool {
+    let text = std::ffi::CString::new(interval).unwrap_or_default();
+    // SAFETY: interval_in takes a terminated text, an oid and a number, and returns an interval.
+    unsafe {
+        let args = [
+            Some(pg_sys::Datum::from(text.as_ptr())),
+            Some(pg_sys::Datum::from(pg_sys::InvalidOid)),
+            Some(pg_sys::Datum::from(-1i32)),
+        ];
+        let Some(value) = pgrx::direct_function_call_as_datum(pg_sys::interval_in, &args) else {
+            return false;
+        };
+        let pg_sys::Interval { time, day, month } = *value.cast_mut_ptr();
+        let days = i128::from(month) * 30 + i128::from(day);
+        i128::from(time) + days * 86_400_000_000 > limit.as_micros() as i128
+    }
+}
+
+/// A time as PostgreSQL's log shows it.
+pub fn time_text(time: i64) -> String {
+    // SAFETY: returns a terminated string, copied at once.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::timestamptz_to_str(time)) }.to_string_lossy().into_owned()
+}

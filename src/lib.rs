@@ -24,6 +24,7 @@ mod nearest;
 mod outside;
 mod pg;
 mod problem_log;
+mod processes;
 mod processor;
 mod removal;
 mod replica;

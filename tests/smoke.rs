@@ -1,4 +1,4 @@
-//! The harness itself.
+//! Tests of the harness.
 
 use std::process::{Command, Stdio};
 

@@ -1,4 +1,4 @@
-//! Upgrades: what they end with is what a fresh installation makes, and the queue lives through it.
+//! An upgraded extension is the same as a fresh one, and the queue survives the upgrade.
 
 use postgres::Client;
 use serde_json::json;

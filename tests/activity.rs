@@ -1,4 +1,4 @@
-//! pg_stat_activity, the views and the log tell the truth while things run.
+//! `pg_stat_activity`, the views and the log show what workers are doing.
 
 use std::net::TcpListener;
 

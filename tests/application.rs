@@ -1,4 +1,4 @@
-//! The example `comms` as its users have it.
+//! The example `comms`, as its users install and run it.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Attacks on the queue, its secrets and its rights; the list is in docs/security.md, a test each.
+//! Attacks on the queue, its secrets and its rights: a test for each attack that docs/security.md lists.
 
 mod definers;
 mod grants;

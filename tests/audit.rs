@@ -1,4 +1,4 @@
-//! Modules that observe what a session does see handlers, each time.
+//! Extensions that observe a session, such as pgaudit, see each run of a handler.
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one, run_one};

@@ -1,4 +1,4 @@
-//! One row of `queues.task_definition` or `queues.provider` that cannot be used, however it got in, stops no other.
+//! An unusable row of `queues.task_definition` or `queues.provider` stops no other task type or provider.
 
 use postgres::Client;
 use serde_json::json;

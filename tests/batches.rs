@@ -1,4 +1,4 @@
-//! Mails of several tasks in one request: each task sees what it would see on its own.
+//! Mails of several tasks in one request: each task has the same result as if its mail were sent alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

@@ -1,4 +1,4 @@
-//! Circuit breakers, pauses and slow rates are a database's own: none of them stops another database's calls.
+//! Circuit breakers, pauses and slow rates belong to one database and stop no calls of another one.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What comes with the extension and tasks cannot do without: it is not lost by mistake, and can be restored.
+//! Built-in rows and triggers cannot be removed by mistake, and can be restored.
 
 use postgres::{Client, Error};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Calls to providers: many at a time, no transaction meanwhile, and what becomes of them whatever ends them.
+//! Calls: many at a time, without an open transaction, and with one outcome whatever interrupts them.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

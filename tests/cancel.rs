@@ -1,4 +1,4 @@
-//! `queues.cancel` between the steps of a task: what nobody is running at the moment, but is not over.
+//! `queues.cancel` of tasks that are between two steps, when no worker runs them.
 
 use postgres::Client;
 use serde_json::json;

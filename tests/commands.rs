@@ -1,4 +1,4 @@
-//! Commands and settings of the administrator's that pg_errand has to live with, and databases that nobody can use.
+//! Commands and settings of administrators, and databases that workers cannot connect to.
 
 use std::fs;
 use std::time::{Duration, Instant};

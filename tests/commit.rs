@@ -1,4 +1,4 @@
-//! Errors that come only at the commit, and real deadlocks: no loop, and the attempts can be seen.
+//! Errors at the commit, and deadlocks: attempts are bounded and counted.
 
 use serde_json::json;
 

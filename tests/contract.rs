@@ -1,4 +1,4 @@
-//! The names of the contract: objects, columns, signatures, rights, and what CREATE and DROP EXTENSION do.
+//! The names of the contract: objects, columns, signatures, rights, and the effects of CREATE and DROP EXTENSION.
 
 use std::io::Write;
 use std::process::Stdio;

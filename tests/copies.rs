@@ -1,4 +1,4 @@
-//! A copy of a database holds the tasks that came along until `queues.adopt()`, whatever way it was made.
+//! A copy of a database does not run the tasks of the original until `queues.adopt()`, however it was made.
 
 use std::io::Write;
 use std::process::Stdio;

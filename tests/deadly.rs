@@ -1,4 +1,4 @@
-//! Tasks that take their process, or the whole server, down with them.
+//! Tasks that crash their process or the whole server.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,5 +1,4 @@
-//! What is ready or falls due is run by whichever worker is free, however busy the others are. No test here is helped by
-//! polling.
+//! Any free worker runs a task that is ready or falls due, however busy the others are. No test here relies on polling.
 
 use postgres::Client;
 use serde_json::{Value, json};

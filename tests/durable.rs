@@ -1,4 +1,4 @@
-//! What is durable when: a crash of the whole server takes nothing of it back.
+//! Which ends of tasks are flushed when: a crash of the server loses none of them.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! E-mail: from the task to the provider, and back to the handlers.
+//! E-mail, from the task to the provider and to the handlers of the result.
 
 use postgres::Client;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Where requests and credentials go: to the provider as it is now, below its base URL, and nowhere else.
+//! Requests and credentials go to the provider's current address, below its base URL, and nowhere else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

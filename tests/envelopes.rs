@@ -1,4 +1,4 @@
-//! What the results of handlers mean: the table of the contract, against real workers.
+//! The meaning of what handlers return, by the contract's table, with real workers.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A million tasks at once, and providers that never stop talking: the queue stays in order, and memory small.
+//! A million tasks at once, and providers whose responses do not end: order is kept, and memory is bounded.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! A handler is a function that was meant as one: `pg_errand.handlers`.
+//! The setting `pg_errand.handlers`: which functions can be handlers.
 
 use postgres::Client;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Handlers: what they are given, what they may do, and what their failures undo.
+//! Handlers: their arguments, their rights, and what their failures roll back.
 
 use postgres::Client;
 use postgres::error::SqlState;

@@ -1,5 +1,5 @@
-//! The head of the queue: workers know the next tasks by what was read and what was announced, and neither is to be
-//! relied on. Whatever becomes of the rows meanwhile, each task is run once, in order, and none is forgotten.
+//! The window of the next tasks is a hint. Whatever happens to the rows, each task is run once, in order, and none is
+//! forgotten.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! Handlers that do what they should not: a clear error, and the worker lives.
+//! Handlers that misbehave cause a clear error, and the worker survives.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Tasks of the type `http` to many hosts: each is a provider of its own, though they have a lane in common.
+//! Tasks of the type `http` to many hosts: each host has limits of its own, though all have one lane.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

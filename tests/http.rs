@@ -1,4 +1,4 @@
-//! Tasks of the type `http`: any request, without a provider of one's own.
+//! Tasks of the type `http`: any request, without a row in `queues.provider`.
 
 use postgres::error::DbError;
 use postgres::{Client, Error};

@@ -1,4 +1,4 @@
-//! Providers registered in SQL, against stand-ins that refuse what their published interfaces refuse.
+//! Providers registered in SQL, against stand-ins that refuse what the published interfaces refuse.
 
 use serde_json::{Value, json};
 use standin::{Answer, Request};

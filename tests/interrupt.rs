@@ -1,4 +1,4 @@
-//! Cancelling and terminating, by the user and by a shutdown.
+//! Cancelling and terminating workers, by users and by a shutdown.
 
 use postgres::Client;
 use serde_json::json;

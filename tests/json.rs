@@ -1,4 +1,4 @@
-//! JSON of the user's own passes through as it is: however deeply it is nested, and whatever its keys are.
+//! Users' JSON passes through unchanged, however deeply it is nested and whatever its keys are.
 
 use serde_json::{Value, json};
 use standin::Answer;

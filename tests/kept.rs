@@ -1,4 +1,4 @@
-//! What workers keep of a handler between calls: it is always the function that its name means now.
+//! Workers cache handlers, and always invoke the function that the name means now.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Payloads, results and messages of many megabytes: they pass or are refused, and leave nothing in memory.
+//! Payloads, results and messages of many megabytes pass or are refused, and their memory is released.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! The launcher starts workers where there is work, as many as are allowed, and nowhere else.
+//! The launcher starts workers where there is work, within the limits, and nowhere else.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Extension and database come, go and change their name while workers are alive.
+//! Extensions and databases are created, renamed and dropped while workers are alive.
 
 use std::io::Write;
 use std::process::Stdio;

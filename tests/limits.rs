@@ -1,4 +1,4 @@
-//! What providers let us do: they say "wait", they have rates, they break down. Nothing is lost, and others go on.
+//! Providers that ask to wait, have rate limits or fail: no task is lost, and other providers' tasks continue.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

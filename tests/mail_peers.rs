@@ -1,5 +1,4 @@
-//! What can be at the other end of a mail: whatever it does, the call ends in its time, in little memory, with one
-//! clear error.
+//! Mail servers that misbehave: the call ends within its time limit, in bounded memory, with one clear error.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

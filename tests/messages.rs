@@ -1,4 +1,4 @@
-//! What a failed task says of a handler that cannot be one: what was wrong, and what to do.
+//! The error of a task whose handler is unusable says what is wrong and what to do.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! Death at each moment of a task's path: nothing is lost, nothing happens twice. And wake-ups at the
-//! moments where one could get lost.
+//! Workers that die at each step of a task: nothing is lost and nothing happens twice. Wake-ups at the moments when one
+//! could get lost.
 
 use serde_json::json;
 use standin::Exchange;

@@ -1,4 +1,4 @@
-//! What can be at the other end of a provider call: whatever it does, the call ends, with one clear error.
+//! HTTP servers that misbehave: the call ends with one clear error.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

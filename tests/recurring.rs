@@ -1,4 +1,4 @@
-//! The example `recurring`: work that is enqueued again and again.
+//! The example `recurring`: work that enqueues itself again.
 
 use postgres::Client;
 

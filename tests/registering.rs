@@ -1,4 +1,4 @@
-//! Providers and task types as data: registered in SQL, without a restart.
+//! Providers and task types are registered in SQL, without a restart.
 
 use std::process::Command;
 

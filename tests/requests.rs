@@ -1,4 +1,5 @@
-//! What a request can have: a key of the user's own, several values of a header, parts, a user without a password.
+//! Parts of a request: an idempotency key of the user's, several values of a header, multipart bodies, users without a
+//! password.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

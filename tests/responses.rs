@@ -1,4 +1,4 @@
-//! What becomes of responses: what their status says was done counts, and what they say is kept.
+//! Responses: the status decides whether the call has succeeded, and the body is kept.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Nothing is started again and again without end: not by a task whose handler has its worker leave, nor for
-//! databases that come and go.
+//! Nothing is started again without end: neither a task whose handler ends its worker, nor workers of databases that
+//! are created and dropped.
 
 use postgres::Client;
 use serde_json::json;

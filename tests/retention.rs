@@ -1,4 +1,4 @@
-//! Finished tasks and old errors are removed, whatever stands in the way.
+//! Finished tasks and old errors are removed, also when something is in the way.
 
 use postgres::Client;
 use serde_json::json;

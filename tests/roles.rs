@@ -1,4 +1,4 @@
-//! The role of the workers: what it has, and what is said when it lacks something.
+//! The workers' role: its rights, and the messages when it lacks one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Secrets never show: in no setting, view, table, error or log line.
+//! Secrets are shown in no setting, view, table, error or log line.
 
 use std::fs::OpenOptions;
 use std::io::Write;

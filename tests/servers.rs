@@ -1,4 +1,4 @@
-//! Transactions that span servers: a crash neither loses the local part alone, nor has it done again.
+//! Transactions that span servers: after a crash, neither is the local part lost alone, nor is it done again.
 //!
 //! Citus is played by `servers/citus.c`, a library that is built here.
 

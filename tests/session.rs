@@ -1,4 +1,4 @@
-//! Nothing that a task leaves in its session is there for the next one.
+//! A handler finds nothing in its session that an earlier task has left there.
 
 use postgres::Client;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Settings: what they are, what is refused, and when they count.
+//! Settings: their values, what is refused, and when they take effect.
 
 use std::fs::OpenOptions;
 use std::io::Write;

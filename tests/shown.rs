@@ -1,5 +1,5 @@
-//! A secret that a statement holds is shown by nothing that records statements: the activity view, the log in all its
-//! formats, `pg_stat_statements`.
+//! A secret in a statement is not shown by what records statements: the activity view, the log in all its formats,
+//! `pg_stat_statements`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Stopping the server, whatever its workers are doing: it ends, and everything comes back, once.
+//! The server can be stopped whatever its workers are doing, and all tasks continue after the start, once.
 
 use postgres::Client;
 use serde_json::json;

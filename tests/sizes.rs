@@ -1,5 +1,5 @@
-//! Numbers and strings that are short in the database and enormous as text: refused at the door, and harmless where
-//! they got in otherwise. Workers and sessions have a gigabyte of address space here.
+//! Numbers and strings that are small as jsonb and enormous as text are refused when they are enqueued, and harmless if
+//! they are stored already. Workers and sessions have a gigabyte of address space here.
 
 use std::process::Stdio;
 

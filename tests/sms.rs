@@ -1,4 +1,4 @@
-//! SMS: the simulated provider.
+//! Text messages with the simulated provider.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Mails go out in lines that no server can read in two ways, whatever is in them.
+//! A mail is sent in lines that no server can take for the end of the mail.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Read, Write};

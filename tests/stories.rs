@@ -1,4 +1,4 @@
-//! What broke others of this kind, each as a test; docs/guarantees.md has the list, with the tests elsewhere.
+//! Failures that users of similar software have reported, each as a test. docs/guarantees.md names those in other files.
 
 mod crashes;
 mod crowds;

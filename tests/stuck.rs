@@ -1,4 +1,4 @@
-//! One bad row stops nobody.
+//! A row that cannot be processed stops no other task.
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{create_database, task};

@@ -1,4 +1,4 @@
-//! A synchronous standby that is away: what has to be durable there waits for it, and nothing else does.
+//! An unavailable synchronous standby: what has to be replicated waits for it, and nothing else does.
 
 use postgres::Client;
 use serde_json::json;

@@ -1,5 +1,4 @@
-//! Tables of the queue that users have changed: what a statement would do is done, whatever became of what the
-//! extension had made there.
+//! Users may change the queue's tables: rows are changed as a statement would change them.
 
 use postgres::Client;
 use serde_json::json;

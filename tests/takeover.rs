@@ -1,4 +1,4 @@
-//! What a worker leaves behind when it ends: its calls, the cancels it had been told of, the count of its deaths.
+//! What a worker that ends leaves behind: its calls, cancels that it has been told of, the count of its deaths.
 
 use postgres::Client;
 use serde_json::json;

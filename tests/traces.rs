@@ -1,4 +1,4 @@
-//! What a task leaves in its process, beyond what `DISCARD ALL` would discard, is not there for the next one.
+//! A handler finds nothing in its process that an earlier task has left there, beyond what `DISCARD ALL` discards.
 
 use std::fs;
 

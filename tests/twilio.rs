@@ -1,4 +1,4 @@
-//! Text messages by Twilio: a stand-in as strict as its published description.
+//! Text messages with Twilio, against a stand-in as strict as the published interface.
 
 use std::collections::BTreeMap;
 

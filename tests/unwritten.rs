@@ -1,5 +1,5 @@
-//! Triggers and rules of users that leave out what the extension writes, or undo it: an effect without its end is in
-//! the database never, a request that is not stored is sent never, and whoever asked is told.
+//! Users' triggers and rules that suppress or revert what the extension writes: no effect is committed without the end
+//! of its task, no request is sent that is not stored, and the caller gets an error.
 
 use postgres::Client;
 use postgres::error::SqlState;

@@ -1,4 +1,4 @@
-//! Upgrades and dumps: what they end with is what a fresh installation makes.
+//! Upgrades and dumps: an upgraded or restored extension is the same as a fresh one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A commit wakes a worker, a due time wakes a worker: nothing here is found by polling.
+//! A commit wakes a worker, and so does a due time. No test here relies on polling.
 
 use postgres::Client;
 use serde_json::json;

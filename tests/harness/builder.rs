@@ -9,7 +9,7 @@ use super::permit::Permit;
 use super::programs::{output, server};
 use super::run_dir::{copy_template, injection_dir, new_directory};
 
-/// Settings every cluster starts with; a builder's own come later and win.
+/// Settings that every cluster starts with. Settings of a builder override them.
 const DEFAULTS: [(&str, &str); 6] = [
     ("shared_preload_libraries", "pg_errand"),
     ("listen_addresses", ""),
@@ -19,7 +19,7 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("max_worker_processes", "16"),
 ];
 
-/// Where a new cluster's data come from.
+/// The origin of a new cluster's data directory.
 enum Source {
     /// A fresh `initdb`.
     Template,
@@ -27,7 +27,7 @@ enum Source {
     Backup { socket: PathBuf, standby: bool },
 }
 
-/// A cluster about to be started.
+/// The description of a cluster that is about to be started.
 pub struct Builder {
     source: Source,
     tried_before: bool,
@@ -37,22 +37,22 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A fresh cluster.
+    /// Describes a cluster made by `initdb`.
     pub fn new() -> Self {
         Self::from_source(Source::Template)
     }
 
-    /// A standby of a running cluster, streaming from it.
+    /// Describes a streaming standby of a running cluster.
     pub fn standby_of(primary: &Cluster) -> Self {
         Self::from_source(Source::Backup { socket: primary.socket_dir().to_owned(), standby: true })
     }
 
-    /// A server of its own, started from a base backup of a running cluster.
+    /// Describes a cluster that is started from a base backup of a running one, and is no standby.
     pub fn backup_of(original: &Cluster) -> Self {
         Self::from_source(Source::Backup { socket: original.socket_dir().to_owned(), standby: false })
     }
 
-    /// A setting for `postgresql.conf`; the value as it is, without quotes.
+    /// Adds a setting to `postgresql.conf`. The value is given without quotes.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
@@ -64,24 +64,24 @@ impl Builder {
         self.set("dynamic_library_path", &path)
     }
 
-    /// Has `postgres -C` load libraries in the new data directory before it is known to be a standby's.
+    /// Runs `postgres -C`, which loads libraries, before the data directory is marked as a standby's.
     pub fn tried_before(self) -> Self {
         Self { tried_before: true, ..self }
     }
 
-    /// A variable in the environment of the server.
+    /// Sets a variable in the server's environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The address space that each process of the server may have, in bytes.
+    /// Limits the address space of each server process, in bytes.
     pub fn memory(self, bytes: u64) -> Self {
         Self { memory: Some(bytes), ..self }
     }
 
-    /// Creates the cluster, starts it and waits until it takes connections. Waits before that while three other tests
-    /// have clusters.
+    /// Creates the cluster, starts it and waits until it accepts connections. At most three tests have clusters at the
+    /// same time; the fourth waits here.
     ///
     /// # Panics
     /// The cluster cannot be made, or does not start; the message holds the end of its log.
@@ -110,12 +110,13 @@ impl Builder {
     }
 }
 
-/// A value as configuration files and `ALTER SYSTEM` take it.
+/// Quotes a value for configuration files and `ALTER SYSTEM`.
 pub(super) fn quote(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
 
-/// Appends settings to `postgresql.conf`. A copied cluster's are in there already; the last line wins.
+/// Appends settings to `postgresql.conf`. The last line for a setting counts, so they override those of a copied
+/// cluster.
 fn configure<'a>(data_dir: &Path, settings: impl Iterator<Item = (&'a str, &'a str)>) {
     let path = data_dir.join("postgresql.conf");
     let mut file = OpenOptions::new().append(true).open(&path).expect("postgresql.conf");

@@ -16,7 +16,7 @@ pub struct Calling {
 }
 
 impl Calling {
-    /// With a server that answers as the closure says.
+    /// Starts a cluster, and a server that responds as the closure says.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)], rule: impl FnMut(&Request) -> Answer + Send + 'static) -> Self {
         let web = Web::start(rule).unwrap();
@@ -26,7 +26,7 @@ impl Calling {
         Self { client, cluster, web }
     }
 
-    /// With a server that answers 200 with `{"ok": true}`.
+    /// Starts a cluster, and a server that responds with status 200 and `{"ok": true}`.
     #[track_caller]
     pub fn friendly(settings: &[(&str, &str)]) -> Self {
         Self::start(settings, |_| ok())
@@ -45,7 +45,7 @@ impl Calling {
         queue::enqueue(&mut self.client, task_type, json!({"task_type": task_type, "request": request}))
     }
 
-    /// The same, with handlers for success and error.
+    /// Enqueues a task with this request and with handlers for success and error; returns its id.
     #[track_caller]
     pub fn call_handled(&mut self, task_type: &str, request: &Value) -> i64 {
         queue::enqueue(&mut self.client, task_type, handled(task_type, request))
@@ -65,14 +65,14 @@ impl Calling {
         task_id
     }
 
-    /// Enqueues a task with this request, and waits until it has failed; its only error.
+    /// Enqueues a task with this request, waits until it has failed, and returns its only error.
     #[track_caller]
     pub fn fail(&mut self, task_type: &str, request: Value) -> String {
         let task_id = self.call(task_type, request);
         self.error(task_id)
     }
 
-    /// The message of a failed task's only error.
+    /// Returns the message of a failed task's only error.
     #[track_caller]
     pub fn error(&mut self, task_id: i64) -> String {
         self.wait(task_id, "failed");
@@ -81,31 +81,31 @@ impl Calling {
         errors.remove(0).error_message
     }
 
-    /// What `queues.result` says of a task.
+    /// Returns what `queues.result` returns for a task.
     #[track_caller]
     pub fn result(&mut self, task_id: i64) -> Option<Value> {
         self.client.query_one("select queues.result($1)", &[&task_id]).unwrap().get(0)
     }
 
-    /// What the handlers of a kind (`success`, `error`) were given, oldest first.
+    /// Returns the payloads that the `success` or `error` handlers received, oldest first.
     #[track_caller]
     pub fn seen(&mut self, handler: &str) -> Vec<Value> {
         let sql = "select payload from app.seen where handler = $1 order by seen_id";
         self.client.query(sql, &[&handler]).unwrap().iter().map(|row| row.get(0)).collect()
     }
 
-    /// A number, from a query.
+    /// Returns the number that a query returns.
     #[track_caller]
     pub fn number(&mut self, sql: &str) -> i64 {
         self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
     }
 
-    /// A header of the last request.
+    /// Returns a header of the last request.
     pub fn last_header(&self, name: &str) -> Option<String> {
         self.web.requests().last()?.request.header(name).map(str::to_owned)
     }
 
-    /// A directory for the server's own files.
+    /// Creates a directory that the PostgreSQL server's user can read.
     #[track_caller]
     pub fn directory(&self, name: &str) -> std::path::PathBuf {
         let path = self.cluster.data_dir().with_file_name(name);
@@ -115,18 +115,18 @@ impl Calling {
     }
 }
 
-/// 200 with `{"ok": true}`.
+/// A response with status 200 and `{"ok": true}`.
 pub fn ok() -> Answer {
     Answer::json(200, &json!({"ok": true}))
 }
 
-/// The fields of a provider, with the address of a server.
+/// Returns the fields of a provider at the address of a server.
 pub fn at(web: &Web, mut fields: Value) -> Value {
     fields["base_url"] = web.url().into();
     fields
 }
 
-/// The payload of a task with this request, whose handlers note what they are given.
+/// Returns the payload of a task with this request, whose handlers record their payloads.
 pub fn handled(task_type: &str, request: &Value) -> Value {
     json!({
         "task_type": task_type, "request": request,

@@ -1,4 +1,5 @@
-//! A PostgreSQL cluster of the test's own: starting and stopping. `connect`, `configure` and `inspect` hold the rest.
+//! A PostgreSQL cluster for one test: starting and stopping it. Sessions are in `connect`, settings in `configure`,
+//! processes, files and the log in `inspect`.
 
 mod configure;
 mod connect;
@@ -18,7 +19,7 @@ use super::{log, programs};
 
 /// The superuser of every cluster.
 const SUPERUSER: &str = "postgres";
-/// How much of the log is shown when a test fails, in lines.
+/// The number of lines of the log that are shown when a test fails.
 const SHOWN_LINES: usize = 60;
 
 /// How a server is stopped.
@@ -58,7 +59,7 @@ impl Cluster {
         builder.start()
     }
 
-    /// For what [`Cluster::start`] cannot express.
+    /// Describes a cluster that [`Cluster::start`] cannot.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -72,7 +73,7 @@ impl Cluster {
         Self { home, environment, memory, postmaster: Mutex::new(None), _permit: permit }
     }
 
-    /// Starts the server after a stop, and waits until it takes connections.
+    /// Starts the server after a stop, and waits until it accepts connections.
     ///
     /// # Panics
     /// It runs already, or doesn't start; the message holds the end of its log.
@@ -151,7 +152,8 @@ impl Cluster {
         command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    /// Reads in `postmaster.pid` whether the server with this process id takes connections; the error is what it says instead.
+    /// Reads from `postmaster.pid` whether the server with this process id accepts connections. The error is the content
+    /// of the file.
     fn postmaster_status(&self, pid: u32) -> Result<(), String> {
         let file =
             fs::read_to_string(self.data_dir().join("postmaster.pid")).map_err(|error| error.to_string())?;
@@ -177,7 +179,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Has a program, and what it starts, take no more address space than this.
+/// Limits the address space of a program and of its children.
 fn limit_memory(command: &mut Command, bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     let set = move || {

@@ -1,4 +1,4 @@
-//! Handlers that tests have run, and the ways to hold them up.
+//! Handlers for tests, and ways to have them wait.
 
 use postgres::Client;
 use postgres::types::FromSqlOwned;
@@ -91,7 +91,7 @@ pub fn task(client: &mut Client, handler: &str, fields: Value) -> i64 {
     queue::enqueue(client, "db_function", payload(handler, fields))
 }
 
-/// Runs a task to its end; for tests that want to see that tasks are run.
+/// Runs a task to its end, to check that tasks are run.
 #[track_caller]
 pub fn run_one(client: &mut Client, label: &str) -> i64 {
     let id = task(client, "note", json!({ "label": label }));
@@ -99,19 +99,19 @@ pub fn run_one(client: &mut Client, label: &str) -> i64 {
     id
 }
 
-/// The only value of a query's only row.
+/// Returns the only value of a query's only row.
 #[track_caller]
 pub fn one<T: FromSqlOwned>(client: &mut Client, sql: &str) -> T {
     client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
 }
 
-/// The labels of the tasks that were done, in order.
+/// Returns the labels that handlers have written, in order.
 #[track_caller]
 pub fn done(client: &mut Client) -> Vec<String> {
     one(client, "select coalesce(array_agg(label order by n), '{}') from public.done")
 }
 
-/// The processes of all workers of the server.
+/// Returns the process ids of all workers of the server.
 #[track_caller]
 pub fn worker_pids(client: &mut Client) -> Vec<i32> {
     let sql = "select coalesce(array_agg(pid order by pid), '{}') from pg_stat_activity \
@@ -128,14 +128,14 @@ pub fn wait_asleep(client: &mut Client) {
     });
 }
 
-/// Waits until so many tasks of the client's database are running.
+/// Waits until this many tasks of the client's database are running.
 #[track_caller]
 pub fn wait_running(client: &mut Client, count: i64) {
     let sql = "select count(*) from queues.task_status where status = 'running'";
     wait_until_sql(client, sql, &count.to_string());
 }
 
-/// The process that runs a task, waiting for it to be run.
+/// Waits until a task is running, and returns the process id of its worker.
 #[track_caller]
 pub fn runner(client: &mut Client, task_id: i64) -> i32 {
     eventually(&format!("task {task_id} runs"), || {
@@ -144,7 +144,7 @@ pub fn runner(client: &mut Client, task_id: i64) -> i32 {
     })
 }
 
-/// Holds up the tasks that run `gate` with its number, until it is opened or dropped.
+/// Has the tasks that run `gate` with its number wait until it is opened or dropped.
 pub struct Gate {
     holder: Client,
     number: i64,

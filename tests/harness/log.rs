@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-/// The log from a byte offset on; empty if there is none yet. Bytes that are no UTF-8 are replaced.
+/// Returns the log from a byte offset on, or nothing if there is no log yet. Invalid UTF-8 is replaced.
 pub fn since(path: &Path, mark: u64) -> String {
     let bytes = fs::read(path).unwrap_or_default();
     let from = usize::try_from(mark).unwrap_or(usize::MAX).min(bytes.len());
     String::from_utf8_lossy(&bytes[from..]).into_owned()
 }
 
-/// Where the log ends now, in bytes.
+/// Returns the length of the log in bytes.
 pub fn mark(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// The last lines of the log.
+/// Returns the last lines of the log.
 pub fn tail(path: &Path, lines: usize) -> String {
     let log = since(path, 0);
     let all: Vec<_> = log.lines().collect();

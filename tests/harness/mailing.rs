@@ -1,4 +1,4 @@
-//! What tests that send mails share: a cluster whose workers ask a stand-in, and handlers that leave traces.
+//! A cluster whose workers send mails to a stand-in for the provider, with handlers that record their payloads.
 
 use postgres::Client;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ use super::wait::eventually;
 /// The API key that stand-ins accept.
 pub const KEY: &str = "re_test_key";
 
-/// Handlers. `app.build` and `app.returns` find what to return in the task's payload; the others note what they were
-/// given in `app.seen`.
+/// Handlers of the tests. `app.build` and `app.returns` return a part of the task's payload; the others record their
+/// payloads in `app.seen`.
 const HANDLERS: &str = "
     create schema app;
     grant usage on schema app to public;
@@ -60,7 +60,7 @@ const HANDLERS: &str = "
     $$;
 ";
 
-/// A cluster, a session in its database `postgres`, and the stand-in that its workers ask.
+/// A cluster, a session in its database `postgres`, and the stand-in that its workers send mails to.
 pub struct Mailing {
     /// A superuser's session.
     pub client: Client,
@@ -71,14 +71,14 @@ pub struct Mailing {
 }
 
 impl Mailing {
-    /// With these settings on top of address and key of the provider.
+    /// Starts a cluster with these settings, and with the address and the key of the stand-in.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Self {
         let builder = Cluster::builder().set("pg_errand.resend_api_key", KEY);
         Self::build(settings.iter().fold(builder, |builder, (name, value)| builder.set(name, value)))
     }
 
-    /// With a cluster as described; only the address of the provider is added.
+    /// Starts the cluster that is described; only the address of the stand-in is added.
     #[track_caller]
     pub fn build(builder: Builder) -> Self {
         let standin = Standin::start(Options::default()).unwrap();
@@ -117,7 +117,7 @@ impl Mailing {
         task_id
     }
 
-    /// The message of a failed task's only error.
+    /// Returns the message of a failed task's only error.
     #[track_caller]
     pub fn error(&mut self, task_id: i64) -> String {
         self.wait(task_id, "failed");
@@ -126,20 +126,20 @@ impl Mailing {
         errors.remove(0).error_message
     }
 
-    /// What the handlers of a kind (`task`, `success`, `error`) were given, oldest first.
+    /// Returns the payloads that the `task`, `success` or `error` handlers received, oldest first.
     #[track_caller]
     pub fn seen(&mut self, handler: &str) -> Vec<Value> {
         let sql = "select payload from app.seen where handler = $1 order by seen_id";
         self.client.query(sql, &[&handler]).unwrap().iter().map(|row| row.get(0)).collect()
     }
 
-    /// A number, from a query.
+    /// Returns the number that a query returns.
     #[track_caller]
     pub fn number(&mut self, sql: &str) -> i64 {
         self.client.query_one(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
     }
 
-    /// Waits until so many answers are kept back.
+    /// Waits until the stand-in withholds this many responses.
     #[track_caller]
     pub fn wait_held(&self, count: usize) {
         eventually(&format!("{count} answers are kept back"), || match self.standin.held() {
@@ -148,7 +148,7 @@ impl Mailing {
         });
     }
 
-    /// Waits until so many requests have come.
+    /// Waits until the stand-in has received this many requests.
     #[track_caller]
     pub fn wait_requests(&self, count: usize) {
         eventually(&format!("{count} requests have come"), || match self.standin.requests().len() {
@@ -157,7 +157,7 @@ impl Mailing {
         });
     }
 
-    /// The process of the only worker.
+    /// Returns the process id of the only worker.
     #[track_caller]
     pub fn worker_pid(&mut self) -> i32 {
         let workers = queue::workers(&mut self.client);
@@ -173,14 +173,14 @@ pub fn prepare(client: &mut Client) {
     client.batch_execute(HANDLERS).unwrap();
 }
 
-/// What a `before_handler` returns for a mail.
+/// Returns a mail as a `before_handler` returns it.
 pub fn mail(to: &str) -> Value {
     json!({
         "message_id": 7, "from_address": "sender@mail.test", "to_address": to, "subject": "Hello", "html": "<p>Hello</p>",
     })
 }
 
-/// The payload of a task that sends this mail.
+/// Returns the payload of a task that sends this mail.
 pub fn task(mail: &Value) -> Value {
     json!({
         "task_type": "email", "before_handler": "app.build", "success_handler": "app.on_success",

@@ -1,8 +1,8 @@
-//! How much memory a process has, as `/proc` knows it.
+//! The memory of a process, as `/proc` shows it.
 
 use std::fs;
 
-/// Bytes of its own, without what it shares with others.
+/// Returns the bytes of a process's own memory, without shared memory.
 ///
 /// # Panics
 /// There is no such process.
@@ -11,7 +11,7 @@ pub fn own(pid: i32) -> u64 {
     field(pid, "RssAnon:")
 }
 
-/// The most it had since [`forget_peak`], what it shares with others included.
+/// Returns the peak of a process's memory since [`forget_peak`], with shared memory.
 ///
 /// # Panics
 /// There is no such process.
@@ -20,7 +20,7 @@ pub fn peak(pid: i32) -> u64 {
     field(pid, "VmHWM:")
 }
 
-/// Lets [`peak`] count from now.
+/// Resets the peak that [`peak`] returns.
 ///
 /// # Panics
 /// There is no such process.

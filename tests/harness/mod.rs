@@ -1,14 +1,14 @@
-//! What the tests share.
+//! Fixtures and functions that the tests share.
 //!
-//! - [`cluster`]: a PostgreSQL cluster of the test's own: its connections, its log, its processes.
+//! - [`cluster`]: a PostgreSQL cluster for one test: its sessions, its log, its processes.
 //! - [`builder`]: how such a cluster is set up, also as a standby or a copy of another.
 //! - [`calling`], [`mailing`], [`probe`]: clusters with a server to call, with a provider of mails, with handlers that
 //!   misbehave, each with what tests ask of it.
-//! - [`wait`]: waiting for a condition, never for a time.
-//! - [`handlers`]: what tests have run, and how they hold it up.
-//! - [`memory`]: what a process takes.
+//! - [`wait`]: waiting for conditions instead of sleeping.
+//! - [`handlers`]: handlers for tests, and ways to have them wait.
+//! - [`memory`]: the memory of a process.
 //! - [`process`]: processes and signals.
-//! - [`queue`]: the extension's interface in a few words.
+//! - [`queue`]: functions for the extension's tables and views.
 //!
 //! The provider's stand-in is this package's library, `standin`.
 

@@ -3,19 +3,19 @@
 use std::cell::Cell;
 use std::sync::{Condvar, Mutex};
 
-/// How many threads may have clusters.
+/// The number of threads that may have clusters at the same time.
 const PERMITS: usize = 3;
 
 static TAKEN: Mutex<usize> = Mutex::new(0);
 static RETURNED: Condvar = Condvar::new();
 
 thread_local! {
-    /// How many clusters this thread has.
+    /// The number of clusters that this thread has.
     static CLUSTERS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The right to have a cluster. A thread that has one gets more without waiting, or two tests that want two clusters
-/// each could wait for each other.
+/// The right to have a cluster. A thread that has a cluster gets further ones without waiting: otherwise two tests that
+/// need two clusters each could wait for each other.
 pub struct Permit {
     counted: bool,
 }

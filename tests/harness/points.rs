@@ -7,14 +7,14 @@ use super::cluster::Cluster;
 use super::programs::give_to_server_user;
 use super::wait::eventually;
 
-/// An active point: processes that reach it are held until it is opened or dropped.
+/// An active injection point: processes that reach it wait until it is opened or dropped.
 pub struct Point {
     directory: PathBuf,
     name: &'static str,
 }
 
 impl Point {
-    /// Has processes held at the point of this name from now on.
+    /// Activates the point of this name.
     pub fn set(cluster: &Cluster, name: &'static str) -> Self {
         let directory = cluster.data_dir().join("pg_errand_points");
         let _ = fs::create_dir(&directory);
@@ -23,16 +23,16 @@ impl Point {
         Self { directory, name }
     }
 
-    /// Waits until a process is held; its id.
+    /// Waits until a process has reached the point, and returns its id.
     ///
     /// # Panics
-    /// None is within the deadline.
+    /// No process reaches it within the deadline.
     #[track_caller]
     pub fn reached(&self) -> i32 {
         eventually(&format!("a process reaches the point {}", self.name), || self.held())
     }
 
-    /// A process that is held there.
+    /// Returns the id of a process that waits at the point.
     pub fn held(&self) -> Option<i32> {
         let mut names = fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok);
         names.find_map(|file| {
@@ -40,14 +40,14 @@ impl Point {
         })
     }
 
-    /// Lets all go on.
+    /// Lets all processes at the point continue.
     pub fn open(self) {}
 }
 
 impl Drop for Point {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.directory.join(self.name));
-        // What processes that were killed there left.
+        // Processes that were killed at the point leave files behind.
         for file in fs::read_dir(&self.directory).into_iter().flatten().filter_map(Result::ok) {
             let name = file.file_name().into_string().unwrap_or_default();
             if name.strip_prefix(self.name).is_some_and(|rest| rest.starts_with('.')) {

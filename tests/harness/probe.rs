@@ -1,4 +1,4 @@
-//! What tests of misbehaving handlers share: one worker that stays, and what became of a task.
+//! A cluster with one worker that stays, for tests of handlers that misbehave, and the outcome of its tasks.
 
 use postgres::Client;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::wait::eventually;
 /// A mebibyte.
 pub const MIB: u64 = 1024 * 1024;
 
-/// `run_sql` runs what its task's payload says; `on_error` and `on_success` note what they were given.
+/// Handlers of the tests. `run_sql` runs the SQL in the payload; `on_error` and `on_success` record their payloads.
 const HANDLERS: &str = "
     create table public.told (n bigint generated always as identity, what text, payload jsonb);
     grant insert on public.told to public;
@@ -44,30 +44,30 @@ pub struct Probe {
     pub pid: i32,
 }
 
-/// A row of `queues.error`, as far as it is small.
+/// The parts of a row of `queues.error` that are small.
 #[derive(Debug)]
 pub struct Fault {
     /// The beginning of the message.
     pub message: String,
-    /// How long the message is, in bytes.
+    /// The length of the message in bytes.
     pub length: i32,
     /// The SQLSTATE.
     pub sqlstate: String,
 }
 
-/// What became of a task.
+/// The outcome of a task.
 #[derive(Debug)]
 pub struct Fate {
-    /// Its status.
+    /// The task's status.
     pub status: String,
-    /// How often it was started.
+    /// The number of starts.
     pub attempts: i32,
-    /// What went wrong, in order.
+    /// The task's errors, oldest first.
     pub errors: Vec<Fault>,
 }
 
 impl Fate {
-    /// The SQLSTATE of the only error of a task that has failed; anything else in words.
+    /// Returns the SQLSTATE of a failed task's only error, or a description of any other outcome.
     pub fn refusal(&self) -> String {
         match &*self.errors {
             [fault] if self.status == "failed" => fault.sqlstate.clone(),
@@ -77,7 +77,7 @@ impl Fate {
 }
 
 impl Probe {
-    /// With these settings on top of those that keep the worker.
+    /// Starts a cluster with these settings, and with those that keep the worker alive.
     #[track_caller]
     pub fn start(settings: &[(&str, &str)]) -> Self {
         Self::build(
@@ -85,13 +85,13 @@ impl Probe {
         )
     }
 
-    /// With a cluster as described; only what keeps the worker is added.
+    /// Starts the cluster that is described; only the settings that keep the worker alive are added.
     #[track_caller]
     pub fn build(builder: Builder) -> Self {
         let base = [
             ("pg_errand.concurrency", "1"),
             ("pg_errand.max_idle_time", "0"),
-            // What a process has touched of these counts for its peak.
+            // Shared pages that a process has touched count for its peak.
             ("shared_buffers", "16MB"),
         ];
         let cluster = base.iter().fold(builder, |builder, (name, value)| builder.set(name, value)).start();
@@ -150,13 +150,13 @@ impl Probe {
         Fate { status: row.get(0), attempts: row.get(1), errors: errors.collect() }
     }
 
-    /// What the worker's own memory is.
+    /// Returns the size of the worker's own memory.
     #[track_caller]
     pub fn memory(&self) -> u64 {
         memory::own(self.pid)
     }
 
-    /// Sees that the worker from the beginning is still there, is the only one and works.
+    /// Checks that the first worker is still the only one, and runs tasks.
     #[track_caller]
     pub fn assert_well(&mut self) {
         run_one(&mut self.client, "still here");

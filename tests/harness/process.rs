@@ -1,11 +1,11 @@
-//! Processes, as `/proc` and signals know them.
+//! Processes: their state in `/proc`, and signals to them.
 
 use std::fs;
 use std::time::Duration;
 
 use super::wait::within;
 
-/// How long a server gets to stop at once before it is killed, and a killed process to disappear.
+/// The time limit for an immediate stop, before the server is killed, and for a killed process to disappear.
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// Sends a signal; false if there is no such process.
@@ -15,12 +15,12 @@ pub fn kill(pid: i32, signal: i32) -> bool {
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
-/// Whether the process runs; a zombie doesn't.
+/// Returns whether the process runs. A zombie does not.
 pub fn is_alive(pid: i32) -> bool {
     state_and_parent(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 
-/// Stops a server immediately; if it doesn't heed that, kills it. Never panics.
+/// Stops a server immediately, and kills it if it does not stop within the time limit. Never panics.
 pub fn stop_immediately(postmaster: i32) {
     kill(postmaster, libc::SIGQUIT);
     if !within(LIMIT, || !is_alive(postmaster)) {
@@ -45,14 +45,14 @@ pub fn kill_parent(postmaster: i32) -> Vec<i32> {
     orphans
 }
 
-/// Stops a postmaster, so that it starts no child between the look and its end; returns those it has.
+/// Suspends a postmaster, so that it starts no further child before it is killed, and returns its children.
 fn freeze(postmaster: i32) -> Vec<i32> {
     kill(postmaster, libc::SIGSTOP);
     within(LIMIT, || !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _))));
     children(postmaster)
 }
 
-/// The living children of a process.
+/// Returns the living children of a process.
 fn children(parent: i32) -> Vec<i32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -60,10 +60,10 @@ fn children(parent: i32) -> Vec<i32> {
         .collect()
 }
 
-/// The third and fourth field of `/proc/PID/stat`: state and parent.
+/// Returns the third and fourth field of `/proc/PID/stat`: state and parent.
 fn state_and_parent(pid: i32) -> Option<(char, i32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name in parentheses, which may hold anything.
+    // The second field is the name in parentheses, and may contain any character.
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))

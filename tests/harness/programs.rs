@@ -1,10 +1,10 @@
-//! PostgreSQL's programs: where they are, and how they are run.
+//! Finding and running PostgreSQL's programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-/// Variables of the caller's environment that would lead a server or a client astray.
+/// Variables in the caller's environment that would change the behaviour of a server or a client.
 const FOREIGN: [&str; 4] = ["LC_ALL", "LANG", "RESEND_API_KEY", "TWILIO_AUTH_TOKEN"];
 
 /// The unprivileged user that runs servers when the tests run as root.
@@ -15,17 +15,17 @@ static BINDIR: LazyLock<PathBuf> = LazyLock::new(|| {
     PathBuf::from(output(Command::new(pg_config).arg("--bindir")).trim())
 });
 
-/// A client program (`psql`, `pg_dump`, …).
+/// Returns a command for a client program, such as `psql` or `pg_dump`.
 pub fn client(name: &str) -> Command {
     clean(Command::new(BINDIR.join(name)))
 }
 
-/// A server program (`initdb`, `postgres`, …), run as [`USER`] if the tests run as root.
+/// Returns a command for a server program, such as `initdb` or `postgres`, run as [`USER`] if the tests run as root.
 pub fn server(name: &str) -> Command {
     as_server_user(&BINDIR.join(name))
 }
 
-/// Any program, run as the user that owns the clusters.
+/// Returns a command for any program, run as the user that owns the clusters.
 pub fn as_server_user(program: &Path) -> Command {
     if !is_root() {
         return clean(Command::new(program));
@@ -40,7 +40,7 @@ pub fn as_server_user(program: &Path) -> Command {
     clean(command)
 }
 
-/// Gives a file to the user that owns the clusters.
+/// Makes the user that owns the clusters the owner of a file.
 pub fn give_to_server_user(path: &Path) {
     if is_root() {
         output(Command::new("chown").arg(format!("{USER}:{USER}")).arg(path));

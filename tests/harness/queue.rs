@@ -1,4 +1,4 @@
-//! The extension's interface in a few words.
+//! Functions for the extension's tables and views.
 
 use postgres::{Client, Row};
 use serde_json::Value;
@@ -8,30 +8,30 @@ use super::wait::eventually;
 /// A row of `queues.error`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorRow {
-    /// Its key.
+    /// The row's key.
     pub error_id: i64,
-    /// The task it belongs to, unless that is gone.
+    /// The task that the error belongs to; null if the task was removed.
     pub task_id: Option<i64>,
-    /// What went wrong.
+    /// The error message.
     pub error_message: String,
 }
 
 /// A row of `queues.worker`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerRow {
-    /// Its process.
+    /// The worker's process id.
     pub pid: i32,
-    /// Its number, the one in `application_name`.
+    /// The worker's number, as in `application_name`.
     pub worker_number: i32,
     /// `idle` or `busy`.
     pub state: String,
-    /// What it is busy with.
+    /// The task that the worker runs.
     pub task_id: Option<i64>,
     /// The type of that task.
     pub task_type: Option<String>,
-    /// The handler it is in.
+    /// The handler that the worker has invoked.
     pub handler: Option<String>,
-    /// How many provider calls it has in flight.
+    /// The number of the worker's calls in flight.
     pub in_flight: i64,
 }
 
@@ -50,13 +50,13 @@ pub fn enqueue(client: &mut Client, task_type: &str, payload: Value) -> i64 {
     client.query_one("select queues.enqueue($1, $2)", &[&task_type, &payload]).unwrap().get(0)
 }
 
-/// The status of a task.
+/// Returns the status of a task.
 #[track_caller]
 pub fn status(client: &mut Client, task_id: i64) -> String {
     client.query_one("select status from queues.task_status where task_id = $1", &[&task_id]).unwrap().get(0)
 }
 
-/// Waits until a task has this status. If it never has, the message tells the last one and the last error.
+/// Waits until a task has this status. If it does not get it, the message of the panic has the last status and error.
 #[track_caller]
 pub fn wait_status(client: &mut Client, task_id: i64, expected: &str) {
     let sql = "select status, last_error from queues.task_status where task_id = $1";
@@ -67,7 +67,7 @@ pub fn wait_status(client: &mut Client, task_id: i64, expected: &str) {
     });
 }
 
-/// The errors of a task, oldest first.
+/// Returns the errors of a task, oldest first.
 #[track_caller]
 pub fn errors(client: &mut Client, task_id: i64) -> Vec<ErrorRow> {
     let sql =
@@ -76,7 +76,7 @@ pub fn errors(client: &mut Client, task_id: i64) -> Vec<ErrorRow> {
     rows.iter().map(error_row).collect()
 }
 
-/// The live workers of the client's database, by number.
+/// Returns the live workers of the client's database, by number.
 #[track_caller]
 pub fn workers(client: &mut Client) -> Vec<WorkerRow> {
     let sql = "select pid, worker_number::int, state, task_id, task_type, handler, in_flight::bigint \

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::process::{is_alive, stop_immediately};
 use super::programs::{as_server_user, give_to_server_user, output, server};
 
-/// Directories are named with this and the process id of their run. Short: the path of a Unix socket has 107 bytes.
+/// Directories are named with this prefix and the process id of their run. It is short, because the path of a Unix
+/// socket has at most 107 bytes.
 const PREFIX: &str = "pge-";
 
 static RUN_DIR: LazyLock<PathBuf> = LazyLock::new(create);
 static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(init_template);
 
-/// A new, empty directory that belongs to the server's user, with a name of its own.
+/// Creates an empty directory that belongs to the server's user.
 pub fn new_directory() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let path = RUN_DIR.join(COUNT.fetch_add(1, Relaxed).to_string());
@@ -25,7 +26,7 @@ pub fn new_directory() -> PathBuf {
     path
 }
 
-/// A directory with the library that has injection points, where the server's user can read it.
+/// Returns a directory with the library that has injection points, which the server's user can read.
 ///
 /// # Panics
 /// `make test` has not built it.
@@ -53,7 +54,7 @@ fn create() -> PathBuf {
     let parent = std::env::temp_dir().canonicalize().expect("the directory of temporary files");
     sweep(&parent);
     let path = parent.join(format!("{PREFIX}{}", std::process::id()));
-    // A run that had the same process id.
+    // An earlier run may have had the same process id.
     remove(&path);
     create_private(&path);
     // SAFETY: the function is safe to call at any time and does not unwind out of C code (it is `extern "C"`).
@@ -72,7 +73,7 @@ extern "C" fn remove_at_exit() {
     remove(&RUN_DIR);
 }
 
-/// Removes what runs left behind that are no more.
+/// Removes the directories of runs that have ended.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok) {
         let owner =
@@ -94,7 +95,7 @@ fn remove(path: &Path) {
     let _ = fs::remove_dir_all(path);
 }
 
-/// The postmaster that serves a data directory, if it runs.
+/// Returns the process id of the postmaster of a data directory, if it runs.
 fn postmaster(data_dir: &Path) -> Option<i32> {
     let pid = fs::read_to_string(data_dir.join("postmaster.pid")).ok()?.lines().next()?.parse().ok()?;
     let at_home = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == data_dir);

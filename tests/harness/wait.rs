@@ -1,22 +1,22 @@
-//! Waiting for conditions. No test sleeps and hopes.
+//! Waiting for conditions.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use postgres::{Client, SimpleQueryMessage};
 
-/// How long a condition may take, unless `PG_ERRAND_TEST_PATIENCE` (a factor, such as `3` or `0.5`) says otherwise.
+/// The time limit for a condition. `PG_ERRAND_TEST_PATIENCE`, such as `3` or `0.5`, is a factor for it.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How long to wait between two looks.
+/// The pause between two checks of a condition.
 const STEP: Duration = Duration::from_millis(5);
 
-/// What a look at a condition can return: `bool`, `Option` (`Some` fulfils it), or `Result`, whose error says what was
-/// seen instead.
+/// What a check of a condition can return: `bool`, `Option` (`Some` fulfils it), or `Result`, whose error says what was
+/// found instead.
 pub trait Look {
-    /// What is there once the condition holds.
+    /// The value that is returned once the condition holds.
     type Found;
 
-    /// What was found, or a description of what was seen instead.
+    /// Returns the value, or a description of what was found instead.
     fn found(self) -> Result<Self::Found, String>;
 }
 
@@ -44,10 +44,10 @@ impl<T, E: Debug> Look for Result<T, E> {
     }
 }
 
-/// Looks every 5 ms until the condition holds, and returns what was found.
+/// Checks a condition every 5 ms until it holds, and returns what was found.
 ///
 /// # Panics
-/// The condition does not hold within the deadline; the message names it and what was seen last.
+/// The condition does not hold within the time limit. The message names it and what was found last.
 #[track_caller]
 pub fn eventually<L: Look>(what: &str, mut look: impl FnMut() -> L) -> L::Found {
     let patience = patience(DEADLINE);
@@ -76,8 +76,8 @@ pub fn wait_until_sql(client: &mut Client, sql: &str, expected: &str) {
     });
 }
 
-/// Looks every 5 ms until the condition holds; false if it does not within the limit. For clean-up, which must not
-/// panic; tests use [`eventually`].
+/// Checks a condition every 5 ms until it holds, and returns false if it does not within the time limit. It is for
+/// clean-up, which must not panic; tests use [`eventually`].
 pub fn within(limit: Duration, mut look: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + limit;
     while !look() {
@@ -89,7 +89,7 @@ pub fn within(limit: Duration, mut look: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// How long something may take that takes less than `deadline` on an idle machine.
+/// Returns the time limit for what takes less than `deadline` on an idle machine.
 pub fn patience(deadline: Duration) -> Duration {
     let factor = std::env::var("PG_ERRAND_TEST_PATIENCE").ok();
     match factor.map(|factor| factor.parse::<f64>()) {

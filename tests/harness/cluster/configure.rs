@@ -5,10 +5,10 @@ use crate::harness::builder::quote;
 use crate::harness::wait::eventually;
 
 impl Cluster {
-    /// Makes the server read its configuration, and waits until the postmaster has; its children follow in their own time.
+    /// Has the server reload its configuration, and waits until the postmaster has. Its children may reload later.
     ///
     /// # Panics
-    /// It doesn't within the deadline.
+    /// The postmaster does not reload within the deadline.
     #[track_caller]
     pub fn reload(&self) {
         let before = self.config_load_time();
@@ -16,7 +16,7 @@ impl Cluster {
         eventually("the postmaster reads its configuration", || self.config_load_time() != before);
     }
 
-    /// `ALTER SYSTEM SET` for each, then [`Cluster::reload`].
+    /// Runs `ALTER SYSTEM SET` for each setting, then [`Cluster::reload`].
     ///
     /// # Panics
     /// A setting is refused.
@@ -30,7 +30,7 @@ impl Cluster {
         self.reload();
     }
 
-    /// When the postmaster last read its configuration: new sessions inherit that.
+    /// Returns when the postmaster last loaded its configuration, which new sessions inherit.
     fn config_load_time(&self) -> String {
         let row = self.connect(SUPERUSER).query_one("select pg_conf_load_time()::text", &[]);
         row.expect("pg_conf_load_time").get(0)

@@ -20,7 +20,7 @@ impl Cluster {
         self.connect_as(SUPERUSER, database)
     }
 
-    /// Connects as this role; otherwise as [`Cluster::connect`].
+    /// Connects as this role; waits while the server starts or recovers from a crash.
     #[track_caller]
     pub fn connect_as(&self, role: &str, database: &str) -> Client {
         let connected =
@@ -34,7 +34,7 @@ impl Cluster {
     /// Connects once.
     ///
     /// # Errors
-    /// What the server, or the lack of one, says.
+    /// The connection cannot be made.
     pub fn try_connect(&self, role: &str, database: &str) -> Result<Client, Error> {
         Config::new().host_path(&self.home).user(role).dbname(database).connect(NoTls)
     }
@@ -51,7 +51,7 @@ impl Cluster {
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = psql.spawn().expect("psql");
         let mut input = child.stdin.take().expect("a pipe");
-        // If psql ends early, its status and messages tell more than this error.
+        // If psql ends early, its exit status and messages say more than this error.
         let _ = input.write_all(sql.as_bytes());
         drop(input);
         let result = child.wait_with_output().expect("psql");
@@ -59,7 +59,7 @@ impl Cluster {
         String::from_utf8_lossy(&result.stdout).trim_end().to_owned()
     }
 
-    /// A client program (`pg_dump`, `pg_restore`, …) that finds this cluster, as superuser, through its environment.
+    /// Returns a command for a client program, such as `pg_dump`, that connects to this cluster as superuser.
     pub fn client_program(&self, name: &str) -> Command {
         let mut command = programs::client(name);
         command.env("PGHOST", &self.home).env("PGUSER", SUPERUSER);
@@ -67,7 +67,7 @@ impl Cluster {
     }
 }
 
-/// Whether the server may take the connection in a moment: it is starting, recovering, or not listening yet.
+/// Returns whether a later attempt may succeed: the server is starting, recovering, or not listening yet.
 fn is_passing(error: &Error) -> bool {
     match error.as_db_error() {
         Some(refusal) => *refusal.code() == SqlState::CANNOT_CONNECT_NOW,

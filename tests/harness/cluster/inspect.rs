@@ -18,21 +18,21 @@ impl Cluster {
         assert!(kill(pid, signal), "no process {pid}");
     }
 
-    /// The postmaster's process id.
+    /// Returns the postmaster's process id.
     ///
     /// # Panics
-    /// The server doesn't run.
+    /// The server does not run.
     #[track_caller]
     pub fn postmaster_pid(&self) -> i32 {
         pid_of(self.postmaster.lock().unwrap().as_ref().expect("the server doesn't run"))
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.home.join("data")
     }
 
-    /// The directory of the Unix socket, as `PGHOST` takes it.
+    /// Returns the directory of the Unix socket, for `PGHOST`.
     pub fn socket_dir(&self) -> &Path {
         &self.home
     }
@@ -44,25 +44,25 @@ impl Cluster {
 
 /// The log.
 impl Cluster {
-    /// The server's whole log.
+    /// Returns the server's whole log.
     pub fn log(&self) -> String {
         self.log_since(0)
     }
 
-    /// Where the log ends now, for [`Cluster::log_since`] and [`Cluster::wait_log`].
+    /// Returns the length of the log, for [`Cluster::log_since`] and [`Cluster::wait_log`].
     pub fn log_mark(&self) -> u64 {
         log::mark(&self.log_path())
     }
 
-    /// What was logged since a mark.
+    /// Returns what was logged since a mark.
     pub fn log_since(&self, mark: u64) -> String {
         log::since(&self.log_path(), mark)
     }
 
-    /// Waits until a line logged since a mark holds `part`; returns the first.
+    /// Waits until a line that was logged since a mark contains `part`, and returns the first such line.
     ///
     /// # Panics
-    /// None does within the deadline; the message holds what was logged.
+    /// No line does within the deadline. The message has what was logged.
     #[track_caller]
     pub fn wait_log(&self, mark: u64, part: &str) -> String {
         eventually(&format!("the log says {part:?}"), || {

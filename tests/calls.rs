@@ -279,7 +279,7 @@ fn a_call_takes_no_longer_than_call_timeout_whatever_the_provider_does() {
     for (index, (task_id, to)) in ids.into_iter().enumerate() {
         let message = mailing.error(task_id);
         assert!(message.contains("127.0.0.1"), "{to}: {message}");
-        assert!(index >= slow.len() || message.contains("no answer"), "{to}: {message}");
+        assert!(index >= slow.len() || message.contains("no response"), "{to}: {message}");
         assert!(took(&mut mailing, task_id) < 3, "{to}");
     }
     for (to, _) in &cut {

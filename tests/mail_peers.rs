@@ -173,7 +173,7 @@ fn a_server_that_drips_is_left_in_time_at_each_step() {
         peer.behave(step, |stream| drip(stream, b"", b"250-more\r\n"));
         let again = fail(&mut client, step);
         for message in [message, again] {
-            let expected = if step == "." { "no answer in time" } else { "within 1000 ms" };
+            let expected = if step == "." { "no response in time" } else { "within 1000 ms" };
             assert!(message.contains(expected), "{step}: {message}");
         }
         eventually(&format!("{step}: the sockets are closed"), || peer.gone.load(SeqCst) == 2 * (n + 1));

@@ -223,7 +223,7 @@ fn a_call_ends_in_its_time_whatever_the_peer_does() {
         *manners.lock().unwrap() = *manner;
         let start = Instant::now();
         let message = fail(&mut client, name, 1);
-        assert!(message.contains("no answer from") && message.contains(&address), "{name}: {message}");
+        assert!(message.contains("no response from") && message.contains(&address), "{name}: {message}");
         // The peers would go on for a minute at least.
         assert!(start.elapsed() < Duration::from_secs(15), "{name}: {:?}", start.elapsed());
     }
@@ -262,7 +262,7 @@ fn a_request_that_the_peer_does_not_read_ends_in_its_time() {
     let large = 12 * MIB as usize;
     *manners.lock().unwrap() = never_read;
     let message = fail(&mut client, "never reads", large);
-    assert!(message.contains("no answer from"), "{message}");
+    assert!(message.contains("no response from"), "{message}");
     for manner in [reset as Manners, |stream| say(stream, HEAD)] {
         *manners.lock().unwrap() = manner;
         let message = fail(&mut client, "goes away", large);
@@ -277,8 +277,8 @@ fn a_peer_that_cannot_speak_tls_ends_the_call_in_its_time() {
     let (address, manners) = peer();
     let (_cluster, mut client) = start(&format!("https://{address}"));
     let cases: &[(&str, Manners, &str)] = &[
-        ("never answers", wait_for_end, "no answer from"),
-        ("never reads", never_read, "no answer from"),
+        ("never answers", wait_for_end, "no response from"),
+        ("never reads", never_read, "no response from"),
         ("speaks plainly", |stream| say(stream, "HTTP/1.1 400 Bad Request\r\n\r\n"), "127.0.0.1"),
         ("speaks garbage", |stream| flood(stream, "", "\u{16}\u{3}\u{3}\u{7f}garbage"), "127.0.0.1"),
         (
@@ -287,7 +287,7 @@ fn a_peer_that_cannot_speak_tls_ends_the_call_in_its_time() {
                 say(stream, "\u{16}\u{3}\u{3}\0\u{40}half");
                 wait_for_end(stream);
             },
-            "no answer from",
+            "no response from",
         ),
         (
             "drips a handshake",
@@ -298,7 +298,7 @@ fn a_peer_that_cannot_speak_tls_ends_the_call_in_its_time() {
                     thread::sleep(Duration::from_millis(100));
                 }
             },
-            "no answer from",
+            "no response from",
         ),
         ("sends an alert", |stream| say(stream, "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"), "127.0.0.1"),
         ("resets", reset, "127.0.0.1"),
@@ -332,7 +332,7 @@ fn a_proxy_that_drips_or_floods_ends_the_call_in_its_time() {
     for (name, manner) in slow {
         *manners.lock().unwrap() = *manner;
         let message = fail(name);
-        assert!(message.contains("no answer from"), "{name}: {message}");
+        assert!(message.contains("no response from"), "{name}: {message}");
     }
     let wrong: &[(&str, Manners)] = &[
         ("floods with a status line", |stream| flood(stream, "HTTP/1.1 200 ", "xxxxxxxxxxxxxxxx")),
@@ -361,5 +361,5 @@ fn redirects_that_come_slowly_have_one_deadline_together() {
     let task_id: i64 = client.query_one("select queues.http_get($1)", &[&url]).unwrap().get(0);
     wait_status(&mut client, task_id, "failed");
     let message = errors(&mut client, task_id).remove(0).error_message;
-    assert!(message.contains("no answer from"), "{message}");
+    assert!(message.contains("no response from"), "{message}");
 }

@@ -575,7 +575,7 @@ fn the_limits_of_provider_calls_follow_reloads() {
     cluster.set(&[("pg_errand.call_timeout", "300ms"), ("pg_errand.max_in_flight", "64")]);
     wait_status(&mut client, mails[2], "failed");
     let failed = errors(&mut client, mails[2]);
-    assert!(failed.len() == 1 && failed[0].error_message.contains("no answer"), "{failed:?}");
+    assert!(failed.len() == 1 && failed[0].error_message.contains("no response"), "{failed:?}");
     let lingering = task(&mut client, "linger", json!({}));
     let pid = runner(&mut client, lingering);
     assert_eq!(worker_pids(&mut client), [pid]);

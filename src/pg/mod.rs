@@ -1,7 +1,7 @@
 //! The only modules with `unsafe`: small, safe faces of PostgreSQL's C interface.
 //!
 //! Everything here belongs to the main thread of a backend. Threads that call providers live in
-//! [`crate::call`] and never touch a symbol of this module.
+//! [`pg_errand_calls::pool`] and never touch a symbol of this module.
 
 #![allow(unsafe_code)]
 

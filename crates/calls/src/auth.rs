@@ -1,4 +1,4 @@
-//! How requests to a provider prove who we are, as its row says.
+//! Credentials and signatures of requests, as a provider's row asks for them.
 
 use crate::credential::{Credential, Placed};
 use crate::key;
@@ -11,14 +11,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Headers of signed webhooks: <https://github.com/standard-webhooks/standard-webhooks>.
+/// The headers of signed webhooks: <https://github.com/standard-webhooks/standard-webhooks>.
 const WEBHOOK_ID: &str = "webhook-id";
 const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
 const WEBHOOK_SIGNATURE: &str = "webhook-signature";
-/// Bytes of a key that signs; the specification asks for 24 to 64.
+/// The smallest signing key in bytes. The specification asks for 24 to 64.
 const MIN_KEY: usize = 16;
 
-/// What is added to a request when it is sent.
+/// Returns what is added to a request when it is sent.
 ///
 /// # Errors
 /// Which secret is missing, or what is wrong with it.
@@ -52,11 +52,11 @@ pub fn credentials(
     }
 }
 
-/// The secret of an interface that has a setting for it: the row's, or else the setting's, which is sent only to the base
-/// URL that the interface's own setting names.
+/// Returns the secret of an interface that has a setting for it: the secret that the row names, or else the setting's.
+/// The setting's secret is only sent to the base URL of the interface's own setting.
 ///
 /// # Errors
-/// Which secret is missing; `missing` is the message if the setting is.
+/// Which secret is missing. `missing` is the message for a missing setting.
 pub fn secret_or_setting(
     provider: &ProviderRow,
     settings: &dyn Settings,
@@ -70,30 +70,30 @@ pub fn secret_or_setting(
     }
 }
 
-/// User and password (RFC 7617).
+/// Basic authentication (RFC 7617).
 pub fn basic(user: &str, password: String) -> Credential {
     let both = STANDARD.encode(format!("{user}:{password}"));
     let secrets = if password.is_empty() { vec![] } else { vec![password, both.clone()] };
     Credential::header("Authorization", format!("Basic {both}"), secrets)
 }
 
-/// A secret user without a password, as some interfaces take their keys.
+/// Basic authentication with a secret user and no password, as some APIs take their keys.
 fn user_only(user: &str) -> Credential {
     let both = STANDARD.encode(format!("{user}:"));
     Credential::header("Authorization", format!("Basic {both}"), vec![user.to_owned(), both])
 }
 
-/// User and password for a mail server, with what they look like on the way (RFC 4616).
+/// User and password for a mail server, with the forms in which they are sent (RFC 4616).
 pub fn login(user: String, password: String) -> Credential {
     let secrets =
         vec![password.clone(), STANDARD.encode(&password), STANDARD.encode(format!("\0{user}\0{password}"))];
     Credential { placed: Placed::Login { user, password }, secrets }
 }
 
-/// Headers that are stored with the request, because they stay the same when it is sent again.
+/// Returns the headers that are stored with the request, because they stay the same when it is sent again.
 ///
 /// # Errors
-/// That the key would be more than one part of what is signed: dots separate the parts.
+/// The key contains a dot, which separates the parts of what is signed.
 pub fn stored_headers(provider: &ProviderRow, key: &str) -> Result<Option<(String, String)>, String> {
     match provider.auth {
         Auth::Webhook if key.contains('.') => {
@@ -104,7 +104,7 @@ pub fn stored_headers(provider: &ProviderRow, key: &str) -> Result<Option<(Strin
     }
 }
 
-/// True if a payload cannot set this header, because it says who we are.
+/// True if a payload cannot set this header, because it carries credentials.
 pub fn owns_header(provider: &ProviderRow, name: &str) -> bool {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     match provider.auth {
@@ -115,7 +115,8 @@ pub fn owns_header(provider: &ProviderRow, name: &str) -> bool {
     }
 }
 
-/// Several secrets, separated by blanks, make several signatures: while one is being replaced.
+/// Signs a webhook. A secret may consist of several, separated by blanks, while one is being replaced; each makes a
+/// signature.
 fn signed(request: &HttpRequest, secret: &str, name: &str) -> Result<Vec<Credential>, String> {
     let id = request.headers.iter().find(|(known, _)| known == WEBHOOK_ID).map_or("", |(_, id)| id);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -134,7 +135,7 @@ fn signed(request: &HttpRequest, secret: &str, name: &str) -> Result<Vec<Credent
     ])
 }
 
-/// The key in a secret, unless it is so short that it could be guessed.
+/// Decodes the key in a secret. `None` if it could be guessed because it is too short.
 fn signing_key(secret: &str) -> Option<Vec<u8>> {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok()?;
     (key.len() >= MIN_KEY).then_some(key)
@@ -191,7 +192,7 @@ mod tests {
         let value = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned();
         assert_eq!(placed, Placed::Header { name: "Authorization".into(), value });
         assert_eq!(secrets, ["open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
-        // No secret is empty: it would be masked everywhere.
+        // An empty text is no secret: it would be redacted everywhere.
         let Credential { placed, secrets } = basic("Aladdin", String::new());
         let value = "Basic QWxhZGRpbjo=".to_owned();
         assert_eq!(placed, Placed::Header { name: "Authorization".into(), value: value.clone() });

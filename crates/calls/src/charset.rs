@@ -1,10 +1,10 @@
-//! Bodies of responses as text.
+//! Decodes the bodies of responses.
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 
-/// A body as text; `kind` is its media type in lower case, `charset` what the type's parameter says. `None` if it is no
-/// text, or holds a NUL, which no text in PostgreSQL can. Of a body that `is_cut` off, a character at its end may be
-/// incomplete: that one is left out.
+/// Returns a body as text. `kind` is its media type in lower case, `charset` the parameter of that type. `None` if the
+/// body is not text, or contains a NUL, which no text in PostgreSQL can. If the body `is_cut` off, an incomplete
+/// character at its end is left out.
 pub fn text(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
     if is_binary(kind) {
         return None;
@@ -27,13 +27,13 @@ fn decode(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Optio
     if let Some(encoding) = declared.filter(|encoding| !encoding.is_ascii_compatible()) {
         return by(encoding, body);
     }
-    // Whatever is declared: what is valid UTF-8 beyond ASCII makes sense in no other encoding.
+    // Text that is valid UTF-8 and not only ASCII makes no sense in another encoding, whatever is declared.
     if let Some(text) = by(UTF_8, body) {
         return Some(text);
     }
     match declared {
         Some(encoding) => by(encoding, body),
-        // What such texts were before UTF-8 (RFC 2616, section 3.7.1).
+        // The default encoding of such texts before UTF-8 (RFC 2616, section 3.7.1).
         None if kind.starts_with("text/") && !body.iter().any(is_binary_byte) => by(WINDOWS_1252, body),
         None => None,
     }
@@ -47,7 +47,7 @@ fn is_binary(kind: &str) -> bool {
         )
 }
 
-/// A byte that no text has: <https://mimesniff.spec.whatwg.org/#binary-data-byte>.
+/// True for a byte that no text contains: <https://mimesniff.spec.whatwg.org/#binary-data-byte>.
 fn is_binary_byte(byte: &u8) -> bool {
     matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f)
 }

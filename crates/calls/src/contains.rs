@@ -1,13 +1,14 @@
 //! Containment in JSON, by the rules of jsonb's operator `@>` (PostgreSQL documentation, "jsonb Containment and
-//! Existence"). Responses are judged before they are stored, and may hold what no jsonb can.
+//! Existence"). Responses are judged before they are stored, and may contain what jsonb cannot.
 
 use serde_json::{Number, Value};
 use std::collections::HashSet;
 
-/// True if `value` contains `part`: objects by their fields, arrays whatever the order, numbers by their value.
+/// True if `value` contains `part`. Objects are compared by their fields, arrays regardless of order, and numbers by
+/// value.
 pub fn contains(value: &Value, part: &Value) -> bool {
     match (value, part) {
-        // Only at the top an array contains what is no array.
+        // An array contains a scalar only at the top level.
         (Value::Array(items), scalar) if is_scalar(scalar) => has_scalar(items, scalar),
         _ => contains_deep(value, part),
     }
@@ -27,7 +28,7 @@ fn contains_deep(value: &Value, part: &Value) -> bool {
     }
 }
 
-/// Looks at each of the items once, and at each of the scalars.
+/// Looks at each item and at each scalar once, so that large arrays take linear time.
 fn has_scalars(items: &[Value], scalars: &[&Value]) -> bool {
     match scalars {
         [] => true,
@@ -58,16 +59,16 @@ fn is_same(one: &Value, other: &Value) -> bool {
     Scalar::of(one).is_some_and(|one| Some(one) == Scalar::of(other))
 }
 
-/// A value that holds no others; equal to another one if both mean the same.
+/// A value without elements. Two scalars are equal if they mean the same.
 #[derive(PartialEq, Eq, Hash)]
 enum Scalar<'a> {
     Null,
     Bool(bool),
     String(&'a str),
-    /// Most numbers are such, and need no [`Decimal`].
+    /// Most numbers are integers, which need no [`Decimal`].
     Integer(i64),
     Decimal(Decimal),
-    /// A number whose exponent has no bounds.
+    /// A number whose exponent is too large to be computed with.
     Unbounded(&'a Number),
 }
 
@@ -93,17 +94,17 @@ impl Scalar<'_> {
     }
 }
 
-/// A number of any precision, without zeros at its ends.
+/// A number of any precision, without leading and trailing zeros.
 #[derive(PartialEq, Eq, Hash)]
 struct Decimal {
     negative: bool,
     digits: String,
-    /// Of ten, that the digits are multiplied by.
+    /// The digits are multiplied by ten to this power.
     exponent: i64,
 }
 
 impl Decimal {
-    /// `None` if the exponent has no bounds.
+    /// `None` if the exponent is too large.
     fn of(number: &Number) -> Option<Decimal> {
         let text = number.to_string();
         let (negative, text) = match text.strip_prefix('-') {
@@ -124,7 +125,7 @@ impl Decimal {
         Some(Decimal { negative, digits: digits.to_owned(), exponent })
     }
 
-    /// The same as a plain integer, if it is one.
+    /// The value as an integer, if it is one.
     fn integer(&self) -> Option<i64> {
         let factor = 10_i128.checked_pow(u32::try_from(self.exponent).ok()?)?;
         let size =
@@ -202,7 +203,7 @@ mod tests {
             format!("[{}]", numbers.map(|n| format!("{n}.{zeros}")).collect::<Vec<_>>().join(","))
         };
         let response = list(&mut (0..200_000), "50");
-        // Compared pair by pair, it would take hours.
+        // A comparison pair by pair would take hours.
         assert!(is_contained(&response, &list(&mut (100_000..200_000), "5")));
         assert!(!is_contained(&response, &list(&mut (100_000..200_001), "5")));
     }

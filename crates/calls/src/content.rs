@@ -1,4 +1,4 @@
-//! Responses, as handlers are given them.
+//! Responses in the form that handlers get.
 
 use crate::response::Response;
 use crate::{charset, json, redact, unfollowed};
@@ -17,14 +17,15 @@ const PERSONAL: &[&str] = &[
     "proxy-authentication-info",
 ];
 
-/// [`json_of`], with a warning that says what is wrong with it.
+/// Returns [`json_of`] with a warning that names the flaw.
 pub fn flawed(response: &Response, flaw: &str) -> Value {
     let mut answer = json_of(response);
     answer["warning"] = flaw.into();
     answer
 }
 
-/// What is kept of a response that is a failure: without what gives access to something, since nobody needs that.
+/// Returns what is kept of a response that means failure. Headers that give access to something are left out, since
+/// nobody needs them.
 pub fn refused(response: &Response) -> Value {
     let may_be_kept = |(name, _): &&(String, String)| !PERSONAL.contains(&name.as_str());
     let headers = response.headers.iter().filter(may_be_kept).cloned().collect();
@@ -32,7 +33,7 @@ pub fn refused(response: &Response) -> Value {
     response.flaw.as_ref().map_or_else(|| json_of(&kept), |flaw| flawed(&kept, &flaw.reason))
 }
 
-/// `{status, headers, body}`: JSON as it is, text as text, and anything else by base64, with a note.
+/// Returns `{status, headers, body}`: JSON as it is, text as text, and anything else as base64, with a note.
 pub fn json_of(response: &Response) -> Value {
     let (body, is_base64) = body_of(response);
     let mut answer = json!({ "status": response.status, "headers": headers_of(response), "body": body });
@@ -42,7 +43,7 @@ pub fn json_of(response: &Response) -> Value {
     answer
 }
 
-/// Repeated headers are joined by commas, except for cookies (RFC 9110, section 5.3).
+/// Joins repeated headers by commas, except for cookies (RFC 9110, section 5.3).
 fn headers_of(response: &Response) -> Value {
     let mut headers = Map::new();
     for (name, value) in &response.headers {
@@ -67,7 +68,7 @@ fn body_of(response: &Response) -> (Value, bool) {
         return (value, false);
     }
     let text = text_of(response, &kind, charset.as_deref(), &response.body);
-    // Many providers send JSON as a page or as plain text.
+    // Many providers send JSON as HTML or as plain text.
     let looks_like_json = text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
     if (kind.is_empty() || kind.starts_with("text/"))
         && looks_like_json
@@ -81,7 +82,7 @@ fn body_of(response: &Response) -> (Value, bool) {
     }
 }
 
-/// The JSON that the body is, if it is JSON. A byte order mark at its start is no part of it (RFC 8259, section 8.1).
+/// Parses the body as JSON. A byte order mark at its start is ignored (RFC 8259, section 8.1).
 pub fn parsed(response: &Response) -> Option<Value> {
     let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&response.body);
     json::read(body).ok().or_else(|| {
@@ -90,12 +91,12 @@ pub fn parsed(response: &Response) -> Option<Value> {
     })
 }
 
-/// The response's body, or what is left of it, as text.
+/// Returns the body, or as much of it as arrived, as text.
 fn text_of(response: &Response, kind: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
     charset::text(kind, charset, body, response.flaw.is_some())
 }
 
-/// The media type, in lower case, and its charset.
+/// Returns the media type in lower case, and its charset.
 fn content_type(response: &Response) -> (String, Option<String>) {
     let text = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
@@ -105,27 +106,27 @@ fn content_type(response: &Response) -> (String, Option<String>) {
     (kind, charset.map(|charset| charset.trim().trim_matches('"').to_owned()))
 }
 
-/// What a response says that is not what was expected: its status, and where it redirects to, or the beginning of its
-/// body, with the query of URLs masked. `may_choose`: the request has a field that says which redirects are followed.
+/// Describes an unexpected response: its status, and its redirect target or the beginning of its body, with the queries
+/// of URLs masked. `may_choose` means that the request has a field that says which redirects are followed.
 pub fn describe(response: &Response, may_choose: bool) -> String {
     let said = unfollowed::describe(response, may_choose);
     let said = said.unwrap_or_else(|| beginning(&redact::urls(&body_text(response))));
     format!("HTTP {}: {said}", response.status)
 }
 
-/// The beginning of a body as it is.
+/// Returns the beginning of a body without any masking.
 pub fn excerpt(response: &Response) -> String {
     beginning(&body_text(response))
 }
 
-/// A body as text, if need be with replacements.
+/// Returns a body as text, with replacement characters where it cannot be decoded.
 fn body_text(response: &Response) -> String {
     let (kind, charset) = content_type(response);
     text_of(response, &kind, charset.as_deref(), &response.body)
         .unwrap_or_else(|| String::from_utf8_lossy(&response.body).into_owned())
 }
 
-/// The beginning of a text, in one line.
+/// Returns the beginning of a text as one line.
 fn beginning(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {

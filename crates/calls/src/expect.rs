@@ -1,11 +1,11 @@
-//! What counts as success: `{"status": …, "body": …}`.
+//! Conditions for success: `{"status": …, "body": …}`.
 
 use crate::contains::contains;
 use crate::fields;
 use crate::json;
 use serde_json::Value;
 
-/// Levels of nesting at most: a stored request holds the condition two levels deep, and has to be read again.
+/// The deepest nesting. A stored request contains the condition two levels deep, and has to be read again.
 const MAX_DEPTH: usize = json::MAX_DEPTH - 3;
 
 const FIELDS: &[&str] = &["status", "body"];
@@ -31,7 +31,7 @@ fn check_status(status: &Value) -> Result<(), String> {
     Err("expect has to be a status such as 200, \"2xx\" or \"200-204\", an array of them, or an object of status and body".into())
 }
 
-/// True if a response is a success; without a condition, if its status is 2xx.
+/// True if a response meets the condition. Without a condition, its status has to be 2xx.
 pub fn is_met(expect: Option<&Value>, status: u16, body: &Value) -> bool {
     let expected_body = expect.and_then(|expect| expect.get("body"));
     let expected_status = match expect {

@@ -1,18 +1,18 @@
-//! Which fields a request, a mail or a message may have.
+//! Checks which fields a request, a mail or a text message may have.
 
 use crate::nearest::nearest;
 use serde_json::{Map, Value};
 
-/// Characters of a name that an error shows.
+/// How many characters of a name an error shows.
 const SHOWN: usize = 60;
 
-/// A name that a provider has for one of our fields, and ours.
+/// A provider's name for one of our fields, and our own name.
 pub type Alias = (&'static str, &'static str);
 
-/// Refuses fields that are not `known`: what nobody reads would be lost silently. A null field is an absent one.
+/// Refuses fields that are not `known`, since nothing would read them. A field that is null counts as absent.
 ///
 /// # Errors
-/// The field of `what` that there is not, and the one that was probably meant.
+/// The unknown field of `what`, and the one that was probably meant.
 pub fn check(
     what: &str,
     given: &Map<String, Value>,
@@ -23,7 +23,7 @@ pub fn check(
     given.keys().find(is_unknown).map_or(Ok(()), |name| Err(unknown(what, name, known, aliases)))
 }
 
-/// Says that `what` has no field `name`.
+/// Returns the message that `what` has no field `name`.
 pub fn unknown(what: &str, name: &str, known: &[&str], aliases: &[Alias]) -> String {
     let shown: String = name.chars().take(SHOWN).collect();
     let names = known.iter().map(|ours| (*ours, *ours)).chain(aliases.iter().copied());

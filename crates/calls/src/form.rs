@@ -3,11 +3,11 @@
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
-/// An object as `name=value&…`; an array is several values of a name, null none. What is nested has names like
-/// `a[b]` (deepObject in OpenAPI) and, in arrays of objects, `a[0][b]`.
+/// Encodes an object as `name=value&…`. An array stands for several values of a name, null for none. Nested values have
+/// names such as `a[b]` (deepObject in OpenAPI) and, in arrays of objects, `a[0][b]`.
 ///
 /// # Errors
-/// That it is no object.
+/// `fields` is not an object.
 pub fn form(fields: &Value, what: &str) -> Result<String, String> {
     let fields = fields.as_object().ok_or_else(|| format!("{what} has to be an object"))?;
     let mut encoded = Serializer::new(String::new());
@@ -30,7 +30,7 @@ fn append(encoded: &mut Serializer<String>, name: &str, value: &Value) {
     }
 }
 
-/// A text, number or boolean as text.
+/// Returns a string, number or boolean as text.
 pub fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,6 +1,6 @@
 //! Which headers a request may set.
 
-/// They belong to the connection, or tell where the request ends.
+/// Headers that belong to the connection, or delimit the request.
 const RESERVED: &[&str] = &[
     "host",
     "content-length",
@@ -14,7 +14,7 @@ const RESERVED: &[&str] = &[
     "http2-settings",
 ];
 
-/// Why a request cannot have this header; the value is not repeated.
+/// Returns why a request cannot have this header. The value is not repeated.
 pub fn problem(name: &str, value: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     if name.is_empty() || !name.bytes().all(is_token) {

@@ -1,19 +1,19 @@
-//! Reading JSON. Not by serde_json's own way to a `Value`: it follows nesting by recursion, 128 levels deep, and since
-//! numbers keep all their digits an object with one of its private keys would become something else.
+//! Reads JSON. serde_json's own reader is recursive, up to 128 levels deep, and with numbers of any precision it would
+//! interpret users' objects that have one of its private keys.
 
 use json_event_parser::{JsonEvent, JsonSyntaxError, SliceJsonParser};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Levels of nesting that are read. Values are compared, filled in and written by recursion, on the stacks of threads.
+/// The deepest nesting that is read. Values are compared, filled in and written by recursion, on the stacks of threads.
 pub const MAX_DEPTH: usize = 1000;
 
-/// Why a text is no JSON that can be read.
+/// Why a text cannot be read as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it is; says nothing of what stands there.
+    /// The place, without anything of the text.
     pub place: String,
-    /// What is wrong there; may show a character of it.
+    /// What is wrong at this place; may contain a character of the text.
     reason: String,
 }
 
@@ -29,17 +29,17 @@ impl From<Problem> for String {
     }
 }
 
-/// An array or object that has not ended yet.
+/// An array or object whose end has not been read.
 enum Open {
     Array(Vec<Value>),
-    /// With the name of the field whose value comes next.
+    /// The fields so far, and the name of the field whose value comes next.
     Object(Map<String, Value>, String),
 }
 
-/// The value of a JSON text. Numbers keep their digits; of fields of the same name the last one counts, as in jsonb.
+/// Reads a JSON text. Numbers keep their digits. Of fields with the same name the last one counts, as in jsonb.
 ///
 /// # Errors
-/// What is wrong with it, and where.
+/// What is wrong with the text, and where.
 pub fn read(text: impl AsRef<[u8]>) -> Result<Value, Problem> {
     let mut parser = SliceJsonParser::new(text.as_ref());
     let (mut open, mut whole) = (Vec::new(), Value::Null);
@@ -103,7 +103,7 @@ fn problem(error: JsonSyntaxError) -> Problem {
     }
 }
 
-/// True if a value is nested more deeply than this.
+/// True if a value is nested more deeply than allowed.
 pub fn is_deeper(value: &Value, levels: usize) -> bool {
     let is_below = |inner: &Value| is_deeper(inner, levels - 1);
     match value {
@@ -113,7 +113,7 @@ pub fn is_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// The fields of an object that are JSON of the user's own, taken out before the others are read into a type.
+/// Takes fields with arbitrary JSON out of an object, before the other fields are read into a type.
 pub fn take<const N: usize>(object: &mut Value, names: [&str; N]) -> [Option<Value>; N] {
     let mut fields = object.as_object_mut();
     names.map(|name| fields.as_mut()?.shift_remove(name).filter(|value| !value.is_null()))
@@ -140,7 +140,7 @@ mod tests {
         {
             assert_eq!(read(text), Ok(value), "{text}");
         }
-        // As serde_json, where that makes no difference.
+        // The result is the same as serde_json's where that reader would do.
         assert_eq!(read(text).unwrap(), serde_json::from_str::<Value>(text).unwrap());
         assert_eq!(read(r#"{"a": 1, "b": 2, "a": 3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
     }

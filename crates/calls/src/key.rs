@@ -1,28 +1,28 @@
-//! Idempotency keys: by its key a provider recognizes a request that it has got before.
+//! Idempotency keys. By its key a provider recognizes a request that it has received before.
 
 use serde_json::Value;
 use uuid::Uuid;
 
-/// The field of what a `before_handler` builds, or of a request, in which users give a key of their own.
+/// The field in which users give a key of their own, in the result of a `before_handler` or in a request.
 pub const FIELD: &str = "idempotency_key";
-/// The header for the key, if the provider's row names none.
+/// The header for the key, unless the provider's row names one.
 pub const DEFAULT_HEADER: &str = "Idempotency-Key";
-/// Characters of a key; Stripe and Resend take no more.
+/// The longest key in characters; Stripe and Resend take no longer ones.
 const MAX_LENGTH: usize = 255;
 
 /// The key of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub text: String,
-    /// The user has chosen it, so that other tasks can have the same.
+    /// The user has chosen the key, so several tasks may have the same one.
     pub is_own: bool,
 }
 
 impl Key {
-    /// The one that is given, or a random one that nobody can guess or repeat by accident.
+    /// Returns the given key, or a random one, which nobody can guess or repeat by accident.
     ///
     /// # Errors
-    /// What a key may be.
+    /// The given value is not a valid key.
     pub fn of(given: Option<&Value>) -> Result<Key, String> {
         match given.filter(|given| !given.is_null()) {
             None => Ok(Key { text: Uuid::new_v4().to_string(), is_own: false }),
@@ -34,7 +34,7 @@ impl Key {
     }
 }
 
-/// It stands in headers, of mails also as a part of their `Message-ID`.
+/// True for a text that can be part of a header, and of the `Message-ID` of a mail.
 fn is_valid(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:~+/=".contains(c);
     (1..=MAX_LENGTH).contains(&text.len()) && text.chars().all(allowed)

@@ -1,13 +1,14 @@
-//! Which of several names somebody may have meant.
+//! Suggestions for misspelled names.
 
 use strsim::osa_distance;
 
-/// Changes of a name that count as a misspelling.
+/// How many changes of a name count as a misspelling.
 const MAX_CHANGES: usize = 2;
-/// Longer names are nobody's misspelling.
+/// Longer names are not compared.
 const MAX_LENGTH: usize = 64;
 
-/// The one of `known` that differs from `name` only by case, separators (`replyTo`, `reply-to`) or a misspelling.
+/// Returns the one of `known` that differs from `name` only by case, separators (`replyTo`, `reply-to`) or a
+/// misspelling.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > MAX_LENGTH {
         return None;
@@ -16,7 +17,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let changes = |other: &str| {
         let other = self::letters(other);
         let changes = osa_distance(&letters, &other);
-        // Of a short name, two changes leave nothing. Other words may be as near: my_function, db_function.
+        // Two changes of a short name leave nothing of it. Other words can be as near, as my_function and db_function
+        // are.
         let is_near = changes * 3 <= letters.len() && (changes < 2 || other.get(..1) == letters.get(..1));
         (changes <= MAX_CHANGES && is_near).then_some(changes)
     };

@@ -1,34 +1,34 @@
-//! Which redirects are followed, and what they make of a request.
+//! Which redirects are followed, and how they change a request.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// More redirects than these are not followed.
+/// The number of redirects that are followed in one call.
 pub const MAX: usize = 5;
 
-/// Which redirects are followed. One after which the request's method and body would not arrive is followed only if
-/// that is asked for.
+/// Which redirects are followed. A redirect that would drop the method and body of the request is followed only if that
+/// is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Redirects {
-    /// None: the redirect is the answer.
+    /// No redirect is followed: the redirect is the response.
     None,
-    /// Those that lead to the same scheme, host and port.
+    /// Redirects to the same scheme, host and port are followed.
     #[default]
     SameHost,
-    /// All; credentials, and headers that the request names as such, stay with the first host.
+    /// All redirects are followed. Credentials, and headers that identify the sender, stay with the first host.
     All,
-    /// As `SameHost`, also where the request becomes a GET without a body.
+    /// Like `SameHost`, even if the request becomes a GET without a body.
     SameHostAsGet,
-    /// As `All`, also where the request becomes a GET without a body.
+    /// Like `All`, even if the request becomes a GET without a body.
     AllAsGet,
 }
 
 impl Redirects {
-    /// What a request's field asks for.
+    /// Reads the field of a request.
     ///
     /// # Errors
-    /// What it may be.
+    /// The values that are allowed.
     pub fn of_field(given: &Value) -> Result<Redirects, String> {
         match given {
             Value::Bool(false) => Ok(Redirects::None),
@@ -43,8 +43,8 @@ impl Redirects {
         *self == Redirects::default()
     }
 
-    /// True if a redirect is followed that leads to the same host (`stays`), or elsewhere (`is_safe`: not from https to
-    /// http).
+    /// True if a redirect is followed. `stays` means that it leads to the same host, `is_safe` that it does not lead
+    /// from https to http.
     pub fn follow(self, stays: bool, is_safe: bool) -> bool {
         match self {
             Redirects::None => false,
@@ -62,7 +62,7 @@ pub fn is_redirect(status: u16) -> bool {
     matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
-/// True if a redirect makes a GET without a body of a request (RFC 9110, sections 15.4.2 to 15.4.4).
+/// True if a redirect turns the request into a GET without a body (RFC 9110, sections 15.4.2 to 15.4.4).
 pub fn becomes_get(method: &str, status: u16) -> bool {
     match status {
         303 => !matches!(method, "GET" | "HEAD"),
@@ -71,18 +71,18 @@ pub fn becomes_get(method: &str, status: u16) -> bool {
     }
 }
 
-/// Why a redirect is the answer.
+/// Why a redirect was not followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFollowed {
-    /// The request does not allow that one.
+    /// The request does not allow this redirect.
     Unwanted,
-    /// The request of this method would become a GET.
+    /// A request with this method would become a GET.
     BecomesGet(String),
-    /// From https to http.
+    /// The redirect leads from https to http.
     Insecure,
-    /// It names no URL that can be called.
+    /// The redirect names no URL that can be called.
     NoTarget,
-    /// It is one more than [`MAX`].
+    /// There were more than [`MAX`] redirects.
     TooMany,
 }
 

@@ -1,8 +1,9 @@
-//! How long a provider asks to wait: `Retry-After` (RFC 9110, section 10.2.3), and spellings of it that are as clear.
+//! How long a provider asks to wait: `Retry-After` (RFC 9110, section 10.2.3), including common misspellings of its
+//! value.
 
 use std::time::{Duration, SystemTime};
 
-/// Units that some give, in seconds.
+/// Units that some providers add, in seconds.
 const UNITS: &[(&[&str], f64)] = &[
     (&["ms", "msec", "millisecond", "milliseconds"], 0.001),
     (&["", "s", "sec", "secs", "second", "seconds"], 1.0),
@@ -10,10 +11,10 @@ const UNITS: &[(&[&str], f64)] = &[
     (&["h", "hour", "hours"], 3600.0),
 ];
 
-/// Other names of the time zone that a date has to name as `GMT`.
+/// Other names for the time zone, which RFC 9110 calls `GMT`.
 const ZONES: &[&str] = &["UTC", "UT", "+0000", "-0000", "+00:00"];
 
-/// The time to wait: a number, perhaps with a fraction or a unit, or what is left until a date. `None` if it is not clear.
+/// Parses a number, with or without a fraction or a unit, or a date. `None` if the value is ambiguous.
 pub fn parse(value: &str) -> Option<Duration> {
     let text = value.trim().trim_matches(['"', '\'']).trim();
     number(text).or_else(|| date(text))

@@ -1,9 +1,9 @@
-//! What a provider says of an error in its JSON.
+//! Error messages in a provider's JSON.
 
 use crate::form::text_of;
 use serde_json::Value;
 
-/// A value as a person wants to read it: texts as they are, the entries of a list one after the other.
+/// Formats a value for people: strings as they are, the entries of an array one after the other.
 pub fn said(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

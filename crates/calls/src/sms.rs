@@ -1,4 +1,4 @@
-//! What a payload says of a text message, whoever sends it.
+//! The fields of a text message, which all providers have in common.
 
 use crate::fields::{self, Alias};
 use crate::key;
@@ -19,7 +19,7 @@ const FIELDS: &[&str] = &[
 /// Fields that have to be strings.
 const TEXTS: &[&str] = &["to_number", "body", "from_number", "status_callback", "content_sid"];
 
-/// Names that Twilio has for them.
+/// Twilio's names for our fields.
 const ALIASES: &[Alias] = &[
     ("to", "to_number"),
     ("from", "from_number"),
@@ -34,7 +34,7 @@ pub fn is_sid(prefix: &str, value: &str) -> bool {
         .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-/// The fields of a text message, none of them null.
+/// Reads the fields of a text message. Null fields are left out.
 ///
 /// # Errors
 /// What is missing, wrong or unknown.
@@ -67,7 +67,7 @@ fn media(urls: &Value) -> Result<(), String> {
     }
 }
 
-/// A template of the provider, and the values in it.
+/// Checks the provider's template and the values for it.
 fn content(given: &Map<String, Value>) -> Result<(), String> {
     let sid = given.get("content_sid").and_then(Value::as_str);
     if sid.is_some_and(|sid| !is_sid("HX", sid)) {

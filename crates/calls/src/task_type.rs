@@ -1,4 +1,4 @@
-//! Which providers the task types that are built in can go to.
+//! Which providers can serve the built-in task types.
 
 use crate::provider::Provider;
 use crate::template;
@@ -7,7 +7,7 @@ use crate::template;
 struct Known {
     task_type: &'static str,
     interfaces: &'static [&'static str],
-    /// The field of its payload without which nothing can be sent.
+    /// The field of the payload that contains the recipient.
     address: Option<&'static str>,
 }
 
@@ -21,10 +21,10 @@ fn known(task_type: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.task_type == task_type)
 }
 
-/// Whether tasks of this type can be sent to this provider. A template can make any request of a payload.
+/// Checks whether this provider can serve tasks of this type. With a template, a provider can serve any type.
 ///
 /// # Errors
-/// Why not.
+/// Why it cannot.
 pub fn check(task_type: &str, provider: &Provider) -> Result<(), String> {
     known(task_type)
         .map_or(Ok(()), |known| known.check(provider.interface.name(), provider.request.is_some()))
@@ -44,11 +44,11 @@ impl Known {
     }
 }
 
-/// Whether the provider's template for requests is one for such tasks. Further fields may be of the users' own: their
-/// `before_handler` makes the payload.
+/// Checks whether the provider's template for requests uses the recipient. Other fields may be the users' own, since
+/// their `before_handler` builds the payload.
 ///
 /// # Errors
-/// Why not.
+/// Why it cannot.
 pub fn check_template(task_type: &str, provider: &Provider) -> Result<(), String> {
     let address = known(task_type).and_then(|known| known.address);
     let (Some(address), Some(request)) = (address, &provider.request) else { return Ok(()) };

@@ -1,20 +1,20 @@
-//! Templates in JSON: `{{path.to.field}}` in a string stands for a value of the input, `{{}}` for all of it.
+//! Templates in JSON: `{{path.to.field}}` in a string stands for a value of the input, and `{{}}` for the whole input.
 
 use serde_json::{Map, Value};
 
-/// Fills in a template. A string that is one placeholder becomes the value itself, and its field is left out
-/// if there is no such value; within a longer string values are inserted as text.
+/// Fills in a template. A string that consists of one placeholder becomes the value itself; without such a value, its
+/// field is left out. In a longer string, values are inserted as text.
 ///
 /// # Errors
-/// Which value is missing in a longer string, or is no text.
+/// Which value in a longer string is missing or is not text.
 pub fn fill(template: &Value, input: &Value) -> Result<Value, String> {
     Ok(filled(template, input)?.unwrap_or(Value::Null))
 }
 
-/// Checks a template: each `{{` has its `}}`.
+/// Checks that each `{{` in a template has its `}}`.
 ///
 /// # Errors
-/// Which string has not.
+/// Which string lacks it.
 pub fn check(template: &Value) -> Result<(), String> {
     let mut problem = Ok(());
     for_each_text(template, &mut |text| {
@@ -26,7 +26,7 @@ pub fn check(template: &Value) -> Result<(), String> {
     problem
 }
 
-/// The first steps of all paths in a template.
+/// Returns the first steps of all paths in a template.
 pub fn first_steps(template: &Value) -> Vec<String> {
     let mut steps = Vec::new();
     for_each_text(template, &mut |text| {
@@ -45,7 +45,7 @@ fn for_each_text(template: &Value, body: &mut dyn FnMut(&str)) {
     }
 }
 
-/// What stands between `{{` and `}}`; the last one is `None` if it has no end.
+/// Returns the texts between `{{` and `}}`; the last one is `None` if it has no end.
 fn paths(text: &str) -> impl Iterator<Item = Option<&str>> {
     let mut rest = text.split_once("{{").map(|(_, after)| after);
     std::iter::from_fn(move || {
@@ -79,10 +79,10 @@ fn filled(template: &Value, input: &Value) -> Result<Option<Value>, String> {
     })
 }
 
-/// Inserts values into a text, each changed by `escape`.
+/// Inserts values into a text, each one changed by `escape`.
 ///
 /// # Errors
-/// Which value is missing, or is no text.
+/// Which value is missing or is not text.
 pub fn insert(text: &str, input: &Value, escape: &mut dyn FnMut(String) -> String) -> Result<String, String> {
     let mut result = String::new();
     let mut rest = text;
@@ -101,7 +101,7 @@ pub fn insert(text: &str, input: &Value, escape: &mut dyn FnMut(String) -> Strin
     Ok(result)
 }
 
-/// The path of a text that is one placeholder.
+/// Returns the path, if the text consists of one placeholder.
 fn only_placeholder(text: &str) -> Option<&str> {
     let path = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     (!path.contains("{{")).then(|| path.trim())
@@ -150,7 +150,7 @@ mod tests {
         for bad in ["x {{who}}", "x {{o}}", "x {{name"] {
             assert!(fill(&json!(bad), &input).is_err(), "{bad}");
         }
-        // What was inserted is no template.
+        // Inserted text is not filled in again.
         assert_eq!(fill(&json!("a {{v}}"), &json!({ "v": "{{name}}" })).unwrap(), json!("a {{name}}"));
     }
 }

@@ -1,11 +1,10 @@
-//! A socket that does not outlast the call it is used for.
+//! A socket with a deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A socket whose reads and writes fail from `end` on. The system's own time limit starts again with each read or
-/// write.
+/// A socket whose reads and writes fail from `end` on. The system's own time limit restarts with each read or write.
 pub struct Timed {
     socket: TcpStream,
     end: Instant,
@@ -22,13 +21,13 @@ impl Timed {
         self.end = end;
     }
 
-    /// The address of this end.
+    /// The local address.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Writes what the peer takes. Between `look`s at which it takes nothing, tells whether it has refused the rest
-    /// instead: then this fails as if it had closed the connection.
+    /// Writes as much as the peer takes. While it takes nothing, this looks every `look` whether the peer has refused
+    /// the rest, and if so fails as if the peer had closed the connection.
     pub fn write_within(&mut self, bytes: &[u8], look: Duration) -> io::Result<usize> {
         loop {
             let left = self.left()?;
@@ -45,20 +44,20 @@ impl Timed {
         }
     }
 
-    /// True if the beginning of an HTTP response that is no success has come, not encrypted. A success may come while
-    /// the peer still reads the request.
+    /// True if the peer has sent, unencrypted, the beginning of an HTTP response that is not a success. A success may
+    /// arrive while the peer still reads the request.
     pub fn is_refused(&self) -> bool {
         let mut start = [0; 10];
         let size = self.peek(&mut start).unwrap_or(0);
         size == start.len() && start.starts_with(b"HTTP/1.") && (b'3'..=b'5').contains(&start[9])
     }
 
-    /// True if the peer has neither closed the connection nor sent anything that has not been read.
+    /// True if the peer has neither closed the connection nor sent anything that was not read.
     pub fn is_quiet(&self) -> bool {
         self.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
-    /// What has come and was not read, without waiting for it.
+    /// Reads what has arrived without waiting or consuming it.
     fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
         self.socket.set_nonblocking(true)?;
         let found = self.socket.peek(bytes);

@@ -1,16 +1,16 @@
-//! What to say of a redirect that was not followed.
+//! Describes redirects that were not followed.
 
 use crate::redirect::{MAX, NotFollowed};
 use crate::response::Response;
 
-/// Characters of a redirect's target that an error shows.
+/// How many characters of a redirect's target an error shows.
 const SHOWN: usize = 200;
 
-/// Where a redirect leads, and why it was not followed, for people; nothing if the response is none. `may_choose`: the
-/// request has a field that says which are followed.
+/// Returns where a redirect leads and why it was not followed; `None` for another response. `may_choose` means that the
+/// request has a field that says which redirects are followed.
 pub fn describe(response: &Response, may_choose: bool) -> Option<String> {
     let (why, location) = (response.not_followed.as_ref()?, response.header("location")?);
-    // A query can hold secrets, and so can what stands before the host.
+    // The query and the part before the host can contain secrets.
     let place = without_user(location.split(['?', '#']).next().unwrap_or(location));
     let place: String = place.chars().take(SHOWN).collect();
     let why = match why {

@@ -1,8 +1,8 @@
-//! Which addresses are those of hosts in the public Internet.
+//! Addresses of hosts in the public Internet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A range of addresses: those whose first bits are those of `first`.
+/// A range of addresses that have their first `bits` bits in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     first: IpAddr,
@@ -10,7 +10,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// `None` if an address has fewer bits.
+    /// `None` if an address of this kind has fewer bits.
     pub fn new(first: IpAddr, bits: u32) -> Option<Range> {
         let most = if first.is_ipv4() { 32 } else { 128 };
         (bits <= most).then_some(Range { first, bits })
@@ -58,13 +58,13 @@ const NOT_PUBLIC_V4: &[Range] = &[
     Range::v4(203, 0, 113, 24),
     // Multicast, reserved, broadcast.
     Range::v4(224, 0, 0, 3),
-    // Looks public, but is the host of Azure's virtual machines.
+    // A public address that belongs to the host of Azure's virtual machines.
     Range { first: IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)), bits: 32 },
 ];
 
-/// All that is public in IPv6 …
+/// The public addresses of IPv6, except for [`NOT_PUBLIC_V6`].
 const GLOBAL_V6: Range = Range::v6(0x2000, 0, 0, 3);
-/// … but for these: <https://www.iana.org/assignments/iana-ipv6-special-registry>
+/// Exceptions: <https://www.iana.org/assignments/iana-ipv6-special-registry>
 const NOT_PUBLIC_V6: &[Range] = &[
     // Teredo, benchmarking and others.
     Range::v6(0x2001, 0, 0, 23),
@@ -74,15 +74,15 @@ const NOT_PUBLIC_V6: &[Range] = &[
     Range::v6(0x3fff, 0, 0, 20),
 ];
 
-/// Translated to the IPv4 address in its last 32 bits (NAT64).
+/// Addresses that are translated to the IPv4 address in their last 32 bits (NAT64).
 const TRANSLATED: Range = Range::v6(0x64, 0xff9b, 0, 96);
 
-/// The address that a connection to `address` reaches: `::ffff:127.0.0.1` is 127.0.0.1.
+/// Returns the address that a connection to `address` reaches: 127.0.0.1 for `::ffff:127.0.0.1`.
 pub fn plain(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// True if it is the address of one host in the public Internet.
+/// True for the address of a single host in the public Internet.
 pub fn is_public(address: IpAddr) -> bool {
     match plain(address) {
         IpAddr::V6(v6) if TRANSLATED.contains(v6.into()) => {

@@ -1,20 +1,20 @@
-//! Which hosts requests may go to: `pg_errand.http_allowed_hosts`.
+//! The list of hosts that requests may go to: `pg_errand.http_allowed_hosts`.
 
 use super::address::{Range, is_public, plain};
 use super::target::Host;
 use std::net::IpAddr;
 
-/// Names that no public host has.
+/// Top-level names that no public host has.
 const INSIDE: &[&str] = &["localhost", "local", "internal", "home.arpa"];
 
-/// The entries of a list; an empty one allows nothing.
+/// The entries of the list. An empty list allows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowList(Vec<Entry>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     hosts: Hosts,
-    /// Nothing: every port.
+    /// `None` stands for every port.
     port: Option<u16>,
 }
 
@@ -39,7 +39,7 @@ impl AllowList {
             .map(AllowList)
     }
 
-    /// True if the name itself is listed: then it does not matter what it resolves to.
+    /// True if the name itself is listed, so that its addresses do not matter.
     pub fn has_name(&self, name: &str, port: u16) -> bool {
         self.any(port, |hosts| match hosts {
             Hosts::All => true,
@@ -59,7 +59,7 @@ impl AllowList {
         })
     }
 
-    /// Judges a name that somebody else resolves.
+    /// True if a name is allowed that a proxy resolves.
     pub fn trusts_name(&self, name: &str, port: u16) -> bool {
         let inside = !name.contains('.') || INSIDE.iter().any(|parent| is_below(name, parent));
         self.has_name(name, port) || !inside && self.any(port, |hosts| *hosts == Hosts::Public)
@@ -86,7 +86,7 @@ fn parse(entry: &str) -> Option<Entry> {
     Some(Entry { hosts: parse_hosts(hosts)?, port })
 }
 
-/// The colons of an IPv6 address without brackets lead to no port.
+/// Splits off the port. The colons of an IPv6 address without brackets belong to the address.
 fn split_port(entry: &str) -> Option<(&str, Option<u16>)> {
     match entry.rsplit_once(':') {
         Some((hosts, port)) if !hosts.contains(':') || hosts.contains(']') && !port.contains([']', '/']) => {
@@ -113,7 +113,7 @@ fn parse_hosts(text: &str) -> Option<Hosts> {
     match Host::parse(parent.unwrap_or(text))? {
         Host::Name(name) if name.contains('*') => None,
         Host::Name(name) => Some(if parent.is_some() { Hosts::Below(name) } else { Hosts::Named(name) }),
-        // 127.1 is more likely a mistake.
+        // A short form such as 127.1 is probably a mistake.
         Host::Address(_) => None,
     }
 }

@@ -1,13 +1,13 @@
-//! Base URLs, whoever gives one: a provider's row, a setting.
+//! Base URLs of providers and settings.
 
-use super::{Host, Target};
+use super::target::{Host, Target};
 use std::net::IpAddr;
 
-/// The base URL in its normal form, without a slash at its end: host in lower case (a name with other letters in
-/// punycode), no port if it is the usual one.
+/// Returns a base URL in its normal form: without a slash at its end, the host in lower case and in punycode, without
+/// the usual port.
 ///
 /// # Errors
-/// What is wrong with it; nothing of it is repeated.
+/// What is wrong; nothing of the URL is repeated.
 pub fn base_url(text: &str) -> Result<String, String> {
     let misplaced = [
         ("{{", "a base URL has no placeholders; they can stand in the path of the request"),
@@ -20,7 +20,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
     Ok(Target::parse(text)?.url().trim_end_matches('/').to_owned())
 }
 
-/// The URL of a proxy: a base URL without a path.
+/// Returns the URL of a proxy, which is a base URL without a path.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -35,10 +35,10 @@ pub fn is_host(text: &str) -> bool {
     host_name(text).is_ok_and(|name| rustls::pki_types::ServerName::try_from(name).is_ok())
 }
 
-/// The name or address of a host in its normal form.
+/// Returns the name or address of a host in its normal form.
 ///
 /// # Errors
-/// That it is none.
+/// The text is neither a name nor an address.
 pub fn host_name(text: &str) -> Result<String, String> {
     let address = text.parse::<IpAddr>().map(Host::Address).ok();
     match address.or_else(|| Host::parse(text)) {

@@ -1,5 +1,4 @@
-//! Hosts, as URLs and settings name them: where a request leads, and whether it may go there. Plain rules,
-//! nothing is looked up.
+//! Hosts in URLs and settings: where a request leads, and whether it may go there. Nothing here uses the network.
 
 mod address;
 mod allow;

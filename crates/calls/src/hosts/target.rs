@@ -1,11 +1,11 @@
-//! What a URL leads to. It is parsed once, by the rules browsers have, and used in its normal form only: what
-//! is judged is what is connected to, however the host was written.
+//! The target of a URL. A URL is parsed once, by the rules of browsers, and used in its normal form only, so that the
+//! host that is checked is the host that is connected to.
 
 use std::fmt;
 use std::net::IpAddr;
 use url::Url;
 
-/// Bytes of a URL at most: the HTTP library takes no more.
+/// The longest URL in bytes that the HTTP library takes.
 const MAX_URL: usize = 65_534;
 
 /// A URL that can be called.
@@ -53,7 +53,7 @@ impl Target {
         if text.trim() != text {
             return Err("the URL begins or ends with a space".into());
         }
-        // Some take it for a slash.
+        // Some servers take a backslash for a slash.
         if text.split(['?', '#']).next().is_some_and(|start| start.contains('\\')) {
             return Err("the URL holds a backslash".into());
         }
@@ -61,7 +61,7 @@ impl Target {
         Target::new(url)
     }
 
-    /// Where a redirect leads.
+    /// Returns the target of a redirect.
     ///
     /// # Errors
     /// As [`Target::parse`].
@@ -87,12 +87,12 @@ impl Target {
         Ok(Target { url, host, port })
     }
 
-    /// The whole URL; it may hold secrets.
+    /// The whole URL, which may contain secrets.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// The host as it stands in the URL: an IPv6 address in brackets.
+    /// The host as in the URL: an IPv6 address in brackets.
     pub fn host_text(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
@@ -113,13 +113,13 @@ impl Target {
         self.url.set_query((!all.is_empty()).then_some(&all));
     }
 
-    /// True if its path is that of `base`, or below it, at the same scheme, host and port.
+    /// True if both have the same origin, and the path is that of `base` or below it.
     pub fn is_below(&self, base: &Target) -> bool {
         let rest = self.url.path().strip_prefix(base.url.path().trim_end_matches('/'));
         self.has_origin_of(base) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Adds a parameter to the query, in place of one of that name (a redirect may repeat it).
+    /// Sets a parameter of the query. A redirect may have repeated it, so one with the same name is replaced.
     pub fn set_parameter(&mut self, name: &str, value: &str) {
         let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let is_other = |pair: &&str| {
@@ -134,7 +134,7 @@ impl Target {
 }
 
 /// # Errors
-/// That a URL is too long.
+/// The URL is too long.
 pub fn check_length(url: &str) -> Result<(), String> {
     match url.len() {
         0..=MAX_URL => Ok(()),
@@ -144,7 +144,7 @@ pub fn check_length(url: &str) -> Result<(), String> {
     }
 }
 
-/// For people: the host, and the port if it is not the usual one.
+/// Shows the host, and the port if it is not the usual one.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.host_text())?;

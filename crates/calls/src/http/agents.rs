@@ -1,4 +1,5 @@
-//! Agents keep connections alive, so what may be connected to, and how, is the same for all calls of one.
+//! The agents of `ureq`. An agent keeps connections alive, so all calls of one agent share what may be connected to,
+//! and how.
 
 use super::resolver::Guarded;
 use super::{proxy, socket, tls};
@@ -10,29 +11,29 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use ureq::unversioned::transport::{ConnectionDetails, Connector};
 
-/// Answer headers larger than this (in bytes) are refused.
+/// Limit for the headers of a response, in bytes.
 const MAX_RESPONSE_HEADERS: usize = 64 * 1024;
-/// Connections kept for the next call, as many as calls can be in flight.
+/// The number of connections that are kept alive, as many as there can be calls in flight.
 const MAX_IDLE_CONNECTIONS: usize = 1024;
-/// More would only be those of many client certificates; those used last are kept.
+/// The number of agents. More are only needed for many client certificates; those that were used last are kept.
 const MAX_AGENTS: usize = 64;
 
 thread_local! {
-    /// Whether this thread has connected anew since it last looked.
+    /// Whether this thread has opened a connection since [`forget_connecting`].
     static CONNECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// To be called before a request is sent.
+/// Must be called before a request is sent.
 pub fn forget_connecting() {
     CONNECTED.set(false);
 }
 
-/// True if no kept-alive connection could be used.
+/// True if no kept-alive connection was used.
 pub fn has_connected() -> bool {
     CONNECTED.get()
 }
 
-/// Notes in [`CONNECTED`] that it was asked.
+/// Sets [`CONNECTED`] when it is asked for a connection.
 #[derive(Debug)]
 struct NotingConnector<C>(C);
 
@@ -45,7 +46,8 @@ impl<C: Connector> Connector for NotingConnector<C> {
         chained: Option<()>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         CONNECTED.set(true);
-        // Requests differ in time limits only: the agent's TLS can be used, and need not be set up for each.
+        // Requests differ in their time limits only, so the agent's TLS settings apply, which need not be set up for
+        // each request.
         let details = ConnectionDetails {
             request_level: false,
             uri: details.uri,
@@ -62,7 +64,7 @@ impl<C: Connector> Connector for NotingConnector<C> {
     }
 }
 
-/// What the calls of an agent have in common.
+/// What the calls of one agent share.
 #[derive(PartialEq)]
 struct Key {
     network: Arc<Network>,
@@ -71,7 +73,7 @@ struct Key {
     client: Option<ClientCertificate>,
 }
 
-/// The agents there are, those used last at the end.
+/// All agents, those used last at the end.
 pub struct Agents {
     names: Arc<Names>,
     known: Mutex<Vec<(Key, ureq::Agent)>>,
@@ -82,7 +84,7 @@ impl Agents {
         Agents { names, known: Mutex::default() }
     }
 
-    /// `exempt`: every address may be connected to.
+    /// Returns the agent for a call. `exempt` means that every address may be connected to.
     ///
     /// # Errors
     /// Which certificate cannot be used.
@@ -98,7 +100,7 @@ impl Agents {
         let entry = match known.iter().position(|(other, _)| *other == key) {
             Some(at) => known.remove(at),
             None => {
-                // Their settings have changed.
+                // The settings of these have changed.
                 known.retain(|(other, _)| other.network == key.network && other.ca == key.ca);
                 let surplus = (known.len() + 1).saturating_sub(MAX_AGENTS);
                 known.drain(..surplus);
@@ -114,13 +116,13 @@ impl Agents {
     fn build(&self, key: &Key) -> Result<ureq::Agent, String> {
         let network = &key.network;
         let proxy = network.proxy.as_ref().map(proxy::build).transpose()?;
-        // The only address to look up behind a proxy is its own.
+        // Behind a proxy, only the address of the proxy is looked up.
         let guarded = !key.exempt && proxy.is_none();
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .max_redirects(0)
-            // Never silently from the environment of the server.
+            // The server's environment is never used.
             .proxy(proxy)
             .user_agent(network.user_agent)
             .tls_config(tls::config(network.ca_file.as_deref(), key.client.as_ref())?)

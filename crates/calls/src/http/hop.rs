@@ -1,4 +1,4 @@
-//! One request on the way to its answer: the first one, or what a redirect made of it.
+//! One request of a call: the first one, or one after a redirect.
 
 use super::problem::Problem;
 use crate::credential::{Credential, Placed};
@@ -9,16 +9,16 @@ use crate::request::HttpRequest;
 use crate::response::Response;
 use ureq::http::Method;
 
-/// What proves who we are, even if it is no credential of the provider.
+/// Headers that identify the sender, even if they are no credentials of the provider.
 const PERSONAL: &[&str] = &["authorization", "cookie", "proxy-authorization"];
 
 pub struct Hop {
     pub target: Target,
     pub method: Method,
-    /// Without those of credentials.
+    /// The headers without credentials.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Still at the host that the request was meant for.
+    /// The target is still the host that the request was meant for.
     pub is_home: bool,
 }
 
@@ -52,7 +52,7 @@ impl Hop {
         (self.target.url().len() + headers + self.body.len()) as u64
     }
 
-    /// What goes out: credentials only if this is the host they are meant for.
+    /// Adds credentials, if the target is the host that they are meant for.
     pub fn with_credentials(&self, credentials: &[Credential]) -> (Target, Vec<(String, String)>) {
         let (mut target, mut headers) = (self.target.clone(), self.headers.clone());
         if self.is_home {
@@ -66,7 +66,7 @@ impl Hop {
         (target, headers)
     }
 
-    /// What a redirect asks for.
+    /// Returns the request that a redirect asks for.
     ///
     /// # Errors
     /// Why it is not followed.
@@ -113,7 +113,7 @@ fn placed_headers(credentials: &[Credential]) -> impl Iterator<Item = (&str, &st
     })
 }
 
-/// Those that no credential takes the place of.
+/// Returns the headers that no credential replaces.
 fn own_headers(request: &HttpRequest, credentials: &[Credential]) -> Vec<(String, String)> {
     let is_placed =
         |name: &str| placed_headers(credentials).any(|(placed, _)| placed.eq_ignore_ascii_case(name));

@@ -1,10 +1,9 @@
-//! Interim responses (100, 103 …) are skipped before `ureq` sees them: it fails at one that nobody asked for and that has
-//! headers.
+//! Skips interim responses (100, 103 …), since `ureq` fails at one that was not asked for and has headers.
 
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 
-/// The last one of a chain, above TLS.
+/// The last connector of a chain, above TLS.
 #[derive(Debug)]
 pub struct SkippingInterim;
 
@@ -19,12 +18,12 @@ impl<In: Transport> Connector<In> for SkippingInterim {
 #[derive(Debug)]
 pub struct Skipping<T> {
     inner: T,
-    /// What comes next is the beginning of a response.
+    /// The next bytes are the beginning of a response.
     at_start: bool,
 }
 
 impl<T: Transport> Skipping<T> {
-    /// Takes the interim responses away that have come whole.
+    /// Consumes the interim responses that have arrived completely.
     fn skip(&mut self) {
         while self.at_start {
             let input = self.inner.buffers().input();
@@ -40,10 +39,10 @@ impl<T: Transport> Skipping<T> {
     }
 }
 
-/// Bytes of a response that show its status.
+/// The number of bytes at the start of a response that contain its status.
 const START: usize = b"HTTP/1.1 100".len();
 
-/// True for a status of 1xx but 101, after which the protocol is another one.
+/// True for a status of 1xx except 101, which switches the protocol.
 fn is_interim(input: &[u8]) -> bool {
     input.starts_with(b"HTTP/1.") && input[9] == b'1' && &input[9..START] != b"101"
 }

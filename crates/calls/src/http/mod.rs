@@ -1,4 +1,5 @@
-//! HTTP, by `ureq`: guarded, so that nobody who may write a URL reaches what only this machine can.
+//! The HTTP client, based on `ureq`. It keeps whoever can write a URL from reaching hosts that only this machine can
+//! reach.
 
 mod agents;
 mod hop;
@@ -26,13 +27,12 @@ use std::time::{Duration, Instant};
 use ureq::http::{self, Method};
 use ureq::{AsSendBody, Body};
 
-/// Sends requests; keeps connections alive between them.
+/// Sends requests, and keeps connections alive between them.
 pub struct Client {
     agents: Agents,
 }
 
 impl Client {
-    /// `spawn` starts a thread in the way this process allows.
     pub fn new(spawn: Spawn) -> Self {
         Client::with_look_up(names::system, spawn)
     }
@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-/// Tells who has chosen the name that is looked up. Behind a proxy, only the proxy's own name is.
+/// Returns who has chosen the name that is looked up. Behind a proxy, that is the name of the proxy.
 fn chosen_by(job: &Job, hop: &Hop) -> ChosenBy {
     let has_base_url = job.provider.base_url.is_some() || job.trusted_base.is_some();
     let is_provider_s = job.network.proxy.is_some() || hop.is_home && has_base_url;
@@ -105,8 +105,8 @@ fn is_trusted(job: &Job, target: &Target) -> bool {
     base.is_some_and(|base| target.has_origin_of(&base))
 }
 
-/// Sends the request and reads the head of the response. A kept-alive connection that turns out to be dead is replaced; a
-/// new one is not. A request that the provider could carry out twice gets a connection of its own, which is never replaced.
+/// Sends the request and reads the head of the response. A kept-alive connection that turns out to be dead is replaced,
+/// a new one is not. A request that the provider could carry out twice gets a connection of its own.
 fn open(
     agent: &ureq::Agent,
     hop: &Hop,

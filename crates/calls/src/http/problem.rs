@@ -1,4 +1,4 @@
-//! Why there is no answer.
+//! Why there is no response.
 
 use crate::tls;
 use std::fmt;
@@ -9,14 +9,15 @@ use ureq::http::StatusCode;
 /// No connection takes longer, however much time the call has.
 pub const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// What our own parts say through `ureq`.
+/// Errors of our own, which pass through `ureq`.
 #[derive(Debug)]
 pub enum Reason {
-    /// Not allowed. The address of a name is not shown: it may be known in the server's network only.
+    /// The target is not allowed. The address of a name is not shown, since it may be known only in the network of the
+    /// server.
     Refused,
     /// The name could not be looked up.
     Unknown(String),
-    /// A success was answered to a request that was not read to its end.
+    /// The peer reported success before it had read the whole request.
     CutShort(StatusCode),
 }
 
@@ -34,12 +35,12 @@ impl From<Reason> for ureq::Error {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub enum Problem {
-    /// Nothing was sent: what is wrong with the request or the settings.
+    /// Nothing was sent, because the request or the settings are wrong.
     Request(String),
-    /// What went wrong with a host.
+    /// The call failed.
     Call { host: String, error: ureq::Error },
 }
 
@@ -50,8 +51,8 @@ impl From<String> for Problem {
 }
 
 impl Problem {
-    /// The reason as a person wants to read it, without anything of the URL but its host; credentials may
-    /// occur in it all the same. `timeout` is that of the whole call.
+    /// Explains the reason for people, without anything of the URL except its host. Credentials may occur in it
+    /// nevertheless. `timeout` is that of the whole call.
     pub fn explain(&self, timeout: Duration) -> String {
         let (host, error) = match self {
             Problem::Request(reason) => return reason.clone(),
@@ -60,19 +61,19 @@ impl Problem {
         match error {
             ureq::Error::Timeout(Timeout::Connect) => {
                 let limit = timeout.min(MAX_CONNECT_TIME).as_millis();
-                format!("no answer from {host} within {limit} ms: it could not be connected to")
+                format!("no response from {host} within {limit} ms: it could not be connected to")
             }
             ureq::Error::Timeout(Timeout::Resolve) => format!("{host} could not be looked up in time"),
-            ureq::Error::Timeout(_) => format!("no answer from {host} within {} ms", timeout.as_millis()),
+            ureq::Error::Timeout(_) => format!("no response from {host} within {} ms", timeout.as_millis()),
             ureq::Error::HostNotFound => format!("no such host: {host}"),
             ureq::Error::ConnectionFailed => format!("could not connect to {host}"),
             ureq::Error::BodyExceedsLimit(limit) => {
-                format!("the answer of {host} is larger than {limit} bytes")
+                format!("the response of {host} is larger than {limit} bytes")
             }
             ureq::Error::LargeResponseHeader(_, limit) => {
-                format!("the headers of {host}'s answer are larger than {limit} bytes")
+                format!("the headers of {host}'s response are larger than {limit} bytes")
             }
-            // They may hold the URL.
+            // These errors may contain the URL.
             ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => {
                 format!("the call to {host} failed: the URL is not valid")
             }
@@ -91,7 +92,7 @@ impl Problem {
     }
 }
 
-/// `ureq` gives the status twice, and in words.
+/// `ureq` reports the status as a text that contains it twice.
 fn proxy_refusal(host: &str, reason: &str) -> String {
     let status =
         reason.rsplit_once('/').and_then(|(_, status)| StatusCode::from_bytes(status.as_bytes()).ok());

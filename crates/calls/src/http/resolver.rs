@@ -1,4 +1,4 @@
-//! The resolver of `ureq`: only addresses that may be called come out of it.
+//! The resolver of `ureq`. It returns only addresses that may be connected to.
 
 use super::problem::Reason;
 use crate::hosts::{AllowList, Host};
@@ -13,19 +13,19 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 thread_local! {
-    /// Who has chosen the host that this thread calls.
+    /// Who has chosen the host of the request that this thread sends.
     static CHOSEN_BY: Cell<ChosenBy> = const { Cell::new(ChosenBy::Payload) };
 }
 
-/// To be called before a request is sent.
+/// Must be called before a request is sent.
 pub fn set_chosen_by(who: ChosenBy) {
     CHOSEN_BY.set(who);
 }
 
-/// What `ureq` asks before each connection: what it gets is what it connects to.
+/// Asked by `ureq` before each connection, which then goes to one of the returned addresses.
 pub struct Guarded {
     pub names: Arc<Names>,
-    /// Nothing: every address will do.
+    /// `None` allows every address.
     pub allowed: Option<AllowList>,
 }
 

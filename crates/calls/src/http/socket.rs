@@ -1,5 +1,5 @@
-//! The sockets under `ureq`. In some steps (a proxy's response, a large request) `ureq`'s own sockets restart their time
-//! limit with each read or write, so that a slow peer could keep a call for ever.
+//! The sockets under `ureq`. Its own sockets restart their time limit with each read or write in some steps (the
+//! handshake with a proxy, a large request), so that a slow peer could keep a call open forever.
 
 use super::interim::SkippingInterim;
 use crate::timed::Timed;
@@ -13,24 +13,24 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-/// Of a request that is larger (in bytes), the peer may have refused the rest before it has come …
+/// The size in bytes from which on the peer may refuse a request before it has arrived completely.
 const LARGE: usize = 128 * 1024;
-/// … which is looked for at least so often while it takes no more.
+/// How often a refusal is looked for while the peer takes nothing.
 const LOOK: Duration = Duration::from_millis(250);
 
 thread_local! {
-    /// When the call that this thread makes has to be over.
+    /// The deadline of the call that this thread makes.
     static END: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Whether a peer has left a part of the request that this thread sends.
+    /// Whether the peer has not read all of the request that this thread sends.
     static CUT_SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// To be called before a call's first request.
+/// Must be called before a call's first request.
 pub fn set_end(end: Instant) {
     END.set(Some(end));
 }
 
-/// To be called before a request is sent.
+/// Must be called before a request is sent.
 pub fn forget_cut() {
     CUT_SHORT.set(false);
 }
@@ -40,7 +40,7 @@ pub fn was_cut_short() -> bool {
     CUT_SHORT.get()
 }
 
-/// Directly or through a proxy, encrypted if the URL says so.
+/// Connects directly or through a proxy, with encryption if the URL asks for it.
 pub fn connector() -> impl Connector {
     ().chain(ConnectProxyConnector::default())
         .chain(TimedConnector)
@@ -66,7 +66,7 @@ impl<In: Transport> Connector<In> for TimedConnector {
     }
 }
 
-/// To the first address that answers; each gets its share of the time that is left.
+/// Connects to the first address that responds. Each one gets its share of the time that is left.
 fn connect(details: &ConnectionDetails) -> Result<Timed, Error> {
     let end = end_of(&details.timeout);
     let mut problem = Error::ConnectionFailed;
@@ -84,7 +84,7 @@ fn connect(details: &ConnectionDetails) -> Result<Timed, Error> {
     Err(problem)
 }
 
-/// The end of the call, or of one of its steps.
+/// Returns the deadline of the call or of one of its steps, whichever is earlier.
 fn end_of(timeout: &NextTimeout) -> Instant {
     let step = Instant::now().checked_add(*timeout.after);
     [step, END.get()].into_iter().flatten().min().unwrap_or_else(Instant::now)
@@ -104,14 +104,14 @@ struct Socket {
 
 struct Line {
     socket: Timed,
-    /// Bytes of the request so far.
+    /// The number of bytes of the request that were sent.
     sent: usize,
-    /// The peer does not take the rest of the request. It may have said why; if not, this is what went wrong.
+    /// Set if the peer does not read the rest of the request: the error to report if it does not respond.
     unwanted: Option<ErrorKind>,
 }
 
 impl Line {
-    /// Sends a part of the request, unless the peer takes no more of it.
+    /// Sends a part of the request, until the peer reads no more of it.
     fn send(&mut self, mut part: &[u8]) -> io::Result<()> {
         while !part.is_empty() && self.unwanted.is_none() {
             if self.sent >= LARGE && self.socket.is_refused() {

@@ -16,7 +16,7 @@ pub fn config(ca_file: Option<&str>, client: Option<&ClientCertificate>) -> Resu
     Ok(TlsConfig::builder().root_certs(roots).client_cert(client).build())
 }
 
-/// The system's certificates and those in the file.
+/// Returns the certificates of the system and those in the file.
 fn roots(ca_file: &str) -> Result<RootCerts, String> {
     let own = authorities(ca_file)?;
     let system = rustls_native_certs::load_native_certs().certs;

@@ -1,4 +1,4 @@
-//! Resend: e-mail. Interface: <https://resend.com/docs/api-reference/emails/send-email>, for several mails
+//! Resend, for e-mail. API: <https://resend.com/docs/api-reference/emails/send-email>, for batches
 //! <https://resend.com/docs/api-reference/emails/send-batch-emails>.
 
 use super::contract::{BatchResponse, Batching, Interface, Success};
@@ -20,7 +20,7 @@ pub struct Resend;
 /// <https://resend.com/docs/dashboard/emails/idempotency-keys>.
 const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
-/// Fields that hold addresses.
+/// Fields that contain addresses.
 const ADDRESSES: [&str; 5] = ["from", "to", "cc", "bcc", "reply_to"];
 
 impl Interface for Resend {
@@ -96,7 +96,7 @@ impl Interface for Resend {
     }
 }
 
-/// Resend takes domains in ASCII only, and neither comments nor blanks around an address.
+/// Rewrites addresses: Resend takes domains in ASCII only, and neither comments nor blanks around an address.
 fn write_plainly(addresses: &mut Value) {
     match addresses {
         Value::String(one) => *one = mailbox::plain(one),
@@ -114,7 +114,7 @@ fn post(url: String, body: String, key: &str) -> Request {
             ("Idempotency-Key".into(), key.into()),
         ],
         body: Body::Text(body),
-        // Its interface has none: what another page answers says nothing of the mail.
+        // The API has no redirects. The response of another page would say nothing about the mail.
         redirects: Redirects::None,
         ..HttpRequest::default()
     })
@@ -146,22 +146,22 @@ impl Batching for Resend {
     fn split(&self, response: &Response, requests: usize) -> BatchResponse {
         match response.status {
             200..=299 => BatchResponse::Each(each_response(response, requests)),
-            // One mail that is refused has all refused, and nothing is sent.
+            // If one mail is refused, Resend refuses the batch and sends nothing.
             400 | 404 | 405 | 413 | 415 | 422 | 451 => BatchResponse::Refused,
-            // The domain of one sender is not verified, for instance.
+            // One cause is that the domain of one sender is not verified.
             403 if !concerns_the_key(response) => BatchResponse::Refused,
             _ => BatchResponse::Each(vec![response.clone(); requests]),
         }
     }
 }
 
-/// True if no mail can be sent with this API key.
+/// True if the API key is the cause, so that no mail can be sent.
 fn concerns_the_key(response: &Response) -> bool {
     let error = content::parsed(response);
     error.is_some_and(|error| error["name"].as_str().is_some_and(|name| name.ends_with("api_key")))
 }
 
-/// `{"data": [{"id": …}, …]}`, one for each mail.
+/// Splits `{"data": [{"id": …}, …]}`, which has an entry for each mail.
 fn each_response(response: &Response, requests: usize) -> Vec<Response> {
     let parsed = content::parsed(response).unwrap_or_default();
     match parsed.get("data").and_then(Value::as_array).filter(|data| data.len() == requests) {
@@ -169,7 +169,7 @@ fn each_response(response: &Response, requests: usize) -> Vec<Response> {
             let alone = |entry: &Value| Response { body: entry.to_string().into_bytes(), ..response.clone() };
             data.iter().map(alone).collect()
         }
-        // All of them were accepted, or none.
+        // The batch was accepted or refused as a whole.
         None => {
             let reason = || format!("the response does not tell the numbers of {requests} mails");
             let flaw = || Flaw { reason: reason(), is_limit: false };
@@ -207,7 +207,7 @@ mod tests {
             judge(&response(502, "<html>\n  Bad gateway")).unwrap_err(),
             "HTTP 502: <html> Bad gateway"
         );
-        // The mail was sent, whatever there is to read.
+        // The mail was sent, even if the response cannot be read.
         assert_eq!(judge(&response(200, "ok")), Ok(Value::Null));
         assert_eq!(judge(&response(200, "\u{feff}{\"id\":\"x\"}")).unwrap()["id"], "x");
         assert!(Resend.is_in_progress(&response(409, r#"{"name":"concurrent_idempotent_requests"}"#)));

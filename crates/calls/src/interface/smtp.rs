@@ -1,4 +1,4 @@
-//! SMTP: e-mail by any mail server (RFC 5321).
+//! SMTP, for e-mail by any mail server (RFC 5321).
 
 use super::contract::{Interface, Success};
 use crate::credential::Credential;
@@ -39,7 +39,7 @@ impl Interface for Smtp {
         settings: &dyn Settings,
         request: &Request,
     ) -> Result<Vec<Credential>, String> {
-        // Whoever can write stored requests must not get the password sent to another server.
+        // Whoever can write stored requests must not be able to have the password sent to another server.
         let of_settings = settings.smtp();
         let now = server(&of_settings)?;
         match request {
@@ -69,7 +69,7 @@ impl Interface for Smtp {
         value(request, response).map(Success::Value)
     }
 
-    /// No mail server knows such keys: what was cut off is not sent again.
+    /// No mail server knows idempotency keys.
     fn remembers_keys_for(&self, _provider: &ProviderRow) -> Duration {
         Duration::ZERO
     }
@@ -88,7 +88,7 @@ fn server(settings: &SmtpSettings) -> Result<MailServer, String> {
     Ok(MailServer { host: host_name(&settings.host)?, port, tls: settings.tls })
 }
 
-/// What has changed since a mail was made.
+/// Describes what has changed since a mail was built.
 fn moved(made_for: &MailServer, now: &MailServer) -> String {
     let named =
         |server: &MailServer| format!("{}:{} ({:?})", server.host, server.port, server.tls).to_lowercase();

@@ -1,4 +1,4 @@
-//! Twilio: text messages. Interface: <https://www.twilio.com/docs/messaging/api/message-resource>.
+//! Twilio, for text messages. API: <https://www.twilio.com/docs/messaging/api/message-resource>.
 
 use super::contract::{Interface, Success};
 use crate::credential::Credential;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub struct Twilio;
 
-/// Our field, Twilio's parameter.
+/// Our fields, with Twilio's parameters for them.
 const PARAMETERS: &[(&str, &str)] = &[
     ("to_number", "To"),
     ("body", "Body"),
@@ -50,7 +50,7 @@ impl Interface for Twilio {
             url: format!("{}/2010-04-01/Accounts/{account}/Messages.json", base.trim_end_matches('/')),
             headers: vec![("Content-Type".into(), "application/x-www-form-urlencoded".into())],
             body: Body::Text(form(&Value::Object(parameters), "the payload")?),
-            // Its interface has none: what another page answers says nothing of the message.
+            // The API has no redirects. The response of another page would say nothing about the message.
             redirects: Redirects::None,
             ..HttpRequest::default()
         }))
@@ -97,7 +97,7 @@ impl Interface for Twilio {
         }
     }
 
-    /// The interface knows no such keys: what was cut off is not sent again.
+    /// The API knows no idempotency keys.
     fn remembers_keys_for(&self, _provider: &ProviderRow) -> Duration {
         Duration::ZERO
     }
@@ -112,7 +112,7 @@ impl Interface for Twilio {
     }
 }
 
-/// Whose messages they are, and who asks: the account itself, or one of its API keys.
+/// The account that sends, and the user who logs in: the account itself, or one of its API keys.
 struct Customer {
     account: String,
     user: String,
@@ -123,9 +123,9 @@ fn customer(provider: &ProviderRow, settings: &TwilioSettings) -> Result<Custome
     customer_of(provider.auth_name.as_deref(), provider.secret.is_some(), account, key)
 }
 
-/// A row's `auth_name` is an account (`AC…`), an API key of the account of the settings (`SK…`), or both (`AC…/SK…`).
-/// `has_secret`: the row has a token of its own, which does not belong to the key of the settings; without, the token of
-/// the settings goes only with the account and key of the settings.
+/// Reads a row's `auth_name`: an account (`AC…`), an API key of the account of the settings (`SK…`), or both
+/// (`AC…/SK…`). `has_secret` means that the row has a token of its own, which does not belong to the API key of the
+/// settings. Without one, the token of the settings is used, but only for the account and API key of the settings.
 fn customer_of(
     auth_name: Option<&str>,
     has_secret: bool,
@@ -154,7 +154,7 @@ fn customer_of(
     Ok(Customer { account: account.to_owned(), user: user.to_owned() })
 }
 
-/// `from` is the number or messaging provider to use where the payload names none.
+/// Builds the parameters. `from` is the number or messaging service to use if the payload names none.
 fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String> {
     let given = sms::fields(payload)?;
     let renamed = PARAMETERS
@@ -162,14 +162,14 @@ fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String>
         .filter_map(|(ours, theirs)| given.get(*ours).map(|value| ((*theirs).to_owned(), value.clone())));
     let mut parameters: Map<String, Value> = renamed.collect();
     if let Some(variables) = given.get("content_variables") {
-        // Twilio wants the object as a text.
+        // Twilio expects the object as a text.
         parameters.insert("ContentVariables".into(), variables.to_string().into());
     }
     let from = given.get("from_number").and_then(Value::as_str).unwrap_or(from);
     if from.is_empty() {
         return Err("nobody to send from: set pg_errand.twilio_from, or give from_number".into());
     }
-    // A name may begin with the same letters.
+    // A name of a sender may begin with the same letters.
     let sender = if is_sid("MG", from) { "MessagingServiceSid" } else { "From" };
     parameters.insert(sender.into(), from.into());
     Ok(parameters)

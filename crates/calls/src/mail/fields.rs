@@ -1,13 +1,13 @@
-//! What a payload says of an e-mail, whoever sends it.
+//! The fields of a mail, which all interfaces have in common.
 
 use crate::fields::{self, Alias};
 use crate::key;
 use serde_json::{Map, Value};
 
-/// The fields of a mail, by the names that they have outside.
+/// The fields of a mail, by the names that interfaces and headers have for them.
 pub type Fields = Map<String, Value>;
 
-/// Our field, what it is called outside, and what it may be.
+/// Our name of a field, its name outside, and the type of its value.
 const FIELDS: &[(&str, &str, Shape)] = &[
     ("from_address", "from", Shape::Text),
     ("to_address", "to", Shape::TextOrList),
@@ -23,14 +23,14 @@ const FIELDS: &[(&str, &str, Shape)] = &[
     ("scheduled_at", "scheduled_at", Shape::Text),
 ];
 
-/// Not parts of the mail: by which the task, and its provider, know it.
+/// Fields that identify the mail for the task and for the provider, and are not part of it.
 const OWN_FIELDS: [&str; 2] = ["message_id", key::FIELD];
 
-/// Names that providers, or headers, have for our fields.
+/// Providers' and headers' names for our fields.
 const ALIASES: &[Alias] =
     &[("from", "from_address"), ("to", "to_address"), ("send_at", "scheduled_at"), ("body", "text")];
 
-/// What an attachment may have; who sends it may allow less.
+/// The fields of an attachment. An interface may allow fewer.
 const ATTACHMENT: &[&str] = &["filename", "content", "path", "content_type", "content_id"];
 const ATTACHMENT_ALIASES: &[Alias] = &[
     ("name", "filename"),
@@ -77,7 +77,7 @@ fn names() -> Vec<&'static str> {
     FIELDS.iter().map(|(ours, ..)| *ours).chain(OWN_FIELDS).collect()
 }
 
-/// What of the payload belongs to a mail, under the names that it has outside.
+/// Returns the fields of the mail, by the names that they have outside.
 ///
 /// # Errors
 /// What is missing or wrong.
@@ -99,7 +99,7 @@ pub fn read(payload: &Value) -> Result<Fields, String> {
         }
         fields.insert((*theirs).to_owned(), value.clone());
     }
-    // Next to an HTML part, most mail programs show no other.
+    // Most mail programs show only the HTML part, so a blank one is left out.
     let is_blank =
         |name: &str| fields.get(name).and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
     if is_blank("html") && !is_blank("text") {
@@ -110,7 +110,12 @@ pub fn read(payload: &Value) -> Result<Fields, String> {
     Ok(fields)
 }
 
-/// Checks the names in each object of a list.
+/// Returns the entries of a list, or none if there is no such list.
+pub fn list<'a>(fields: &'a Fields, name: &str) -> &'a [Value] {
+    fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Checks the names of the fields in each object of a list.
 fn check_items(
     mail: &Map<String, Value>,
     list: &str,

@@ -1,17 +1,17 @@
-//! Checks of what is sent to a mail server: the end of a mail has to be the same to every server, so lines end with
-//! CRLF and only with that (RFC 5321, sections 2.3.8 and 4.5.3.1.6).
+//! Checks of mails and addresses before they are sent. Every server has to see the same end of a mail, so each line
+//! ends with CRLF, and CR and LF occur nowhere else (RFC 5321, sections 2.3.8 and 4.5.3.1.6).
 
 use lettre::Address;
 
-/// Bytes of a line without its end.
+/// The longest line in bytes, without its end.
 const MAX_LINE: usize = 998;
-/// Characters of a line that an error shows.
+/// How many characters of a line an error shows.
 const SHOWN: usize = 40;
 
 /// Checks the lines of a mail.
 ///
 /// # Errors
-/// Which line is too long, or that one holds a CR or LF that does not end it.
+/// Which line is too long, or contains a CR or LF that does not end it.
 pub fn check_lines(mail: &[u8]) -> Result<(), String> {
     for line in mail.split_inclusive(|byte| *byte == b'\n') {
         let text = line.strip_suffix(b"\r\n").unwrap_or(line);
@@ -35,7 +35,7 @@ pub fn check_lines(mail: &[u8]) -> Result<(), String> {
 /// Checks an address of the envelope.
 ///
 /// # Errors
-/// That it is not an address that can be part of a command.
+/// The text is not an address that can be part of a command.
 pub fn check_address(text: &str) -> Result<(), String> {
     let is_plain = !text.chars().any(|c| c.is_control() || matches!(c, '<' | '>'));
     if is_plain && text.parse::<Address>().is_ok() {

@@ -1,20 +1,20 @@
-//! Mailboxes as RFC 5322 writes them, section 3.4: `Ann (Sales) <a@x.test>`, `"a..b"@x.test`, `a@x.test (Ann)`.
+//! Parses mailboxes (RFC 5322, section 3.4): `Ann (Sales) <a@x.test>`, `"a..b"@x.test`, `a@x.test (Ann)`.
 
 use idna::domain_to_ascii;
 use lettre::Address;
 use lettre::message::Mailbox;
 
-/// Characters of a mailbox that an error shows.
+/// How many characters of a mailbox an error shows.
 const SHOWN: usize = 80;
-/// Characters that only a quoted name can hold, besides quotation marks and brackets.
+/// Characters that a name may contain only in quotation marks, besides quotation marks and brackets.
 const SPECIALS: &str = "[]:;@\\";
 
 const UNFINISHED: &str = "lacks a quotation mark or bracket at its end";
 
-/// The mailboxes in a text, which are separated by commas.
+/// Parses mailboxes that are separated by commas.
 ///
 /// # Errors
-/// Which one is wrong (counted from 0), and how.
+/// Which mailbox is wrong (counted from 0), and how.
 pub fn parse(text: &str) -> Result<Vec<Mailbox>, (usize, String)> {
     let mut all = Vec::new();
     let mut rest = Some(text.trim());
@@ -28,8 +28,8 @@ pub fn parse(text: &str) -> Result<Vec<Mailbox>, (usize, String)> {
     Ok(all)
 }
 
-/// The same mailbox without what only some providers understand: comments, blanks around it, a domain that is not
-/// ASCII. Other texts stay as they are.
+/// Rewrites a mailbox without what only some providers understand: comments, blanks around it, a domain that is not
+/// ASCII. Other texts stay unchanged.
 pub fn plain(text: &str) -> String {
     let is_plain = |mailbox: &Mailbox| {
         text == text.trim() && !text.contains('(') && text.contains(mailbox.email.as_ref() as &str)
@@ -40,35 +40,35 @@ pub fn plain(text: &str) -> String {
     }
 }
 
-/// A mailbox, taken apart.
+/// The parts of a mailbox.
 #[derive(Default)]
 struct Part {
-    /// What stands outside of angle brackets, without comments.
+    /// The text outside of angle brackets, without comments.
     bare: String,
-    /// The same as a name is read: without quotation marks, with comments.
+    /// The text outside of angle brackets, read as a name: without quotation marks, with comments.
     name: String,
-    /// What stands in angle brackets.
+    /// The text in angle brackets.
     angle: Option<String>,
     /// The last comment.
     comment: String,
     has_special: bool,
 }
 
-/// Where a character stands.
+/// The context of a character.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Outside,
     Quoted,
     Angle,
     QuotedInAngle,
-    /// In so many brackets.
+    /// Inside this many brackets.
     Comment(usize),
-    /// At the comma.
+    /// At the comma that ends the mailbox.
     End,
 }
 
 impl Part {
-    /// The first mailbox of a text, and where it ends.
+    /// Reads the first mailbox of a text, and returns where it ends.
     fn read(text: &str) -> (Result<Part, &'static str>, usize) {
         let mut part = Part::default();
         let mut place = Place::Outside;
@@ -85,7 +85,7 @@ impl Part {
         (if place == Place::Outside { Ok(part) } else { Err(UNFINISHED) }, text.len())
     }
 
-    /// Takes a character; `next`: it, or the one that it escapes.
+    /// Takes a character. `next` is the character itself, or the one that it escapes.
     fn take(&mut self, place: Place, c: char, next: Option<char>) -> Result<Place, &'static str> {
         let next = next.ok_or(UNFINISHED)?;
         if next.is_control() && next != '\t' {
@@ -176,15 +176,15 @@ impl Part {
             None => (self.comment.trim(), self.bare.trim()),
         };
         let address = ascii_domain(address).ok_or("is no mail address")?;
-        // A tab is a blank (RFC 5322, section 3.2.2).
+        // A tab counts as a blank (RFC 5322, section 3.2.2).
         let name = name.replace('\t', " ");
         Ok(Mailbox::new(Some(name).filter(|name| !name.is_empty()), address))
     }
 }
 
-/// An address whose domain is in ASCII, as the domain name system and all mail servers know it.
+/// Parses an address and converts its domain to ASCII, which all mail servers understand.
 fn ascii_domain(text: &str) -> Option<Address> {
-    // A second "@", which may be quoted, is taken for a route by some servers.
+    // Some servers take a second "@", which may be quoted, for a route.
     let address: Address = text.parse().ok().filter(|address: &Address| !address.user().contains('@'))?;
     match address.domain().is_ascii() {
         true => Some(address),

@@ -1,6 +1,6 @@
-//! What a mail holds: its texts, images and attachments (RFC 2045).
+//! The content of a mail: its texts, images and attachments (RFC 2045).
 
-use super::fields::Fields;
+use super::fields::{Fields, list};
 use crate::fields;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use lettre::message::{Attachment, Body, MaybeString, MultiPart, SinglePart};
 use serde_json::Value;
 
 const ATTACHMENT: &[&str] = &["filename", "content", "content_type", "content_id"];
-/// As Resend allows.
+/// The longest content ID in bytes, which is Resend's limit.
 const MAX_CONTENT_ID: usize = 127;
 
 enum Part {
@@ -25,7 +25,7 @@ impl Part {
         }
     }
 
-    /// With `others` in a part of this kind, if there are others.
+    /// Puts this part and `others` into a part of this kind, if there are others.
     fn beside(self, others: Vec<SinglePart>, kind: MultiPart) -> Part {
         if others.is_empty() {
             return self;
@@ -41,14 +41,14 @@ impl Part {
     }
 }
 
-/// Headers and body of all parts.
+/// Returns the headers and bodies of all parts.
 ///
 /// # Errors
 /// What is wrong with an attachment.
 pub fn content(fields: &Fields) -> Result<Vec<u8>, String> {
     let given = |name: &str| fields.get(name).and_then(Value::as_str);
     let html = given("html").map(|text| Part::Single(SinglePart::html(body(text))));
-    // Next to an HTML part, a blank one would be shown by some programs instead.
+    // Some programs would show a blank part instead of the HTML part.
     let text = given("text").filter(|text| html.is_none() || !text.trim().is_empty());
     let (mut images, mut attached) = (Vec::new(), Vec::new());
     for given in list(fields, "attachments") {
@@ -65,12 +65,7 @@ pub fn content(fields: &Fields) -> Result<Vec<u8>, String> {
     Ok(shown.beside(attached, MultiPart::mixed().build()).formatted())
 }
 
-pub fn list<'a>(fields: &'a Fields, name: &str) -> &'a [Value] {
-    fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-/// A text in quoted-printable or base64, whichever is shorter: neither lets line breaks or long lines of the text
-/// through.
+/// Encodes a text in quoted-printable or base64, whichever is shorter. Both encode line breaks and long lines.
 fn body(text: &str) -> Body {
     let short = Body::new(text.to_owned());
     match short.encoding() {
@@ -79,7 +74,7 @@ fn body(text: &str) -> Body {
     }
 }
 
-/// Only encodings that can hold anything are given.
+/// Encodes a content. The given encodings can represent any content.
 fn encoded(content: impl Into<MaybeString>, encoding: ContentTransferEncoding) -> Body {
     Body::new_with_encoding(content, encoding).unwrap_or_else(Body::new)
 }
@@ -112,7 +107,7 @@ fn content_type(given: &Value) -> Option<ContentType> {
     ContentType::parse(kind).ok().filter(|_| is_plain)
 }
 
-/// By which HTML names the part (`cid:…`), with or without angle brackets (RFC 2392).
+/// Returns the ID by which HTML refers to the part (`cid:…`), which may be given in angle brackets (RFC 2392).
 fn content_id(given: &Value) -> Option<&str> {
     let id = given.as_str()?;
     let id = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')).unwrap_or(id);

@@ -1,8 +1,10 @@
 //! Mails (RFC 5322): from the fields of a payload to the bytes that a mail server gets.
 
 pub mod fields;
-mod header;
+mod header_text;
+mod headers;
 pub mod lines;
 pub mod mailbox;
 pub mod message;
 mod mime;
+mod parties;

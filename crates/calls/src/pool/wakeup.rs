@@ -1,10 +1,10 @@
-//! Tells the main thread, which waits in PostgreSQL's latch, that a call has ended.
+//! Wakes the main thread, which waits for its latch, when a call has ended.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-/// A socket pair: readable from the first [`Wakeup::signal`] to the next [`Wakeup::clear`].
+/// A socket pair, which is readable from the first [`Wakeup::signal`] to the next [`Wakeup::clear`].
 pub struct Wakeup {
     reader: UnixStream,
     writer: UnixStream,

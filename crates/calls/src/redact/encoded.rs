@@ -1,25 +1,25 @@
-//! The encoded forms of a secret, also where the text around it is encoded with it.
+//! Forms of a secret in base64 and hexadecimal digits, including those that are part of a longer encoded text.
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 
-/// Forms that are shorter are not masked: they occur in any text.
+/// Shorter forms are not redacted, since they occur in any text.
 const MIN_LENGTH: usize = 4;
-/// A shorter one is masked only where it stands alone.
+/// Shorter forms are redacted only where they stand alone.
 const MIN_ANYWHERE: usize = 6;
-/// A beginning of a form is no shorter.
+/// The shortest beginning of a form that is redacted.
 const MIN_BEGINNING: usize = 12;
-/// Base64 of base64 is looked for only if the inner one is no shorter.
+/// Base64 of base64 is searched only if the inner one is at least this long.
 const MIN_NESTED: usize = 8;
-/// Bits of [`Encoded::begins`].
+/// The number of bits in [`Encoded::begins`].
 const TABLE: usize = 4096;
-/// Bytes that choose a bit.
+/// The number of bytes that select a bit.
 const START: usize = 3;
 
-/// The forms of a secret in hexadecimal digits, in base64, and in base64 of that.
+/// The forms of a secret in hexadecimal digits, in base64, and in base64 of base64.
 pub struct Encoded {
     forms: Vec<Form>,
-    /// A bit for the start of each form, so that most places of a text cost one look.
+    /// One bit for the start of each form, so that most places of a text cost one look.
     begins: Box<[u64; TABLE / 64]>,
 }
 
@@ -46,8 +46,8 @@ impl Encoded {
         Encoded { forms, begins }
     }
 
-    /// The length of the longest form, or of a long beginning of one, at the start of `rest`, and whether it
-    /// counts next to other letters.
+    /// Returns the length of the longest form at the start of `rest`, or of a long beginning of one, and whether it is
+    /// redacted next to other letters.
     pub fn find(&self, rest: &[u8]) -> Option<(usize, bool)> {
         if rest.len() < MIN_LENGTH || self.begins[bit(rest) / 64] & (1 << (bit(rest) % 64)) == 0 {
             return None;
@@ -70,8 +70,8 @@ fn bit(start: &[u8]) -> usize {
     start[..START].iter().fold(0, |hash, byte| (hash * 31 + usize::from(byte | 0x20)) % TABLE)
 }
 
-/// What is the same of a secret in any base64 text that holds it: in both alphabets, for every place in a
-/// group of three bytes where it may begin.
+/// Returns the characters that every base64 text with this secret contains, in both alphabets, and for each position in
+/// a group of three bytes at which the secret can begin.
 fn base64_forms(secret: &str) -> Vec<String> {
     let mut forms = Vec::new();
     for engine in [BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD] {

@@ -1,10 +1,10 @@
-//! A secret in a text in which each character may be written as URLs, JSON or HTML do it, also more than once.
+//! Finds a secret in a text whose characters may be escaped as in URLs, JSON or HTML, also repeatedly.
 
-/// How often one of these notations is applied to what it has made.
+/// How often one kind of escape may be nested.
 const MAX_NESTED: usize = 3;
-/// Backslashes before a character of JSON that is nested as often.
+/// How many backslashes nested JSON may have before a character.
 const MAX_BACKSLASHES: usize = 8;
-/// Characters of a secret from which on the case of its letters does not matter, and a beginning is masked.
+/// From this number of characters on, a secret is found regardless of case, and a beginning of it is redacted, too.
 const LONG: usize = 8;
 
 const ENTITIES: &[(&[u8], char)] =
@@ -13,7 +13,7 @@ const ENTITIES: &[(&[u8], char)] =
 /// The characters of a secret.
 pub struct Characters {
     all: Vec<char>,
-    /// As many of the first ones are masked, too.
+    /// The number of characters that suffice as a beginning.
     enough: usize,
     ignores_case: bool,
 }
@@ -25,12 +25,12 @@ impl Characters {
         Characters { enough, ignores_case: all.len() >= LONG, all }
     }
 
-    /// How many bytes at the start of `bytes` are the secret, or a long beginning of it.
+    /// Returns the length of the secret, or of a long beginning of it, at the start of `bytes`.
     pub fn find(&self, bytes: &[u8]) -> Option<usize> {
         if !self.may_begin(bytes) {
             return None;
         }
-        // Where the characters so far may end: `%25` is a percent sign, or the start of a nested one.
+        // All places where the characters so far can end: `%25` is a percent sign, or the start of a nested escape.
         let (mut ends, mut next, mut found) = (vec![0], Vec::new(), 0);
         for expected in &self.all {
             for at in ends.iter().copied() {
@@ -50,7 +50,7 @@ impl Characters {
         ends.into_iter().max().filter(|_| found >= self.enough)
     }
 
-    /// Rules most places out.
+    /// Excludes most places cheaply.
     fn may_begin(&self, bytes: &[u8]) -> bool {
         let first = self.all.first().map(|first| first.encode_utf8(&mut [0; 4]).as_bytes()[0]);
         match (bytes.first(), first) {
@@ -61,7 +61,7 @@ impl Characters {
         }
     }
 
-    /// Tells each length that `expected` may have at the start of `rest`.
+    /// Calls `tell` with each length that `expected` can have at the start of `rest`.
     fn steps(&self, rest: &[u8], expected: char, mut tell: impl FnMut(usize)) {
         let mut buffer = [0; 4];
         let plain = expected.encode_utf8(&mut buffer).as_bytes();
@@ -88,7 +88,7 @@ impl Characters {
             || expected.is_ascii() && found < 128 && self.is_same(expected as u8, found)
     }
 
-    /// `%41`, and `%2541` if it is nested once.
+    /// Matches `%41`, and `%2541` if it is nested once.
     fn percent(&self, start: &[u8], plain: &[u8], nested: usize) -> Option<usize> {
         let rest = plain.iter().try_fold(start, |rest, byte| {
             let rest = (0..nested).try_fold(rest.strip_prefix(b"%")?, |rest, _| rest.strip_prefix(b"25"))?;
@@ -98,7 +98,7 @@ impl Characters {
         Some(start.len() - rest.len())
     }
 
-    /// `\n`, `\u0041`; with more backslashes if it is nested.
+    /// Matches `\n` and `\u0041`, with more backslashes if it is nested.
     fn json(&self, start: &[u8], expected: char, count: usize) -> Option<usize> {
         let backslashes = |rest| (0..count).try_fold(rest, |rest: &[u8], _| rest.strip_prefix(b"\\"));
         let (kind, rest) = backslashes(start)?.split_first()?;
@@ -117,7 +117,7 @@ impl Characters {
         (plain == expected).then_some(start.len() - rest.len())
     }
 
-    /// What follows the code units of a character, the first of them without its `\u`.
+    /// Returns the rest behind the code units of a character, the first one without its `\u`.
     fn units<'a>(
         &self,
         rest: &'a [u8],
@@ -135,7 +135,7 @@ impl Characters {
         })
     }
 
-    /// `&amp;`, `&#65;`, `&#x41;`, and `&amp;amp;` if it is nested once.
+    /// Matches `&amp;`, `&#65;` and `&#x41;`, and `&amp;amp;` if it is nested once.
     fn entity(&self, start: &[u8], expected: char, nested: usize) -> Option<usize> {
         let rest = (0..nested).try_fold(start.strip_prefix(b"&")?, |rest, _| rest.strip_prefix(b"amp;"))?;
         for (name, plain) in ENTITIES {

@@ -1,12 +1,12 @@
-//! URLs whose query gives access to something: a signed link, a token for resetting a password.
+//! Masks the queries of URLs, which may give access to something: a signed link, or a token to reset a password.
 
-use super::MASK;
+/// Replaces a secret.
+pub const MASK: &str = "********";
 
-/// Where a URL in a text ends.
+/// Characters that end a URL in a text.
 const ENDS: &[char] = &['"', '\'', '<', '>', '\\', '`', '|', '{', '}'];
 
-/// A text in which the query and the fragment of each URL are masked; also of one whose characters are escaped, as
-/// those of strings are in JSON.
+/// Masks the query and the fragment of each URL in a text, also where characters are escaped as in strings of JSON.
 pub fn urls(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
@@ -23,14 +23,14 @@ pub fn urls(text: &str) -> String {
     masked + rest
 }
 
-/// Where the colon of a `://` is, or of a `:\/\/`.
+/// Returns the place of the colon in a `://` or `:\/\/`.
 fn start(text: &str) -> Option<usize> {
     let after_slash = |rest| unescaped(rest).strip_prefix('/');
     let is_start = |at: &usize| after_slash(&text[at + 1..]).and_then(after_slash).is_some();
     text.match_indices(':').map(|(at, _)| at).find(is_start)
 }
 
-/// Where the URL at the start of a text ends.
+/// Returns the length of the URL at the start of a text.
 fn end(text: &str) -> usize {
     let mut at = 0;
     while let Some(found) = text[at..].find(|c: char| c.is_whitespace() || ENDS.contains(&c)) {
@@ -44,12 +44,12 @@ fn end(text: &str) -> usize {
     text.len()
 }
 
-/// Without the backslashes at its start, of which a nested text has several.
+/// Removes the backslashes at the start of a text; a nested text has several.
 fn unescaped(text: &str) -> &str {
     text.trim_start_matches('\\')
 }
 
-/// True if what follows a backslash is a character of a URL: `\/`, `\u0026`.
+/// True if a backslash and the text behind it stand for a character of a URL: `\/`, `\u0026`.
 fn goes_on(rest: &str) -> bool {
     let code = rest.strip_prefix('u').and_then(|rest| rest.as_bytes().first_chunk::<4>());
     rest.starts_with('/') || code.is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit))

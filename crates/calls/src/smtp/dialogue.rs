@@ -21,14 +21,14 @@ const GO_ON: u16 = 3;
 
 pub struct Dialogue {
     stream: BufReader<Stream>,
-    /// As whom we introduce ourselves; nothing: as this host.
+    /// The name for EHLO; without one, this host's name is used.
     name: Option<String>,
-    /// What the server says it can do: keyword and parameters of each extension.
+    /// The extensions that the server offers, each with its keyword and parameters.
     extensions: Vec<String>,
 }
 
 impl Dialogue {
-    /// Reads the greeting and introduces us.
+    /// Reads the greeting and sends EHLO.
     pub fn begin(stream: Stream, name: Option<String>) -> Result<Self, Problem> {
         let stream = BufReader::with_capacity(MAX_LINE, stream);
         let mut dialogue = Dialogue { stream, name, extensions: Vec::new() };
@@ -37,7 +37,7 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// The same dialogue, encrypted. What was said before is forgotten (RFC 3207, section 4.2).
+    /// Continues the dialogue with encryption. What the server said before is discarded (RFC 3207, section 4.2).
     pub fn encrypt(mut self, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Problem> {
         if self.parameters("STARTTLS").is_none() {
             return Err(Problem::Failed("the server does not offer STARTTLS".into()));
@@ -53,7 +53,7 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// True if the peer has neither closed the connection nor sent anything that was not asked for.
+    /// True if the peer has neither closed the connection nor sent anything unexpected.
     pub fn is_quiet(&self) -> bool {
         self.stream.buffer().is_empty() && self.stream.get_ref().is_quiet()
     }
@@ -63,7 +63,7 @@ impl Dialogue {
         self.stream.get_mut().set_end(end);
     }
 
-    /// What follows an extension's keyword, if the server has the extension.
+    /// Returns the parameters of an extension, if the server offers it.
     pub fn parameters(&self, keyword: &str) -> Option<&str> {
         self.extensions.iter().find_map(|line| {
             let (known, rest) = line.split_once([' ', '=']).unwrap_or((line, ""));
@@ -71,13 +71,13 @@ impl Dialogue {
         })
     }
 
-    /// Sends a command that the server has to carry out.
+    /// Sends a command that has to succeed.
     pub fn command(&mut self, line: &str) -> Result<Response, Problem> {
         self.say(line)?;
         self.expect(DONE)
     }
 
-    /// Sends a command that may lead to questions (334), which are answered by `answers`, one after the other.
+    /// Sends a command whose reply may be a question (334), which the next one of `answers` answers.
     pub fn command_with(&mut self, line: &str, answers: &[&str]) -> Result<(), Problem> {
         self.say(line)?;
         let mut answers = answers.iter();
@@ -90,7 +90,7 @@ impl Dialogue {
         }
     }
 
-    /// Sends the mail itself; `text` has lines that end with CRLF, and only such.
+    /// Sends the mail itself. Each line of `text` has to end with CRLF.
     pub fn send(&mut self, text: &[u8]) -> Result<Response, Problem> {
         self.say("DATA")?;
         self.expect(GO_ON)?;
@@ -153,7 +153,7 @@ impl Dialogue {
         }
     }
 
-    /// The next line, without its end.
+    /// Reads the next line, without its end.
     fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.stream.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)?;
@@ -193,7 +193,7 @@ fn invalid(reason: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, reason)
 }
 
-/// With a dot before each line that begins with one, and the line that ends the mail.
+/// Doubles the dot at the start of lines, and adds the line that ends the mail.
 fn stuffed(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 64 + 8);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -209,7 +209,7 @@ fn stuffed(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// This host's name, or its address where it has none that is a name of the Internet.
+/// Returns this host's name, or its address if it has no valid name.
 fn own_name(address: SocketAddr) -> String {
     let is_name = |name: &String| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))

@@ -1,4 +1,4 @@
-//! Mail, by connections that are kept for the next one.
+//! The SMTP client. It keeps connections for the next mail.
 
 mod dialogue;
 mod open;
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 /// A connection without work is closed after this time.
 const MAX_IDLE: Duration = Duration::from_secs(10);
-/// A kept connection that does not answer in this time counts as dead.
+/// A kept connection counts as dead if it does not respond within this time.
 const MAX_SILENCE: Duration = Duration::from_secs(3);
 
 /// Sends mail.
@@ -33,7 +33,7 @@ pub struct Client {
     kept: Mutex<Vec<Kept>>,
 }
 
-/// A connection without work.
+/// A connection without work is closed after this time.
 struct Kept {
     peer: Peer,
     connection: Dialogue,
@@ -41,15 +41,14 @@ struct Kept {
 }
 
 impl Client {
-    /// `spawn` starts a thread in the way this process allows.
     pub fn new(spawn: Spawn) -> Self {
         Client { opener: Opener::new(names::system, spawn), kept: Mutex::default() }
     }
 
-    /// Sends a mail to all of its recipients, or to none. The response is the server's last word.
+    /// Sends a mail to all of its recipients, or to none. The response is the last reply of the server.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no response.
     pub fn send(&self, request: &SmtpRequest, job: &Job, limit: Duration) -> Result<Response, String> {
         let end = Instant::now() + limit;
         let mail = Outgoing::of(request, job.network.max_request_size)?;
@@ -57,7 +56,7 @@ impl Client {
         match self.deliver(&mail, peer, end) {
             Ok(response) | Err(Problem::Refused(response)) => Ok(response),
             Err(Problem::Late) => {
-                Err(format!("no answer from {} within {} ms", request.server.host, job.timeout.as_millis()))
+                Err(format!("no response from {} within {} ms", request.server.host, job.timeout.as_millis()))
             }
             Err(Problem::Failed(reason)) => Err(format!("{}: {reason}", request.server.host)),
             Err(Problem::Unknown(reason)) => Err(format!(
@@ -78,11 +77,11 @@ impl Client {
         Ok(response)
     }
 
-    /// A connection on which the mail has been announced: a kept one if it is still alive.
+    /// Returns a connection on which the mail has been announced: a kept one, if it is alive, or a new one.
     fn begin(&self, mail: &Outgoing, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
-        // The peer may have closed it, or have sent something that was not asked for.
+        // The peer may have closed the connection, or have sent something unexpected.
         if let Some(mut kept) = self.take(peer).filter(Dialogue::is_quiet) {
-            // Enough time is left for a new connection.
+            // This leaves enough time for a new connection.
             kept.set_end(Instant::now() + MAX_SILENCE.min(problem::time_left(end)? / 3));
             if mail.announce(&mut kept).is_ok() {
                 kept.set_end(end);
@@ -110,7 +109,7 @@ impl Client {
         self.kept().retain(|kept| kept.since.elapsed() < MAX_IDLE);
     }
 
-    /// Nothing panics while it holds the lock.
+    /// Nothing panics while it holds this lock.
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

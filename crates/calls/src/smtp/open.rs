@@ -1,4 +1,4 @@
-//! New connections to mail servers.
+//! Opens connections to mail servers.
 
 use super::dialogue::Dialogue;
 use super::peer::Peer;
@@ -18,16 +18,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// To connect takes no longer, however much time the call has.
+/// No connection attempt takes longer, however much time the call has.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
 pub struct Opener {
     names: Arc<Names>,
-    /// What was made last: to read the system's certificates takes time.
+    /// The TLS configuration that was used last, since reading the certificates of the system takes time.
     trust: Mutex<Option<Trust>>,
 }
 
-/// Whose certificates are believed.
+/// A TLS configuration, and the file that it was made from.
 struct Trust {
     ca_file: Option<(String, tls::Version)>,
     config: Arc<ClientConfig>,
@@ -38,7 +38,7 @@ impl Opener {
         Opener { names: Names::new(look_up, spawn), trust: Mutex::default() }
     }
 
-    /// A connection that is encrypted and logged in as it should be.
+    /// Opens a connection, encrypts it and logs in as the settings say.
     pub fn open(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         let mut dialogue = self.reach(peer, end)?;
         dialogue.set_end(end);
@@ -51,8 +51,8 @@ impl Opener {
         Ok(dialogue)
     }
 
-    /// The first of the server's addresses that answers. Each gets its share of the time that is left to be connected
-    /// to. One that is connected may take its time to greet, as servers do that keep senders of spam waiting.
+    /// Connects to the first of the server's addresses that responds. Each gets its share of the time that is left. A
+    /// connected server may delay its greeting, as some do against spam.
     fn reach(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         let mut problem = Problem::Late;
         let addresses = self.addresses(&peer.server.host, end)?;
@@ -108,7 +108,7 @@ impl Opener {
     }
 }
 
-/// The system's certificates and those in the file are trusted.
+/// Trusts the certificates of the system and those in the file.
 fn new_config(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -126,7 +126,8 @@ fn name(peer: &Peer) -> Result<ServerName<'static>, Problem> {
     ServerName::try_from(host).map_err(|error| Problem::Failed(error.to_string()))
 }
 
-/// To connect has a limit of its own, which the reason names; not the address, which is not for everybody to know.
+/// A connection attempt has a limit of its own, which the reason names. The address is not named, since not everybody
+/// may know it.
 fn not_connected(error: io::Error, limit: Duration) -> Problem {
     match error.into() {
         Problem::Late => Problem::Failed(format!("no connection within {} ms", limit.as_millis())),
@@ -134,7 +135,7 @@ fn not_connected(error: io::Error, limit: Duration) -> Problem {
     }
 }
 
-/// Recognizes a server that sends a plain-text greeting where TLS was expected: the setting is wrong then.
+/// Recognizes a server that sends a plain-text greeting instead of TLS, which means that the setting is wrong.
 fn handshake_problem(error: io::Error) -> Problem {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     match cause {
@@ -145,7 +146,7 @@ fn handshake_problem(error: io::Error) -> Problem {
     }
 }
 
-/// By the first of our mechanisms that the server has (RFC 4954).
+/// Logs in by the first of our mechanisms that the server offers (RFC 4954).
 fn log_in(dialogue: &mut Dialogue, user: &str, password: &str) -> Result<(), Problem> {
     let offered = dialogue.parameters("AUTH").unwrap_or_default().to_owned();
     let has = |mechanism: &str| offered.split([' ', '=']).any(|one| one.eq_ignore_ascii_case(mechanism));

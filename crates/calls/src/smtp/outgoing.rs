@@ -14,7 +14,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// A stored mail may have been built by an older version, so it is checked again.
+    /// Decodes a stored mail. It may have been built by an older version, so it is checked again.
     pub fn of(request: &SmtpRequest, max_size: u64) -> Result<Self, String> {
         let message = BASE64_STANDARD.decode(&request.message).map_err(|_| "the message is no base64")?;
         let size = message.len() as u64;
@@ -33,10 +33,10 @@ impl Outgoing {
         connection.command(&format!("MAIL FROM:<{}>{parameters}", self.from)).map(drop)
     }
 
-    /// What the server has to know of it (RFC 6152, RFC 6531).
+    /// Returns the parameters that announce what the mail contains (RFC 6152, RFC 6531).
     fn parameters(&self, connection: &Dialogue) -> Result<String, Problem> {
         let mut parameters = String::new();
-        // Texts and attachments are encoded as ASCII; only addresses, also in headers, may hold other characters.
+        // Texts and attachments are encoded as ASCII. Only addresses may contain other characters, also in headers.
         let international = self.to.iter().chain([&self.from]).find(|address| !address.is_ascii());
         let needed = [
             (international.is_none() && self.message.is_ascii(), "SMTPUTF8", " SMTPUTF8"),

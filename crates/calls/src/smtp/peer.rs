@@ -1,17 +1,17 @@
-//! What tells one connection to a mail server from another.
+//! Identifies connections to mail servers.
 
 use crate::credential::Placed;
 use crate::job::Job;
 use crate::request::{MailServer, SmtpRequest};
 
-/// Whom a connection leads to, and who we are there.
+/// The server, and our identity there. A kept connection is used only for an equal peer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Peer {
     pub server: MailServer,
     pub login: Option<(String, String)>,
-    /// Certificates of authorities that are trusted besides the system's (PEM).
+    /// PEM file with certificates of authorities that are trusted besides those of the system.
     pub ca_file: Option<String>,
-    /// As whom we introduce ourselves, if not as this host.
+    /// The name for EHLO, if not this host's name.
     pub ehlo_name: Option<String>,
 }
 

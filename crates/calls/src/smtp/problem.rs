@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 pub enum Problem {
-    /// The server said no.
+    /// The server has refused the mail.
     Refused(Response),
-    /// It did not answer in time; it has not got the mail.
+    /// The server did not respond in time, and has not received the mail.
     Late,
-    /// It has not got the mail.
+    /// The server has not received the mail.
     Failed(String),
-    /// It may have got the mail.
+    /// The server may have received the mail.
     Unknown(String),
 }
 
@@ -27,15 +27,15 @@ impl From<io::Error> for Problem {
 }
 
 impl Problem {
-    /// What went wrong after the mail's content had begun to be sent.
+    /// An error after the content of the mail had begun to be sent.
     pub fn of_last_step(error: &io::Error) -> Self {
         match is_late(error) {
-            true => Problem::Unknown("no answer in time".into()),
+            true => Problem::Unknown("no response in time".into()),
             false => Problem::Unknown(error.to_string()),
         }
     }
 
-    /// The same, of a command that concerned one recipient.
+    /// Names the recipient that a refused command concerned.
     pub fn of_recipient(self, recipient: &str) -> Self {
         match self {
             Problem::Refused(mut response) => {
@@ -46,7 +46,7 @@ impl Problem {
         }
     }
 
-    /// The same, when the mail's content had begun to be sent.
+    /// Turns a failure into an unknown outcome, because the content of the mail had begun to be sent.
     pub fn in_last_step(self) -> Self {
         match self {
             Problem::Failed(reason) => Problem::Unknown(reason),
@@ -55,15 +55,15 @@ impl Problem {
     }
 }
 
-/// The system calls it by two names.
+/// The system reports a timeout by two different errors.
 fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// The time until `end`.
+/// Returns the time until `end`.
 ///
 /// # Errors
-/// There is none left.
+/// No time is left.
 pub fn time_left(end: Instant) -> Result<Duration, Problem> {
     end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or(Problem::Late)
 }

@@ -15,7 +15,7 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Encrypts from here on; the peer has to prove that it is `name`.
+    /// Starts encryption. The peer has to prove that it is `name`.
     pub fn encrypted(
         mut socket: Timed,
         config: Arc<ClientConfig>,
@@ -32,7 +32,7 @@ impl Stream {
         self.socket().set_end(end);
     }
 
-    /// The address of this end.
+    /// The local address.
     pub fn local_address(&mut self) -> io::Result<SocketAddr> {
         self.socket().local_address()
     }

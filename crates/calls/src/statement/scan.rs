@@ -73,7 +73,7 @@ impl<'a> Mask<'a> {
         rest.windows(what.len()).position(|part| part == what).map(|place| from + place)
     }
 
-    /// Where the comment that begins here ends; comments nest.
+    /// Returns the end of the comment that begins here. Comments nest.
     fn end_of_comment(&self) -> usize {
         let mut depth = 1;
         let mut at = self.at + 2;
@@ -96,7 +96,7 @@ impl<'a> Mask<'a> {
         piece.fill(with);
     }
 
-    /// A literal in single quotes; the name of a setting stays.
+    /// Masks a literal in single quotes, unless it is the name of a setting.
     fn literal(&mut self) {
         let start = self.at + 1;
         let before = &self.text[..self.at];
@@ -120,7 +120,7 @@ impl<'a> Mask<'a> {
         self.note_value();
     }
 
-    /// A literal in dollar quotes; false if none begins here.
+    /// Masks a literal in dollar quotes. False if none begins here.
     fn dollar_literal(&mut self) -> bool {
         let rest = &self.text[self.at + 1..];
         let tag = rest.iter().position(|byte| *byte == b'$' || !is_word(*byte)).unwrap_or(rest.len());
@@ -160,7 +160,7 @@ impl<'a> Mask<'a> {
         } else if self.armed == Armed::Named && self.text[start..end].eq_ignore_ascii_case(b"to") {
             self.armed = Armed::Value;
         } else if self.armed != Armed::No {
-            // A value without quotes, whatever it consists of.
+            // A value without quotes may contain any characters.
             let rest = &self.text[start..];
             let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, b';' | b'\'' | b'"');
             let end = start + rest.iter().position(is_end).unwrap_or(rest.len());
@@ -172,7 +172,7 @@ impl<'a> Mask<'a> {
 
     fn other(&mut self, byte: u8) {
         self.armed = match (byte, self.armed) {
-            // Of several lines of a message.
+            // In a message, a value ends with its line.
             (b'\n', Armed::Value) => Armed::No,
             (b';', _) | (b',' | b'(' | b')', Armed::Named) => Armed::No,
             (b'=', Armed::Named) => Armed::Value,
@@ -181,7 +181,7 @@ impl<'a> Mask<'a> {
         self.at += 1;
     }
 
-    /// A value in quotes has come.
+    /// Notes that a value in quotes has been read.
     fn note_value(&mut self) {
         if self.armed == Armed::Named {
             self.armed = Armed::Value;

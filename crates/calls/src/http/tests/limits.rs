@@ -44,119 +44,16 @@ fn slow_drip() {
     fails(&Server::always(""), "within 600 ms");
 }
 
-/// Ends in time, whatever the server does from the first byte on.
-fn ends_in_time(scheme: &str, server: fn(std::net::TcpStream) -> std::io::Result<()>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
-    std::thread::spawn(move || listener.accept().and_then(|(stream, _)| server(stream)));
-    let start = Instant::now();
-    let job = allowing("127.0.0.1");
-    let network = Network { max_request_size: u64::MAX, ..(*job.network).clone() };
-    let job = Job { timeout: Duration::from_millis(600), network: Arc::new(network), ..job };
-    let large = HttpRequest { body: crate::request::Body::Text("x".repeat(30_000_000)), ..get(&url) };
-    let problem = send(&client(), &large, &job).unwrap_err();
-    assert!(problem.contains("no answer from 127.0.0.1"), "{problem}");
-    assert!(start.elapsed() < Duration::from_secs(3));
-}
-
 #[test]
-fn a_handshake_that_drips() {
-    ends_in_time("https", |mut stream| {
-        stream.write_all(b"\x16\x03\x03\x40\x00\x02")?;
-        loop {
-            std::thread::sleep(Duration::from_millis(50));
-            stream.write_all(b"\0")?;
-        }
-    });
-}
-
-#[test]
-fn a_server_that_reads_slowly() {
-    ends_in_time("http", |mut stream| {
-        loop {
-            std::io::Read::read_exact(&mut stream, &mut [0; 1000])?;
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    });
-}
-
-/// What a large request to a server that has read its beginning comes to.
-fn upload(server: fn(std::net::TcpStream) -> std::io::Result<()>) -> Result<Response, String> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept()?;
-        std::io::Read::read_exact(&mut stream, &mut [0; 1000])?;
-        server(stream)
-    });
-    let job = allowing("127.0.0.1");
-    let network = Network { max_request_size: u64::MAX, ..(*job.network).clone() };
-    let job = Job { timeout: Duration::from_secs(60), network: Arc::new(network), ..job };
-    let body = crate::request::Body::Text("x".repeat(30_000_000));
-    send(&client(), &HttpRequest { method: "POST".into(), body, ..get(&url) }, &job)
-}
-
-#[test]
-fn an_answer_that_comes_before_the_whole_request_is_the_answer() {
-    const TOO_LARGE: &[u8] = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno!";
-    let closes = |mut stream: std::net::TcpStream| stream.write_all(TOO_LARGE);
-    let reads_no_more = |mut stream: std::net::TcpStream| {
-        stream.write_all(TOO_LARGE)?;
-        loop {
-            std::thread::park();
-        }
-    };
-    for answer in [upload(closes), upload(reads_no_more)] {
-        let answer = answer.unwrap();
-        assert_eq!((answer.status, answer.body.as_slice()), (413, &b"no!"[..]));
-    }
-    // What comes in between is none.
-    let goes_on = |mut stream: std::net::TcpStream| {
-        stream.write_all(b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n")?;
-        std::io::copy(&mut std::io::Read::take(&mut stream, 30_000_000 - 1000), &mut std::io::sink())?;
-        stream.write_all(response(200, "", "done").as_bytes())?;
-        std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
-    };
-    assert_eq!(upload(goes_on).unwrap().body, b"done");
-    assert!(upload(|_| Ok(())).unwrap_err().contains("127.0.0.1"));
-}
-
-/// Answers with success, and reads the rest of a large request only then. The response tells how much came.
-fn success_first(mut stream: std::net::TcpStream) -> std::io::Result<()> {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-    let size = 30_000_000 - 1000;
-    let read = std::io::copy(&mut std::io::Read::take(&mut stream, size), &mut std::io::sink())?;
-    let read = if read == size { "whole" } else { "parts" };
-    stream.write_all(format!("5\r\n{read}\r\n0\r\n\r\n").as_bytes())?;
-    std::io::copy(&mut stream, &mut std::io::sink()).map(drop)
-}
-
-#[test]
-fn a_success_that_comes_before_the_whole_request_stops_no_upload() {
-    let answer = upload(success_first).unwrap();
-    assert_eq!((answer.status, answer.body.as_slice(), answer.flaw), (200, &b"whole"[..], None));
-}
-
-#[test]
-fn a_request_that_was_not_read_to_its_end_is_no_success() {
-    let problem = upload(|mut stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
-        std::io::copy(&mut std::io::Read::take(&mut stream, 1_000_000), &mut std::io::sink()).map(drop)
-    });
-    let problem = problem.unwrap_err();
-    assert!(problem.contains("HTTP 200") && problem.contains("before it had read"), "{problem}");
-}
-
-#[test]
-fn answers_that_announce_themselves_are_awaited() {
+fn responses_that_announce_themselves_are_awaited() {
     for early in [
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n",
         "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
     ] {
         let server = Server::always(format!("{early}{}", response(200, "", "done")));
-        let answer = send(&client(), &get(&server.url("/")), &allowing("127.0.0.1"));
-        assert_eq!(answer.map(|answer| answer.body), Ok(b"done".to_vec()), "{early}");
+        let response = send(&client(), &get(&server.url("/")), &allowing("127.0.0.1"));
+        assert_eq!(response.map(|response| response.body), Ok(b"done".to_vec()), "{early}");
     }
 }
 
@@ -207,7 +104,7 @@ fn names_of_payloads_that_hang_hold_up_no_provider() {
 }
 
 #[test]
-fn answers_that_are_too_large() {
+fn responses_that_are_too_large() {
     let too_large = "larger than 10000 bytes";
     fails(&Server::always(response(200, "", &"x".repeat(10_001))), too_large);
     fails(&endless("HTTP/1.1 200 OK\r\n\r\n", "xxxxxxxxxx", Duration::ZERO), too_large);
@@ -250,7 +147,7 @@ fn floods_of_headers() {
 }
 
 #[test]
-fn broken_answers() {
+fn broken_responses() {
     for broken in [
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\nabc\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\nabc\r\n",
@@ -273,8 +170,8 @@ fn broken_answers() {
 #[test]
 fn nothing_is_unpacked() {
     let server = Server::always(response(200, "Content-Encoding: gzip\r\n", "\x1f packed"));
-    let answer = send(&client(), &get(&server.url("/")), &allowing("127.0.0.1")).unwrap();
-    assert_eq!(answer.body, b"\x1f packed");
+    let response = send(&client(), &get(&server.url("/")), &allowing("127.0.0.1")).unwrap();
+    assert_eq!(response.body, b"\x1f packed");
     assert!(!server.seen()[0].to_ascii_lowercase().contains("gzip"));
 }
 
@@ -283,7 +180,7 @@ fn a_dead_connection_is_replaced() {
     static ALIVE: AtomicBool = AtomicBool::new(true);
     let server = Server::start(|request, stream| {
         if request.starts_with("POST /second") && ALIVE.swap(false, SeqCst) {
-            return Err(std::io::Error::other("no answer"));
+            return Err(std::io::Error::other("no response"));
         }
         stream.write_all(response(200, "", "").as_bytes())
     });
@@ -297,7 +194,7 @@ fn a_dead_connection_is_replaced() {
 #[test]
 fn what_could_be_done_twice_is_sent_once_on_a_connection_of_its_own() {
     let server = Server::start(|request, stream| match request.starts_with("POST /lost") {
-        true => Err(std::io::Error::other("no answer")),
+        true => Err(std::io::Error::other("no response")),
         false => stream.write_all(response(200, "", "").as_bytes()),
     });
     let (client, job) = (client(), Job { repeatable: false, ..allowing("127.0.0.1") });

@@ -7,6 +7,7 @@ mod redirects;
 mod request;
 mod server;
 mod tls;
+mod uploads;
 
 use super::*;
 use crate::hosts::AllowList;

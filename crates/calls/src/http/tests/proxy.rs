@@ -6,9 +6,9 @@ use std::io::Write;
 /// Answers in the place of every host.
 fn proxy() -> Server {
     Server::start(|request, stream| {
-        let answer =
+        let response =
             if request.starts_with("CONNECT ") { "HTTP/1.1 200 OK\r\n\r\n" } else { &response(200, "", "") };
-        stream.write_all(answer.as_bytes())
+        stream.write_all(response.as_bytes())
     })
 }
 

@@ -28,11 +28,11 @@ fn post(url: &str, redirects: Redirects) -> HttpRequest {
 /// Redirects `/a` to `/b`.
 fn a_to_b(status: u16) -> Server {
     Server::start(move |request, stream| {
-        let answer = match request.contains(" /a") {
+        let response = match request.contains(" /a") {
             true => response(status, "Location: b\r\n", ""),
             false => response(200, "", "there"),
         };
-        stream.write_all(answer.as_bytes())
+        stream.write_all(response.as_bytes())
     })
 }
 
@@ -56,8 +56,8 @@ fn a_request_that_would_become_another_one_is_not_sent_on() {
         let body = Body::Text(if matches!(method, "GET" | "HEAD") { "" } else { "the body" }.into());
         let request =
             HttpRequest { method: method.into(), body, ..post(&server.url("/a"), Redirects::SameHost) };
-        let answer = send(&client(), &request, &job).unwrap();
-        assert_eq!(answer.status == 200, is_kept, "{method} {status}");
+        let response = send(&client(), &request, &job).unwrap();
+        assert_eq!(response.status == 200, is_kept, "{method} {status}");
         let seen = server.seen();
         assert_eq!(seen.len(), if is_kept { 2 } else { 1 }, "{method} {status}");
         let first = seen[0].replace(" /a", " /b");
@@ -70,8 +70,8 @@ fn methods() {
     for (status, is_kept) in [(301, false), (302, false), (303, false), (307, true), (308, true)] {
         let server = a_to_b(status);
         let job = allowing("127.0.0.1");
-        let answer = send(&client(), &post(&server.url("/a"), Redirects::SameHostAsGet), &job).unwrap();
-        assert_eq!(answer.body, b"there");
+        let response = send(&client(), &post(&server.url("/a"), Redirects::SameHostAsGet), &job).unwrap();
+        assert_eq!(response.body, b"there");
         let second = server.seen()[1].to_ascii_lowercase();
         assert!(second.starts_with(if is_kept { "post /b" } else { "get /b" }), "{status}: {second}");
         assert_eq!(second.contains("the body") && second.contains("content-type: text/plain"), is_kept);
@@ -80,7 +80,7 @@ fn methods() {
 }
 
 #[test]
-fn redirects_that_are_not_followed_are_the_answer() {
+fn redirects_that_are_not_followed_are_the_response() {
     let (there, job) = (Server::always(response(200, "", "")), allowing("127.0.0.1"));
     let away = redirecting(302, &there.url("/"));
     let status = |server: &Server, redirects| {
@@ -89,9 +89,9 @@ fn redirects_that_are_not_followed_are_the_answer() {
     assert_eq!(status(&away, Redirects::SameHostAsGet), 302);
     assert_eq!(status(&a_to_b(302), Redirects::None), 302);
     for to in ["ftp://127.0.0.1/", "file:///etc/passwd", "http://u:p@127.0.0.1/", "http://"] {
-        let answer = send(&client(), &post(&redirecting(302, to).url("/a"), Redirects::AllAsGet), &job);
-        let answer = answer.unwrap();
-        assert_eq!((answer.status, answer.not_followed), (302, Some(NotFollowed::NoTarget)), "{to}");
+        let response = send(&client(), &post(&redirecting(302, to).url("/a"), Redirects::AllAsGet), &job);
+        let response = response.unwrap();
+        assert_eq!((response.status, response.not_followed), (302, Some(NotFollowed::NoTarget)), "{to}");
     }
     assert_eq!(status(&Server::always(response(302, "", "")), Redirects::AllAsGet), 302);
     assert!(there.seen().is_empty());
@@ -101,9 +101,9 @@ fn redirects_that_are_not_followed_are_the_answer() {
 fn a_loop_ends() {
     let server = redirecting(302, "/again");
     let job = allowing("127.0.0.1");
-    let answer = send(&client(), &post(&server.url("/a"), Redirects::AllAsGet), &job).unwrap();
-    assert_eq!((answer.status, server.seen().len()), (302, 6));
-    assert_eq!(answer.not_followed, Some(NotFollowed::TooMany));
+    let response = send(&client(), &post(&server.url("/a"), Redirects::AllAsGet), &job).unwrap();
+    assert_eq!((response.status, server.seen().len()), (302, 6));
+    assert_eq!(response.not_followed, Some(NotFollowed::TooMany));
 }
 
 #[test]
@@ -132,11 +132,11 @@ fn what_proves_who_we_are_stays_with_the_first_host() {
     let away = there.url("/?back=");
     let first = Server::start(move |request, stream| {
         let port = stream.local_addr()?.port();
-        let answer = match request.contains(" /a") {
+        let response = match request.contains(" /a") {
             true => response(307, &format!("Location: {away}{port}\r\n"), ""),
             false => response(200, "", ""),
         };
-        stream.write_all(answer.as_bytes())
+        stream.write_all(response.as_bytes())
     });
     let job = Job {
         credentials: vec![

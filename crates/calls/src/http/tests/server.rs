@@ -1,4 +1,4 @@
-//! A server that answers as a test wants it to.
+//! A server that responds as a test wants it to.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,20 +10,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// `answer` is given each request and writes what it likes; an error closes the connection.
+    /// `response` is given each request and writes what it likes; an error closes the connection.
     pub fn start(
-        answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+        response: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server { port: listener.local_addr().unwrap().port(), seen: Arc::default() };
-        let (seen, answer) = (server.seen.clone(), Arc::new(answer));
+        let (seen, response) = (server.seen.clone(), Arc::new(response));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (mut stream, seen, answer) = (stream.unwrap(), seen.clone(), answer.clone());
+                let (mut stream, seen, response) = (stream.unwrap(), seen.clone(), response.clone());
                 std::thread::spawn(move || {
                     while let Ok(request) = read(&stream) {
                         seen.lock().unwrap().push(request.clone());
-                        if answer(&request, &mut stream).is_err() {
+                        if response(&request, &mut stream).is_err() {
                             return;
                         }
                     }
@@ -34,9 +34,9 @@ impl Server {
     }
 
     /// Answers every request with the same.
-    pub fn always(answer: impl Into<Vec<u8>>) -> Server {
-        let answer = answer.into();
-        Server::start(move |_, stream| stream.write_all(&answer))
+    pub fn always(response: impl Into<Vec<u8>>) -> Server {
+        let response = response.into();
+        Server::start(move |_, stream| stream.write_all(&response))
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const KINDS: &[&str] = &["json", "text", "base64", "form", "multipart"];
 
-/// The body, and its type.
+/// Returns the body and its content type.
 pub fn read(given: &Value, key: &str) -> Result<(Body, Option<String>), String> {
     let only = given.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.iter().next());
     let (kind, content) = match (only, given) {

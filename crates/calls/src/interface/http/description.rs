@@ -5,13 +5,13 @@ use crate::provider_row::ProviderRow;
 use crate::template;
 use serde_json::{Map, Value};
 
-/// The fields of the request: what the payload holds, or the provider's template makes of it.
+/// Returns the fields of the request: those of the payload, or what the provider's template makes of it.
 pub fn read(provider: &ProviderRow, payload: &Value) -> Result<Map<String, Value>, String> {
     let described = match &provider.request {
         None => payload.clone(),
         Some(Value::Object(fields)) => {
             let mut rest = fields.clone();
-            // A value that is inserted into a path is one segment of it, and changes no host.
+            // A value that is inserted into a path stays one segment of it, and does not change the host.
             let path = rest.shift_remove("path");
             let mut filled = template::fill(&Value::Object(rest), payload)?;
             if let Some(Value::String(path)) = path {

@@ -5,7 +5,7 @@ use crate::provider_row::ProviderRow;
 use crate::{auth, header};
 use serde_json::Value;
 
-/// The payload's headers, and the provider's where the payload has none.
+/// Returns the payload's headers, and the provider's where the payload has none.
 pub fn read(provider: &ProviderRow, given: Option<&Value>) -> Result<Vec<(String, String)>, String> {
     let mut headers = Vec::new();
     if let Some(given) = given {
@@ -26,7 +26,7 @@ pub fn read(provider: &ProviderRow, given: Option<&Value>) -> Result<Vec<(String
     Ok(headers)
 }
 
-/// The values of a header; each goes out in a line of its own.
+/// Returns the values of a header. Each is sent as a header line of its own.
 fn header_values(given: &Value) -> Option<Vec<String>> {
     match given {
         Value::Array(all) => all.iter().map(text_of).collect(),
@@ -34,7 +34,7 @@ fn header_values(given: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// Adds a header, unless it is there.
+/// Adds a header, unless there is one of that name.
 pub fn add(headers: &mut Vec<(String, String)>, name: &str, values: Vec<String>) {
     if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
         headers.extend(values.into_iter().map(|value| (name.to_owned(), value)));

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub struct Http;
 
-/// How long a provider is taken to recognize idempotency keys if its row does not say.
+/// How long a provider is assumed to recognize idempotency keys, if its row does not say.
 const DEFAULT_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 impl Interface for Http {
@@ -126,7 +126,7 @@ impl Interface for Http {
     }
 
     fn remembers_keys_for(&self, provider: &ProviderRow) -> Duration {
-        // A key that is not sent is not recognized.
+        // A key that is not sent cannot be recognized.
         let sent = provider.idempotency_header.as_deref() != Some("");
         provider.idempotency_key_ttl.unwrap_or(if sent { DEFAULT_KEY_TTL } else { Duration::ZERO })
     }

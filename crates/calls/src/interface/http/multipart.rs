@@ -1,4 +1,4 @@
-//! Bodies of several parts: multipart/form-data (RFC 7578).
+//! Bodies in multipart/form-data (RFC 7578).
 
 use crate::fields;
 use crate::form::text_of;
@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// Fields of a part that is described by an object.
+/// The fields of a part that is given as an object.
 const PART_FIELDS: &[&str] = &["text", "json", "base64", "filename", "content_type"];
 
-/// The body, and its content type: the same whenever it is made with the same idempotency key.
+/// Returns the body and its content type. The same idempotency key always gives the same body.
 ///
 /// # Errors
 /// What is wrong with a part.
@@ -19,7 +19,7 @@ pub fn body(fields: &Value, key: &str) -> Result<(Vec<u8>, String), String> {
     Ok((parts(fields, &boundary)?, format!("multipart/form-data; boundary={boundary}")))
 }
 
-/// It must not occur in what the parts hold, which a hash of them does not.
+/// Returns a boundary that does not occur in the parts, because it contains a hash of them.
 fn boundary(fields: &Value, key: &str) -> String {
     let hash = Sha256::new().chain_update(key).chain_update(fields.to_string()).finalize();
     let digits: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -30,7 +30,7 @@ fn parts(fields: &Value, boundary: &str) -> Result<Vec<u8>, String> {
     let fields = fields.as_object().ok_or("the body's multipart has to be an object of parts")?;
     let mut body = Vec::new();
     for (name, value) in fields {
-        // Several parts of a name, as in a form; null is none.
+        // An array stands for several parts of one name, as in a form, and null for none.
         let all = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         for value in all.iter().filter(|value| !value.is_null()) {
             append(&mut body, boundary, name, value)?;
@@ -85,11 +85,11 @@ fn described(fields: &Map<String, Value>) -> Result<Part, String> {
     };
     let (filename, given_type) = (text("filename")?, text("content_type")?);
     let (text, base64) = (text("text")?, text("base64")?);
-    // JSON can be null; beside other content that is none.
+    // A null beside other content means that there is no JSON.
     let is_json = |json: &&Value| !json.is_null() || text.is_none() && base64.is_none();
     let json = fields.get("json").filter(is_json);
     let (content, usual_type) = match (text, json, base64) {
-        // A field of a form has none; a file has.
+        // A file has a content type; a field of a form has none.
         (Some(text), None, None) => {
             (text.into_bytes(), filename.is_some().then_some("text/plain; charset=utf-8"))
         }
@@ -105,7 +105,7 @@ fn described(fields: &Map<String, Value>) -> Result<Part, String> {
     Ok(Part { content, filename, content_type })
 }
 
-/// As browsers write names: what would end the text or the line is escaped.
+/// Escapes a name as browsers do, so that it ends neither the quotation nor the line.
 fn quoted(text: &str) -> String {
     text.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -1,15 +1,15 @@
-//! Checks that a path cannot lead out of the base URL, however a server or proxy interprets it: some decode escapes
-//! twice, take "\\" for "/", or drop what follows ";".
+//! Checks that a path cannot lead out of the base URL, however a server or proxy interprets it. Some decode escapes
+//! twice, take "\\" for "/", or drop the text behind ";".
 
-/// How often escapes within escapes are decoded; a path that holds more is refused.
+/// How many layers of escapes are decoded. A path with more layers is refused.
 const MAX_DEPTH: usize = 4;
 
-/// The segments of the path before its query.
+/// Returns the segments of the path, without the query.
 pub fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('?').next().unwrap_or_default().split('/')
 }
 
-/// Checks a path, with a query or without.
+/// Checks a path, which may have a query.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -21,7 +21,7 @@ pub fn check(path: &str) -> Result<(), String> {
     }
     let mut all = segments(path).skip(1).peekable();
     while let Some(segment) = all.next() {
-        // The last one may be empty: a slash at the end.
+        // The last segment is empty if the path ends with a slash.
         if segment.is_empty() && all.peek().is_some() {
             return Err("the path has an empty segment".into());
         }
@@ -44,7 +44,7 @@ fn check_segment(segment: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Without escapes, of whatever depth. `None`: it holds something else than escapes, or they go too deep.
+/// Undoes all layers of escapes. `None` if there are too many, or a "%" is not part of an escape.
 fn decoded(segment: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = undo(segment, true)?;
     for _ in 0..MAX_DEPTH {
@@ -57,7 +57,7 @@ fn decoded(segment: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// Undoes one layer of escapes; `strict`: a "%" is nothing else.
+/// Undoes one layer of escapes. `strict` means that each "%" has to begin one.
 fn undo(text: &[u8], strict: bool) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

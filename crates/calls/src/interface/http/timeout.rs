@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// Milliseconds: seconds as a number, or a text with a unit.
+/// Reads a number of seconds, or a text with a unit, as milliseconds.
 pub fn millis(given: &Value) -> Result<u64, String> {
     let wrong =
         || "timeout has to be seconds as a number, or a text such as '500ms', '10s' or '2min'".to_owned();

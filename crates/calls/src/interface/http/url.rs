@@ -1,4 +1,4 @@
-//! Where an HTTP request goes: URL, path and query.
+//! The URL of a request.
 
 use super::path;
 use crate::form::form;
@@ -8,7 +8,7 @@ use crate::template;
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-/// The URL of a request: the payload's, or its path below that of the provider.
+/// Returns the URL of a request: the payload's URL, or its path below that of the provider.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -37,25 +37,25 @@ pub fn of_request(
     Ok(target.url().to_owned())
 }
 
-/// `path` below a base URL. It cannot lead out of the base URL, however a server interprets it.
+/// Appends `path` to a base URL. The result cannot lead out of it, however a server interprets the path.
 fn below(base: &str, path: &str) -> Result<Target, String> {
     if !(path.is_empty() || path.starts_with('/') || path.starts_with('?')) {
         return Err("the path has to begin with \"/\"".into());
     }
     path::check(path)?;
     let base = base_url(base)?;
-    // The text of the path was checked; this checks how it is parsed.
+    // The text of the path was checked; this checks the parsed path.
     let (root, target) = (Target::parse(&base)?, Target::parse(&format!("{base}{path}"))?);
     if target.is_below(&root) { Ok(target) } else { Err("the path leads out of the base URL".into()) }
 }
 
-/// Fills in a template of a path: a value is one segment of it, or a part of one.
+/// Fills in a template of a path. A value stays one segment, or a part of one.
 ///
 /// # Errors
 /// Which value is missing or empty.
 pub fn fill_path(template: &str, payload: &Value) -> Result<String, String> {
     let path = template::insert(template, payload, &mut |value| segment(&value))?;
-    // What the segments would be if each value were one letter.
+    // The segments as they would be if each value were one letter.
     let shape = template::insert(template, payload, &mut |_| "x".into())?;
     let is_emptied = |(filled, shape): (&str, &str)| filled.is_empty() && !shape.is_empty();
     if path::segments(&path).zip(path::segments(&shape)).any(is_emptied) {
@@ -64,7 +64,7 @@ pub fn fill_path(template: &str, payload: &Value) -> Result<String, String> {
     Ok(path)
 }
 
-/// Fills in a template of a whole URL that names a host: values cannot change it, nor the path's number of segments.
+/// Fills in a template of a whole URL that names a host. Values can change neither the host nor the number of segments.
 /// `None` if the host is a value itself.
 ///
 /// # Errors
@@ -74,7 +74,7 @@ pub fn fill_url(template: &str, payload: &Value) -> Result<Option<String>, Strin
     below(base, &fill_path(path, payload)?).map(|target| Some(target.url().to_owned()))
 }
 
-/// Scheme with host, and the path, of a URL whose host is no value.
+/// Splits a URL whose host is no value into scheme and host, and the path.
 fn fixed_host(template: &str) -> Option<(&str, &str)> {
     let (_, rest) = template.split_once("://").filter(|(scheme, _)| !scheme.contains("{{"))?;
     let start = template.len() - rest.len();
@@ -83,7 +83,7 @@ fn fixed_host(template: &str) -> Option<(&str, &str)> {
     (!host.is_empty() && !host.contains("{{")).then(|| template.split_at(end))
 }
 
-/// A value as one segment of a path.
+/// Encodes a value as one segment of a path.
 fn segment(value: &str) -> String {
     byte_serialize(value.as_bytes()).collect::<String>().replace('+', "%20")
 }
@@ -145,7 +145,7 @@ mod tests {
         ] {
             assert!(filled("/x/{{v}}/y", bad).is_err(), "{bad:?}");
         }
-        // Two values that are a step together.
+        // Two values can form a step together.
         assert!(filled("/x/{{v}}{{v}}", ".").is_err() && filled("/x/.{{v}}", ".").is_err());
         assert!(filled("/x/{{v}}2e.", "%").is_err());
     }
@@ -164,8 +164,8 @@ mod tests {
         assert!(filled("https://api.test/u/{{v}}", "../admin").is_err());
     }
 
-    /// How the most lenient server would read a path: escapes undone as long as there are any, "\\" as "/", what
-    /// follows ";" dropped, steps taken.
+    /// Reads a path as the most lenient server would: all escapes undone, "\\" as "/", the text behind ";" dropped,
+    /// steps taken.
     fn leniently(path: &str) -> Vec<String> {
         let mut text = path.to_owned();
         for _ in 0..8 {

@@ -1,4 +1,4 @@
-//! Headers of a mail, encoded (RFC 2047) and folded to short lines.
+//! Encodes headers of a mail (RFC 2047) and folds them to short lines.
 
 use email_encoding::headers::writer::EmailWriter;
 use email_encoding::headers::{quoted_string, rfc2047};
@@ -6,26 +6,26 @@ use lettre::message::Mailbox;
 use lettre::message::header::{HeaderName, HeaderValue};
 use std::fmt::{self, Write};
 
-/// Bytes of a line that a header is folded to, where it can be.
+/// The length of a line in bytes that a header is folded to, where that is possible.
 const LINE: usize = 76;
 
-/// A header that holds text for people.
+/// Builds a header that contains text for people.
 ///
 /// # Errors
-/// That it cannot be written.
+/// The header cannot be written.
 pub fn text(name: HeaderName, text: &str) -> Result<HeaderValue, String> {
-    // Word by word, the words that are not ASCII are encoded, and blanks between two such words do not count
-    // (RFC 2047, section 6.2).
+    // The library encodes each word that is not ASCII on its own, and blanks between two encoded words are lost (RFC
+    // 2047, section 6.2).
     if text.is_ascii() || !text.contains("  ") {
         return Ok(HeaderValue::new(name, text.to_owned()));
     }
     written(name, text.to_owned(), |writer| rfc2047::encode(text, writer))
 }
 
-/// A header that holds mailboxes.
+/// Builds a header that contains mailboxes.
 ///
 /// # Errors
-/// That it cannot be written.
+/// The header cannot be written.
 pub fn mailboxes(name: &'static str, all: &[Mailbox]) -> Result<HeaderValue, String> {
     let name = HeaderName::new_from_ascii_str(name);
     written(name, String::new(), |writer| {
@@ -59,13 +59,13 @@ fn mailbox(writer: &mut EmailWriter<'_>, place: usize, mailbox: &Mailbox) -> fmt
     write_whole(writer, &format!("<{address}>"))
 }
 
-/// On a new line, if it does not fit.
+/// Writes a text on a new line, if it does not fit on this one.
 fn write_whole(writer: &mut EmailWriter<'_>, text: &str) -> fmt::Result {
     fold_before(writer, text.len())?;
     writer.write_str(text)
 }
 
-/// Goes to a new line at the blank that is to be written next, if `size` bytes do not fit behind it.
+/// Starts a new line at the pending blank, if `size` bytes do not fit behind it.
 fn fold_before(writer: &mut EmailWriter<'_>, size: usize) -> fmt::Result {
     let has_blank = writer.projected_line_len() > writer.line_len();
     if has_blank && writer.projected_line_len() + size > LINE { writer.new_line() } else { Ok(()) }

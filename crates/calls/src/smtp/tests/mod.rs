@@ -1,203 +1,16 @@
+mod server;
+
 use super::*;
 use crate::credential::{Credential, Placed};
-use crate::job::tests::job;
-use crate::network::Network;
 use crate::request::{MailServer, SmtpTls};
 use crate::response::RECIPIENT;
 use crate::spawn::plainly as spawn;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use rcgen::generate_simple_self_signed;
+use server::{LONG, Quirk, Server};
+use std::net::IpAddr;
 use std::thread::sleep;
-
-const LONG: Duration = Duration::from_secs(5);
-
-/// What the server does differently.
-#[derive(Clone, Copy, PartialEq)]
-enum Quirk {
-    None,
-    /// Answers the command that begins so with this.
-    Says(&'static str, &'static str),
-    /// Lets whoever connects wait for the greeting.
-    GreetsAfter(Duration),
-    /// Does not answer it.
-    Hangs(&'static str),
-    /// Ends the connection instead of an answer to it.
-    Drops(&'static str),
-    /// Ends the connection after a mail.
-    OneMail,
-    /// Says this to STARTTLS, which it offers.
-    Encrypts(&'static str),
-    /// Lets users log in by AUTH LOGIN only.
-    AsksForLogin,
-    /// Answers it with these bytes, again and again, with a pause in between, until the client is gone.
-    Repeats(&'static str, &'static str, Duration),
-}
-
-/// A mail server that reports each line it reads; `#` is a new connection.
-struct Server {
-    port: u16,
-    lines: Receiver<String>,
-}
-
-impl Server {
-    fn start(quirk: Quirk) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (report, lines) = channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let report = report.clone();
-                std::thread::spawn(move || {
-                    let mut stream = BufReader::new(stream.unwrap());
-                    let _ = report.send("#".into());
-                    if let Quirk::GreetsAfter(pause) = quirk {
-                        sleep(pause);
-                    }
-                    let _ = stream.get_mut().write_all(b"220 x.test\r\n");
-                    serve(&mut stream, quirk, &report)
-                });
-            }
-        });
-        Server { port, lines }
-    }
-
-    /// Encrypts with this certificate, from the start or when it is asked to.
-    fn start_encrypted(certificate: &CertifiedKey<rcgen::KeyPair>, tls: SmtpTls) -> Server {
-        match tls {
-            SmtpTls::Starttls => Server::start_saying(certificate, Some("220 go on")),
-            _ => Server::start_saying(certificate, None),
-        }
-    }
-
-    /// Says this to STARTTLS and encrypts then, or encrypts from the start.
-    fn start_saying(certificate: &CertifiedKey<rcgen::KeyPair>, words: Option<&'static str>) -> Server {
-        let config = config(certificate);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (report, lines) = channel();
-        std::thread::spawn(move || {
-            let mut stream = BufReader::new(listener.accept().unwrap().0);
-            if let Some(words) = words {
-                let _ = stream.get_mut().write_all(b"220 x.test\r\n");
-                let _ = serve(&mut stream, Quirk::Encrypts(words), &report);
-            }
-            let connection = ServerConnection::new(config).unwrap();
-            let mut stream = BufReader::new(StreamOwned::new(connection, stream.into_inner()));
-            let _ = report.send("encrypted".into());
-            if words.is_none() {
-                let _ = stream.get_mut().write_all(b"220 x.test\r\n");
-            }
-            serve(&mut stream, Quirk::None, &report)
-        });
-        Server { port, lines }
-    }
-
-    fn send(
-        &self,
-        client: &Client,
-        limit: Duration,
-        credentials: Vec<Credential>,
-    ) -> Result<Response, String> {
-        let server = MailServer { host: "127.0.0.1".into(), port: self.port, tls: SmtpTls::None };
-        self.send_to(client, server, limit, credentials, None)
-    }
-
-    fn send_to(
-        &self,
-        client: &Client,
-        server: MailServer,
-        limit: Duration,
-        credentials: Vec<Credential>,
-        ca_file: Option<String>,
-    ) -> Result<Response, String> {
-        let request = SmtpRequest {
-            server,
-            from: "a@x.test".into(),
-            to: vec!["b@x.test".into(), "c@x.test".into()],
-            message: BASE64_STANDARD.encode("Subject: s\r\n\r\n.dot\r\nend\r\n"),
-            message_id: "<key@x.test>".into(),
-        };
-        let mut job = job(1);
-        job.timeout = limit;
-        job.credentials = credentials;
-        let network = Network { max_request_size: 1000, ca_file, ..Default::default() };
-        job.network = network.into();
-        client.send(&request, &job, limit)
-    }
-
-    fn read(&self) -> Vec<String> {
-        self.lines.try_iter().collect()
-    }
-}
-
-fn config(certificate: &CertifiedKey<rcgen::KeyPair>) -> Arc<ServerConfig> {
-    let key = PrivateKeyDer::try_from(certificate.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.cert.der().clone()], key);
-    Arc::new(config.unwrap())
-}
-
-/// Answers lines until the client is gone or wants to encrypt.
-fn serve<S: Read + Write>(
-    stream: &mut BufReader<S>,
-    quirk: Quirk,
-    report: &Sender<String>,
-) -> std::io::Result<()> {
-    let mut in_mail = false;
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let line = line.trim_end();
-        let _ = report.send(line.into());
-        if in_mail && line != "." {
-            continue;
-        }
-        let answer = match (quirk, line.split(' ').next().unwrap_or_default()) {
-            (Quirk::Says(start, answer), _) if line.starts_with(start) => answer,
-            (Quirk::Hangs(start), _) if line.starts_with(start) => {
-                sleep(LONG);
-                return Ok(());
-            }
-            (Quirk::Drops(start), _) if line.starts_with(start) => return Ok(()),
-            (Quirk::Repeats(start, bytes, pause), _) if line.starts_with(start) => loop {
-                if let Err(error) = stream.get_mut().write_all(bytes.as_bytes()) {
-                    let _ = report.send("gone".into());
-                    return Err(error);
-                }
-                sleep(pause);
-            },
-            (Quirk::Encrypts(_), "EHLO") => "250-x.test\r\n250 STARTTLS",
-            (Quirk::Encrypts(words), "STARTTLS") => words,
-            (Quirk::AsksForLogin, "EHLO") => "250-x.test\r\n250 AUTH=LOGIN",
-            (Quirk::AsksForLogin, "AUTH") => "334 VXNlcm5hbWU6",
-            (Quirk::AsksForLogin, user) if user == BASE64_STANDARD.encode("u") => "334 UGFzc3dvcmQ6",
-            (Quirk::AsksForLogin, password) if password == BASE64_STANDARD.encode("secret") => "235 welcome",
-            (_, "EHLO") => "250-x.test\r\n250 AUTH PLAIN LOGIN",
-            (_, "AUTH") => "235 welcome",
-            (_, "DATA") => "354 go on",
-            (_, ".") => "250 2.0.0 queued",
-            _ => "250 ok",
-        };
-        in_mail = answer.starts_with("354");
-        stream.get_mut().write_all(format!("{answer}\r\n").as_bytes())?;
-        stream.get_mut().flush()?;
-        if line == "." && quirk == Quirk::OneMail || line == "STARTTLS" {
-            return Ok(());
-        }
-    }
-}
 
 fn client() -> Client {
     Client::new(spawn)
@@ -367,7 +180,7 @@ fn a_server_that_drips_costs_no_more_than_the_limit() {
         for bytes in ["2", "250-more\r\n"] {
             let (server, client) = (Server::start(Quirk::Repeats(command, bytes, pause)), client());
             let error = server.send(&client, Duration::from_millis(300), vec![login()]).unwrap_err();
-            let expected = if command == "." { "no answer in time" } else { "within 300 ms" };
+            let expected = if command == "." { "no response in time" } else { "within 300 ms" };
             assert!(error.contains(expected), "{command}: {error}");
             // The connection is closed, so that the server notices.
             assert!(server.lines.iter().any(|line| line == "gone"), "{command}");

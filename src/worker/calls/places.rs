@@ -92,7 +92,7 @@ impl Calls {
         open
     }
 
-    /// What counts for the limits of providers, and how calls outcome since this was last asked.
+    /// What counts for the limits of providers, and how calls went since this was last asked.
     pub fn take_counts(&mut self) -> (InFlight, Vec<EndedCall>, Vec<String>) {
         let mut counts = InFlight::NONE;
         let under_way = self.waiting_for.values().map(|open| &open.parcel);

@@ -2,12 +2,13 @@
 
 use crate::pg::spi::Statement;
 use crate::pg::{catalog, session};
+use pg_errand_calls::task_type::{EMAIL, HTTP, SMS};
 
 static HAS_RESTORE: Statement = Statement::new(include_str!("../sql/runtime/has_restore_triggers.sql"), &[]);
 static RESTORE_TRIGGERS: Statement = Statement::new(include_str!("../sql/runtime/restore_triggers.sql"), &[]);
 
 /// The task types that are built in.
-pub const KINDS: [&str; 4] = ["db_function", "email", "http", "sms"];
+pub const KINDS: [&str; 4] = ["db_function", EMAIL, HTTP, SMS];
 
 /// What to do if some of it is missing.
 pub const REMEDY: &str = "To restore what is built in, run: SELECT queues.restore_built_in();";

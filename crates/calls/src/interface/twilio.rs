@@ -2,12 +2,12 @@
 
 use super::contract::{Interface, Success};
 use crate::credential::Credential;
+use crate::error_text::error_text;
 use crate::form::form;
 use crate::provider_row::ProviderRow;
 use crate::redirect::Redirects;
 use crate::request::{Body, HttpRequest, Request};
 use crate::response::Response;
-use crate::said::said;
 use crate::settings::{SecretSetting, Settings, TwilioSettings};
 use crate::sms::{self, is_sid};
 use crate::{auth, content, key};
@@ -81,7 +81,7 @@ impl Interface for Twilio {
             (200..=299, Some(message @ Value::Object(_))) => Ok(Success::Value(message)),
             (200..=299, _) => Ok(Success::Flawed("the response is no JSON object".into())),
             (status, Some(Value::Object(error))) if error.contains_key("message") => {
-                let field = |name| error.get(name).map(said).unwrap_or_default();
+                let field = |name| error.get(name).map(error_text).unwrap_or_default();
                 let more = Some(field("more_info")).filter(|more| !more.is_empty());
                 let more = more.map(|more| format!(" ({more})")).unwrap_or_default();
                 Err(format!("HTTP {status} {}: {}{more}", field("code"), field("message")))

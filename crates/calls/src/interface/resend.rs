@@ -66,7 +66,7 @@ impl Interface for Resend {
     ) -> Result<Success, String> {
         match (response.status, content::parsed(response)) {
             (200..=299, Some(answer @ Value::Object(_))) => Ok(Success::Value(answer)),
-            (200..=299, _) => Ok(Success::Flawed("the response is no JSON object".into())),
+            (200..=299, _) => Ok(Success::Flawed("the response is not a JSON object".into())),
             (status, Some(error)) if error.get("message").is_some() => {
                 let field = |name| error_text(&error[name]);
                 let name =

@@ -9,21 +9,21 @@ select
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
             and c.relname = 'task'
-    ),
+    ) as tasks,
     (
         select c.oid
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
             and c.relname = 'call'
-    ),
+    ) as calls,
     (
         select c.oid
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'errand'
             and c.relname = 'home'
-    ),
+    ) as home,
     coalesce(
         has_schema_privilege(session_user, to_regnamespace('queues')::oid, 'usage')
             and has_schema_privilege(session_user, f.pronamespace, 'usage')
@@ -31,10 +31,10 @@ select
                 session_user, to_regprocedure('queues.enqueue(text, jsonb, timestamptz)')::oid, 'execute'
             ),
         false
-    ),
-    f.pronamespace::regnamespace::text,
-    tables.task,
-    tables.home
+    ) as has_grants,
+    f.pronamespace::regnamespace::text as functions_schema,
+    tables.task as queues_schema,
+    tables.home as errand_schema
 from pg_extension e
 cross join lateral (
     select

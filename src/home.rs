@@ -1,5 +1,5 @@
-//! Which database this is. Tasks carry the origin of the database that they were enqueued in, and only
-//! those of this one are run here (`sql/15_home.sql`).
+//! The identity of this database. Tasks carry the origin of the database in which they were enqueued, and only tasks of
+//! this database run here (`sql/15_home.sql`).
 
 use crate::pg::home::{self, Place};
 use crate::pg::{backend, shmem};
@@ -7,22 +7,22 @@ use crate::shared::Database;
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 
-/// The origin of tasks that are enqueued here.
+/// The origin of tasks that are enqueued in this database.
 #[derive(Clone, Copy)]
 pub struct Origin {
     pub value: i64,
-    /// `queues.home` says otherwise so far: this is a copy.
+    /// Whether `queues.home` has another origin so far, since this database is a copy.
     pub unsettled: bool,
 }
 
 thread_local! {
-    /// The origin that was found in which transaction, and in which table.
+    /// The transaction and the table in which the origin was found, and the origin.
     static FOUND: Cell<(i64, Oid, Option<i64>)> = const { Cell::new((0, Oid::INVALID, None)) };
 }
 
 /// The origin of tasks that are enqueued here; `None` with tables that know no origins.
 pub fn origin() -> Option<i64> {
-    // Once for all rows of a transaction.
+    // One look serves all rows of a transaction.
     let (transaction, table) = (home::transaction(), home::table()?);
     let (at, of, found) = FOUND.get();
     if (at, of) == (transaction, table) {
@@ -33,14 +33,14 @@ pub fn origin() -> Option<i64> {
     found
 }
 
-/// Looks at `queues.home`; `None` if there is no such table.
+/// Reads `queues.home`; `None` if there is no such table.
 pub fn look() -> Option<Origin> {
     let (table, here) = (home::table()?, home::here());
     let rows = home::rows(table);
     let own = rows.iter().find(|(_, place)| counts_in(*place, here));
     Some(match own {
         Some((value, _)) => Origin { value: *value, unsettled: false },
-        // Somebody has emptied the table.
+        // The table is empty.
         None if rows.is_empty() => {
             Origin { value: known(table).unwrap_or_else(|| of(here)), unsettled: true }
         }
@@ -48,25 +48,25 @@ pub fn look() -> Option<Origin> {
     })
 }
 
-/// What a worker of this database has found in `table`, and settled.
+/// The origin that a worker of this database has found in `table` and recorded.
 fn known(table: Oid) -> Option<i64> {
     if !shmem::available() {
         return None;
     }
-    // The extension may have been dropped and created anew since.
+    // The extension may have been dropped and created again since then.
     let database = backend::database();
     let is_it = |entry: &&Database| entry.oid == database && entry.home == table;
     shmem::read(|shared| shared.databases.iter().find(is_it)?.origin)
 }
 
-/// A directory that is no copy holds whatever it held before, also as a standby: it is promoted.
+/// True if an origin that was recorded at `place` counts `here`. It counts also after a standby was promoted.
 fn counts_in(place: Place, here: Place) -> bool {
     place.system == here.system
         && place.database == here.database
         && (here.directory == 0 || place.directory == here.directory)
 }
 
-/// The origin of a copy, the same for all its processes until it is settled.
+/// The origin of a copy, which is the same for all its processes until it is recorded.
 fn of(place: Place) -> i64 {
     home::digest(&format!("{} {} {}", place.system, place.database.to_u32(), place.directory))
 }

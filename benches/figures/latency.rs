@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::end_to_end::{both, load};
 use super::throughput::WARM;
 use crate::pgbench::Pgbench;
-use crate::queue::{NOTHING, Queue, START};
+use crate::queue::{Queue, START};
 use crate::report::{Asked, Reading};
 use crate::result::Result;
 use crate::run::Run;

@@ -139,18 +139,12 @@ impl Catalogs {
         let database = &row.name;
         let name = ident::quote(database);
         let quoted = ident::quote(role);
-        // ALTER ROLE and CREATE ROLE refuse such names.
-        let reserved = role.starts_with("pg_");
         let Some(found) = found else {
             return Some((
                 format!(
                     "role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{database}\" wait"
                 ),
-                if reserved {
-                    "Run DROP EXTENSION and CREATE EXTENSION pg_errand in a database without tasks, which makes the role, or name another role in pg_errand.role.".into()
-                } else {
-                    format!("Run: CREATE ROLE {quoted} LOGIN; or name another role in pg_errand.role.")
-                },
+                format!("Run: CREATE ROLE {quoted} LOGIN; or name another role in pg_errand.role."),
             ));
         };
         if !row.allows_connections {
@@ -165,11 +159,7 @@ impl Catalogs {
                 format!(
                     "role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{database}\" wait"
                 ),
-                if reserved {
-                    "Name another role in pg_errand.role, or DROP ROLE this one and create the extension anew.".into()
-                } else {
-                    format!("Run: ALTER ROLE {quoted} LOGIN;")
-                },
+                format!("Run: ALTER ROLE {quoted} LOGIN;"),
             ));
         }
         if self.denied.contains(&(row.oid, found.oid)) {

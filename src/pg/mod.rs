@@ -1,7 +1,6 @@
-//! The only modules with `unsafe`: small, safe faces of PostgreSQL's C interface.
+//! The only modules with `unsafe` code: small, safe interfaces to PostgreSQL's C functions, a file per subject.
 //!
-//! Everything here belongs to the main thread of a backend. Threads that call providers live in
-//! [`crate::call`] and never touch a symbol of this module.
+//! Invariant: everything here belongs to the main thread of a backend. Threads that call providers never use it.
 
 #![allow(unsafe_code)]
 

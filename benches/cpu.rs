@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::Result;
+use crate::result::Result;
 
 /// Seconds that a process has run so far, its threads included.
 ///

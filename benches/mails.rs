@@ -8,8 +8,8 @@ use std::process::{Child, Stdio};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::programs::attached;
+use crate::result::Result;
 use crate::room::new_directory;
 
 /// How many connections ask it at once to find its limit.

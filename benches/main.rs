@@ -2,6 +2,7 @@
 //! `figures::ALL` lists them. Numbers never make a run fail: only a task that was lost, doubled or failed does.
 
 mod cpu;
+mod figure;
 mod figures;
 mod mails;
 mod options;
@@ -9,7 +10,10 @@ mod pgbench;
 mod programs;
 mod queue;
 mod report;
+mod result;
 mod room;
+mod run;
+mod scale;
 mod server;
 mod statistics;
 mod wal;
@@ -17,33 +21,13 @@ mod wal;
 use std::error::Error;
 use std::process::ExitCode;
 
-use figures::{ALL, Figure};
-use options::{Options, Scale};
-use report::{Reading, Report};
-
-/// What can go wrong here ends the measurement, and is printed.
-pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
-/// One run of one figure: how large it is to be, and what it has read so far.
-pub struct Run {
-    /// Which sizes are asked for.
-    pub scale: Scale,
-    readings: Vec<Reading>,
-    notes: Vec<String>,
-}
-
-impl Run {
-    /// A row of the table.
-    pub fn read(&mut self, reading: Reading) {
-        eprintln!("   {reading}");
-        self.readings.push(reading);
-    }
-
-    /// Text below the table, for what is no number; printed of the last run.
-    pub fn note(&mut self, text: impl Into<String>) {
-        self.notes.push(text.into());
-    }
-}
+use figure::Figure;
+use figures::ALL;
+use options::Options;
+use report::Report;
+use result::Result;
+use run::Run;
+use scale::Scale;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {

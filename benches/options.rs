@@ -1,7 +1,9 @@
 //! The command line.
 
-use crate::Result;
-use crate::figures::{ALL, Figure};
+use crate::figure::Figure;
+use crate::figures::ALL;
+use crate::result::Result;
+use crate::scale::Scale;
 
 pub const USAGE: &str = "\
 Usage: bench [--list] [--runs N] [--scale small|default|full] [FIGURE…]
@@ -11,25 +13,6 @@ Usage: bench [--list] [--runs N] [--scale small|default|full] [FIGURE…]
   --scale  small: does it work at all; default: minutes a figure; full: the sizes that are promised
 
 Without FIGURE: all that are not marked «by name only». A name that ends in * stands for all that begin so.";
-
-/// How many tasks, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
-    Small,
-    Default,
-    Full,
-}
-
-impl Scale {
-    /// The size of these that belongs to this scale.
-    pub fn of<T>(self, small: T, default: T, full: T) -> T {
-        match self {
-            Self::Small => small,
-            Self::Default => default,
-            Self::Full => full,
-        }
-    }
-}
 
 /// What was asked for.
 pub struct Options {

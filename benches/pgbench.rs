@@ -4,8 +4,8 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::Result;
 use crate::programs::{client, output};
+use crate::result::Result;
 use crate::server::Server;
 
 /// A run of pgbench to be.

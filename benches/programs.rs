@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use crate::Result;
+use crate::result::Result;
 
 /// Variables of the caller's environment that would lead a server or a client astray.
 const FOREIGN: [&str; 5] = ["LC_ALL", "LANG", "RUST_BACKTRACE", "RESEND_API_KEY", "TWILIO_AUTH_TOKEN"];

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 
-use crate::Result;
+use crate::result::Result;
 use crate::server::Server;
 
 /// Workers that get nowhere for so long are stuck.

@@ -12,8 +12,8 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 use std::{io, process, thread};
 
-use crate::Result;
 use crate::programs::{give_to_server_user, output, server};
+use crate::result::Result;
 
 /// Directories are named with this and the process id of their run. Short: the path of a Unix socket has 107 bytes.
 const PREFIX: &str = "pgeb-";

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use postgres::{Client, NoTls};
 
-use crate::Result;
 use crate::programs::{as_server_user, output, server};
+use crate::result::Result;
 use crate::room::{end_server, new_directory, template};
 
 /// How much of the server's log is shown when it does not start.

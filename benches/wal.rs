@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::Result;
 use crate::programs::{client, output, path};
 use crate::queue::Queue;
+use crate::result::Result;
 use crate::server::Server;
 
 /// Processes report their statistics at the latest so much after their work.

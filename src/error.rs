@@ -1,18 +1,18 @@
-//! What went wrong, as it is recorded.
+//! Errors and failures, as they are recorded.
 
-/// Bytes that are kept of an error text: a handler may raise a message of any length.
+/// The length in bytes to which the texts of errors are truncated, since a handler may raise a message of any length.
 const MAX_TEXT: usize = 64 * 1024;
-/// Texts that are longer by no more than this are not truncated, so that a truncated one is not truncated again after
-/// the names of the step and the handler were put before it.
+/// Texts that exceed the limit by no more than this are not truncated, so that a truncated text is not truncated again
+/// when the names of the step and the handler are prepended.
 const MARGIN: usize = 4 * 1024;
 
-/// A text, truncated if it is long, with its full length at the end. For texts from PostgreSQL, which may be in another
-/// encoding.
+/// A text from PostgreSQL, which may be in another encoding. If it is too long, it is truncated and its full length
+/// appended.
 pub fn kept(text: &[u8]) -> String {
     let Some(start) = text.get(..MAX_TEXT).filter(|_| is_long(text)) else {
         return String::from_utf8_lossy(text).into_owned();
     };
-    // A character that is cut in two is left out.
+    // The truncation may split a character, which is left out.
     let start = String::from_utf8_lossy(start);
     format!("{}... (truncated, {} bytes in all)", start.trim_end_matches('\u{fffd}'), text.len())
 }
@@ -29,24 +29,24 @@ fn is_long(text: &[u8]) -> bool {
 /// A PostgreSQL error, caught.
 #[derive(Clone, Debug, Default)]
 pub struct PgError {
-    /// Five characters.
+    /// The SQLSTATE, five characters.
     pub sqlstate: String,
     pub message: String,
     pub detail: Option<Box<str>>,
     pub hint: Option<Box<str>>,
-    /// The CONTEXT lines: the PL/pgSQL call stack, for instance.
+    /// The CONTEXT, such as the PL/pgSQL call stack.
     pub context: Option<Box<str>>,
-    /// The number of the role that was the current user when it was raised; 0: not known.
+    /// The OID of the role that was the current user when the error was raised; 0 if it is not known.
     pub raised_as: u32,
 }
 
 impl PgError {
-    /// An error of this crate's own.
+    /// An error of the extension itself.
     pub fn new(sqlstate: &str, message: impl Into<String>) -> Self {
         PgError { sqlstate: sqlstate.to_owned(), message: kept_text(message.into()), ..Default::default() }
     }
 
-    /// The same error, naming the task that it came with.
+    /// The error, with the name of the task whose end could not be written.
     pub fn of_task(self, task_id: i64) -> Self {
         PgError {
             message: format!("the end of task {task_id} could not be written: {}", self.message),
@@ -54,24 +54,24 @@ impl PgError {
         }
     }
 
-    /// The server could not do it now: lack of resources, a lock not to be had, an operator's
-    /// intervention, the system (classes 53, 55, 57, 58).
+    /// True if the error may pass: a lack of resources, an unavailable lock, an operator's intervention or a system
+    /// error (classes 53, 55, 57, 58).
     pub fn is_passing(&self) -> bool {
         ["53", "55", "57", "58"].iter().any(|class| self.sqlstate.starts_with(class))
     }
 
-    /// A row was not written, or not as it was to be: see [`crate::unwritten`].
+    /// True if a row was not written as intended, see [`crate::unwritten`].
     pub fn is_unwritten(&self) -> bool {
         self.sqlstate == "27000"
     }
 
-    /// Serialization failure or deadlock: running the whole transaction again may succeed
+    /// True for a serialization failure or a deadlock, after which a retry of the whole transaction may succeed
     /// (PostgreSQL documentation, "Serialization Failure Handling").
     pub fn is_transient(&self) -> bool {
         matches!(self.sqlstate.as_str(), "40001" | "40P01")
     }
 
-    /// The queue's own tables or functions are not there (any more).
+    /// True if the queue's own tables or functions do not exist.
     pub fn is_missing_object(&self) -> bool {
         matches!(self.sqlstate.as_str(), "42P01" | "3F000" | "42883" | "42703")
     }
@@ -80,25 +80,25 @@ impl PgError {
 /// A failure of a task, one row of `queues.error`.
 #[derive(Clone, Debug, Default)]
 pub struct Failure {
-    /// The handler's name as the payload gives it.
+    /// The handler's name, as in the payload.
     pub handler: Option<Box<str>>,
-    /// Names the task type, the handler and the reason; what an error handler is told.
+    /// The error, whose message names the task type, the handler and the reason. The error handler gets this message.
     pub error: PgError,
 }
 
 impl Failure {
-    /// `what` names the step ("email before_handler app.build"), `reason` says what happened.
+    /// A failure of a step, which `what` names ("email before_handler app.build").
     pub fn new(sqlstate: &str, what: &str, reason: &str) -> Self {
         Failure { handler: None, error: PgError::new(sqlstate, format!("{what}: {reason}")) }
     }
 
-    /// A caught error in the step `what`.
+    /// A failure of the step `what` with a caught error.
     pub fn caught(what: &str, error: PgError) -> Self {
         let message = kept_text(format!("{what}: {}", error.message));
         Failure { handler: None, error: PgError { message, ..error } }
     }
 
-    /// One with a sentence that says what to do.
+    /// The failure with a hint.
     pub fn with_hint(self, hint: &str) -> Self {
         Failure { error: PgError { hint: Some(hint.into()), ..self.error }, ..self }
     }

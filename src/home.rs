@@ -7,7 +7,7 @@ use crate::shared::{Database, ToId};
 use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 
-/// The origin of tasks that are enqueued here.
+/// The origin of tasks that are enqueued in this database.
 #[derive(Clone, Copy)]
 pub struct Origin {
     pub value: i64,

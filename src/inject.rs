@@ -1,10 +1,10 @@
-//! Injection points, for tests only (feature `injection`): places where a process can be held, so that a
-//! test hits the moment between two steps exactly. Without the feature they are nothing.
+//! Injection points, for tests only (feature `injection`): points at which a process can be held, so that a test can
+//! act exactly between two steps. Without the feature they do nothing.
 //!
 //! A point NAME is active while the file `pg_errand_points/NAME` is in the data directory. A process that
 //! reaches it makes `pg_errand_points/NAME.PID` and waits until NAME is removed.
 
-/// Holds this process while the point is active. Neither allocates nor fails where it is not.
+/// Holds this process while the point is active. It neither allocates nor fails if the point is not active.
 #[cfg(not(feature = "injection"))]
 #[inline(always)]
 pub fn point(_name: &str) {}

@@ -1,4 +1,5 @@
-//! When tasks are removed, their errors stay, without a task, and their calls are removed (`sql/45_removal.sql`).
+//! What happens when tasks are removed: their errors stay, without a task, and their calls are removed
+//! (`sql/45_removal.sql`).
 
 use crate::pg::spi::Statement;
 use crate::pg::trigger::{self, Transition};
@@ -10,7 +11,7 @@ static DETACH_ALL_ERRORS: Statement =
     Statement::new(include_str!("../sql/runtime/detach_all_errors.sql"), &[]);
 static REMOVE_ALL_CALLS: Statement = Statement::new(include_str!("../sql/runtime/remove_all_calls.sql"), &[]);
 
-/// After a statement that removed some tasks, which `gone` holds.
+/// Runs after a statement that removed the tasks in `gone`.
 pub fn after_delete(gone: &Transition) {
     follow(|| {
         DETACH_ERRORS.run_in_trigger(gone);
@@ -18,7 +19,7 @@ pub fn after_delete(gone: &Transition) {
     });
 }
 
-/// After all tasks were removed.
+/// Runs after all tasks were removed.
 pub fn after_truncate(gone: &Transition) {
     follow(|| {
         DETACH_ALL_ERRORS.run_in_trigger(gone);
@@ -26,8 +27,8 @@ pub fn after_truncate(gone: &Transition) {
     });
 }
 
-/// Runs the statements with the rights of the tables' owner. Triggers that they fire in users' tables run with the
-/// rights of the role that removes the tasks.
+/// Runs the statements with the privileges of the tables' owner. Triggers that they fire in users' tables run with the
+/// privileges of the role that removes the tasks.
 fn follow(statements: impl FnOnce()) {
     let Some(owner) = catalog::owner_of(c"queues", c"task") else { return };
     trigger::fire_afterwards(|| session::as_owner(owner, statements));

@@ -1,5 +1,5 @@
-//! Rows of our tables that were not written although no statement failed: a user's trigger or rule has suppressed or
-//! reverted the change.
+//! Rows of the extension's tables that were not written although no statement failed, because a user's trigger or rule
+//! has suppressed or reverted the change.
 
 use crate::pg::spi::Statement;
 use crate::pg::{log, session};
@@ -9,7 +9,7 @@ use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 static CULPRITS: Statement =
     Statement::new(include_str!("../sql/runtime/culprits.sql"), &[OIDOID, INT4OID, TEXTOID]);
 
-/// What was to be done with a row.
+/// The command that writes a row.
 #[derive(Clone, Copy)]
 pub enum Command {
     Insert,
@@ -17,7 +17,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// As `pg_trigger.tgtype` and `pg_rewrite.ev_type` have it (catalog/pg_trigger.h, nodes/nodes.h).
+    /// The command in `pg_trigger.tgtype` and `pg_rewrite.ev_type` (catalog/pg_trigger.h, nodes/nodes.h).
     fn in_catalogs(self) -> (i32, &'static str) {
         match self {
             Command::Insert => (4, "3"),
@@ -31,11 +31,11 @@ impl Command {
 pub enum Means {
     /// By a statement, with users' triggers and rules.
     Ordinary,
-    /// If that does not write it, by the statement again with `session_replication_role = replica`.
+    /// By a statement, which is repeated with `session_replication_role = replica` if it did not write the row.
     Any,
 }
 
-/// Writes a row, and raises an error if `is_written`, which is called afterwards, does not find it written.
+/// Writes a row, and raises an error if `is_written` returns false afterwards.
 pub fn write<R>(
     table: pg_sys::Oid,
     command: Command,
@@ -56,12 +56,12 @@ pub fn write<R>(
     refuse(table, command)
 }
 
-/// Runs a statement that changes a row, if need be without triggers and rules; false if it still changed none.
+/// Runs a statement that changes a row, if necessary again without triggers and rules; false if it changed none.
 pub fn by_any_means(write: impl Fn() -> u64) -> bool {
     write() > 0 || session::without_triggers(&write) > 0
 }
 
-/// Raises an error that names the triggers and rules which may have done it.
+/// Raises an error that names the triggers and rules that may have prevented the change.
 pub fn refuse(table: pg_sys::Oid, command: Command) -> ! {
     let (trigger, rule) = command.in_catalogs();
     let args = [table.into_datum(), trigger.into_datum(), rule.into_datum()];

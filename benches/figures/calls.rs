@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use crate::cpu;
 use crate::mails::Provider;
 use crate::queue::{Batch, Queue};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
 use crate::wal::Wal;
-use crate::{Result, Run, cpu};
 
 /// A mail whose success handler inserts a row.
 pub const MAIL: &str =

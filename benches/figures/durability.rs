@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use postgres::{Client, Statement};
 
-use crate::Result;
+use crate::result::Result;
 use crate::server::Server;
 
 /// Between two looks.

@@ -1,13 +1,13 @@
 //! Enqueueing and running at once: from the first enqueue to the last end.
 
-use super::latency::load;
 use super::limits::{REFERENCE, reference};
 use super::throughput::WARM;
 use crate::pgbench::Pgbench;
-use crate::queue::{Batch, Queue};
+use crate::queue::{Batch, NOTHING, Queue};
 use crate::report::Reading;
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 const CLIENTS: i64 = 2;
 const LARGE: i64 = 1000;
@@ -48,4 +48,11 @@ pub fn both(queue: &mut Queue, script: &str, size: i64, tasks: i64, clients: i64
             &[&batch.after],
         )?
         .get(0))
+}
+
+/// A script that enqueues so many tasks a transaction.
+pub fn load(batch: f64) -> String {
+    format!(
+        "insert into queues.task (task_type, payload) select 'db_function', {NOTHING} from generate_series(1, {batch});"
+    )
 }

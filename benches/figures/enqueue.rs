@@ -7,9 +7,10 @@ use postgres::Client;
 
 use crate::queue::{NOTHING, Queue};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::median;
-use crate::{Result, Run};
 
 /// How often each is measured, in turn.
 const TURNS: usize = 3;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::queue::{EFFECT, Queue};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 const CLIENTS: usize = 4;
 

@@ -6,7 +6,8 @@ use super::calls::{MAIL, check, server};
 use crate::mails::Provider;
 use crate::queue::{NOTHING, Queue};
 use crate::report::Reading;
-use crate::{Result, Run};
+use crate::result::Result;
+use crate::run::Run;
 
 pub fn run(run: &mut Run) -> Result<()> {
     let mails = run.scale.of(500, 20_000, 20_000);

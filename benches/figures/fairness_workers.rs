@@ -3,8 +3,9 @@
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 pub fn run(run: &mut Run) -> Result<()> {
     let tasks = run.scale.of(2000, 100_000, 100_000);

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use postgres::Client;
 
+use crate::cpu;
 use crate::queue::Queue;
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run, cpu};
 
 /// After the last worker has left: its statistics are to arrive, the log to be at rest.
 const SETTLED: Duration = Duration::from_secs(4);

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::end_to_end::both;
+use super::end_to_end::{both, load};
 use super::throughput::WARM;
 use crate::pgbench::Pgbench;
-use crate::queue::{NOTHING, Queue, START};
+use crate::queue::{Queue, START};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::percentile;
-use crate::{Result, Run};
 
 /// Tasks of each transaction of the load beside.
 const BATCH: f64 = 10.0;
@@ -91,13 +92,6 @@ fn half_load(run: &mut Run, queue: &mut Queue) -> Result<()> {
     run.read(Reading::new(name("p50"), percentile(&waits, 0.5), "ms"));
     run.read(Reading::new(name("p99"), percentile(&waits, 0.99), "ms").asked(Asked::AtMost(5.0)));
     Ok(())
-}
-
-/// A script that enqueues so many tasks a transaction.
-pub fn load(batch: f64) -> String {
-    format!(
-        "insert into queues.task (task_type, payload) select 'db_function', {NOTHING} from generate_series(1, {batch});"
-    )
 }
 
 /// Milliseconds from the commit's return to the handler's beginning, task by task; `before` each of them. The clock

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crate::pgbench::Pgbench;
 use crate::queue::Queue;
 use crate::report::Reading;
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 /// A row into a plain table.
 const INSERT: &str = "insert into bench.reference (payload) values ('{\"db_function\": \"bench.nothing\"}');";

@@ -26,25 +26,7 @@ mod soak;
 mod throughput;
 mod wal;
 
-use crate::{Result, Run};
-
-/// Something that can be measured.
-pub struct Figure {
-    pub name: &'static str,
-    /// In a line, for `--list`.
-    pub what: &'static str,
-    /// Whether it is measured without being named.
-    pub usual: bool,
-    pub run: fn(&mut Run) -> Result<()>,
-}
-
-const fn figure(name: &'static str, what: &'static str, run: fn(&mut Run) -> Result<()>) -> Figure {
-    Figure { name, what, usual: true, run }
-}
-
-const fn by_name(name: &'static str, what: &'static str, run: fn(&mut Run) -> Result<()>) -> Figure {
-    Figure { name, what, usual: false, run }
-}
+use crate::figure::{Figure, by_name, figure};
 
 /// All of them, in the order of the table.
 pub const ALL: &[Figure] = &[

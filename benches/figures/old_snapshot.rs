@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 pub fn run(run: &mut Run) -> Result<()> {
     let tasks = run.scale.of(5000, 200_000, 1_000_000);

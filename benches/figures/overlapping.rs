@@ -9,9 +9,10 @@ use super::paced::{Paced, check, dead};
 use super::throughput::WARM;
 use crate::queue::Queue;
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::percentile;
-use crate::{Result, Run};
 
 const RATE: f64 = 800.0;
 const SNAPSHOTS: u32 = 3;

@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::pgbench::Pgbench;
 use crate::queue::Queue;
+use crate::result::Result;
 
 /// Between two looks at the load.
 const LOOK: Duration = Duration::from_secs(1);

@@ -4,8 +4,9 @@ use super::end_to_end::{SINGLE, both};
 use super::throughput::WARM;
 use crate::queue::Queue;
 use crate::report::Reading;
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 const CLIENTS: i64 = 50;
 

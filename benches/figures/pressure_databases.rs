@@ -4,8 +4,9 @@ use super::fairness_workers::rate_with;
 use super::throughput::WARM;
 use crate::queue::{Batch, NOTHING, Queue};
 use crate::report::Reading;
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 pub fn run(run: &mut Run) -> Result<()> {
     let databases = run.scale.of(6, 32, 32);

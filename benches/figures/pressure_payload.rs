@@ -3,8 +3,9 @@
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
 use crate::report::Reading;
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 const SIZES: [u32; 3] = [100, 2000, 20_000];
 

@@ -5,8 +5,9 @@ use super::throughput::WARM;
 use crate::pgbench::{Pgbench, initialize};
 use crate::queue::{NOTHING, Queue};
 use crate::report::Reading;
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 pub fn run(run: &mut Run) -> Result<()> {
     let scale = run.scale.of(1, 10, 50);

@@ -3,7 +3,8 @@
 use super::history::rate_beside;
 use crate::queue::NOTHING;
 use crate::report::{Asked, Reading};
-use crate::{Result, Run};
+use crate::result::Result;
+use crate::run::Run;
 
 pub fn run(run: &mut Run) -> Result<()> {
     let tasks = run.scale.of(2000, 100_000, 100_000);

@@ -4,8 +4,9 @@ use super::paced::{Paced, check, dead};
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
 use crate::report::{Asked, Reading, number};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
-use crate::{Result, Run};
 
 /// Tasks a second, if the machine can do twice that.
 const RATE: f64 = 7000.0;

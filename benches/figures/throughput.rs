@@ -4,9 +4,10 @@ use super::limits::{REFERENCE, reference};
 use crate::figures::durability;
 use crate::queue::{EFFECT, NOTHING, Queue};
 use crate::report::{Asked, Reading};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::percentile;
-use crate::{Result, Run};
 
 /// What is asked, in relation to plain inserts.
 const ASKED: Asked = Asked::RatioAtLeast(1.2);

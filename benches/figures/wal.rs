@@ -6,9 +6,10 @@ use std::fmt::Write;
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
 use crate::report::{Asked, Reading, number};
+use crate::result::Result;
+use crate::run::Run;
 use crate::server::Server;
 use crate::wal::{Kind, Wal, kinds};
-use crate::{Result, Run};
 
 /// Asked of a task, in bytes.
 const ASKED: Asked = Asked::AtMost(300.0);

@@ -1,5 +1,5 @@
-//! Explains errors of handlers. PostgreSQL's own messages refer to the statement with which a worker invokes the handler,
-//! and which no user has written.
+//! Explains errors of handlers. PostgreSQL's own messages refer to the statement with which a worker invokes the
+//! handler, and which no user has written.
 
 use super::rule;
 use crate::config;

@@ -41,8 +41,8 @@ impl Kept {
         self.function.as_ref().filter(|function| function.may_be_called())
     }
 
-    /// Invokes the function without the plan and returns its result, `None` for null. Returns `None` instead if the plan has
-    /// to be used.
+    /// Invokes the function without the plan and returns its result, `None` for null. Returns `None` instead if the
+    /// plan has to be used.
     pub fn invoke(&mut self, payload: pg_sys::Datum) -> Option<Option<pg_sys::Datum>> {
         let function = self.function()?;
         let value = function.call(payload);

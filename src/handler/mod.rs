@@ -1,5 +1,5 @@
-//! Invokes handlers: users' functions `name(payload jsonb)`, as the role of the workers, in a subtransaction and a clean
-//! session.
+//! Invokes handlers: users' functions `name(payload jsonb)`, as the role of the workers, in a subtransaction and a
+//! clean session.
 
 mod explain;
 mod invocation;

@@ -1,16 +1,16 @@
 //! Flushes the ends of tasks while workers are busy, with one write for all that have committed since the last one.
 //!
-//! Workers commit asynchronously. With PostgreSQL's own means, every such commit wakes the WAL writer as soon as a page of
-//! WAL is complete (xlog.c, XLogSetAsyncXactLSN), which costs a worker a fifth of its time, and the commit is flushed only
-//! after up to three times `wal_writer_delay`.
+//! Workers commit asynchronously. With PostgreSQL's own means, every such commit wakes the WAL writer as soon as a page
+//! of WAL is complete (xlog.c, XLogSetAsyncXactLSN), which costs a worker a fifth of its time, and the commit is
+//! flushed only after up to three times `wal_writer_delay`.
 
 use crate::config;
 use crate::pg::{latch, shmem, transaction};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The minimum pause between two flushes. The pause is as long as the last flush if that took longer, so that the disk has
-/// time for others.
+/// The minimum pause between two flushes. The pause is as long as the last flush if that took longer, so that the disk
+/// has time for others.
 const PAUSE: Duration = Duration::from_micros(200);
 /// The maximum pause between two flushes.
 const MAX_PAUSE: Duration = Duration::from_millis(100);

@@ -46,7 +46,8 @@ pub fn init() {
     callbacks::on_savepoint_rollback(at_savepoint_rollback);
 }
 
-/// Notes what the launcher has to know at the end of the transaction, and quiesces a database if the command requires it.
+/// Notes what the launcher has to know at the end of the transaction, and quiesces a database if the command requires
+/// it.
 pub fn on_command(notice: Notice) {
     let pending = PENDING.get();
     match notice {

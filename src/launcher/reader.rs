@@ -1,5 +1,5 @@
-//! Has a process of its own read stored settings (see `settings`) when they may have changed, or when no worker can tell
-//! whether a database has the extension.
+//! Has a process of its own read stored settings (see `settings`) when they may have changed, or when no worker can
+//! tell whether a database has the extension.
 
 use super::settings;
 use crate::pg::bgworker::Handle;
@@ -28,8 +28,8 @@ pub enum Reading {
 }
 
 impl Reader {
-    /// Starts a reading if one is needed. If settings may have changed, they can be read in any of the databases `changed`.
-    /// Each of the databases `unseen` has to be looked at itself.
+    /// Starts a reading if one is needed. If settings may have changed, they can be read in any of the databases
+    /// `changed`. Each of the databases `unseen` has to be looked at itself.
     pub fn step(&mut self, changed: &[Oid], unseen: &[Oid], now: i64) -> Reading {
         if self.process.as_ref().is_some_and(Handle::is_alive) {
             return Reading::Wait(NEVER);

@@ -1,4 +1,4 @@
-//! What `pg_stat_activity` shows of a process.
+//! What `pg_stat_activity` shows about this process.
 
 use super::own;
 use pgrx::pg_sys;
@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::fmt::{self, Write};
 
 thread_local! {
-    /// Kept, since it is written for every handler.
+    /// A buffer that is reused, since it is written for every handler.
     static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -43,7 +43,7 @@ pub fn running(text: fmt::Arguments) {
     }
 }
 
-/// In a database whose encoding is not UTF-8, only ASCII is certain to be valid text.
+/// Replaces all but ASCII in a database whose encoding is not UTF-8, where other characters might be invalid.
 fn to_server_encoding(text: &mut String) {
     // SAFETY: state of this process.
     if !text.is_ascii() && unsafe { pg_sys::GetDatabaseEncoding() } != pg_sys::pg_enc::PG_UTF8 as i32 {
@@ -51,7 +51,7 @@ fn to_server_encoding(text: &mut String) {
     }
 }
 
-/// From here on, `current_query()` and the log say what the activity says: triggers that record who changes a row
+/// Has `current_query()` and the log show the same text as the activity, since triggers that record who changes a row
 /// expect a query.
 fn begin_query() {
     TEXT.with_borrow(|text| {
@@ -61,19 +61,19 @@ fn begin_query() {
     });
 }
 
-/// What the worker does by itself until it says what it runs: it is about no task, or about several.
+/// Has the worker's own name shown as the query, until it runs something.
 pub(super) fn begin_own_query() {
     // SAFETY: the text is a constant.
     unsafe { pg_sys::debug_query_string = c"pg_errand worker".as_ptr() }
 }
 
-/// There is no query any more.
+/// Has no query shown.
 pub(super) fn end_query() {
     // SAFETY: state of this process.
     unsafe { pg_sys::debug_query_string = std::ptr::null() }
 }
 
-/// Runs `body`, which writes a line to the log that is not about the query.
+/// Runs `body`, whose messages are not about the query.
 pub fn without_query<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: state of this process; the text lives on.
     unsafe {
@@ -85,13 +85,13 @@ pub fn without_query<R>(body: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Reports `idle`; the last query stays, as in any session.
+/// Reports `idle`. The last query stays visible, as in any session.
 pub fn idle() {
     // SAFETY: no pointer is kept.
     unsafe { pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null()) }
 }
 
-/// Sends table statistics (autovacuum depends on them).
+/// Reports table statistics, which autovacuum depends on.
 pub fn flush_statistics() {
     // SAFETY: outside transactions, as PostgreSQL's main loops call it.
     unsafe {

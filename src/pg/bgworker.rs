@@ -16,8 +16,8 @@ pub struct Registration<'a> {
     pub restart_after: Option<i32>,
 }
 
-/// Registers a static worker while libraries are preloaded. It starts when recovery has ended; on a standby, that is its
-/// promotion.
+/// Registers a static worker while libraries are preloaded. It starts when recovery has ended; on a standby, that is
+/// its promotion.
 pub fn register(registration: &Registration) {
     let mut worker = describe(registration, 0);
     // SAFETY: a complete description, copied by the postmaster.

@@ -33,11 +33,11 @@ thread_local! {
 }
 
 /// Calls `callback` at the end of every top-level transaction of this process and of processes forked from it. It runs
-/// in the middle of the commit, where an error would take the whole server down: it must not allocate, raise an error or
-/// panic.
+/// in the middle of the commit, where an error would take the whole server down: it must not allocate, raise an error
+/// or panic.
 ///
-/// By then all effects of the transaction are visible to others: its rows, its catalog changes (the invalidation messages
-/// have been sent) and the release of its locks.
+/// By then all effects of the transaction are visible to others: its rows, its catalog changes (the invalidation
+/// messages have been sent) and the release of its locks.
 pub fn on_transaction_end(callback: EndCallback) {
     CALLBACKS.with(|end| {
         let mut registered = end.registered.get();
@@ -54,9 +54,9 @@ pub fn on_transaction_end(callback: EndCallback) {
     });
 }
 
-/// Calls `callback` before every commit of a top-level transaction of this process and of processes forked from it. There
-/// can be one such callback, which runs before those of libraries that were loaded earlier and may raise an error.
-/// Requires [`on_transaction_end`].
+/// Calls `callback` before every commit of a top-level transaction of this process and of processes forked from it.
+/// There can be one such callback, which runs before those of libraries that were loaded earlier and may raise an
+/// error. Requires [`on_transaction_end`].
 pub fn before_commit(callback: fn()) {
     CALLBACKS.with(|end| end.before_commit.set(Some(callback)));
 }

@@ -1,9 +1,9 @@
-//! Which function a query `select name($1)::type` calls, as PostgreSQL's parser has resolved it.
+//! The function that a query `select name($1)::type` calls, as PostgreSQL's parser has resolved it.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::NodeTag::*;
 
-/// The function below the casts of the query's first column; `None` if the name is a type's.
+/// The function below the casts of the query's first column; `None` if the name refers to a type.
 ///
 /// # Safety
 /// A query tree after parse analysis.

@@ -22,8 +22,8 @@ pub fn catch<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     result.map_err(|caught| with_deadlock_named(from_caught(*caught, kept)))
 }
 
-/// Citus resolves a distributed deadlock by canceling a transaction. Its own flag distinguishes that from other
-/// cancels; the error is reported as a deadlock, so that the task is repeated.
+/// Citus resolves a distributed deadlock by cancelling a transaction. Its own flag distinguishes that from other
+/// cancels. The error is reported as a deadlock, so that the task is retried.
 fn with_deadlock_named(error: PgError) -> PgError {
     if error.sqlstate != "57014" || !citus::was_deadlock_victim() {
         return error;
@@ -35,7 +35,7 @@ fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {
     match caught {
         CaughtError::PostgresError(report) => {
             let error = from_report(&report);
-            // Kept of the same error, and not of one that was caught on the way here.
+            // What was kept may belong to an error that was caught before.
             match kept.filter(|kept| kept.message == error.message) {
                 Some(kept) => PgError {
                     sqlstate: kept.sqlstate,
@@ -67,8 +67,8 @@ fn sqlstate_text(packed: i32) -> String {
     (0..5).map(|i| char::from(((packed >> (6 * i)) & 0x3f) as u8 + b'0')).collect()
 }
 
-/// What a caught error does not carry across pgrx's boundary: its CONTEXT, a SQLSTATE that is
-/// not among PostgreSQL's own, and who was the current user.
+/// What pgrx drops from a caught error: its CONTEXT, a SQLSTATE that is not one of PostgreSQL's own, and the current
+/// user.
 struct Kept {
     sqlstate: String,
     message: String,
@@ -76,16 +76,15 @@ struct Kept {
     user: pg_sys::Oid,
 }
 
-/// The outermost entry of the error context stack. It is called last, when the CONTEXT text of an
-/// error is complete.
+/// The outermost entry of the error context stack. It is called last, when the CONTEXT of an error is complete.
 struct ErrorFrame {
     callback: pg_sys::ErrorContextCallback,
     below: *mut pg_sys::ErrorContextCallback,
     kept: Option<Kept>,
 }
 
-/// A memory context for copies of errors. FreeErrorData leaves some of what CopyErrorData allocates, and
-/// handlers may raise and catch millions of errors.
+/// A memory context for copies of errors. FreeErrorData does not free all that CopyErrorData allocates, and handlers
+/// may raise and catch millions of errors.
 struct Copies(pg_sys::MemoryContext);
 
 // SAFETY: only used by the main thread, which is the only one that raises PostgreSQL errors.
@@ -111,7 +110,7 @@ fn copies() -> pg_sys::MemoryContext {
 
 impl ErrorFrame {
     fn push() -> Box<Self> {
-        // Not first while an error is being raised.
+        // The context must not be created while an error is being raised.
         copies();
         let mut frame = Box::new(ErrorFrame {
             callback: pg_sys::ErrorContextCallback {

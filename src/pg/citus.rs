@@ -1,5 +1,5 @@
-//! Citus, if it is loaded. It commits its remote transactions in a transaction callback, with two phases if that
-//! was requested. Its functions are looked up at run time, since it cannot be linked against.
+//! Citus, if it is loaded. It commits its remote transactions in a transaction callback, and uses two-phase commit if
+//! that was requested. Its functions are looked up at run time, since the library cannot be linked against Citus.
 
 use super::libraries;
 use pgrx::pg_sys;
@@ -7,7 +7,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
 use std::ffi::c_void;
 use std::sync::OnceLock;
 
-/// What is used of Citus (13.2: distributed/transaction_management.h, distributed/backend_data.h).
+/// The functions of Citus that are used (13.2: distributed/transaction_management.h, distributed/backend_data.h).
 struct Citus {
     in_coordinated_transaction: unsafe extern "C-unwind" fn() -> bool,
     use_2pc: unsafe extern "C-unwind" fn(),
@@ -20,22 +20,22 @@ unsafe impl Send for Citus {}
 // SAFETY: as above.
 unsafe impl Sync for Citus {}
 
-/// Whether the current transaction spans servers.
+/// What Citus tells about the current transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remote {
-    /// Citus is not loaded, or takes no part in the transaction.
+    /// Citus is not loaded, or does not take part in the transaction.
     None,
     Open,
-    /// Citus is loaded, but its version does not export the functions that tell.
+    /// Citus is loaded, but its version does not export the necessary functions.
     Unknown,
 }
 
-/// True if Citus is loaded and does not export the functions that are used here.
+/// True if Citus is loaded and its version does not export the functions that are used here.
 pub fn is_unknown() -> bool {
     is_loaded() && citus().is_none()
 }
 
-/// Whether the current transaction has connections to other nodes open.
+/// Whether the current transaction has open connections to other nodes.
 pub fn remote() -> Remote {
     let Some(citus) = citus() else {
         return if is_loaded() { Remote::Unknown } else { Remote::None };
@@ -63,7 +63,7 @@ pub fn ask_for_two_phases() {
     }
 }
 
-/// True if this process was cancelled, since it was last asked, to resolve a deadlock across nodes.
+/// True if this process was cancelled to resolve a deadlock across nodes since this was called last.
 pub fn was_deadlock_victim() -> bool {
     // SAFETY: reads and clears a mark of this process.
     citus().is_some_and(|citus| unsafe { boundary(|| (citus.got_cancelled_due_to_deadlock)(true)) })
@@ -74,7 +74,7 @@ fn is_loaded() -> bool {
     *LOADED.get_or_init(|| libraries::any(|name| name == "citus.so"))
 }
 
-/// Citus has to be preloaded, so looking once in a process is enough.
+/// Citus can only be preloaded, so one look per process is enough.
 fn citus() -> Option<&'static Citus> {
     static CITUS: OnceLock<Option<Citus>> = OnceLock::new();
     CITUS.get_or_init(|| if is_loaded() { find() } else { None }).as_ref()

@@ -1,5 +1,5 @@
-//! Connections that `dblink_connect` has opened: they belong to the process, and whoever finds one acts with the rights
-//! of the user that it was opened for.
+//! Connections that `dblink_connect` has opened. They belong to the process, and a later task that used one would act
+//! with the privileges of the user for whom it was opened.
 
 use super::function::call_directly;
 use super::{libraries, transaction};
@@ -13,7 +13,7 @@ pub const LIBRARY: &str = "dblink.so";
 /// Closes every connection.
 ///
 /// # Errors
-/// Why one could not be closed.
+/// If a connection could not be closed.
 pub fn disconnect_all() -> Result<(), PgError> {
     let (names, disconnect) = (function(c"dblink_get_connections"), function(c"dblink_disconnect"));
     if names.is_none() || disconnect.is_none() {
@@ -28,7 +28,7 @@ pub fn disconnect_all() -> Result<(), PgError> {
     }
     match call(disconnect, None) {
         Err(error) if error.sqlstate != "08003" => Err(error),
-        // There was one without a name, or none.
+        // There was an unnamed connection, or none.
         _ => Ok(()),
     }
 }

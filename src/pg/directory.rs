@@ -1,7 +1,7 @@
-//! The data directory: whether it was made by a base backup, to be a server of its own.
+//! The data directory, and whether it is a base backup that became a server of its own.
 //!
-//! At its first start such a directory holds a backup label and no standby signal. From then on a file
-//! says so: an identity of the directory, which a base backup of it leaves out.
+//! When such a directory is started for the first time, it has a backup label and no standby signal. Then a file is
+//! created that holds an identity of the directory. A base backup of the directory leaves this file out.
 
 use pgrx::pg_sys;
 use std::ffi::{CStr, OsStr};
@@ -11,15 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// Base backups leave such names out (basebackup.c: PG_TEMP_FILE_PREFIX).
+/// Base backups leave out files with such names (basebackup.c: PG_TEMP_FILE_PREFIX).
 const FILE: &str = "pgsql_tmp.pg_errand.directory";
 
-/// Not made by a base backup, or by one for a standby.
+/// The identity of a directory that is no base backup, or that is one for a standby.
 const ORIGINAL: i64 = 0;
 
 static IDENTITY: AtomicI64 = AtomicI64::new(ORIGINAL);
 
-/// Finds out; in the postmaster, while it preloads libraries, before recovery.
+/// Determines the identity. Called in the postmaster while it preloads libraries, before recovery.
 pub fn init() {
     let (identity, noted) = identify(&path());
     IDENTITY.store(identity, Relaxed);
@@ -28,7 +28,7 @@ pub fn init() {
     }
 }
 
-/// The identity of a data directory that was made by a base backup; otherwise 0.
+/// The identity of a data directory that was created by a base backup; otherwise 0.
 pub fn identity() -> i64 {
     IDENTITY.load(Relaxed)
 }
@@ -40,12 +40,12 @@ pub fn path() -> PathBuf {
     PathBuf::from(OsStr::from_bytes(name.to_bytes()))
 }
 
-/// The identity, and whether it could be read or noted for later starts. A new one counts even if it could
-/// not: the first worker in each database settles there.
+/// The identity, and whether it could be read or stored for later starts. A new identity counts even if it could not be
+/// stored, since the first worker in each database records the database's origin.
 fn identify(directory: &Path) -> (i64, io::Result<()>) {
     let file = directory.join(FILE);
     if directory.join("standby.signal").exists() {
-        // It follows its primary, whatever was tried with the directory before (postgres -C, --single).
+        // A standby has no identity, whatever was done with the directory before (postgres -C, --single).
         return (ORIGINAL, unless_missing(fs::remove_file(&file)));
     }
     if directory.join("backup_label").exists() {
@@ -62,7 +62,7 @@ fn unless_missing(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-/// Durably, since the label is gone after recovery.
+/// Writes and flushes the file, since the backup label is gone after recovery.
 fn write(directory: &Path, file: &Path, identity: i64) -> io::Result<()> {
     let new = file.with_extension("new");
     let mut out = File::create(&new)?;
@@ -91,7 +91,7 @@ mod tests {
         assert_ne!(identity, ORIGINAL);
         fs::remove_file(&label).unwrap();
         assert_eq!(identify(&directory).0, identity);
-        // Tried before it became a standby.
+        // The directory was started before it became a standby.
         fs::write(&signal, "").unwrap();
         assert_eq!(identify(&directory).0, ORIGINAL);
         fs::remove_file(&signal).unwrap();

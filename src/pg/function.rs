@@ -1,26 +1,26 @@
-//! Calling a function `name(jsonb) returns jsonb` directly, as the fast path of the protocol does
-//! (tcop/fastpath.c), instead of by a statement: that costs more than what a small function does.
+//! Calls a function `name(jsonb) returns jsonb` directly, as the protocol's fast path does (tcop/fastpath.c). A
+//! statement would cost more than a small function itself.
 
 use super::majors::since_16;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
-/// Schemas that a `search_path` may have for functions to be kept.
+/// The maximum number of schemas in a `search_path` with which functions are kept.
 const MAX_PATH: usize = 16;
 
-/// A function, as it was found along a `search_path`.
+/// A function, found along a `search_path`.
 pub struct Function {
     oid: pg_sys::Oid,
-    /// Lives in `memory`, and so does what the function keeps between calls.
+    /// The call information. It lives in `memory`, as does what the function keeps between calls.
     info: *mut pg_sys::FmgrInfo,
     memory: pg_sys::MemoryContext,
     path: [pg_sys::Oid; MAX_PATH],
 }
 
-/// What a function may keep between calls, in bytes.
+/// The maximum amount of memory that a function may keep between calls, in bytes.
 const MAX_KEPT: usize = 256 * 1024;
 
-/// The arguments of a call with one argument, as fmgr.h's LOCAL_FCINFO lays them out.
+/// The arguments of a call with one argument, laid out as by LOCAL_FCINFO in fmgr.h.
 #[repr(C)]
 struct Call {
     base: pg_sys::FunctionCallInfoBaseData,
@@ -28,7 +28,7 @@ struct Call {
 }
 
 impl Call {
-    /// Of a function with this argument, or with none.
+    /// The arguments for this argument, or for none.
     fn new(info: *mut pg_sys::FmgrInfo, argument: Option<pg_sys::Datum>) -> Call {
         // SAFETY: plain data, for which zeros are valid.
         let mut call: Call = unsafe { std::mem::zeroed() };
@@ -43,7 +43,7 @@ impl Call {
     }
 }
 
-/// Calls a C function that needs to know nothing of how it was declared. Raises what it raises; `None` is null.
+/// Calls a C function that does not look at its own declaration; `None` is null. An error of the function is raised.
 pub(super) fn call_directly(
     function: pg_sys::PGFunction,
     argument: Option<pg_sys::Datum>,
@@ -57,8 +57,8 @@ pub(super) fn call_directly(
 }
 
 impl Function {
-    /// The function of this name (quoted where needed), if it takes one jsonb, without defaults, and
-    /// returns one jsonb. Whether it may be called is another question.
+    /// The function with this name (quoted where needed), if it takes one jsonb, without defaults, and returns one
+    /// jsonb. The privilege to call it is not checked.
     pub fn find(name: &str) -> Option<Function> {
         let signature = format!("{name}(pg_catalog.jsonb)");
         // SAFETY: to_regprocedure takes a text and returns an oid or null; a new context, in which the
@@ -83,8 +83,8 @@ impl Function {
         }
     }
 
-    /// True if functions are looked for along the same path. That this one has not changed is to be known
-    /// otherwise, by a plan that calls it.
+    /// True if functions are looked up along the same path as when this one was found. A plan that calls the function
+    /// has to tell whether the function itself has changed.
     pub fn is_on_path(&self) -> bool {
         path() == Some(self.path)
     }
@@ -97,7 +97,7 @@ impl Function {
         may_execute(self.oid)
     }
 
-    /// Calls it; `None` is null. The result lives as long as the current memory context.
+    /// Calls the function; `None` is null. The result lives as long as the current memory context.
     pub fn call(&self, argument: pg_sys::Datum) -> Option<pg_sys::Datum> {
         // SAFETY: within a transaction; as fastpath.c and SPI do it, with a snapshot of its own.
         unsafe {
@@ -116,20 +116,20 @@ impl Function {
         }
     }
 
-    /// True if it keeps more between calls than is worth keeping (a result of an SQL function, for instance).
+    /// True if the function keeps too much memory between calls, such as the result of a SQL function.
     pub fn is_large(&self) -> bool {
         // SAFETY: a context of ours.
         unsafe { pg_sys::MemoryContextMemAllocated(self.memory, true) > MAX_KEPT }
     }
 
-    /// Forgets what is kept for it; not while it is called.
+    /// Frees the function, which must not be running.
     pub fn free(self) {
         // SAFETY: a context of ours, freed once.
         unsafe { pg_sys::MemoryContextDelete(self.memory) }
     }
 }
 
-/// True for a plain function of one argument that returns one jsonb.
+/// True for a plain function with one argument that returns one jsonb.
 fn is_simple(oid: pg_sys::Oid) -> bool {
     // SAFETY: the row stays valid until it is released.
     unsafe {
@@ -154,7 +154,7 @@ fn may_execute(function: pg_sys::Oid) -> bool {
     since_16::has_privilege_on_function(function, user, pg_sys::ACL_EXECUTE as _)
 }
 
-/// The schemas of the current `search_path`; `None` if they are too many.
+/// The schemas of the current `search_path`; `None` if there are too many.
 fn path() -> Option<[pg_sys::Oid; MAX_PATH]> {
     let mut path = [pg_sys::InvalidOid; MAX_PATH];
     // SAFETY: writes at most as many.

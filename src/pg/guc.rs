@@ -1,19 +1,21 @@
-//! Settings (GUCs): one value of one of these types is a setting, its definition and its access.
+//! Settings (GUCs). A value of one of these types is the definition of a setting and gives access to its value.
 
-use super::majors::since_16;
+pub(super) use super::guc_access::record;
+pub use super::guc_access::{boolean, fix, is_read_only, reserve_prefix, split_list, value};
+pub use super::guc_check::{Check, check_hook};
+pub(super) use super::guc_check::{refuse, text_of};
 use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
-use std::os::raw::{c_char, c_void};
 use std::time::Duration;
 
-/// What every setting has.
+/// What all settings have.
 pub struct About {
-    /// Full name, `pg_errand.` included.
+    /// The full name, including `pg_errand.`.
     pub name: &'static CStr,
-    /// One sentence, as `pg_settings.short_desc` shows it.
+    /// One sentence, for `pg_settings.short_desc`.
     pub short: &'static CStr,
-    /// What a user wants to know beyond it.
+    /// More sentences, for `pg_settings.extra_desc`.
     pub long: &'static CStr,
     pub context: Context,
 }
@@ -44,20 +46,20 @@ impl About {
 /// Who may set it and when it takes effect.
 #[derive(Clone, Copy)]
 pub enum Context {
-    /// Configuration files only; at reload.
+    /// Set in configuration files only; changes take effect at a reload.
     Sighup,
-    /// Superusers, and those granted SET on it; also per database.
+    /// Set by superusers and roles with SET privilege, also for a database or role.
     Superuser,
 }
 
-/// A setting that can be defined; the list of all is in [`crate::config`].
+/// A setting that can be defined. [`crate::config`] has the list of all.
 pub trait Setting: Sync {
-    /// Registers it with PostgreSQL; once, while the library is loaded.
+    /// Registers the setting with PostgreSQL; once, while the library is loaded.
     fn define(&'static self);
 
     fn about(&self) -> &About;
 
-    /// True if its value must never be shown.
+    /// True if the value must never be shown.
     fn is_secret(&self) -> bool {
         false
     }
@@ -71,7 +73,7 @@ pub enum Unit {
     Bytes,
 }
 
-/// An integer, a span of time, or a size.
+/// A number, a duration or a size.
 pub struct Int {
     pub about: About,
     pub value: GucSetting<i32>,
@@ -85,7 +87,7 @@ impl Int {
         self.value.get()
     }
 
-    /// A value as a user writes it, with or without a unit.
+    /// Parses a value as a user writes it, with or without a unit.
     pub fn parse(&self, text: &str) -> Option<i32> {
         let text = CString::new(text).ok()?;
         let mut value = 0;
@@ -105,7 +107,7 @@ impl Int {
         }
     }
 
-    /// The value as a span of time; zero or less: none.
+    /// The value as a duration; zero if it is negative.
     pub fn duration(&self) -> Duration {
         let value = self.get().max(0) as u64;
         match self.unit {
@@ -136,7 +138,7 @@ impl Setting for Int {
     }
 }
 
-/// On or off.
+/// A boolean.
 pub struct Switch {
     pub about: About,
     pub value: GucSetting<bool>,
@@ -159,7 +161,7 @@ impl Setting for Switch {
     }
 }
 
-/// One of a few words.
+/// An enumeration.
 pub struct Choice<T: GucEnum + 'static> {
     pub about: About,
     pub value: GucSetting<T>,
@@ -182,11 +184,11 @@ impl<T: GucEnum> Setting for Choice<T> {
     }
 }
 
-/// A text that has to satisfy a check.
+/// A text, with an optional check.
 pub struct Text {
     pub about: About,
     pub value: GucSetting<Option<CString>>,
-    /// `check_hook` of the check that belongs to this setting.
+    /// The [`check_hook`] of the rule for this setting.
     pub check: pg_sys::GucStringCheckHook,
 }
 
@@ -204,127 +206,6 @@ impl Setting for Text {
     fn define(&'static self) {
         // SAFETY: the hook is guarded, see `check_hook`.
         unsafe { self.about.define_string(&self.value, GucFlags::empty(), self.check, None, None) }
-    }
-}
-
-/// A rule for values: the error's message detail says what is allowed.
-pub trait Check {
-    /// # Errors
-    /// What is wrong with `value` and what is allowed instead.
-    fn check(value: &str) -> Result<(), String>;
-}
-
-/// The check hook for rule `C`.
-#[pgrx::pg_guard]
-pub unsafe extern "C-unwind" fn check_hook<C: Check>(
-    value: *mut *mut c_char,
-    _extra: *mut *mut c_void,
-    _source: pg_sys::GucSource::Type,
-) -> bool {
-    // SAFETY: PostgreSQL passes a valid, possibly null string.
-    let text = unsafe { text_of(*value) };
-    match C::check(&text) {
-        Ok(()) => true,
-        Err(reason) => {
-            refuse(None, &reason, None);
-            false
-        }
-    }
-}
-
-/// The text of a string that may be null.
-///
-/// # Safety
-/// `value` is null or terminated.
-pub(super) unsafe fn text_of(value: *const c_char) -> String {
-    if value.is_null() {
-        return String::new();
-    }
-    // SAFETY: the caller passes a terminated string.
-    unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned()
-}
-
-/// A setting's value by its name; `None` if there is no such setting.
-pub fn value(name: &str) -> Option<String> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: a string that lives until the next change, copied at once.
-    unsafe {
-        let value = pg_sys::GetConfigOption(name.as_ptr(), true, false);
-        (!value.is_null()).then(|| text_of(value))
-    }
-}
-
-/// The record of a setting that PostgreSQL has defined.
-///
-/// # Safety
-/// Main thread; used before the next record is asked for.
-pub(super) unsafe fn record<'a>(name: &CStr) -> Option<&'a mut pg_sys::config_generic> {
-    // SAFETY: the records are this process's own, and live as long as it.
-    unsafe { since_16::setting(name).as_mut() }
-}
-
-/// A text as on or off, as PostgreSQL reads it.
-pub fn boolean(text: &str) -> Option<bool> {
-    let text = CString::new(text).ok()?;
-    let mut value = false;
-    // SAFETY: reads the text and writes the value.
-    unsafe { pg_sys::parse_bool(text.as_ptr(), &mut value) }.then_some(value)
-}
-
-/// `default_transaction_read_only`, in a process that has not changed it: what the configuration says.
-pub fn is_read_only() -> bool {
-    // SAFETY: a plain setting.
-    unsafe { pg_sys::DefaultXactReadOnly }
-}
-
-/// From here on no statement of this process changes the setting: not SET, set_config() or a function's SET clause.
-pub fn fix(name: &CStr) {
-    // SAFETY: main thread. Its context says who may set it, and values that are put back at the end of a transaction
-    // are not asked for that (guc.c).
-    if let Some(record) = unsafe { record(name) } {
-        record.context = pg_sys::GucContext::PGC_INTERNAL;
-    }
-}
-
-/// Says why a value is refused (GUC_check_errmsg and its siblings).
-pub(super) fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
-    let copy = |text: &str| {
-        let text = CString::new(text).unwrap_or_default();
-        // SAFETY: copied into the current context, which outlives the report.
-        unsafe { pg_sys::pstrdup(text.as_ptr()) }
-    };
-    // SAFETY: main thread; read by the caller of the check hook.
-    unsafe {
-        if let Some(message) = message {
-            pg_sys::GUC_check_errmsg_string = copy(message);
-        }
-        pg_sys::GUC_check_errdetail_string = copy(detail);
-        if let Some(hint) = hint {
-            pg_sys::GUC_check_errhint_string = copy(hint);
-        }
-    }
-}
-
-/// Keeps other settings of this prefix from being set by mistake.
-pub fn reserve_prefix(prefix: &CStr) {
-    // SAFETY: copied.
-    unsafe {
-        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
-    }
-}
-
-/// The elements of a comma-separated list of identifiers; `None` if it is none.
-pub fn split_list(list: &str) -> Option<Vec<String>> {
-    let text = CString::new(list).ok()?;
-    // SAFETY: SplitIdentifierString changes its (copied) argument; the list's cells point into it.
-    unsafe {
-        let raw = pg_sys::pstrdup(text.as_ptr());
-        let mut names = std::ptr::null_mut();
-        if !pg_sys::SplitIdentifierString(raw, b',' as c_char, &mut names) {
-            return None;
-        }
-        let length = if names.is_null() { 0 } else { (*names).length };
-        Some((0..length).map(|i| text_of(pg_sys::list_nth(names, i).cast())).collect())
     }
 }
 

@@ -1,11 +1,11 @@
 //! The row of `errand.home`, and what it is compared with, for every backend that enqueues.
 //!
-//! Read without SQL: a statement would resolve names as the session does.
+//! It is read without SQL, since a statement would be subject to the settings of the session.
 
 use super::{backend, catalog, directory};
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
-/// A place that tasks are enqueued in.
+/// A database in which tasks are enqueued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     /// The server (`pg_control_system()`).
@@ -15,7 +15,7 @@ pub struct Place {
     pub directory: i64,
 }
 
-/// Where this process is.
+/// The database of this process.
 pub fn here() -> Place {
     // SAFETY: read from the control file when the server started.
     let system = unsafe { pg_sys::GetSystemIdentifier() } as i64;
@@ -27,8 +27,8 @@ pub fn table() -> Option<pg_sys::Oid> {
     catalog::relation(c"errand", c"home")
 }
 
-/// The origins that `errand.home` holds, each with the place where it counts. Replication of all tables brings the row
-/// of the original along.
+/// The origins in `errand.home`, each with the database where it counts. Replication of all tables copies the row of
+/// the original.
 pub fn rows(table: pg_sys::Oid) -> Vec<(i64, Place)> {
     let rows = catalog::scan(table, |tuple, shape| {
         // SAFETY: the columns of the table's definition, in their order.
@@ -61,7 +61,7 @@ unsafe fn column<T: FromDatum + IntoDatum>(
     }
 }
 
-/// A digest that is the same in every process and release: PostgreSQL's own for text.
+/// A digest that is the same in all processes and releases (PostgreSQL's hash of text).
 pub fn digest(text: &str) -> i64 {
     unsafe extern "C" {
         // common/hashfn.h, not among pgrx's bindings
@@ -71,7 +71,7 @@ pub fn digest(text: &str) -> i64 {
     unsafe { hash_bytes_extended(text.as_ptr(), text.len() as i32, 0) as i64 }
 }
 
-/// Tells one transaction of this process from another.
+/// Distinguishes the transactions of this process.
 pub fn transaction() -> i64 {
     // SAFETY: a plain value of this process.
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }

@@ -4,12 +4,12 @@ use super::log;
 use pgrx::{FromDatum, IntoDatum, PgSqlErrorCode, direct_function_call_as_datum, pg_sys};
 use std::ffi::{CStr, CString};
 
-/// Quotation marks in a name at most: three parts of 63 bytes have fewer, doubled ones included. `parse_ident` moves the
-/// rest of the name at each doubled one, without a check for interrupts.
+/// The maximum number of quotation marks in a name. Three parts of 63 bytes have fewer, including doubled ones.
+/// `parse_ident` moves the rest of the name at each doubled one, without checking for interrupts.
 const MAX_QUOTES: usize = 400;
 
-/// The parts of an optionally qualified, optionally quoted identifier. Raises 22023 on anything
-/// else, a call or a statement for instance (SQL function `parse_ident`, strict).
+/// The parts of an optionally qualified, optionally quoted identifier, as the SQL function `parse_ident` returns them.
+/// Raises an error (22023) for anything else, such as a statement.
 pub fn parse(name: &str) -> Vec<String> {
     if name.bytes().filter(|byte| *byte == b'"').count() > MAX_QUOTES {
         log::refuse(
@@ -27,7 +27,7 @@ pub fn parse(name: &str) -> Vec<String> {
     }
 }
 
-/// A part of a name, quoted where SQL needs it.
+/// A part of a name, quoted if SQL requires it.
 pub fn quote(part: &str) -> String {
     let text = CString::new(part).expect("identifiers hold no NUL");
     // SAFETY: returns the argument or a palloc'd string.

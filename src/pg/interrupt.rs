@@ -1,8 +1,8 @@
-//! Signals of a worker, and when they may act.
+//! Signals of a worker, and when they take effect.
 //!
-//! SIGTERM may end the process at any CHECK_FOR_INTERRUPTS. SIGINT (`pg_cancel_backend`,
-//! `queues.cancel`) acts only while a handler runs: outside of one, cancels are held off, so that
-//! it never hits the worker's own statements.
+//! SIGTERM ends the process at the next CHECK_FOR_INTERRUPTS. SIGINT (`pg_cancel_backend`, `queues.cancel`) takes
+//! effect only while a handler runs. At all other times cancels are held off, so that they never interrupt the worker's
+//! own statements.
 
 pub use super::backend::exit;
 use super::majors::since_18::pqsignal;
@@ -20,11 +20,11 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForCrashExit(signal: c_int);
 }
 
-/// Whether a transaction is being committed: then SIGINT means nothing. It would break off the wait for a
-/// synchronous standby, and what is not durable there would count as if it were.
+/// Whether a transaction is being committed. Then SIGINT is ignored, since it would interrupt the wait for a
+/// synchronous standby, and a commit that is not durable there would count as durable.
 static COMMITTING: AtomicBool = AtomicBool::new(false);
 
-/// Takes no notice of cancels until it is called with false.
+/// Ignores cancels until it is called with false.
 pub fn ignore_cancel(ignore: bool) {
     COMMITTING.store(ignore, Relaxed);
 }
@@ -73,7 +73,7 @@ const SIGNALS: [c_int; 9] = [
 /// The handlers of [`SIGNALS`] in this process, as they were installed.
 static HANDLERS: OnceLock<[libc::sigaction; SIGNALS.len()]> = OnceLock::new();
 
-/// Remembers the signal handlers for [`restore_handlers`]; once, when all of them are installed.
+/// Remembers the signal handlers for [`restore_handlers`]. Called once, when all handlers are installed.
 pub fn remember_handlers() {
     let _ = HANDLERS.set(SIGNALS.map(|signal| {
         // SAFETY: a system call that writes the struct.
@@ -98,7 +98,8 @@ pub fn restore_handlers() {
     }
 }
 
-/// The postmaster has every process end at once: another one crashed, or it stops immediately.
+/// SIGQUIT's handler: the postmaster has all processes end immediately, because one has crashed or the server is shut
+/// down.
 unsafe extern "C-unwind" fn on_quit(signal: c_int) {
     super::journal::spare_me();
     // SAFETY: what SIGQUIT does otherwise; it ends the process.
@@ -111,13 +112,13 @@ pub fn hold_cancel() {
     unsafe { pg_sys::QueryCancelHoldoffCount = 1 }
 }
 
-/// Lets a cancel interrupt what follows.
+/// Lets cancels take effect.
 pub fn allow_cancel() {
     // SAFETY: as above.
     unsafe { pg_sys::QueryCancelHoldoffCount = 0 }
 }
 
-/// Forgets a cancel that came for something that is over.
+/// Forgets a cancel that arrived too late.
 pub fn forget_cancel() {
     // SAFETY: as above; the flag is a sig_atomic_t.
     unsafe { pg_sys::QueryCancelPending = 0 }
@@ -148,7 +149,7 @@ pub fn terminate_myself() {
     runaway::watch();
 }
 
-/// CHECK_FOR_INTERRUPTS: barriers, and the end of the process when it was asked for.
+/// CHECK_FOR_INTERRUPTS: handles barriers, and requests to end this process.
 pub fn check() {
     // SAFETY: main thread, at a point where an ERROR or FATAL may be raised.
     unsafe {
@@ -158,7 +159,7 @@ pub fn check() {
     }
 }
 
-/// Rereads the configuration files if SIGHUP came; true if it did.
+/// Rereads the configuration files if SIGHUP has arrived; true if it has.
 pub fn reload_if_asked() -> bool {
     // SAFETY: main thread, outside transactions (as every PostgreSQL main loop does it).
     unsafe {

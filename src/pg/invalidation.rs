@@ -1,14 +1,16 @@
-//! When caches have to be read again: PostgreSQL sends invalidation messages, also to the session that makes the
-//! change. Cached are the rows of two tables, and which functions may be handlers.
+//! When caches have to be read again: the rows of two tables, and which functions may be handlers. PostgreSQL sends
+//! invalidation messages, also to the session that makes the change.
 
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The relation that stands for the cached tables; 0: not known.
+/// The relation that stands for the cached tables; 0 if it is not known.
 static WATCHED: AtomicU32 = AtomicU32::new(0);
-/// What is being read is not known yet.
+/// Whether the tables are being read.
 static READING: AtomicBool = AtomicBool::new(false);
+/// Whether the tables may have changed since they were read.
 static STALE: AtomicBool = AtomicBool::new(true);
+/// Whether the callbacks are registered.
 static REGISTERED: AtomicBool = AtomicBool::new(false);
 /// Counts changes of functions, roles and members of extensions.
 static FUNCTIONS: AtomicU64 = AtomicU64::new(0);
@@ -18,7 +20,7 @@ pub fn is_stale() -> bool {
     STALE.load(Relaxed) || READING.load(Relaxed)
 }
 
-/// To be called before the tables are read: what changes from then on makes the cache stale.
+/// Called before the tables are read. Changes from then on make the cache stale.
 pub fn begin_reading(relation: pg_sys::Oid) {
     if !REGISTERED.swap(true, Relaxed) {
         // SAFETY: once per process; the callback lives as long as the library.
@@ -36,7 +38,7 @@ pub fn begin_reading(relation: pg_sys::Oid) {
     STALE.store(false, Relaxed);
 }
 
-/// What was read since [`begin_reading`] is known; if an error came between, it is not.
+/// Called when the tables have been read without an error.
 pub fn end_reading() {
     READING.store(false, Relaxed);
 }
@@ -60,8 +62,8 @@ pub fn functions_as_of() -> u64 {
     FUNCTIONS.load(Relaxed)
 }
 
-/// Tells every session, when the current transaction commits, that what is cached under `relation` has
-/// changed; this one at its next command.
+/// Tells all sessions, when the current transaction commits, that the tables for which `relation` stands have changed.
+/// This session learns it at its next command.
 pub fn announce(relation: pg_sys::Oid) {
     // SAFETY: within a transaction that holds a lock on the relation, or on one that goes with it.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }

@@ -1,5 +1,5 @@
-//! The journal's memory: mapped by the postmaster, which keeps it as long as it lives, and shared by
-//! all its processes; between two lives of a postmaster it is a file.
+//! The journal's memory. The postmaster maps it, shares it with all its processes and keeps it over crash restarts.
+//! From one postmaster to the next, a file keeps the journal.
 
 use super::{directory, log};
 use pg_errand_queue::{Interrupted, Journal, MAX_SLOTS};
@@ -7,22 +7,22 @@ use pgrx::pg_sys;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
-/// In the data directory. Base backups leave such names out (basebackup.c: PG_TEMP_FILE_PREFIX).
+/// The file in the data directory. Base backups leave out files with such names (basebackup.c: PG_TEMP_FILE_PREFIX).
 const FILE: &str = "pgsql_tmp.pg_errand.runs";
 
-/// No slot is this process's.
+/// This process has no slot.
 const NONE: usize = usize::MAX;
 
 struct Memory {
     journal: Journal,
-    /// Slots whose process the postmaster had end, because of a crash elsewhere or to stop.
+    /// The slots whose processes the postmaster ended, because of a crash of another process or to shut down.
     spared: [AtomicBool; MAX_SLOTS],
 }
 
 static MEMORY: AtomicPtr<Memory> = AtomicPtr::new(std::ptr::null_mut());
 static MINE: AtomicUsize = AtomicUsize::new(NONE);
 
-/// Maps the memory; in the postmaster, while it preloads libraries.
+/// Maps the memory. Called in the postmaster while it preloads libraries.
 pub fn init() {
     // SAFETY: a new mapping of the right size, aligned to a page, of nobody else yet. The callback is a
     // static function; children drop it (on_exit_reset).
@@ -44,13 +44,16 @@ pub fn init() {
     }
 }
 
-/// The journal, for whoever holds the lock on shared memory exclusively, or is alone.
+/// The journal.
+///
+/// # Safety
+/// The caller holds the lock on shared memory exclusively, or is the only process.
 pub(super) unsafe fn get() -> &'static mut Journal {
     // SAFETY: mapped before any process was forked, and never unmapped; the caller holds the lock.
     unsafe { &mut (*MEMORY.load(Relaxed)).journal }
 }
 
-/// In the postmaster, before it starts processes anew after a crash.
+/// Called in the postmaster after a crash, before it starts processes again.
 pub fn recover() {
     // SAFETY: no other process is there.
     unsafe { get() }.recover(|slot| spared()[slot].swap(false, Relaxed));
@@ -61,18 +64,18 @@ fn spared() -> &'static [AtomicBool; MAX_SLOTS] {
     unsafe { &(*MEMORY.load(Relaxed)).spared }
 }
 
-/// From here on this process is the one of `slot`.
+/// Notes that this process has the slot.
 pub fn mine(slot: usize) {
     spared()[slot].store(false, Relaxed);
     MINE.store(slot, Relaxed);
 }
 
-/// From here on the slot may be another process's.
+/// Notes that this process has no slot any more.
 pub fn mine_no_more() {
     MINE.store(NONE, Relaxed);
 }
 
-/// Notes that this process was made to end at once. Callable from a signal handler.
+/// Notes that the postmaster ends this process. It may be called in a signal handler.
 pub(super) fn spare_me() {
     let slot = MINE.load(Relaxed);
     if slot != NONE {
@@ -84,7 +87,7 @@ fn path() -> PathBuf {
     directory::path().join(FILE)
 }
 
-/// What an earlier postmaster left, once.
+/// Reads and removes what an earlier postmaster has stored.
 fn load() -> Vec<(u32, Interrupted)> {
     let Ok(text) = std::fs::read(path()) else { return Vec::new() };
     let _ = std::fs::remove_file(path());
@@ -97,7 +100,7 @@ fn load() -> Vec<(u32, Interrupted)> {
     })
 }
 
-/// At the end of the postmaster, when all its processes are gone.
+/// Called when the postmaster ends, after all its processes.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn save(_code: i32, _arg: pg_sys::Datum) {
     // SAFETY: alone, as in `recover`.
@@ -105,7 +108,7 @@ unsafe extern "C-unwind" fn save(_code: i32, _arg: pg_sys::Datum) {
     if !kept.is_empty()
         && let Ok(text) = serde_json::to_vec(&kept)
     {
-        // If it cannot be written, some runs go uncounted.
+        // If the file cannot be written, some runs are not counted.
         let _ = std::fs::write(path(), text);
     }
 }

@@ -1,4 +1,4 @@
-//! jsonb between PostgreSQL and Rust, by its text form: exact, whatever the numbers in it.
+//! Converts jsonb between PostgreSQL and Rust by way of its text, which is exact for all numbers.
 
 use super::jsonb_size::{self, TooLong};
 use pgrx::{IntoDatum, pg_sys};
@@ -7,12 +7,12 @@ use std::ffi::{CStr, CString};
 /// The text of a jsonb datum.
 ///
 /// # Errors
-/// That it has more than `limit` bytes; then none is made.
+/// If the text would have more than `limit` bytes.
 pub fn to_text(datum: pg_sys::Datum, limit: usize) -> Result<String, TooLong> {
     if jsonb_size::is_longer(datum, limit) { Err(TooLong) } else { Ok(output(datum)) }
 }
 
-/// The text of a jsonb datum that has been measured.
+/// The text of a jsonb datum whose size was checked.
 pub(super) fn output(datum: pg_sys::Datum) -> String {
     // SAFETY: a jsonb datum; jsonb_out returns a palloc'd C string in the database encoding.
     unsafe {
@@ -34,19 +34,18 @@ pub fn is_empty_object(datum: pg_sys::Datum) -> bool {
     }
 }
 
-/// The value unpacked, so that what looks into it need not do that each time; lives as long as the current
-/// memory context.
+/// The value without compression, so that it is decompressed only once. It lives as long as the current memory context.
 pub fn unpacked(datum: pg_sys::Datum) -> pg_sys::Datum {
     // SAFETY: a jsonb datum.
     unsafe { pg_sys::Datum::from(pg_sys::pg_detoast_datum_copy(datum.cast_mut_ptr())) }
 }
 
-/// A string as jsonb. Raises if it is larger than jsonb may be.
+/// A string as jsonb. Raises an error if it is too large.
 pub fn string(text: &str) -> pg_sys::Datum {
     from_text(&serde_json::Value::from(text).to_string())
 }
 
-/// An object of two fields, whose names need no escapes. Raises if it is larger than jsonb may be.
+/// An object with two fields, whose names need no escapes. Raises an error if it is too large.
 pub fn object(fields: [(&str, pg_sys::Datum); 2]) -> pg_sys::Datum {
     fields.into_iter().fold(from_text("{}"), |object, (name, value)| {
         let path = vec![name].into_datum();
@@ -82,7 +81,7 @@ pub fn array(values: &[Option<pg_sys::Datum>]) -> pg_sys::Datum {
     }
 }
 
-/// A jsonb datum from JSON text. Raises what jsonb_in raises.
+/// A jsonb datum from JSON text. Raises the errors of jsonb_in.
 pub fn from_text(text: &str) -> pg_sys::Datum {
     let text = CString::new(text).expect("JSON text holds no NUL");
     // SAFETY: jsonb_in copies; -1 means no type modifier.

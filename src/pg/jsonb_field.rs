@@ -1,4 +1,4 @@
-//! Access to the fields of a jsonb without converting all of it to text.
+//! Access to the fields of a jsonb without converting the whole value to text.
 
 use super::jsonb;
 pub use super::jsonb_size::TooLong;
@@ -6,7 +6,7 @@ use super::jsonb_size::{Count, is_value_longer};
 use pgrx::{pg_sys, vardata_any, varsize_any_exhdr};
 use std::ops::RangeInclusive;
 
-/// A jsonb value, unpacked; lives as long as the memory context that it was unpacked in.
+/// A decompressed jsonb value. It lives as long as the memory context that it was decompressed in.
 pub struct View {
     root: *mut pg_sys::JsonbContainer,
 }
@@ -20,13 +20,13 @@ impl View {
         }
     }
 
-    /// A field, if this is an object that has it.
+    /// The field of this name, if the value is an object that has it.
     pub fn get(&self, name: &str) -> Option<Field> {
         // SAFETY: valid as long as the memory context.
         unsafe { field(self.root, name) }
     }
 
-    /// What it is instead of an object.
+    /// What the value is, if it is not an object.
     pub fn kind_if_no_object(&self) -> Option<&'static str> {
         // SAFETY: valid as long as the memory context; a scalar stands in an array of its own.
         unsafe {
@@ -48,7 +48,8 @@ impl View {
     }
 }
 
-/// Visits the keys of an object that have such a length. Nothing is allocated for a jsonb that is stored plainly.
+/// Visits the keys of an object with a length in this range. Nothing is allocated for a jsonb that is stored inline and
+/// uncompressed.
 pub fn each_key(datum: pg_sys::Datum, lengths: RangeInclusive<usize>, mut visit: impl FnMut(&[u8])) {
     // SAFETY: a jsonb datum; what is unpacked for this is freed again. Lengths come from the value itself.
     unsafe {
@@ -62,7 +63,7 @@ pub fn each_key(datum: pg_sys::Datum, lengths: RangeInclusive<usize>, mut visit:
     }
 }
 
-/// The keys of a container come first, ordered by their length (utils/jsonb.h).
+/// The keys come first in a container, ordered by length (utils/jsonb.h).
 fn keys_of(container: &[u8], lengths: RangeInclusive<usize>, visit: &mut impl FnMut(&[u8])) {
     let word = |place: usize| {
         let bytes = container.get(4 * place..4 * place + 4)?;
@@ -108,14 +109,14 @@ impl Field {
         }
     }
 
-    /// A field of it, if it is an object.
+    /// The field of this name, if the value is an object that has it.
     pub fn get(&self, name: &str) -> Option<Field> {
         let is_container = self.0.type_ == pg_sys::jbvType::jbvBinary;
         // SAFETY: the type says which field of the union counts.
         is_container.then(|| unsafe { field(self.0.val.binary.data, name) }).flatten()
     }
 
-    /// A string's content; of a longer one the first `limit` bytes, or somewhat less.
+    /// The content of a string, truncated to at most `limit` bytes.
     pub fn string(&self, limit: usize) -> Option<String> {
         let bytes = self.bytes()?;
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(limit + 4)]);
@@ -125,7 +126,7 @@ impl Field {
     /// The JSON text.
     ///
     /// # Errors
-    /// That it has more than `limit` bytes, counted so.
+    /// If it has more than `limit` bytes, counted in this way.
     pub fn json(&self, count: Count, limit: usize) -> Result<String, TooLong> {
         let mut value = self.0;
         // SAFETY: what it points to lives as long as the memory context; it is copied.
@@ -138,10 +139,10 @@ impl Field {
         }
     }
 
-    /// The text as `->>` gives it: a string without quotes, null as none.
+    /// The text as `->>` returns it: a string without quotes, `None` for null.
     ///
     /// # Errors
-    /// That it has more than `limit` bytes.
+    /// If it has more than `limit` bytes.
     pub fn text(&self, limit: usize) -> Result<Option<String>, TooLong> {
         match self.bytes() {
             Some(bytes) if bytes.len() > limit => Err(TooLong),

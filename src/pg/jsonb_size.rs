@@ -1,10 +1,10 @@
-//! The length of a jsonb's text, computed without making the text: a number of ten bytes can have 147,000 digits, and
-//! a control character in a string becomes six characters.
+//! The length of a jsonb's text, computed without producing the text: a number of ten bytes can have 147,000 digits,
+//! and a control character in a string becomes six characters.
 
 use pgrx::{pg_sys, vardata_any, varsize_any_exhdr};
 
-/// The maximum number of characters that a byte of a jsonb can become: 14 bytes hold a number with 131,072 digits before the point
-/// and 16,383 behind it.
+/// The maximum number of characters that a byte of a jsonb can become: 14 bytes hold a number with 131,072 digits
+/// before the point and 16,383 behind it.
 const MOST_PER_BYTE: usize = 11_000;
 
 /// A text that would be too long.
@@ -46,7 +46,7 @@ pub fn is_longer_in(count: Count, datum: pg_sys::Datum, limit: usize) -> bool {
 /// True if the text of a value has more than `limit` bytes.
 ///
 /// # Safety
-/// A valid value; what it points to is there.
+/// A valid value, along with what it points to.
 pub unsafe fn is_value_longer(count: Count, value: &pg_sys::JsonbValue, limit: usize) -> bool {
     // SAFETY: on the caller's promise.
     unsafe {
@@ -70,9 +70,9 @@ unsafe fn is_container_longer(count: Count, root: *mut pg_sys::JsonbContainer, l
             let token = pg_sys::JsonbIteratorNext(&mut place, &mut value, false);
             length += match token {
                 WJB_DONE => return length > limit,
-                // With ": " or ", " behind it.
+                // A key or an element is followed by ": " or ", ".
                 WJB_KEY | WJB_VALUE | WJB_ELEM => scalar(count, &value) + 2,
-                // A bracket, and ", " behind the second one.
+                // A bracket; the closing one is followed by ", ".
                 _ => 2,
             };
             if length > limit {
@@ -97,13 +97,13 @@ unsafe fn scalar(count: Count, value: &pg_sys::JsonbValue) -> usize {
                 }
             }
             pg_sys::jbvType::jbvNumeric => number(value.val.numeric.cast()),
-            // "false" is the longest of what remains.
+            // "false" is the longest of the remaining values.
             _ => 5,
         }
     }
 }
 
-/// What a byte of a string becomes in JSON.
+/// The number of characters that a byte of a string becomes in JSON.
 fn escaped(byte: u8) -> usize {
     match byte {
         b'"' | b'\\' | 8 | 9 | 10 | 12 | 13 => 2,
@@ -126,14 +126,14 @@ unsafe fn number(numeric: *const pg_sys::varlena) -> usize {
     }
 }
 
-/// What the header of a numeric says.
+/// The header of a numeric.
 struct Shape {
     negative: bool,
-    /// Digits behind the point.
+    /// The number of digits after the decimal point.
     scale: usize,
-    /// Of the first digit, to the base of 10,000.
+    /// The weight of the first digit, to the base of 10,000.
     weight: isize,
-    /// Words of the header.
+    /// The number of 16-bit words in the header.
     words: usize,
 }
 
@@ -152,7 +152,7 @@ impl Shape {
         }
     }
 
-    /// Characters of the text.
+    /// The number of characters of the text.
     fn length(&self, first_digit: u16) -> usize {
         let before_point = match usize::try_from(self.weight) {
             Ok(weight) => weight * 4 + first_digit.max(1).ilog10() as usize + 1,

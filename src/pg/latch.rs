@@ -5,8 +5,8 @@ use pgrx::pg_sys;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-/// The latch of a process of this server. Lives in shared memory (PGPROC), so the address is the
-/// same everywhere; whoever publishes one takes it back before its process ends.
+/// The latch of a process of this server. It is in shared memory (PGPROC), so its address is the same in all processes.
+/// A process that publishes its latch withdraws it before it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct LatchRef(*mut pg_sys::Latch);
 
@@ -30,14 +30,14 @@ impl Latch for LatchRef {
     }
 }
 
-/// Waits until this process's latch is set, `socket` is readable or `timeout` has passed. The
-/// process ends if the postmaster dies.
+/// Waits until this process's latch is set, `socket` is readable or `timeout` has passed. The process ends if the
+/// postmaster dies.
 pub fn wait(socket: Option<RawFd>, timeout: Duration) {
     wait_unreset(socket, timeout);
     reset();
 }
 
-/// [`wait`], after which the latch is still set if it was.
+/// [`wait`] without resetting the latch.
 pub fn wait_unreset(socket: Option<RawFd>, timeout: Duration) {
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     if socket.is_some() {
@@ -56,7 +56,7 @@ pub fn wait_unreset(socket: Option<RawFd>, timeout: Duration) {
     }
 }
 
-/// True if somebody has set this process's latch since it was reset.
+/// True if this process's latch was set since the last reset.
 pub fn is_set() -> bool {
     // SAFETY: an own latch; a flag that other processes set.
     unsafe { std::ptr::read_volatile(&raw const (*pg_sys::MyLatch).is_set) != 0 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 
-/// How often a library has been loaded so far; the same number means the same libraries, or fewer.
+/// The number of times that a library was loaded. If it is unchanged, no library was added.
 pub fn loads() -> u64 {
     let mut loads = 0;
     each(|library| {
@@ -22,7 +22,7 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// True if the file name of one of the loaded libraries is as `wanted`.
+/// True if `wanted` returns true for the file name of a loaded library.
 pub fn any(mut wanted: impl FnMut(&str) -> bool) -> bool {
     let mut found = false;
     each(|library| {
@@ -36,7 +36,7 @@ pub fn any(mut wanted: impl FnMut(&str) -> bool) -> bool {
     found
 }
 
-/// Visits the loaded libraries as long as `visit` returns true.
+/// Visits the loaded libraries while `visit` returns true.
 fn each<F: FnMut(&libc::dl_phdr_info) -> bool>(mut visit: F) {
     unsafe extern "C" fn step<F: FnMut(&libc::dl_phdr_info) -> bool>(
         library: *mut libc::dl_phdr_info,
@@ -51,7 +51,7 @@ fn each<F: FnMut(&libc::dl_phdr_info) -> bool>(mut visit: F) {
     unsafe { libc::dl_iterate_phdr(Some(step::<F>), (&raw mut visit).cast()) };
 }
 
-/// The address of a symbol that one of the loaded libraries exports.
+/// The address of a symbol that a loaded library exports.
 pub fn symbol(name: &CStr) -> Option<*mut c_void> {
     // SAFETY: a look-up by name.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };

@@ -1,7 +1,6 @@
-//! The only modules with `unsafe`: small, safe faces of PostgreSQL's C interface.
+//! The only modules with `unsafe` code: small, safe interfaces to PostgreSQL's C functions, a file per subject.
 //!
-//! Everything here belongs to the main thread of a backend. Threads that call providers live in
-//! [`pg_errand_calls::pool`] and never touch a symbol of this module.
+//! Invariant: everything here belongs to the main thread of a backend. Threads that call providers never use it.
 
 #![allow(unsafe_code)]
 
@@ -22,6 +21,8 @@ pub mod directory;
 pub mod entry;
 pub mod function;
 pub mod guc;
+mod guc_access;
+mod guc_check;
 mod heap;
 pub mod home;
 pub mod ident;
@@ -44,6 +45,7 @@ pub mod secret;
 pub mod session;
 pub mod shape;
 pub mod shmem;
+mod shown_text;
 pub mod spi;
 pub mod statement;
 pub mod table;

@@ -1,28 +1,28 @@
-//! Transactions that span servers: whether the current one does, and how its commit is secured. A remote
-//! part that is committed while the local commit is still in memory would be done twice after a crash.
+//! Transactions that span servers. If a remote part were committed while the local commit is not flushed yet, a crash
+//! would cause it to be executed twice.
 
 use super::citus::{self, Remote};
 use super::{catalog, libraries};
 use pgrx::pg_sys;
 use std::cell::Cell;
 
-/// Libraries by which a session talks to other servers without a foreign table: `dblink`, PL/Proxy, and the
-/// clients of PostgreSQL for Python and Perl.
+/// Libraries that let a session access other servers without a foreign table: `dblink`, PL/Proxy, and the PostgreSQL
+/// clients for Python and Perl.
 const CLIENTS: &[&str] = &["dblink.so", "plproxy.so", "_psycopg", "libpq-", "Pg.so"];
 
-/// Libraries of foreign data wrappers that are not named `…_fdw`: Multicorn and Wrappers.
+/// Libraries of foreign data wrappers whose names do not end in `_fdw`: Multicorn and Wrappers.
 const WRAPPERS: &[&str] = &["multicorn", "wrappers"];
 
-/// What this process has loaded.
+/// The libraries that this process has loaded.
 #[derive(Clone, Copy)]
 struct Loaded {
-    /// [`libraries::loads`] at the time.
+    /// [`libraries::loads`] when they were examined.
     loads: u64,
-    /// A foreign data wrapper. A transaction that uses one of its tables holds a lock on the table.
+    /// Whether there is a foreign data wrapper. A transaction that uses one of its tables holds a lock on the table.
     wrapper: bool,
-    /// Something else that can talk to other servers: what it does in a transaction is not known.
+    /// Whether there is another library that can access other servers. What it does in a transaction is not known.
     client: bool,
-    /// libpq came with the libraries that the server preloads.
+    /// Whether libpq was loaded by a preloaded library.
     libpq_preloaded: bool,
 }
 
@@ -30,17 +30,17 @@ thread_local! {
     static LOADED: Cell<Option<Loaded>> = const { Cell::new(None) };
 }
 
-/// True if the current transaction has, or may have, a transaction open on another server.
+/// True if the current transaction has, or may have, an open transaction on another server.
 ///
-/// A process that has loaded `dblink` or another client may have one in every transaction. One that has
-/// loaded nothing of the kind is known by the number of loads alone.
+/// A process that has loaded `dblink` or another client may have one in every transaction. As long as a process loads
+/// no further library, a comparison of the number of loads is enough.
 pub fn is_open() -> bool {
     let loaded = loaded();
     loaded.client || citus::remote() != Remote::None || loaded.wrapper && holds_foreign_table()
 }
 
-/// Makes the current transaction wait at its commit until the commit is flushed, and with Citus, commit in two
-/// phases. Has to be called before the transaction callbacks of other libraries.
+/// Makes the commit of the current transaction synchronous and, with Citus, a two-phase commit. Called before the
+/// transaction callbacks of other libraries.
 pub fn secure_commit() {
     if citus::remote() == Remote::Open {
         citus::ask_for_two_phases();
@@ -49,12 +49,12 @@ pub fn secure_commit() {
     unsafe { pg_sys::ForceSyncCommit() }
 }
 
-/// True if the current transaction is one of Citus's that spans nodes, as far as can be known.
+/// True if the current transaction is a distributed one of Citus, or if that is not known.
 pub fn is_distributed() -> bool {
     citus::remote() != Remote::None
 }
 
-/// True if the current transaction has changed rows of this table, or may have.
+/// True if the current transaction has, or may have, changed rows of this table.
 pub fn has_written(table: pg_sys::Oid) -> bool {
     is_locked(table, pg_sys::RowExclusiveLock)
 }
@@ -78,7 +78,7 @@ fn loaded() -> Loaded {
     loaded
 }
 
-/// True if the current transaction has used a foreign table: it keeps the lock to its end.
+/// True if the current transaction has used a foreign table, on which it holds a lock until it ends.
 fn holds_foreign_table() -> bool {
     let tables = catalog::scan(pg_sys::ForeignTableRelationId, |tuple, _| {
         // SAFETY: a row of pg_foreign_table; its fixed part maps onto the struct.
@@ -87,7 +87,7 @@ fn holds_foreign_table() -> bool {
     tables.into_iter().any(|table| is_locked(table, pg_sys::AccessShareLock))
 }
 
-/// True if the current transaction holds a lock of this strength, or a stronger one, on a relation of this database.
+/// True if the current transaction holds a lock of this mode, or a stronger one, on a relation of this database.
 fn is_locked(relation: pg_sys::Oid, mode: u32) -> bool {
     // SAFETY: reads the process's own table of locks, and of the relation only what identifies it there (lmgr.c); a
     // relation of zeros is plain data. CheckRelationOidLockedByMe would do, but early minor releases lack it, and

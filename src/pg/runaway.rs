@@ -1,9 +1,9 @@
 //! Ends a worker whose handler computes without end in the interpreter of a procedural language.
 //!
-//! Signals act at CHECK_FOR_INTERRUPTS, which such an interpreter never comes to by itself. When the process was
-//! told to end and goes on computing, a timer that counts its computing time looks where it is. It is ended at
-//! once, as by a FATAL error, if it holds no lock of PostgreSQL's and executes code of an interpreter: then no
-//! code of PostgreSQL's or of the allocator is half done. Wherever else it is, nothing is done.
+//! Signals take effect at CHECK_FOR_INTERRUPTS, which such an interpreter never reaches by itself. If a process that
+//! was told to end goes on computing, a timer that counts its CPU time examines what it executes. If it holds off no
+//! interrupts and executes code of an interpreter, it is ended immediately, as by a FATAL error: then no code of
+//! PostgreSQL or of the allocator has been interrupted. In all other cases nothing is done.
 
 use super::{backend, libraries, log};
 use pgrx::pg_sys;
@@ -11,16 +11,16 @@ use std::ops::ControlFlow;
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// How long the process may go on after it was told to end, in seconds of computing time. Code that checks for
-/// interrupts has done so by then.
+/// The CPU time in seconds that the process may use after it was told to end. Code that checks for interrupts has done
+/// so by then.
 const GRACE: libc::time_t = 1;
-/// How often the process is looked at after [`GRACE`], in microseconds.
+/// The pause between two examinations after [`GRACE`], in microseconds.
 const AGAIN: libc::suseconds_t = 20_000;
 
-/// The starts of the names of interpreters' libraries: PL/Perl, PL/Python, PL/Tcl.
+/// The beginnings of the names of interpreters' libraries: for PL/Perl, PL/Python and PL/Tcl.
 const INTERPRETERS: [&[u8]; 3] = [b"libperl.so", b"libpython", b"libtcl"];
 
-/// Longer lines of /proc/self/maps are cut; a path that is so long is no library's of the system.
+/// The length at which lines of /proc/self/maps are truncated. No library of the system has such a long path.
 const MAX_LINE: usize = 512;
 
 /// Installs the handler of the timer's signal.
@@ -37,7 +37,7 @@ pub fn install() {
 /// Whether the timer runs. A process is told to end repeatedly; only the first time starts the timer.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to watch this process, which was told to end. Callable from a signal handler.
+/// Starts to watch this process, which was told to end. It may be called in a signal handler.
 pub fn watch() {
     if WATCHED.swap(true, Relaxed) {
         return;
@@ -90,12 +90,12 @@ fn keeping_errno<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// [`libraries::loads`] when it was last looked which libraries there are, and whether an interpreter was among them.
+/// [`libraries::loads`] when the libraries were last examined.
 static LOADED: AtomicU64 = AtomicU64::new(0);
+/// Whether an interpreter was among them.
 static HAS_INTERPRETER: AtomicBool = AtomicBool::new(false);
 
-/// Whether this process has loaded an interpreter. As long as it has loaded nothing new, asking costs next to
-/// nothing.
+/// True if this process has loaded an interpreter. As long as it loads no further library, this costs next to nothing.
 pub fn has_interpreter() -> bool {
     let loads = libraries::loads();
     if LOADED.swap(loads, Relaxed) != loads {
@@ -104,7 +104,7 @@ pub fn has_interpreter() -> bool {
     HAS_INTERPRETER.load(Relaxed)
 }
 
-/// Where the process was when the signal came.
+/// The instruction that the signal interrupted.
 unsafe fn program_counter(context: *const libc::ucontext_t) -> Option<usize> {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     // SAFETY: on the caller's promise.
@@ -119,7 +119,7 @@ unsafe fn program_counter(context: *const libc::ucontext_t) -> Option<usize> {
     }
 }
 
-/// Whether the code at this address is an interpreter's. Allocates nothing, and makes system calls only.
+/// True if the code at this address is an interpreter's. It makes system calls only and allocates nothing.
 fn is_in_interpreter(address: usize) -> bool {
     let mut found = false;
     let mut line = [0; MAX_LINE];
@@ -142,7 +142,7 @@ fn is_in_interpreter(address: usize) -> bool {
     found
 }
 
-/// Passes on what /proc/self/maps holds, byte by byte.
+/// Passes on the content of /proc/self/maps, byte by byte.
 fn read_maps(mut each: impl FnMut(u8) -> ControlFlow<()>) {
     let mut buffer = [0u8; 4096];
     // SAFETY: system calls; at most as many bytes are written as the buffer has.
@@ -161,7 +161,7 @@ fn read_maps(mut each: impl FnMut(u8) -> ControlFlow<()>) {
     }
 }
 
-/// Whether the mapping that a line of /proc/self/maps describes ("start-end …", hexadecimal) holds the address.
+/// True if the mapping that a line of /proc/self/maps describes ("start-end …", hexadecimal) contains the address.
 fn covers(line: &[u8], address: usize) -> bool {
     let number = |digits: &[u8]| {
         digits.iter().try_fold(0usize, |number, digit| {
@@ -176,7 +176,7 @@ fn covers(line: &[u8], address: usize) -> bool {
     }
 }
 
-/// Whether a path, or a line that ends with one, is that of an interpreter's library.
+/// True for the path of an interpreter's library, or a line that ends with one.
 fn names_interpreter(line: &[u8]) -> bool {
     let name = line.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     INTERPRETERS.iter().any(|start| name.starts_with(start))

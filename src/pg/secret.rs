@@ -1,4 +1,4 @@
-//! Settings that nobody gets to see.
+//! Settings whose values are never shown.
 
 use super::guc::{About, Check, Setting, refuse, text_of};
 use super::majors::since_16;
@@ -9,18 +9,18 @@ use std::marker::PhantomData;
 use std::os::raw::{c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-/// A secret. Its value is kept beside the setting, whose visible value is always empty: no SHOW,
-/// view or log line of a reload can hold it. `N` tells the secrets apart.
+/// A secret. Its value is kept apart from the setting, whose visible value is always empty, so that no SHOW, view or
+/// log message of a reload can contain it. `N` distinguishes the secrets.
 pub struct Secret<const N: usize, C = OneLine> {
     pub about: About,
     pub value: GucSetting<Option<CString>>,
-    /// The server's environment variable that is used when the setting is empty.
+    /// The server's environment variable that is used if the setting is empty.
     pub environment: &'static str,
-    /// What it may be.
+    /// The rule for its value.
     pub rule: PhantomData<fn() -> C>,
 }
 
-/// A secret goes into a header: it holds no line break.
+/// The rule for secrets that are sent in a header: they contain no line break.
 pub struct OneLine;
 
 impl Check for OneLine {
@@ -33,11 +33,11 @@ impl Check for OneLine {
     }
 }
 
-/// Where assign hooks leave the secrets; owned by the GUC machinery.
+/// The secrets as assigned, in memory of the GUC machinery.
 static SECRETS: [AtomicPtr<c_char>; 5] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 5];
 
 impl<const N: usize, C> Secret<N, C> {
-    /// The secret; `None` if it is not set anywhere.
+    /// The secret; `None` if it is set nowhere.
     pub fn get(&self) -> Option<String> {
         // SAFETY: null or a string that lives until the next assignment; copied at once.
         let set = unsafe { text_of(SECRETS[N].load(Relaxed)) };
@@ -70,7 +70,7 @@ impl<const N: usize, C: Check> Setting for Secret<N, C> {
     }
 }
 
-/// Moves the value into `extra` and leaves an empty string behind.
+/// The check hook. It moves the value into `extra` and leaves an empty string.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn check_secret<C: Check>(
     value: *mut *mut c_char,
@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn check_secret<C: Check>(
     unsafe {
         let text = text_of(*value);
         if let Err(reason) = C::check(&text) {
-            // The usual message shows the value.
+            // PostgreSQL's own message would show the value.
             refuse(Some("this is no value for a secret"), &reason, None);
             return false;
         }

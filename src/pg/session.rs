@@ -1,7 +1,7 @@
-//! The session in which handlers run, kept clean between them.
+//! The session in which handlers run, and which is cleaned between them.
 //!
-//! The worker is connected as `pg_errand.role`, and handlers run as that role, under its settings. The
-//! worker's own statements run as the extension's owner, under a `search_path` that no user can reach into.
+//! The worker is connected as `pg_errand.role`, and handlers run as that role with its settings. The worker's own
+//! statements run as the extension's owner, with a `search_path` of schemas in which no user can create objects.
 
 use super::majors::since_17;
 use super::{guc, interrupt, traces};
@@ -10,8 +10,8 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 pub use traces::lasting as lasting_trace;
 
-/// Settings of the worker's own statements, which handlers don't see. Sequential scans and sorts are
-/// never right for them: a plan made while the queue was short is used when it is long.
+/// Settings for the worker's own statements, which handlers do not see. Sequential scans and sorts are disabled, since
+/// a plan that was made while the queue was short is still used when it is long.
 const OWN: &[(&CStr, &CStr)] = &[
     (c"search_path", c"pg_catalog, pg_temp"),
     (c"enable_seqscan", c"off"),
@@ -19,12 +19,12 @@ const OWN: &[(&CStr, &CStr)] = &[
     (c"enable_sort", c"off"),
     (c"plan_cache_mode", c"force_generic_plan"),
     (c"lock_timeout", c"0"),
-    // Scans that have no alternative seem to cost so much by that, that compiling them would pay.
+    // Where a sequential scan is the only choice, its disabled cost would make JIT compilation seem worthwhile.
     (c"jit", c"off"),
 ];
 
-/// Settings that the loop depends on, whatever the configuration says. As in autovacuum.c
-/// (AutoVacWorkerMain), a forced value can't be changed from outside.
+/// Settings that the worker depends on, whatever the configuration says. As in autovacuum.c (AutoVacWorkerMain), the
+/// configuration cannot override these values.
 const PINNED: &[(&CStr, &CStr)] = &[
     (c"default_transaction_isolation", c"read committed"),
     (c"default_transaction_read_only", c"off"),
@@ -33,7 +33,7 @@ const PINNED: &[(&CStr, &CStr)] = &[
     (c"idle_session_timeout", c"0"),
 ];
 
-/// Settings with which an error of a handler, or its duration, would end the worker. Handlers can't change them.
+/// Settings with which an error or the duration of a handler would end the worker. Handlers cannot change them.
 const FIXED: &[(&CStr, &CStr)] = &[(c"exit_on_error", c"off")];
 
 /// Prepares the session of a worker that has just connected.
@@ -76,9 +76,9 @@ fn set_option_as(context: pg_sys::GucContext::Type, name: &CStr, value: &CStr) {
     }
 }
 
-/// Runs `body` with the rights of `owner` and under settings of our own; only for our own statements.
+/// Runs `body`, a statement of the worker's own, with the privileges of `owner` and the worker's own settings.
 ///
-/// If `body` raises, the end of the (sub)transaction puts user and settings back.
+/// If `body` raises an error, the end of the (sub)transaction restores user and settings.
 pub fn as_owner<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     with_rights_of(owner, || with_own_settings(body))
 }
@@ -106,10 +106,10 @@ fn with_rights_of<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Whether the settings of our own are in force.
+/// Whether the worker's own settings are in effect.
 static OWN_IN_FORCE: AtomicBool = AtomicBool::new(false);
 
-/// Also when an ERROR leaves the scope.
+/// Notes that the worker's own settings are no longer in effect, also after an ERROR.
 struct Leave;
 
 impl Drop for Leave {
@@ -118,7 +118,7 @@ impl Drop for Leave {
     }
 }
 
-/// Runs `body`, a statement of the worker's own, under settings of our own.
+/// Runs `body`, a statement of the worker's own, with the worker's own settings.
 pub fn with_own_settings<R>(body: impl FnOnce() -> R) -> R {
     if OWN_IN_FORCE.swap(true, Relaxed) {
         return body();
@@ -132,8 +132,8 @@ pub fn with_own_settings<R>(body: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Runs `body`, a statement of our own, with `session_replication_role = replica`: of the table's triggers and rules,
-/// only those that are enabled ALWAYS or REPLICA are applied.
+/// Runs `body`, a statement of the worker's own, with `session_replication_role = replica`, so that only triggers and
+/// rules apply that are enabled ALWAYS or REPLICA.
 pub fn without_triggers<R>(body: impl FnOnce() -> R) -> R {
     settings_scope(|| {
         set_option_as(pg_sys::GucContext::PGC_SUSET, c"session_replication_role", c"replica");
@@ -141,7 +141,7 @@ pub fn without_triggers<R>(body: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Runs `body`, and puts every setting back that it changes: plain SETs too, SET ROLE included.
+/// Runs `body` and restores all settings that it changes, including those changed by a plain SET or SET ROLE.
 fn settings_scope<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: GUC nest levels as fmgr_security_definer uses them for a function's SET clause; closed as
     // at an abort.
@@ -153,10 +153,10 @@ fn settings_scope<R>(body: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Runs a handler: as the session's role, under the role's own settings, interruptible, and with
-/// every setting it changes put back afterwards.
+/// Runs a handler as the session's role, with the role's own settings, interruptible, and restores all settings that it
+/// changes.
 ///
-/// Called in a subtransaction, whose abort does the same if `body` raises.
+/// Called in a subtransaction, whose abort restores them if `body` raises an error.
 pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
     settings_scope(|| {
         interrupt::allow_cancel();
@@ -166,16 +166,16 @@ pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Removes what a handler left that its subtransaction does not undo.
+/// Removes what a handler left and its subtransaction does not undo.
 pub fn forget_handler() {
     traces::remove();
 }
 
-/// Removes what a task's handlers left in the session beyond settings: cursors, prepared
-/// statements, temporary objects, advisory locks, cached sequence values, handlers of signals, connections.
+/// Removes what a task's handlers left in the session: cursors, prepared statements, temporary objects, advisory locks,
+/// cached sequence values, signal handlers and connections.
 ///
-/// What DISCARD ALL does (commands/discard.c), but within the task's transaction and without
-/// throwing away the worker's plans.
+/// This is what DISCARD ALL does (commands/discard.c), but within the task's transaction, and it keeps the worker's
+/// plans.
 pub fn discard_leftovers() {
     interrupt::restore_handlers();
     // SAFETY: within a transaction, no portal or query is active.

@@ -1,4 +1,4 @@
-//! Statements run through SPI: prepared once, kept, and executed without building any text.
+//! Statements that are executed through SPI. They are prepared once and kept.
 
 use super::session;
 use super::trigger::Transition;
@@ -10,8 +10,8 @@ use std::ffi::CString;
 /// An argument of a statement; `None` is null.
 pub type Arg = Option<pg_sys::Datum>;
 
-/// A statement of ours, from a .sql file; prepared at its first execution in this process, and always
-/// executed under settings of our own.
+/// A statement of the extension's own, from a .sql file. It is prepared when it is first executed in a process, and
+/// always executed with the extension's own settings.
 pub struct Statement {
     sql: &'static str,
     types: &'static [pg_sys::BuiltinOid],
@@ -27,20 +27,19 @@ impl Statement {
         Statement { sql, types, plan: Cell::new(None) }
     }
 
-    /// Executes the statement and maps each row of its result. PostgreSQL errors are raised.
+    /// Executes the statement and maps each row of its result. An error is raised.
     pub fn rows<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
         self.with_plan(|plan| plan.execute(args, map))
     }
 
-    /// [`Statement::rows`] of a query, as everybody else sees them now: the snapshot of the current transaction
-    /// may be an old one.
+    /// [`Statement::rows`] of a query with a new snapshot, since the snapshot of the current transaction may be old.
     pub fn rows_as_of_now<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
         // SAFETY: within a transaction; used at once.
         let snapshot = unsafe { pg_sys::GetLatestSnapshot() };
         self.with_plan(|plan| plan.execute_with(args, snapshot, true, map))
     }
 
-    /// [`Statement::row`] under the settings of the session.
+    /// [`Statement::row`] with the settings of the session.
     pub fn row_as_is<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
         connected(|| self.plan().execute(args, map)).pop()
     }
@@ -54,13 +53,13 @@ impl Statement {
         self.rows(args, map).pop()
     }
 
-    /// [`Statement::row`] without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
+    /// [`Statement::row`], which leaves the AFTER triggers of the statement to `trigger::fire_afterwards`.
     pub fn row_leaving_triggers<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
         self.with_plan(|plan| plan.execute_with(args, std::ptr::null_mut(), false, map)).pop()
     }
 
-    /// Executes the statement for its effect within the function of a trigger, whose transition tables it may
-    /// read; without the AFTER triggers that it sets off: see `trigger::fire_afterwards`.
+    /// Executes the statement for its effect in a trigger function, whose transition tables it may read. It leaves the
+    /// AFTER triggers of the statement to `trigger::fire_afterwards`.
     pub fn run_in_trigger(&self, transition: &Transition) {
         session::with_own_settings(|| {
             connected(|| {
@@ -125,7 +124,7 @@ impl Plan {
         self.execute_with(args, std::ptr::null_mut(), true, map)
     }
 
-    /// `snapshot`: none means a new one, and that the plan may write.
+    /// A null `snapshot` means a new one, and that the plan may write.
     fn execute_with<R>(
         self,
         args: &[Arg],
@@ -162,7 +161,7 @@ impl Plan {
         }
     }
 
-    /// The function that the plan of a `select name($1)` calls; `None` if the name is not a function's.
+    /// The function that the plan of a `select name($1)` calls; `None` if the name does not refer to a function.
     pub fn callee(self) -> Option<pg_sys::Oid> {
         // SAFETY: a valid plan of one query, whose parse analysis SPI has done.
         unsafe {
@@ -176,7 +175,7 @@ impl Plan {
         }
     }
 
-    /// False if what it refers to has changed since it was made.
+    /// False if objects that the plan refers to have changed since it was made.
     pub fn is_valid(self) -> bool {
         // SAFETY: a kept plan of ours.
         unsafe { pg_sys::SPI_plan_is_valid(self.0) }
@@ -191,7 +190,7 @@ impl Plan {
     }
 }
 
-/// Runs `body` connected to SPI. An ERROR disconnects by itself, at the (sub)transaction's end.
+/// Runs `body` connected to SPI. After an ERROR, the end of the (sub)transaction disconnects.
 pub fn connected<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: within a transaction; connect and finish are paired.
     unsafe {

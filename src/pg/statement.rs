@@ -1,27 +1,24 @@
-//! The text of the statement that a session runs, as others can see it: in `pg_stat_activity`, in the server log, and
-//! in modules that record statements. Secrets are masked before the text gets there.
+//! Masks secrets in the texts of statements before others can see them: in `pg_stat_activity`, in the server log, and
+//! in modules that record statements.
 
 use super::callbacks::{self, Ended};
 use super::command::{Hook as Utility, standard_ProcessUtility};
+pub use super::shown_text::Pieces;
+use super::shown_text::{bytes, bytes_of, pieces_of, remember, stand_in, text_of_session};
 use pgrx::pg_sys;
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::raw::c_char;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
-/// What was hidden of a statement, to be hidden in messages about it, too.
-pub type Pieces = Vec<Vec<u8>>;
-
 /// What is hidden, and how.
 pub struct Rule {
-    /// Whether there is something to hide in a text.
+    /// Returns true if a text may contain something to hide.
     pub concerns: fn(&[u8]) -> bool,
-    /// Hides it, without a change of the length; returns what was there.
+    /// Masks a statement without changing its length, and returns the hidden pieces.
     pub mask: fn(&mut [u8]) -> Pieces,
-    /// [`Rule::mask`] of a part of a message.
+    /// [`Rule::mask`] for a part of a message.
     pub mask_message: fn(&mut [u8]) -> Pieces,
-    /// Hides pieces of a statement wherever they are in a text; true if any is.
+    /// Masks the hidden pieces of a statement wherever they are in a text; returns true if there is one.
     pub mask_pieces: fn(&mut [u8], &Pieces) -> bool,
 }
 
@@ -37,27 +34,7 @@ type Analysis =
 type LogHook = unsafe extern "C-unwind" fn(*mut pg_sys::ErrorData);
 type Start = unsafe extern "C-unwind" fn();
 
-/// Statements of which is known what was hidden; a prepared one may run again.
-const REMEMBERED: usize = 8;
-
-/// A statement as it is shown, and what was hidden of it.
-struct Hidden {
-    shown: Vec<u8>,
-    pieces: Pieces,
-}
-
-/// The text that stands for that of the running statement in the log, and where its own is.
-struct Stand {
-    shown: CString,
-    text: *const c_char,
-}
-
-thread_local! {
-    static HIDDEN: RefCell<VecDeque<Hidden>> = const { RefCell::new(VecDeque::new()) };
-    static STAND: RefCell<Option<Stand>> = const { RefCell::new(None) };
-}
-
-/// Applies `rule` in all sessions from now on. To be called while the postmaster preloads libraries.
+/// Applies `rule` in all sessions. Called while the postmaster preloads libraries.
 pub fn hide(rule: &'static Rule) {
     RULE.store(std::ptr::from_ref(rule).cast_mut(), Relaxed);
     // SAFETY: the postmaster's only thread; the hook that was there is kept.
@@ -70,8 +47,8 @@ pub fn hide(rule: &'static Rule) {
     callbacks::on_transaction_end(at_transaction_end);
 }
 
-/// All libraries are loaded: hooks that are put in now are called before theirs. A crash of the server brings it here
-/// again.
+/// Runs when all libraries are loaded, so that the hooks that are installed now are called before theirs. It runs again
+/// after a crash of the server.
 unsafe extern "C-unwind" fn on_start() {
     // SAFETY: the postmaster's only thread; the hooks that were there are kept.
     unsafe {
@@ -100,67 +77,15 @@ fn rule() -> Option<&'static Rule> {
     }
 }
 
-/// Whether a backslash escapes in every literal (`standard_conforming_strings = off`).
+/// Whether a backslash is an escape character in all literals (`standard_conforming_strings = off`).
 static ESCAPES: AtomicBool = AtomicBool::new(false);
 
-/// [`ESCAPES`], as of the statement at hand.
+/// True if a backslash is an escape character in all literals of the statement at hand.
 pub fn backslash_escapes() -> bool {
     ESCAPES.load(Relaxed)
 }
 
-/// The bytes of a terminated text that belongs to PostgreSQL; none if it is null.
-unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
-    // SAFETY: on the caller's promise.
-    if text.is_null() { &[] } else { unsafe { CStr::from_ptr(text) }.to_bytes() }
-}
-
-/// [`bytes`] that may be changed.
-unsafe fn bytes_of<'a>(text: *mut c_char) -> &'a mut [u8] {
-    if text.is_null() {
-        return &mut [];
-    }
-    // SAFETY: on the caller's promise; allocated by PostgreSQL for one owner.
-    unsafe { std::slice::from_raw_parts_mut(text.cast(), libc::strlen(text)) }
-}
-
-/// The statement that the session runs, as it came from the client.
-fn text_of_session() -> *const c_char {
-    // SAFETY: state of this process.
-    let text = unsafe { pg_sys::debug_query_string };
-    let original = |stand: &Stand| (stand.shown.as_ptr() == text).then_some(stand.text);
-    STAND.with_borrow(|stand| stand.as_ref().and_then(original)).unwrap_or(text)
-}
-
-/// What was hidden of the statement that is shown as `shown`.
-fn pieces_of(shown: &[u8]) -> Option<Pieces> {
-    HIDDEN.with_borrow(|all| {
-        all.iter().find(|hidden| hidden.shown == shown).map(|hidden| hidden.pieces.clone())
-    })
-}
-
-/// Keeps what was hidden of a statement.
-fn remember(shown: &[u8], pieces: Pieces) {
-    let mut known = pieces_of(shown).unwrap_or_default();
-    known.extend(pieces);
-    known.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    known.dedup();
-    HIDDEN.with_borrow_mut(|all| {
-        all.retain(|hidden| hidden.shown != shown);
-        all.truncate(REMEMBERED - 1);
-        all.push_front(Hidden { shown: shown.to_vec(), pieces: known });
-    });
-}
-
-/// Has the log show another text for the running statement.
-fn stand_in(shown: CString, text: *const c_char) {
-    STAND.with_borrow_mut(|stand| {
-        let stand = stand.insert(Stand { shown, text });
-        // SAFETY: the text lives until the next one takes its place.
-        unsafe { pg_sys::debug_query_string = stand.shown.as_ptr() }
-    });
-}
-
-/// A statement has been parsed; nothing of it is recorded yet, and its literals have been copied.
+/// Runs when a statement has been parsed: its literals have been copied, and nothing has recorded it yet.
 unsafe extern "C-unwind" fn on_analysis(
     state: *mut pg_sys::ParseState,
     query: *mut pg_sys::Query,
@@ -178,8 +103,8 @@ unsafe extern "C-unwind" fn on_analysis(
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn hide_statement(state: *mut pg_sys::ParseState, query: *mut pg_sys::Query) {
-    // SAFETY: the text of the client's message is memory of this session that is not parsed again: the parse trees
-    // hold copies. Texts of functions are not changed.
+    // SAFETY: the text of the client's message is memory of this session that is not parsed again, since the parse
+    // trees have copies of it. The texts of functions are not changed.
     unsafe {
         let text = (*state).p_sourcetext;
         let Some(rule) = rule() else { return };
@@ -199,7 +124,7 @@ unsafe extern "C-unwind" fn hide_statement(state: *mut pg_sys::ParseState, query
     }
 }
 
-/// True for EXECUTE of a statement that the rule concerns.
+/// True for EXECUTE of a statement with something to hide.
 unsafe fn executes(query: *mut pg_sys::Query, rule: &Rule) -> bool {
     // SAFETY: the tag tells the type of the node; the prepared statement lives while it is looked at.
     unsafe {
@@ -212,8 +137,8 @@ unsafe fn executes(query: *mut pg_sys::Query, rule: &Rule) -> bool {
     }
 }
 
-/// A Parse message has had its text copied before it is analyzed, as the identifier of a memory context below the
-/// current one (plancache.c, CreateCachedPlan): what later messages show.
+/// Masks the copy of a Parse message's text that is made before the analysis (plancache.c, CreateCachedPlan), and that
+/// later messages show. It is the identifier of a memory context below the current one.
 unsafe fn hide_in_plan_sources(text: &[u8], rule: &Rule) {
     // SAFETY: a list of contexts that live; the identifier is the copy, in one of them.
     unsafe {
@@ -228,7 +153,7 @@ unsafe fn hide_in_plan_sources(text: &[u8], rule: &Rule) {
     }
 }
 
-/// Shows another text of the running statement to other sessions.
+/// Shows another text for the running statement in `pg_stat_activity`.
 fn show(text: *const c_char) {
     if is_session() {
         // SAFETY: a terminated text, copied into shared memory.
@@ -236,7 +161,7 @@ fn show(text: *const c_char) {
     }
 }
 
-/// True in a client's session; the text of another process may be of any kind of memory.
+/// True in a client's session. In other processes, the text may be in any kind of memory.
 fn is_session() -> bool {
     // SAFETY: state of this process.
     unsafe {
@@ -244,7 +169,7 @@ fn is_session() -> bool {
     }
 }
 
-/// Commands within functions have texts of their own; the next hook gets a masked copy of such a text.
+/// Commands in functions have texts of their own. The next hook gets a masked copy of such a text.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn on_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -272,7 +197,7 @@ unsafe extern "C-unwind" fn on_utility(
     }
 }
 
-/// The text without what is to be hidden, to be freed by the caller; null if it can be shown.
+/// A masked copy of the text, which the caller frees; null if there is nothing to hide.
 unsafe extern "C-unwind" fn hidden_copy(text: *const c_char) -> *mut c_char {
     // SAFETY: a terminated text; the copy is this function's until it returns.
     unsafe {
@@ -285,7 +210,7 @@ unsafe extern "C-unwind" fn hidden_copy(text: *const c_char) -> *mut c_char {
     }
 }
 
-/// Something is about to be logged.
+/// Runs when a message is about to be logged.
 unsafe extern "C-unwind" fn on_log(entry: *mut pg_sys::ErrorData) {
     // SAFETY: calls on with the same argument, to the hook that was there.
     unsafe {
@@ -299,7 +224,7 @@ unsafe extern "C-unwind" fn on_log(entry: *mut pg_sys::ErrorData) {
     }
 }
 
-/// Neither logs nor raises anything.
+/// Masks the texts of a message. It neither logs nor raises anything.
 unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
     // SAFETY: the entry's texts are its own, terminated and allocated for it; none becomes longer.
     unsafe {
@@ -341,8 +266,8 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
     }
 }
 
-/// Masks a statement in `pg_stat_activity` that could not be parsed and whose error was not logged. It allocates, but
-/// only if a statement with a secret has failed; it raises nothing.
+/// Masks a statement in `pg_stat_activity` that could not be parsed and whose error was not logged. It allocates only
+/// if a statement with a secret has failed, and raises nothing.
 fn at_transaction_end(ended: Ended) {
     if ended != Ended::Aborted || !is_session() {
         return;

@@ -58,9 +58,9 @@ impl Row {
         Seen { values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key, and takes the row out of all partial indexes. Returns false, without a change,
-    /// if a statement has to be used: because it would do more, or because a handler has changed the row or has altered,
-    /// rewritten or truncated the table since the row was locked.
+    /// Changes columns that are in no key, and takes the row out of all partial indexes. Returns false, without a
+    /// change, if a statement has to be used: because it would do more, or because a handler has changed the row or has
+    /// altered, rewritten or truncated the table since the row was locked.
     pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -101,14 +101,14 @@ impl Row {
 }
 
 impl Table {
-    /// The index of the primary key; `None` if statements have to be used. Called before each change, while the table is
-    /// locked for writing, since all changes that others have made to the table are known by then.
+    /// The index of the primary key; `None` if statements have to be used. Called before each change, while the table
+    /// is locked for writing, since all changes that others have made to the table are known by then.
     fn key_index(&self) -> Option<pg_sys::Oid> {
         self.shape.key_index(self.oid, self.owner)
     }
 
-    /// Inserts a row, given the values of all columns, into the table and all its indexes, each of which has one column.
-    /// Returns false, without a change, if a statement has to be used.
+    /// Inserts a row, given the values of all columns, into the table and all its indexes, each of which has one
+    /// column. Returns false, without a change, if a statement has to be used.
     pub fn insert(&self, values: &[Option<pg_sys::Datum>]) -> bool {
         let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
         let mut values: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();

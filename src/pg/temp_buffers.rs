@@ -1,18 +1,18 @@
-//! `temp_buffers`: PostgreSQL allocates the buffers for temporary tables once in a process, and then refuses another
-//! number of them. A handler is to be refused only for temporary tables of its own task.
+//! `temp_buffers`: PostgreSQL allocates the buffers for temporary tables once in a process and refuses later changes of
+//! the setting. A handler must not be affected by temporary tables of earlier tasks.
 
 use super::guc;
 use pgrx::pg_sys;
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::Relaxed};
 
-/// PostgreSQL's own check.
+/// PostgreSQL's own check hook.
 static CHECK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 type Check = unsafe extern "C-unwind" fn(*mut c_int, *mut *mut c_void, pg_sys::GucSource::Type) -> bool;
 
-/// Lets the setting be changed in spite of temporary tables that earlier tasks had. The change has no effect on buffers
-/// that are there already.
+/// Allows changes of the setting although earlier tasks had temporary tables. They do not affect buffers that have been
+/// allocated.
 pub fn prepare() {
     // SAFETY: main thread; the record is this process's own, and that of an integer.
     unsafe {
@@ -39,7 +39,7 @@ unsafe extern "C-unwind" fn check_for_task(
     }
 }
 
-/// True if a new session would allocate another number of buffers than this one has.
+/// True if a new session would allocate another number of buffers than this session has.
 pub fn differ() -> bool {
     // SAFETY: state of this process.
     unsafe { pg_sys::NLocBuffer != 0 && pg_sys::NLocBuffer != pg_sys::num_temp_buffers }

@@ -1,12 +1,12 @@
-//! Threads beside PostgreSQL's main thread.
+//! Threads in addition to PostgreSQL's main thread.
 
 use std::thread::{Builder, JoinHandle};
 
-/// Spawns a thread with every signal blocked: PostgreSQL's signal handlers must run on the main
-/// thread. Threads that it starts in turn inherit that.
+/// Spawns a thread with all signals blocked, since PostgreSQL's signal handlers must run on the main thread. Threads
+/// that the new thread starts inherit this.
 ///
 /// # Errors
-/// When the system has no thread left.
+/// If the system cannot create a thread.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     // SAFETY: plain POSIX calls on properly initialized sets; the mask is put back right after.
     unsafe {

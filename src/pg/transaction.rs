@@ -7,16 +7,16 @@ use crate::error::PgError;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// What a transaction's body wants done with its work.
+/// How the body of a transaction wants it to end.
 pub enum End<R> {
     Commit(R),
-    /// Roll back, which is no error: the value tells the caller what to do next.
+    /// Roll back without an error; the value tells the caller what to do next.
     RollBack(R),
 }
 
 /// Runs `body` in a transaction of its own.
 ///
-/// An ERROR in the body or in the commit itself rolls back and comes back as the error.
+/// An ERROR in the body or in the commit rolls the transaction back and is returned.
 pub fn run<R>(body: impl FnOnce() -> End<R>) -> Result<R, PgError> {
     let result = catch(|| {
         begin();
@@ -46,7 +46,7 @@ pub fn commit_after<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     run(|| End::Commit(body()))
 }
 
-/// Runs `body` in a subtransaction; an ERROR undoes the body's work and only that.
+/// Runs `body` in a subtransaction. An ERROR undoes the effects of the body only, and is returned.
 pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     let result = attempt(body);
     if result.is_err() {
@@ -55,7 +55,7 @@ pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     result
 }
 
-/// [`savepoint`] in any session: cancels are held off afterwards if they were before.
+/// [`savepoint`] for any session: afterwards, cancels are held off only if they were before.
 pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     // SAFETY: within a transaction on the main thread. Context and resource owner are put back as
     // PL/pgSQL does around its exception blocks (pl_exec.c, exec_stmt_block).
@@ -71,7 +71,7 @@ pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
             value
         });
         if result.is_err() {
-            // The error has reset it.
+            // The error has reset the count.
             pg_sys::QueryCancelHoldoffCount = held_off;
             pg_sys::MemoryContextSwitchTo(context);
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
@@ -82,23 +82,23 @@ pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     }
 }
 
-/// When the current transaction began, which SQL calls `now()`; microseconds since 2000-01-01.
+/// When the current transaction began (`now()` in SQL), in microseconds since 2000-01-01.
 pub fn started_at() -> i64 {
     // SAFETY: state of this process.
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
-/// Whether the current transaction may commit without waiting.
+/// Whether the current transaction may commit asynchronously.
 static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 
-/// Lets the current transaction commit without waiting for its WAL to reach the disk, unless it spans servers.
+/// Lets the current transaction commit without waiting for the flush of its WAL, unless it spans servers.
 ///
-/// Safe where all effects are in the transaction: a crash loses all of it or nothing.
+/// This is safe if all effects are in the transaction, since a crash loses all of it or nothing.
 pub fn commit_asynchronously() {
     ASYNCHRONOUS.store(true, Relaxed);
 }
 
-/// Makes the commit that is in progress asynchronous, if that was allowed; called from its callback.
+/// Makes the commit that is in progress asynchronous if that is allowed. Called by the callback before the commit.
 pub fn skip_wait_if_allowed() {
     if ASYNCHRONOUS.load(Relaxed) {
         // SAFETY: a plain setting, which `commit` puts back. It is given to this commit alone, not through the
@@ -107,8 +107,8 @@ pub fn skip_wait_if_allowed() {
     }
 }
 
-/// Waits until all that this process has committed is as durable as the server's `synchronous_commit`
-/// says; outside of transactions. One wait for all that was committed asynchronously.
+/// Waits until everything that this process has committed is as durable as `synchronous_commit` requires. Called
+/// outside of transactions. There is one wait for all asynchronous commits.
 pub fn wait_until_durable() {
     interrupt::ignore_cancel(true);
     // SAFETY: as at the end of a commit (xact.c, RecordTransactionCommit); interrupts are held, so that
@@ -126,20 +126,20 @@ pub fn wait_until_durable() {
     interrupt::ignore_cancel(false);
 }
 
-/// Up to where WAL has to be on the disk for all that this process has committed to be durable; 0: nothing.
+/// The position up to which WAL has to be flushed for all commits of this process to be durable; 0 if there is none.
 pub fn last_commit() -> u64 {
     // SAFETY: state of this process.
     unsafe { pg_sys::XactLastCommitEnd }
 }
 
-/// Has WAL written to the disk up to a place; outside of transactions.
+/// Flushes WAL up to a position. Called outside of transactions.
 pub fn flush(end: u64) {
     // SAFETY: any process may do that for all.
     unsafe { pg_sys::XLogFlush(end) }
 }
 
-/// Fires triggers and constraint checks that were deferred to the commit, in the current
-/// subtransaction, so that their errors belong to the handler that caused them.
+/// Fires deferred triggers and constraint checks in the current subtransaction, so that their errors belong to the
+/// handler that caused them.
 pub fn fire_deferred_triggers() {
     // SAFETY: within a transaction and outside any query, as CommitTransaction calls it.
     unsafe { pg_sys::AfterTriggerFireDeferred() }
@@ -158,7 +158,7 @@ fn begin() {
     }
 }
 
-/// Puts `synchronous_commit` back, also when the commit raises an error.
+/// Restores `synchronous_commit`, also if the commit raises an error.
 struct Restore(i32);
 
 impl Drop for Restore {
@@ -169,7 +169,7 @@ impl Drop for Restore {
 }
 
 fn commit() {
-    // A cancel for what is over must not break off the wait for a synchronous standby.
+    // A late cancel must not interrupt the wait for a synchronous standby.
     interrupt::ignore_cancel(true);
     interrupt::forget_cancel();
     // SAFETY: closes what `begin` opened.
@@ -184,7 +184,7 @@ fn commit() {
 }
 
 fn abort() {
-    // The commit may have failed.
+    // The commit may have failed after it began to ignore cancels.
     interrupt::ignore_cancel(false);
     // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
     unsafe { pg_sys::AbortCurrentTransaction() };

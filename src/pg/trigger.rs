@@ -1,11 +1,10 @@
-//! A row-level trigger function, without building Rust values of the row; and whose rights the
-//! triggers of others have.
+//! The rows of a trigger call, without conversion to Rust values, and the privileges with which users' triggers run.
 
 use super::catalog;
 use pgrx::{FromDatum, IntoDatum, JsonB, pg_sys, varsize_any};
 use std::ffi::CStr;
 
-/// The new row that a BEFORE trigger was called for.
+/// The new row of a BEFORE trigger.
 pub struct NewRow {
     tuple: pg_sys::HeapTuple,
     /// The row before an update.
@@ -14,7 +13,7 @@ pub struct NewRow {
 }
 
 impl NewRow {
-    /// The row of a trigger call; raises if `fcinfo` is none, or another kind of trigger.
+    /// The row of a trigger call. Raises an error if `fcinfo` is another kind of call.
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.
@@ -45,13 +44,13 @@ impl NewRow {
         }
     }
 
-    /// A column's value; `None` for null or if the table has no such column of this type.
+    /// The value of a column; `None` for null, or if the table has no such column of this type.
     pub fn get<T: FromDatum + IntoDatum>(&self, column: &CStr) -> Option<T> {
         // SAFETY: the row's own tuple.
         unsafe { self.column(self.tuple, column) }
     }
 
-    /// The value that a column had before the update; `None` also if the row is inserted.
+    /// The value of a column before an update; `None` also if the row is inserted.
     pub fn earlier<T: FromDatum + IntoDatum>(&self, column: &CStr) -> Option<T> {
         // SAFETY: the row's own tuple.
         self.old.and_then(|old| unsafe { self.column(old, column) })
@@ -66,8 +65,8 @@ impl NewRow {
         }
     }
 
-    /// The jsonb in a column; `None` if it is null or not changed by the update, or if the table has no such column of
-    /// that type.
+    /// The jsonb in a column; `None` if it is null or unchanged by the update, or if the table has no such column of
+    /// this type.
     pub fn new_jsonb(&self, column: &CStr) -> Option<pg_sys::Datum> {
         // SAFETY: valid tuples with their descriptor; values are compared as they are stored.
         unsafe {
@@ -88,7 +87,7 @@ impl NewRow {
         }
     }
 
-    /// The number of a column of this type.
+    /// The number of a column; `None` if the table has no such column of this type.
     fn number<T: IntoDatum>(&self, column: &CStr) -> Option<i32> {
         // SAFETY: a valid descriptor.
         let (number, found) = unsafe {
@@ -98,17 +97,18 @@ impl NewRow {
         (number > 0 && found == T::type_oid()).then_some(number)
     }
 
-    /// The row unchanged, as the trigger's result.
+    /// The result of a trigger that does not change the row.
     pub fn unchanged(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
     }
 }
 
-/// What a statement-level AFTER trigger of `queues.task` was called for.
+/// The rows of a statement-level AFTER trigger of `queues.task`.
 pub struct Transition(*mut pg_sys::TriggerData);
 
 impl Transition {
-    /// Of a trigger call after this operation (`TRIGGER_EVENT_…`); raises if `fcinfo` is none, or another one.
+    /// The rows of a trigger call after this operation (`TRIGGER_EVENT_…`). Raises an error if `fcinfo` is another kind
+    /// of call.
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.
@@ -131,7 +131,7 @@ impl Transition {
         }
     }
 
-    /// Gives the statements of the current SPI connection the trigger's transition tables.
+    /// Lets the statements of the current SPI connection read the trigger's transition tables.
     pub(super) fn register(&self) {
         // SAFETY: connected to SPI, within the trigger call.
         let code = unsafe { pg_sys::SPI_register_trigger_data(self.0) };
@@ -139,9 +139,9 @@ impl Transition {
     }
 }
 
-/// Runs `body`, which executes a statement of ours and leaves its AFTER triggers; then fires them with
-/// the rights of the current user, which `body` had changed. Users' tables may follow ours (a foreign
-/// key that cascades), and PostgreSQL runs their AFTER triggers as whoever executes the statement.
+/// Runs `body`, which executes a statement as another user and leaves its AFTER triggers. Then fires these triggers as
+/// the current user: they may belong to users' tables (through a foreign key that cascades), and PostgreSQL runs AFTER
+/// triggers as the user who executes the statement.
 pub fn fire_afterwards<R>(body: impl FnOnce() -> R) -> R {
     // SAFETY: within a (sub)transaction, whose abort closes the query level if something raises; the
     // executor state is for the triggers' relations, and closed as in trigger.c (afterTriggerInvokeEvents).

@@ -1,0 +1,5 @@
+//! What can go wrong ends the measurement, and is printed.
+
+use std::error::Error;
+
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;

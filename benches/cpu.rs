@@ -1,13 +1,13 @@
-//! What processes take of the processor.
+//! CPU time of processes.
 
 use std::fs;
 
 use crate::result::Result;
 
-/// Seconds that a process has run so far, its threads included.
+/// The CPU time that a process has used, including its threads, in seconds.
 ///
 /// # Errors
-/// There is no such process.
+/// If there is no such process.
 pub fn seconds(pid: i32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name, in parentheses, may hold anything.
@@ -19,10 +19,10 @@ pub fn seconds(pid: i32) -> Result<f64> {
     Ok((user + system) as f64 / ticks as f64)
 }
 
-/// The same of several together.
+/// The CPU time of several processes together.
 ///
 /// # Errors
-/// One of them has ended.
+/// If one of them has ended.
 pub fn seconds_of(pids: &[i32]) -> Result<f64> {
     pids.iter().map(|pid| seconds(*pid)).sum()
 }

@@ -1,6 +1,7 @@
 //! Benchmarks of pg_errand. Each figure is measured on private servers, next to what the same machine can do at all;
 //! `figures::ALL` lists them. Numbers never make a run fail: only a task that was lost, doubled or failed does.
 
+mod checks;
 mod cpu;
 mod figure;
 mod figures;

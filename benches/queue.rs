@@ -9,18 +9,18 @@ use postgres::Client;
 use crate::result::Result;
 use crate::server::Server;
 
-/// Workers that get nowhere for so long are stuck.
+/// The time without progress after which workers count as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often workers are asked how far they are: in shared memory, so it costs them nothing.
+/// The pause between two looks at the workers' progress. It is in shared memory, so that a look costs workers nothing.
 const LOOK: Duration = Duration::from_millis(50);
-/// Workers that have finished nothing for so long may be done.
+/// The time without a finished task after which workers may be done.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// Tasks of a size and kind.
+/// The payload of tasks whose handler does nothing.
 pub const NOTHING: &str = "jsonb_build_object('db_function', 'bench.nothing')";
-/// Tasks whose handler inserts a row.
+/// The payload of tasks whose handler inserts a row.
 pub const EFFECT: &str = "jsonb_build_object('db_function', 'bench.effect', 'n', n)";
-/// Tasks whose handler notes its beginning.
+/// The payload of tasks whose handler records when it starts.
 pub const START: &str = "jsonb_build_object('db_function', 'bench.start', 'n', n)";
 
 /// A database with the extension, and a session in it.
@@ -29,7 +29,7 @@ pub struct Queue<'a> {
     pub sql: Client,
 }
 
-/// Tasks that were enqueued together: those behind `after`.
+/// Tasks that were enqueued together, with numbers above `after`.
 #[derive(Clone, Copy)]
 pub struct Batch {
     pub after: i64,
@@ -40,7 +40,7 @@ impl<'a> Queue<'a> {
     /// Creates the extension and what the handlers need in database `postgres`.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn open(server: &'a Server) -> Result<Self> {
         Self::open_in(server, "postgres")
     }
@@ -48,7 +48,7 @@ impl<'a> Queue<'a> {
     /// The same in any database.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn open_in(server: &'a Server, database: &str) -> Result<Self> {
         let mut sql = server.connect(database)?;
         sql.batch_execute("create extension pg_errand")?;
@@ -59,7 +59,7 @@ impl<'a> Queue<'a> {
     /// Likewise; and lets the workers run some tasks, so that nothing measured is the first of its kind.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn warm(server: &'a Server, tasks: i64) -> Result<Self> {
         let mut queue = Self::open(server)?;
         let batch = queue.enqueue(NOTHING, tasks)?;
@@ -80,7 +80,7 @@ impl<'a> Queue<'a> {
     /// Whether there is such a setting.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn has_setting(&mut self, name: &str) -> Result<bool> {
         let row = self.sql.query_one("select exists (select from pg_settings where name = $1)", &[&name])?;
         Ok(row.get(0))
@@ -98,7 +98,7 @@ impl<'a> Queue<'a> {
     /// Has two workers run what waits.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn resume(&mut self) -> Result<()> {
         self.resume_with(2)
     }
@@ -106,7 +106,7 @@ impl<'a> Queue<'a> {
     /// Has so many workers run what waits.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn resume_with(&mut self, workers: u32) -> Result<()> {
         self.set("pg_errand.concurrency", &workers.to_string())
     }
@@ -122,20 +122,20 @@ impl<'a> Queue<'a> {
     /// Enqueues `count` tasks in one transaction. `payload` is an expression; `n` in it runs from 1.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn enqueue(&mut self, payload: &str, count: i64) -> Result<Batch> {
         self.enqueue_as("db_function", payload, count, "now()")
     }
 
-    /// The same of any type, due at any time.
+    /// Enqueues tasks of any type, due at any time.
     ///
     /// # Errors
-    /// As the server says.
-    pub fn enqueue_as(&mut self, kind: &str, payload: &str, count: i64, due: &str) -> Result<Batch> {
+    /// If the server reports an error.
+    pub fn enqueue_as(&mut self, task_type: &str, payload: &str, count: i64, due: &str) -> Result<Batch> {
         let batch = Batch { after: self.last_task()?, count };
         self.sql.batch_execute(&format!(
             "insert into queues.task (task_type, payload, scheduled_at)
-             select '{kind}', {payload}, {due} from generate_series(1, {count}) n"
+             select '{task_type}', {payload}, {due} from generate_series(1, {count}) n"
         ))?;
         Ok(batch)
     }
@@ -143,7 +143,7 @@ impl<'a> Queue<'a> {
     /// Lets the paused workers run `count` tasks that wait for them, and checks that all succeeded.
     ///
     /// # Errors
-    /// They did not.
+    /// If one did not.
     pub fn work_off(&mut self, payload: &str, count: i64) -> Result<Batch> {
         self.pause()?;
         let batch = self.enqueue(payload, count)?;
@@ -156,7 +156,7 @@ impl<'a> Queue<'a> {
     /// The highest id of a task so far.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn last_task(&mut self) -> Result<i64> {
         self.one("select coalesce(max(task_id), 0) from queues.task")
     }
@@ -220,75 +220,10 @@ impl<'a> Queue<'a> {
         Ok(())
     }
 
-    /// Checks that all tasks of a batch are there and succeeded, at their first attempt.
-    ///
-    /// # Errors
-    /// One did not.
-    pub fn check(&mut self, batch: Batch) -> Result<()> {
-        let row = self.sql.query_one(
-            "select count(*), count(*) filter (where final_status = 'succeeded' and attempts = 1)
-             from queues.task where task_id > $1 and task_id <= $1 + $2",
-            &[&batch.after, &batch.count],
-        )?;
-        let (there, succeeded): (i64, i64) = (row.get(0), row.get(1));
-        if (there, succeeded) == (batch.count, batch.count) {
-            return Ok(());
-        }
-        let error = self.one::<Option<String>>("select max(error_message) from queues.error")?;
-        let count = batch.count;
-        Err(format!("of {count} tasks {there} are there and {succeeded} succeeded; error: {error:?}").into())
-    }
-
-    /// Checks that no task at all has ended in another way.
-    ///
-    /// # Errors
-    /// One has.
-    pub fn check_all(&mut self) -> Result<()> {
-        match self.one("select count(*) from queues.task where final_status <> 'succeeded'")? {
-            0_i64 => Ok(()),
-            wrong => Err(format!("{wrong} tasks did not succeed").into()),
-        }
-    }
-
-    /// Checks that the handlers of `count` tasks each left one row with a number of its own in a table, and empties it.
-    ///
-    /// # Errors
-    /// A row is missing or there twice.
-    pub fn check_effects(&mut self, table: &str, count: i64) -> Result<()> {
-        let row = self.sql.query_one(&format!("select count(*), count(distinct n) from {table}"), &[])?;
-        let (rows, numbers): (i64, i64) = (row.get(0), row.get(1));
-        if (rows, numbers) != (count, count) {
-            return Err(format!("{count} tasks left {rows} rows, {numbers} different ones").into());
-        }
-        Ok(self.sql.batch_execute(&format!("truncate {table}"))?)
-    }
-
-    /// When the first task of a batch began and the last one ended, in seconds since 1970.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub fn course(&mut self, batch: Batch) -> Result<(f64, f64)> {
-        let row = self.sql.query_one(
-            "select extract(epoch from min(dequeued_at))::float8, extract(epoch from max(finished_at))::float8
-             from queues.task where task_id > $1 and task_id <= $1 + $2",
-            &[&batch.after, &batch.count],
-        )?;
-        Ok((row.get(0), row.get(1)))
-    }
-
-    /// Tasks a second in between.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub fn rate(&mut self, batch: Batch) -> Result<f64> {
-        let (first, last) = self.course(batch)?;
-        Ok(batch.count as f64 / (last - first))
-    }
-
     /// The process ids of the workers.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn workers(&mut self) -> Result<Vec<i32>> {
         Ok(self.sql.query("select pid from queues.worker", &[])?.iter().map(|row| row.get(0)).collect())
     }
@@ -296,7 +231,7 @@ impl<'a> Queue<'a> {
     /// The only value that a query returns.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn one<T: for<'t> postgres::types::FromSql<'t>>(&mut self, query: &str) -> Result<T> {
         Ok(self.sql.query_one(query, &[])?.try_get(0)?)
     }
@@ -304,7 +239,7 @@ impl<'a> Queue<'a> {
     /// The first column of all rows.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn numbers(&mut self, query: &str) -> Result<Vec<f64>> {
         Ok(self.sql.query(query, &[])?.iter().map(|row| row.get(0)).collect())
     }
@@ -312,7 +247,7 @@ impl<'a> Queue<'a> {
     /// Counters of the statistics by name.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn counters(&mut self, query: &str) -> Result<HashMap<String, i64>> {
         Ok(self.sql.query(query, &[])?.iter().map(|row| (row.get(0), row.get(1))).collect())
     }

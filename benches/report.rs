@@ -1,4 +1,4 @@
-//! From what was read in each run to a row of the table.
+//! Turns the readings of all runs into rows of the table.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -9,7 +9,7 @@ pub const HEAD: &str = "\
 | figure | measured (median) | spread over runs | limit next to it | ratio | asked |
 | --- | --- | --- | --- | --- | --- |";
 
-/// What a figure is to reach.
+/// The target of a figure.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked {
     AtLeast(f64),

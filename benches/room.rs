@@ -1,6 +1,6 @@
-//! The directory of one run of this program: a template and a directory per server.
+//! The directory of one run of this program: a template, and a directory per server.
 //!
-//! It is removed when the program ends, by a signal too. If it was killed, the next one cleans up after it.
+//! It is removed when the program ends, also by a signal. If the program is killed, its next run removes the directory.
 
 use std::fs::{self, Permissions};
 use std::os::fd::{AsRawFd, RawFd};
@@ -22,10 +22,10 @@ static ROOM: OnceLock<PathBuf> = OnceLock::new();
 static TEMPLATE: LazyLock<std::result::Result<PathBuf, String>> =
     LazyLock::new(|| init_template().map_err(|error| error.to_string()));
 
-/// There are to be no new directories.
+/// Whether no further directories may be created.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Where a signal is written to.
+/// The descriptor that the signal handler writes to.
 static SIGNALLED: AtomicI32 = AtomicI32::new(-1);
 
 /// Holds the directory; removes it when dropped.

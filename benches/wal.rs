@@ -24,7 +24,7 @@ impl Wal {
     /// The counters, after everybody has reported.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn settled(queue: &mut Queue) -> Result<Self> {
         sleep(REPORTED);
         let major: i32 = queue.one("select current_setting('server_version_num')::integer / 10000")?;

@@ -1,4 +1,4 @@
-//! Enqueueing and running at once: from the first enqueue to the last end.
+//! Enqueueing and running at the same time, from the first enqueue to the end of the last task.
 
 use super::limits::{REFERENCE, reference};
 use super::throughput::WARM;
@@ -11,7 +11,7 @@ use crate::server::Server;
 
 const CLIENTS: i64 = 2;
 const LARGE: i64 = 1000;
-/// A task a transaction.
+/// A script that enqueues one task per transaction.
 pub const SINGLE: &str = "insert into queues.task (task_type, payload) values ('db_function', '{\"db_function\": \"bench.nothing\"}');";
 
 pub fn run(run: &mut Run) -> Result<()> {
@@ -29,10 +29,10 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Tasks a second, while `clients` enqueue `size` of them a transaction by a script.
+/// The rate in tasks per second while `clients` enqueue `size` tasks per transaction by a script.
 ///
 /// # Errors
-/// One of them fails.
+/// If a task fails.
 pub fn both(queue: &mut Queue, script: &str, size: i64, tasks: i64, clients: i64) -> Result<f64> {
     let batch = Batch { after: queue.last_task()?, count: tasks };
     let transactions = u64::try_from(tasks / size / clients)?;
@@ -50,7 +50,7 @@ pub fn both(queue: &mut Queue, script: &str, size: i64, tasks: i64, clients: i64
         .get(0))
 }
 
-/// A script that enqueues so many tasks a transaction.
+/// A script that enqueues this many tasks per transaction.
 pub fn load(batch: f64) -> String {
     format!(
         "insert into queues.task (task_type, payload) select 'db_function', {NOTHING} from generate_series(1, {batch});"

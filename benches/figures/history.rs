@@ -26,7 +26,7 @@ pub fn run(run: &mut Run) -> Result<()> {
 /// How fast tasks are run by a server whose queue was prepared by a statement.
 ///
 /// # Errors
-/// One of them fails.
+/// If a task fails.
 pub fn rate_beside(statement: &str, tasks: i64) -> Result<f64> {
     let server = Server::start(&[])?;
     let mut queue = Queue::warm(&server, WARM)?;

@@ -1,4 +1,4 @@
-//! How soon a task is begun.
+//! How soon a task is started.
 
 use std::collections::HashMap;
 use std::thread::sleep;
@@ -14,7 +14,7 @@ use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::percentile;
 
-/// Tasks of each transaction of the load beside.
+/// The number of tasks in each transaction of the background load.
 const BATCH: f64 = 10.0;
 
 pub fn run(run: &mut Run) -> Result<()> {

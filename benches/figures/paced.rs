@@ -58,7 +58,7 @@ pub fn check(queue: &mut Queue, tasks: i64) -> Result<()> {
 /// Row versions of queues.task that nobody needs any more, by the statistics.
 ///
 /// # Errors
-/// As the server says.
+/// If the server reports an error.
 pub fn dead(queue: &mut Queue) -> Result<f64> {
     let query = "select n_dead_tup::float8 from pg_stat_user_tables where relid = 'queues.task'::regclass";
     queue.one(query)

@@ -1,4 +1,4 @@
-//! How many short tasks two workers run a second, when they wait already.
+//! How many short tasks per second two workers run, if the tasks are waiting already.
 
 use super::limits::{REFERENCE, reference};
 use crate::figures::durability;
@@ -9,10 +9,10 @@ use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::percentile;
 
-/// What is asked, in relation to plain inserts.
+/// The target, in relation to plain inserts.
 const ASKED: Asked = Asked::RatioAtLeast(1.2);
 
-/// Tasks that are run before anything is measured.
+/// The number of tasks that run before anything is measured.
 pub const WARM: i64 = 5000;
 
 pub fn run(run: &mut Run) -> Result<()> {

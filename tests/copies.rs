@@ -378,3 +378,27 @@ fn a_standby_that_was_tried_as_a_server_before_is_promoted_with_its_tasks() {
     promote(&mut standby);
     wait_status(&mut standby.connect("postgres"), id, "succeeded");
 }
+
+/// pg_upgrade drops that dependency, and changes the system identifier.
+#[test]
+fn a_copy_records_again_that_the_extension_depends_on_internal() {
+    let cluster = Cluster::start(&[NO_POLL, ("pg_errand.max_idle_time", "50ms")]);
+    let mut client = install(&cluster, "postgres");
+    run_one(&mut client, "before");
+    let dependencies = "select count(*) from pg_depend
+        where classid = 'pg_extension'::regclass and refclassid = 'pg_namespace'::regclass
+            and refobjid = 'internal'::regnamespace";
+    wait_until_sql(&mut client, dependencies, "1");
+    client
+        .batch_execute(
+            "delete from pg_depend
+             where classid = 'pg_extension'::regclass and refclassid = 'pg_namespace'::regclass
+                 and refobjid = 'internal'::regnamespace;
+             update errand.home set system = 1",
+        )
+        .unwrap();
+    cluster.restart(StopMode::Fast);
+    let mut client = cluster.connect("postgres");
+    run_one(&mut client, "after");
+    wait_until_sql(&mut client, dependencies, "1");
+}

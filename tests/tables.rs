@@ -537,14 +537,14 @@ fn rows_of_a_table_that_inherits_the_queue_are_no_tasks() {
              create table public.old_errors () inherits (queues.error);
              create table public.old_calls () inherits (queues.call);
              create table public.old_providers () inherits (queues.provider);
-             create table public.old_kinds () inherits (queues.task_definition);
+             create table public.old_definitions () inherits (queues.task_definition);
              insert into public.archive (task_id, task_type, payload, not_before)
              values (-7, 'db_function', '{\"db_function\": \"public.note\", \"label\": \"archived\"}', now());
              insert into public.archive (task_id, task_type, payload, finished_at, final_status)
              select task_id, task_type, payload, finished_at, final_status from only queues.task;
              insert into public.old_errors (error_id, task_id, error_message) select 1, task_id, 'archived' from only queues.task;
              insert into public.old_providers (name, interface) values ('old', 'pigeon');
-             insert into public.old_kinds (name, processor) values ('old', 'db_function')",
+             insert into public.old_definitions (task_type, processor) values ('old', 'db_function')",
         )
         .unwrap();
     let shown = "select count(*) from queues.task_status";

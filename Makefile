@@ -7,7 +7,7 @@ T ?=
 TASKS ?= 1000000
 CALLS ?= 100000
 
-.PHONY: help setup install package test torture check bench bench-memory demo demo-stop docs
+.PHONY: help setup install package test simulate torture check bench bench-memory demo demo-stop docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -23,6 +23,9 @@ install: package ## build optimized and install into the PostgreSQL of PG_CONFIG
 
 test: setup ## all tests; T=name runs the matching tests on a real server only
 	dev/test $(T)
+
+simulate: ## workers and faults on the shipped queue, without a server; SEED=n repeats a run, SEEDS=n, STEPS=n
+	cargo run -q -p pg_errand-simulator -- $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS))
 
 torture: install ## kills, restarts and faults at random; ROUNDS=n, SEED=n repeats a run
 	dev/torture $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))

@@ -15,6 +15,8 @@ pub struct Checks {
     admitted: HashMap<u64, Vec<i64>>,
     /// Until when an account takes no request.
     paused: HashMap<u64, i64>,
+    /// Until when the circuit breaker of an account is open.
+    broken: HashMap<u64, i64>,
 }
 
 impl Checks {
@@ -44,11 +46,19 @@ impl Checks {
     pub fn forget_limits(&mut self) {
         self.admitted.clear();
         self.paused.clear();
+        self.broken.clear();
+    }
+
+    /// The providers have changed.
+    pub fn close_breakers(&mut self) {
+        self.broken.clear();
     }
 
     pub fn admit(&mut self, terms: &Terms, now: i64) {
         let paused = self.paused.get(&terms.account).copied().unwrap_or(i64::MIN);
         assert!(paused <= now, "account {} admits at {now}, and is paused until {paused}", terms.account);
+        let broken = self.broken.get(&terms.account).copied().unwrap_or(i64::MIN);
+        assert!(broken <= now, "account {} admits at {now}, and is broken until {broken}", terms.account);
         if terms.interval == 0 {
             return;
         }
@@ -74,8 +84,8 @@ impl Checks {
 
     pub fn end_call(&mut self, call: &EndedCall) {
         match call.breaker {
-            Some(Breaker::Opened(until)) => self.pause(call.terms.account, until),
-            Some(Breaker::Closed) => drop(self.paused.remove(&call.terms.account)),
+            Some(Breaker::Opened(until)) => drop(self.broken.insert(call.terms.account, until)),
+            Some(Breaker::Closed) => drop(self.broken.remove(&call.terms.account)),
             None => {}
         }
     }

@@ -1,5 +1,5 @@
-//! The journal's memory: mapped by the postmaster, which keeps it as long as it lives, and shared by
-//! all its processes; between two lives of a postmaster it is a file.
+//! The memory of the journal. The postmaster maps it and shares it with all its processes. It keeps the memory after a crash of
+//! another process, and writes it to a file when it stops.
 
 use super::{directory, log};
 use crate::config::LogLevel;
@@ -11,19 +11,19 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 /// In the data directory. Base backups leave such names out (basebackup.c: PG_TEMP_FILE_PREFIX).
 const FILE: &str = "pgsql_tmp.pg_errand.runs";
 
-/// No slot is this process's.
+/// The value of `MINE` in a process without a slot.
 const NONE: usize = usize::MAX;
 
 struct Memory {
     journal: Journal,
-    /// Slots whose process the postmaster had end, because of a crash elsewhere or to stop.
+    /// The slots whose process the postmaster has ended, because of a crash of another process or to stop.
     spared: [AtomicBool; MAX_SLOTS],
 }
 
 static MEMORY: AtomicPtr<Memory> = AtomicPtr::new(std::ptr::null_mut());
 static MINE: AtomicUsize = AtomicUsize::new(NONE);
 
-/// Maps the memory; in the postmaster, while it preloads libraries.
+/// Maps the memory. The postmaster calls this while it preloads libraries.
 pub fn init() {
     // SAFETY: a new mapping of the right size, aligned to a page, of nobody else yet. The callback is a
     // static function; children drop it (on_exit_reset).
@@ -45,13 +45,13 @@ pub fn init() {
     }
 }
 
-/// The journal, for whoever holds the lock on shared memory exclusively, or is alone.
+/// The journal. The caller holds the lock on shared memory exclusively, or is the only process.
 pub(super) unsafe fn get() -> &'static mut Journal {
     // SAFETY: mapped before any process was forked, and never unmapped; the caller holds the lock.
     unsafe { &mut (*MEMORY.load(Relaxed)).journal }
 }
 
-/// In the postmaster, before it starts processes anew after a crash.
+/// Takes in the end of all processes after a crash. The postmaster calls this before it starts new ones.
 pub fn recover() {
     // SAFETY: no other process is there.
     unsafe { get() }.recover(|slot| spared()[slot].swap(false, Relaxed));
@@ -62,18 +62,18 @@ fn spared() -> &'static [AtomicBool; MAX_SLOTS] {
     unsafe { &(*MEMORY.load(Relaxed)).spared }
 }
 
-/// From here on this process is the one of `slot`.
+/// Makes `slot` the slot of this process.
 pub fn mine(slot: usize) {
     spared()[slot].store(false, Relaxed);
     MINE.store(slot, Relaxed);
 }
 
-/// From here on the slot may be another process's.
+/// Ends what [`mine`] began: the slot may be given to another process.
 pub fn mine_no_more() {
     MINE.store(NONE, Relaxed);
 }
 
-/// Notes that this process was made to end at once. Callable from a signal handler.
+/// Notes that the postmaster has ended this process. A signal handler may call this.
 pub(super) fn spare_me() {
     let slot = MINE.load(Relaxed);
     if slot != NONE {
@@ -85,7 +85,7 @@ fn path() -> PathBuf {
     directory::path().join(FILE)
 }
 
-/// What an earlier postmaster left, once.
+/// Reads and removes the file that an earlier postmaster has left.
 fn load() -> Vec<(u32, Interrupted)> {
     let Ok(text) = std::fs::read(path()) else { return Vec::new() };
     let _ = std::fs::remove_file(path());
@@ -98,7 +98,7 @@ fn load() -> Vec<(u32, Interrupted)> {
     })
 }
 
-/// At the end of the postmaster, when all its processes are gone.
+/// Writes the file when the postmaster ends, after all its other processes.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn save(_code: i32, _arg: pg_sys::Datum) {
     // SAFETY: alone, as in `recover`.

@@ -66,7 +66,12 @@ impl Checks {
         times.push(now);
         for (count, from) in times.iter().rev().enumerate() {
             let most = terms.burst + (now - from) / terms.interval;
-            assert!(count as i64 <= most, "account {} admits {count} requests since {from}", terms.account);
+            assert!(
+                (count as i64) < most,
+                "account {} admits {} requests since {from}",
+                terms.account,
+                count + 1
+            );
         }
         if times.len() > 100 {
             times.drain(..50);

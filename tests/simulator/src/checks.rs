@@ -115,22 +115,26 @@ impl<const W: usize, const C: usize> World<W, C> {
 
     /// The places of an account are those of calls in flight, and of requests that are just being stored.
     fn check_places(&self, terms: &Terms) {
+        let account = terms.account;
         if terms.max_in_flight == 0 {
             return;
         }
-        let has_lane = |task: &usize| self.rows[*task].lane.index() as u64 + 100 == terms.account;
-        let mut places = 0;
+        let has_lane = |task: &usize| self.rows[*task].lane.index() as u64 + 100 == account;
         for worker in &self.workers {
-            places += worker.calls.iter().filter(|call| has_lane(&call.task)).count();
-            let task = match worker.hand {
-                Hand::Admitted(task) | Hand::CallStored(task) => Some(task),
-                _ => None,
+            if worker.owner == 0 || matches!(worker.hand, Hand::Gone | Hand::Detaches) {
+                continue;
+            }
+            let calls = worker.calls.iter().filter(|call| has_lane(&call.task)).count();
+            let is_stored = match worker.hand {
+                Hand::Admitted(task) | Hand::CallStored(task) => has_lane(&task),
+                _ => false,
             };
-            places += usize::from(task.is_some_and(|task| has_lane(&task)));
+            let (places, shown) =
+                (calls + usize::from(is_stored), self.shared.slots[worker.slot].calls.of(account));
+            assert_eq!(shown as usize, places, "account {account}: places of slot {}", worker.slot);
         }
-        let shown = shown_calls(&self.shared, terms.account);
-        assert!(shown as usize >= places, "account {}: {shown} of {places} calls shown", terms.account);
-        assert!(shown <= terms.max_in_flight, "account {}: {shown} calls", terms.account);
+        let shown = shown_calls(&self.shared, account);
+        assert!(shown <= terms.max_in_flight, "account {account}: {shown} calls");
     }
 
     /// Once all is over, nobody has a place.

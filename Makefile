@@ -9,7 +9,7 @@ CALLS ?= 100000
 VERSION ?=
 export FAST DESTDIR
 
-.PHONY: help setup install package test test-majors torture check migration bench bench-memory demo demo-stop docs
+.PHONY: help setup install package test test-majors simulate torture check migration bench bench-memory demo demo-stop docs
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -37,6 +37,9 @@ torture: ## kills, restarts and faults at random; ROUNDS=n, SEED=n repeats a run
 check: ## format, lints with warnings denied, generated files, released SQL, scripts
 	@dev/setup
 	@dev/check
+
+simulate: ## workers and faults on the shipped queue, without a server; SEED=n repeats a run, SEEDS=n, STEPS=n
+	cargo run -q -p pg_errand-simulator -- $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS))
 
 migration: ## begin the next version: VERSION=n.n.n; freezes the released SQL, makes the upgrade script
 	@dev/migration $(VERSION)

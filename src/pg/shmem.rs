@@ -21,7 +21,8 @@ static PRELOADED: AtomicBool = AtomicBool::new(false);
 /// Reserves the memory; while the postmaster preloads libraries.
 pub fn init() {
     journal::init();
-    // This also runs after a crash, which wipes the memory.
+    // SAFETY: Shared is plain data without pointers into one process's memory. The postmaster builds it at its start, and again
+    // after a crash.
     pg_shmem_init!(
         SHARED = {
             journal::recover();
@@ -32,15 +33,15 @@ pub fn init() {
     PRELOADED.store(true, Relaxed);
 }
 
-/// Of the slot of this process.
+/// The phase of this process's slot.
 static PHASE: AtomicPtr<Phase> = AtomicPtr::new(std::ptr::null_mut());
 
-/// From here on this process is the one of the slot with this phase.
+/// Makes the slot with this phase the slot of this process.
 pub fn mine(phase: &Phase) {
     PHASE.store(std::ptr::from_ref(phase).cast_mut(), Relaxed);
 }
 
-/// The phase of this process's slot; only for one that has a slot.
+/// The phase of this process's slot. The process must have one.
 pub fn phase() -> &'static Phase {
     let phase = PHASE.load(Relaxed);
     assert!(!phase.is_null(), "this process has no slot");

@@ -150,7 +150,7 @@ impl<A: Clone + Debug> Graph<A> {
 }
 
 /// Stands for the state: two of a few million states to have the same one is as good as impossible.
-fn fingerprint(state: &impl Hash) -> u64 {
+pub fn fingerprint(state: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     state.hash(&mut hasher);
     hasher.finish()

@@ -1,31 +1,31 @@
-//! What a transaction tells the workers of its database when it has become visible.
+//! What a committed transaction tells the workers of its database.
 
 use super::{LANES, Lane, NEVER, Position};
 
-/// So many tasks are handed over one by one; of more, only the first is told.
+/// The number of tasks that are announced one by one. Of more tasks, only the first of each lane is announced.
 pub const MAX_SINGLE: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Announcement<const FEW: usize = MAX_SINGLE> {
-    /// Tasks that were enqueued or brought forward,
+    /// The number of tasks that were enqueued or brought forward.
     tasks: u32,
-    /// the first of them in each lane,
+    /// The first of these tasks in each lane.
     first: [Position; LANES],
-    /// and all, if they are few.
+    /// The tasks themselves, as long as there is room for them.
     few: [(Lane, Position); FEW],
     /// The earliest time at which something becomes ready.
     pub due: i64,
-    /// The latest such time.
+    /// The latest time at which something becomes ready.
     last: i64,
-    /// Something else becomes ready then, which has no place that is known.
+    /// A task whose position is unknown becomes ready, for instance a deferred one.
     pub elsewhere: bool,
-    /// Tasks of another database have come,
+    /// Unadopted tasks have come from another database.
     pub unadopted: bool,
-    /// calls whose worker is gone,
+    /// Orphaned calls have come.
     pub orphans: bool,
-    /// the types of tasks have changed,
+    /// Task definitions or providers have changed.
     pub definitions: bool,
-    /// and what another session has prepared.
+    /// A transaction that another session has prepared was committed.
     pub prepared: bool,
 }
 
@@ -49,7 +49,7 @@ impl<const FEW: usize> Announcement<FEW> {
             && !(self.unadopted || self.orphans || self.definitions || self.prepared)
     }
 
-    /// How many workers could do something about it.
+    /// The number of workers that can find a task.
     pub fn tasks(&self) -> u32 {
         self.tasks + u32::from(self.elsewhere)
     }
@@ -76,12 +76,12 @@ impl<const FEW: usize> Announcement<FEW> {
         self.last = self.last.max(due);
     }
 
-    /// True if something of it becomes ready only after `now`.
+    /// True if a task becomes ready only after `now`.
     pub fn has_later(&self, now: i64) -> bool {
         self.last > now
     }
 
-    /// The tasks, if they are few enough to be known.
+    /// The tasks, unless there were too many to keep.
     pub fn all(&self) -> Option<&[(Lane, Position)]> {
         self.few.get(..self.tasks as usize)
     }

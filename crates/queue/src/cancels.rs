@@ -1,17 +1,17 @@
-//! Who is to give up which task.
+//! Cancelling tasks and calls.
 
 use super::{CancelReply, DatabaseId, Journal, Latch, Shared, Slot};
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// Workers whose task was cancelled and that have not stopped it yet.
+    /// Workers that still run a cancelled task.
     pub fn still_to_cancel(&mut self) -> impl Iterator<Item = &mut Slot<L>> {
         let slots = self.slots.iter_mut().zip(&self.phases);
         slots.filter(|(slot, phase)| phase.is_cancelled() && slot.task_id != 0).map(|(slot, _)| slot)
     }
 
-    /// Marks task `task_id` as cancelled if a worker runs it now; its process id.
+    /// Marks task `task_id` as cancelled if a worker runs it now, and returns the process ID of that worker.
     pub fn cancel_running<const R: usize>(
         &mut self,
         journal: &mut Journal<S, R>,
@@ -19,7 +19,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         task_id: i64,
         now: i64,
     ) -> Option<i32> {
-        // 0 is in the slots of idle workers.
+        // The slots of idle workers show task 0.
         let mut slots = self.slots.iter_mut().zip(&self.phases).enumerate().filter(|_| task_id != 0);
         let (index, (slot, phase)) = slots
             .find(|(_, (slot, _))| slot.is_live() && slot.database == database && slot.task_id == task_id)?;
@@ -36,8 +36,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(pid)
     }
 
-    /// Marks task `task_id` of the worker `owner`, whose provider call is in flight, as cancelled.
-    /// `None`: no such worker in this database (a copy has calls of the original's workers).
+    /// Marks the call of task `task_id`, which the worker `owner` has in flight, as cancelled. Returns `None` if the database
+    /// has no such worker: a copy of a database has calls of the original's workers.
     pub fn cancel_call<const R: usize>(
         &mut self,
         journal: &mut Journal<S, R>,
@@ -48,7 +48,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let is_it = |slot: &&mut Slot<L>| slot.is_live() && slot.database == database && slot.owner == owner;
         let slot = self.slots.iter_mut().filter(|_| task_id != 0).find(is_it)?;
         if slot.task_id == task_id {
-            // Its last handler runs: see `cancel_running`.
+            // The last handler of the task runs: see `cancel_running`.
             return Some(CancelReply::NotNow);
         }
         let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);

@@ -1,11 +1,11 @@
-//! What is known of a database.
+//! The entry of a database.
 
 use super::{DatabaseId, MAX_QUIESCERS, NEVER, TableId, Text};
 
-/// The longest pause before the next worker is started after several that did nothing, in microseconds.
+/// The longest pause before a worker is started after several workers that failed, in microseconds.
 pub(super) const LONGEST_PAUSE: i64 = 60_000_000;
-/// The longest pause after a bar that came soon after another one, in microseconds. Twice that is soon: then the
-/// workers that were started between the two may have been the reason for the second one.
+/// The longest pause after commands that quiesce the database in a row, in microseconds. Commands are in a row if the time
+/// between them is less than twice this pause: the workers that were started in between may have caused the second one.
 const QUIESCE_PAUSE: i64 = 1_000_000;
 
 /// A database that has the extension, or may have it.
@@ -13,65 +13,65 @@ const QUIESCE_PAUSE: i64 = 1_000_000;
 pub struct Database {
     /// [`DatabaseId::NONE`]: the entry is free.
     pub id: DatabaseId,
-    /// The extension was seen there.
+    /// The database is known to have the extension.
     pub has_extension: bool,
-    /// It was looked for and not found; the launcher drops the entry.
+    /// A worker found no extension; the launcher drops the entry.
     pub no_extension: bool,
-    /// A worker has to look: the extension may be new, or tasks may be there unannounced.
+    /// A worker has to be started: the extension may be new, or there may be tasks that were not announced.
     pub look: bool,
-    /// There is more work than its workers can take up.
+    /// The workers of the database cannot take up all of its work.
     pub needs_worker: bool,
-    /// Counts announcements, so that a worker can tell whether it missed one.
+    /// The number of announcements, by which a worker can tell whether it missed one.
     pub announced: u64,
-    /// Counts changes of what task types there are.
+    /// The number of changes of task definitions and providers.
     pub definition_changes: u64,
-    /// When a task falls due next, as far as is known.
+    /// The time at which the next known task falls due.
     pub next_due: i64,
-    /// What was known has come, and nobody has looked for the next one yet.
+    /// The time of the next due task is unknown, because nobody has looked for it since the last one fell due.
     pub due_unknown: bool,
-    /// The processes that want no worker here (a DROP DATABASE, for instance); 0: nobody.
+    /// The process IDs of sessions that quiesce the database, for DROP DATABASE for instance; 0 for a free place.
     pub quiesced_by: [i32; MAX_QUIESCERS],
-    /// When the last bar was lifted.
+    /// The time at which the last such session ended that.
     pub quiesce_ended_at: i64,
-    /// How many bars in a row came soon after the one before.
+    /// The number of times in a row that the database was quiesced soon after the last time.
     pub quiesces_in_a_row: u32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
-    /// When a worker was last started to look.
+    /// The time at which the last worker was started.
     pub looked_at: i64,
-    /// A worker left provider calls behind that another one has to take over.
+    /// There are orphaned calls to take over.
     pub orphans: bool,
-    /// What tasks that are enqueued here carry, once a worker has found it in the table `home`.
+    /// The origin of tasks that are enqueued here, once a worker has read it from the table `home`.
     pub origin: Option<i64>,
     pub home: TableId,
-    /// Tasks of another database may have come, which has to be said …
+    /// Unadopted tasks may have come that have to be reported.
     pub unadopted_to_report: bool,
-    /// … unless it was.
+    /// Unadopted tasks have been reported.
     pub reported_unadopted: bool,
-    /// When finished tasks were last looked through for removal.
+    /// The time of the last search for finished tasks to remove.
     pub retained_at: i64,
-    /// Workers that ended without having done anything, one after the other.
+    /// The number of workers in a row that ended without having done anything.
     pub failures: u32,
     pub failed_at: i64,
-    /// It was said that the role lacks rights,
+    /// It has been reported that the role lacks rights.
     pub reported_rights: bool,
-    /// and that the library is not the one for the tables.
+    /// It has been reported that the library does not match the tables.
     pub reported_version: bool,
-    /// It was said that the lease of a task had ended before the task.
+    /// It has been reported that the lease of a task ended before the task.
     pub reported_lease: bool,
-    /// A digest of what was said of rows that cannot be used; 0: nothing.
+    /// A digest of the reported rows that cannot be used; 0 if there are none.
     pub reported_rows: i64,
-    /// What ALTER DATABASE … SET says of `pg_errand.poll_interval`, in milliseconds,
+    /// The value of `pg_errand.poll_interval` that ALTER DATABASE … SET has stored, in milliseconds.
     pub poll_interval: Option<i32>,
-    /// of `pg_errand.role` (empty: nothing) …
+    /// The value of `pg_errand.role` that ALTER DATABASE … SET has stored; empty if there is none.
     pub role: Text<64>,
-    /// … and of `pg_errand.concurrency`.
+    /// The value of `pg_errand.concurrency` that ALTER DATABASE … SET has stored.
     pub concurrency: Option<i32>,
-    /// What is stored of `default_transaction_read_only` for sessions of the workers' role.
+    /// The stored value of `default_transaction_read_only` for sessions of the workers' role.
     pub read_only: Option<bool>,
     /// A digest of all settings that a worker starts with.
     pub settings: u64,
-    /// The value of `settings_changes` when those were read; 0: never.
+    /// The value of `settings_changes` as of which the stored settings were read; 0 if they were not.
     pub settings_as_of: u64,
 }
 
@@ -111,7 +111,7 @@ impl Database {
         settings_as_of: 0,
     };
 
-    /// No extension was found there, unless one has come meanwhile.
+    /// Notes that a worker found no extension, unless one was created meanwhile.
     pub fn note_no_extension(&mut self) {
         if !self.look {
             self.no_extension = true;
@@ -124,7 +124,7 @@ impl Database {
         self.look || self.needs_worker || self.orphans || self.next_due <= now
     }
 
-    /// True if something has fallen due: whoever asks sees to it, and to what comes next.
+    /// True if a task has fallen due. The caller has to look for it, and for the next due time.
     pub(super) fn consume_due(&mut self, now: i64) -> bool {
         let due = self.next_due <= now;
         if due {
@@ -134,8 +134,8 @@ impl Database {
         due
     }
 
-    /// Not before this time may the next worker be started: at once after a first failure, then
-    /// after 1 s, 2 s, 4 s … up to a minute; and up to a second after bars that came in a row.
+    /// The earliest time at which the next worker may be started: at once after a first failure, then after 1 s, 2 s, 4 s and
+    /// so on up to a minute, and up to a second after commands in a row that quiesced the database.
     pub fn start_allowed_at(&self) -> i64 {
         let after_failures = match self.failures {
             0 | 1 => 0,
@@ -148,7 +148,7 @@ impl Database {
         after_failures.max(after_quiesces)
     }
 
-    /// Process `by` bars workers from this database; false if too many processes do.
+    /// Quiesces the database for process `by`; false if too many processes do that already.
     pub(super) fn quiesce(&mut self, by: i32, now: i64) -> bool {
         if self.quiesced_by.contains(&by) {
             return true;
@@ -163,7 +163,7 @@ impl Database {
         true
     }
 
-    /// Lifts the bar of process `by`.
+    /// Ends what process `by` began with [`Database::quiesce`].
     pub(super) fn end_quiesce(&mut self, by: i32, now: i64) {
         for pid in self.quiesced_by.iter_mut().filter(|pid| **pid == by) {
             *pid = 0;
@@ -172,7 +172,7 @@ impl Database {
         }
     }
 
-    /// True while somebody wants no worker here.
+    /// True while no worker may run here.
     pub fn is_quiesced(&self) -> bool {
         self.quiesced_by.iter().any(|pid| *pid != 0)
     }

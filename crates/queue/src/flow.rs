@@ -1,23 +1,22 @@
-//! What providers let us do, and what waits for them.
+//! Admission of requests to providers, and the lanes that wait for it.
 
 use super::{
     Admission, Breaker, CallOutcome, DatabaseId, InFlight, Lane, LaneSet, Latch, NEVER, Position, Shared,
     Slot, Terms,
 };
 
-/// A call that has ended.
+/// A call that has ended, and what it did to its provider's circuit breaker.
 pub struct EndedCall {
     pub terms: Terms,
     pub outcome: CallOutcome,
-    /// What it did to the circuit breaker, once that is known.
+    /// The change of the circuit breaker, which [`Shared::set_calls`] fills in.
     pub breaker: Option<Breaker>,
 }
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// Whether a request may go out for a worker; then it counts. A task that is refused waits: see
-    /// [`Shared::shut`].
+    /// Admits a request of a worker, which then counts, or refuses it. The lane of a refused task is closed by [`Shared::shut`].
     pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
         let in_flight = self.in_flight(terms.account);
         let admission = self.limiter.admit(self.slots[slot].database, terms, in_flight, now);
@@ -27,7 +26,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         admission
     }
 
-    /// A request that was admitted for a worker is not sent: others may go on.
+    /// Takes back the admission of a request that is not sent, so that others may be.
     pub fn give_back(&mut self, slot: usize, terms: &Terms, now: i64) {
         let Slot { database, .. } = self.slots[slot];
         if terms.max_in_flight > 0 {
@@ -39,30 +38,30 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Calls of an account, of all workers.
+    /// The calls of an account that all workers have in flight.
     pub(super) fn in_flight(&self, account: u64) -> u32 {
         let live = self.slots[..self.used_slots].iter().filter(|slot| slot.is_live());
         live.map(|slot| slot.calls.of(account)).sum()
     }
 
-    /// A provider has asked to wait; that counts for the database of the worker.
+    /// Pauses an account in the database of a worker, because its provider has asked for that.
     pub fn pause(&mut self, slot: usize, account: u64, until: i64, now: i64) {
         self.limiter.pause(self.slots[slot].database, account, until, now);
     }
 
-    /// The task that the worker of `slot` took waits with all others of its lane. `definition_changes`: as of when the worker
-    /// knows what the provider allows; if that has changed since, the task is only put back.
+    /// Shuts the lane of the task that the worker of `slot` took, and puts the task back. If the definitions have changed since
+    /// the worker read them (as of `definition_changes`), the lane stays open.
     pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, definition_changes: u64) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         let is_current =
             self.database(id).is_none_or(|database| database.definition_changes == definition_changes);
-        // Calls may have ended since.
+        // Calls may have ended since the request was refused.
         let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
         if let Some((lane, _)) = taken
             && let Some(queue) = self.queue(id)
         {
             if lane == Lane::LOCAL {
-                // It was read before its type was known; it is read anew, in its own lane.
+                // The task was read before its type was known. It is read again, in its own lane.
                 queue.stop_reading(slot);
                 LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
                 self.slots[slot].taken = None;
@@ -78,7 +77,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.put_back(slot);
     }
 
-    /// The calls of the worker of `slot` are these now, and those of `ended` have ended.
+    /// Sets the calls that the worker of `slot` has in flight, and records the outcome of those that have ended.
     pub fn set_calls(&mut self, slot: usize, calls: InFlight, ended: &mut [EndedCall], now: i64) {
         let database = self.slots[slot].database;
         let before = std::mem::replace(&mut self.slots[slot].calls, calls);
@@ -94,7 +93,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Requests that were held come before those of tasks that still wait.
+    /// Wakes workers with queued calls, which are sent before the calls of tasks that still wait.
     fn tell_of_resume(&mut self) {
         self.resumes += 1;
         self.slots[..self.used_slots]
@@ -103,20 +102,20 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             .for_each(|slot| slot.latch.set());
     }
 
-    /// Calls of an account have ended: where that was waited for, there may be room.
+    /// Opens the lanes that wait for the end of a call of an account.
     pub(super) fn open(&mut self, account: u64) {
         for place in 0..self.used_queues {
             self.open_queue(place, account, false);
         }
     }
 
-    /// A pause of a database has ended.
+    /// Ends the pause of an account in a database.
     fn resume(&mut self, database: DatabaseId, account: u64) {
         self.open_in(database, account);
         self.tell_of_resume();
     }
 
-    /// The next task of an account in a database need not wait any longer.
+    /// Opens the lane of an account in a database, whatever it waits for.
     fn open_in(&mut self, database: DatabaseId, account: u64) {
         if let Some(place) = self.queues.iter().position(|queue| queue.database == database) {
             self.open_queue(place, account, true);
@@ -129,7 +128,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// The providers of a database have changed.
+    /// Closes the circuit breakers of a database, whose providers have changed.
     pub(super) fn close_breakers(&mut self, database: DatabaseId) {
         self.limiter.close_breakers(database);
         self.tell_of_resume();

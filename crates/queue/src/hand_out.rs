@@ -1,21 +1,21 @@
-//! Who gets which task.
+//! Handing tasks out to workers.
 
 use super::{Interrupted, Journal, Latch, Next, Queue, Read, Shared, Slot, Sources};
 
 /// Why a task cannot be begun now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unavailable {
-    /// Another worker still has it: it has rolled its transaction back, and is about to write what comes of that.
+    /// Another worker still shows the task. It has rolled back, and is about to record that.
     Elsewhere,
-    /// Not before this time.
+    /// The task must not start before this time.
     Paused(i64),
 }
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// The next task for the worker of `slot`, which has it from then on; or what to do first. If there is
-    /// more, another worker is woken. `definition_changes`: as of when the worker knows the task types.
+    /// Gives the next task to the worker of `slot`, or says what the worker has to do first. Wakes another worker if there are
+    /// more tasks. `definition_changes` is the change as of which the worker knows the task definitions.
     pub fn take(
         &mut self,
         slot: usize,
@@ -26,7 +26,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let sources = sources.into();
         let id = self.slots[slot].database;
         if self.database(id).is_some_and(|database| database.definition_changes != definition_changes) {
-            // The next task may be of a type that it does not know yet.
+            // The next task may be of a type that the worker does not know yet.
             return Next::Wait;
         }
         let Some(place) = self.queue_or_new(id) else { return Next::Nothing };
@@ -34,7 +34,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let occupied = |page| others.clone().any(|(_, other)| other.occupies(id, page, now));
         let next = self.queues[place].take(slot, sources, now, occupied);
         self.slots[slot].waits = next == Next::Wait;
-        // What it took before and could not lock it does not have.
+        // The worker could not lock the task that it took before.
         self.slots[slot].taken = None;
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
@@ -45,18 +45,17 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         next
     }
 
-    /// The worker of `slot`, which is that lane's reader, has read tasks. `definition_changes`: as of when it knew the task
-    /// types.
+    /// Takes in what the worker of `slot`, the reader of the lane, has read with the definitions as of `definition_changes`.
     pub fn publish(&mut self, slot: usize, read: &Read, definition_changes: u64) {
         self.take_in(slot, definition_changes, |queue, running| queue.publish(read, running));
     }
 
-    /// The worker of `slot` has found tasks beside the order of the queue.
+    /// Takes in tasks that the worker of `slot` has not found by reading on from the cursor.
     pub fn add(&mut self, slot: usize, read: &Read, definition_changes: u64) {
         self.take_in(slot, definition_changes, |queue, running| queue.add(read, running));
     }
 
-    /// The worker of `slot` has read the table from its start.
+    /// Takes in what the worker of `slot` has read from the start of the table.
     pub fn sweep(&mut self, slot: usize, read: &Read, definition_changes: u64) {
         self.take_in(slot, definition_changes, |queue, running| queue.sweep(read, running));
     }
@@ -75,7 +74,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         if is_current {
             change(queue, &|task_id| slots.iter().any(|slot| slot.shows(id, task_id)));
         } else {
-            // Tasks of new types would be in the wrong lane. All is read anew, see `forget_queue`.
+            // Tasks of new types would be in the wrong lane. `forget_queue` has the table read again.
             queue.stop_reading(slot);
         }
         for slot in slots.iter_mut().filter(|slot| slot.database == id && slot.waits) {
@@ -84,7 +83,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// The worker of `slot` does not have the task any more that it took, and somebody is to take it.
+    /// Puts back the task that the worker of `slot` took, so that somebody takes it again.
     pub fn put_back(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         self.slots[slot].taken = None;
@@ -95,8 +94,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Another worker's slot showed the task that the worker of `slot` took. That one hands it out again if it
-    /// does not end it; if it has done so meanwhile, when this one still had the lock, this one does.
+    /// Leaves the task that the worker of `slot` took to the worker whose slot shows it, and which hands it out again if it does
+    /// not end it. If no slot shows it any more, that has happened while this worker had the lock, and the task is put back.
     pub fn leave_to_other(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         let Some((_, task)) = taken else { return };
@@ -107,7 +106,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Shows a task as running in `slot`; returns what is known of earlier runs.
+    /// Shows a task as running in `slot`, and returns what is known of its earlier runs.
     pub fn begin<const R: usize>(
         &mut self,
         journal: &mut Journal<S, R>,

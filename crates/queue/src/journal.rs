@@ -1,46 +1,46 @@
-//! What outlives shared memory: a crash of one process makes the server wipe it and go on, and then
-//! somebody has to know which task did that.
+//! The journal: which worker runs which task, and how earlier runs ended. It outlives shared memory, which a crash of any
+//! process wipes, and so tells which task has crashed the server.
 //!
 //! Plain data like [`super::Shared`], changed under the same lock.
 
 use super::{DatabaseId, MAX_SLOTS};
 use serde::{Deserialize, Serialize};
 
-/// Tasks that are remembered at once because of how an earlier run ended.
+/// The number of interrupted tasks that are remembered at once.
 pub const MAX_REMEMBERED: usize = 256;
 
-/// Runs of a task that ended with their worker.
+/// The runs of a task that ended with their worker.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Interrupted {
-    /// 0: the entry is free.
+    /// The task, or 0 if the entry is free.
     pub task_id: i64,
-    /// All of them, which no row counts yet.
+    /// The number of runs that are not counted in the task's row yet.
     pub runs: u32,
-    /// Those where the worker was not made to leave …
+    /// The number of earlier runs whose worker ended without having been told to.
     pub deaths: u32,
-    /// … and the last one, unless it turns out to be the server's end.
+    /// The worker of the last run ended without having been told to. A stop of the server clears this.
     pub died: bool,
     /// The task was cancelled.
     pub cancelled: bool,
-    /// Runs that ended because a command barred workers, while no other task had started later.
+    /// The number of runs that a command ended which quiesced the database, if no other task had started later.
     #[serde(default)]
     pub evictions: u32,
-    /// Those of `evictions` that came soon after the start of the run.
+    /// The number of evictions that came soon after the start of the run.
     #[serde(default)]
     pub early_evictions: u32,
-    /// It is not to be run again before this time.
+    /// The earliest time of the next run.
     #[serde(default)]
     pub not_before: i64,
 }
 
-/// How a worker that was running a task has ended.
+/// How the worker of a task has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RunEnd {
     /// It was told to end.
     Left,
     /// It ended without having been told to.
     Died,
-    /// A command barred workers, and this task had started last; `early`: just before the command.
+    /// A command quiesced the database, and this task had started last. `early` is true if that was just before the command.
     Evicted { early: bool, now: i64 },
 }
 
@@ -59,7 +59,7 @@ impl Interrupted {
         not_before: 0,
     };
 
-    /// The last run is over.
+    /// Counts a run that has ended.
     fn ended(self, how: RunEnd) -> Interrupted {
         let ended = Interrupted { runs: self.runs + 1, died: how == RunEnd::Died, ..self };
         let RunEnd::Evicted { early, now } = how else { return ended };
@@ -75,12 +75,12 @@ impl Interrupted {
         }
     }
 
-    /// Whether it is to wait at `now`. After the clock was set back it does not.
+    /// True if the task has to wait at `now`. It does not if the clock was set back since.
     fn is_paused(&self, now: i64) -> bool {
         (now + 1..=now + LONGEST_PAUSE).contains(&self.not_before)
     }
 
-    /// Counts the last death, if it was one.
+    /// Counts the last run as a death if its worker died.
     fn counted(self) -> Interrupted {
         Interrupted { deaths: self.deaths + u32::from(self.died), died: false, ..self }
     }
@@ -99,11 +99,11 @@ impl Entry {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Journal<const SLOTS: usize = MAX_SLOTS, const REMEMBERED: usize = MAX_REMEMBERED> {
-    /// What the worker of each slot runs.
+    /// The task that the worker of each slot runs.
     running: [Entry; SLOTS],
-    /// Tasks that are not run at the moment.
+    /// Interrupted tasks that do not run now.
     remembered: [Entry; REMEMBERED],
-    /// How many of those there are.
+    /// The number of used entries of `remembered`.
     count: usize,
 }
 
@@ -111,7 +111,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
     pub const EMPTY: Self =
         Journal { running: [Entry::FREE; SLOTS], remembered: [Entry::FREE; REMEMBERED], count: 0 };
 
-    /// Until when a task is not to be run, if it has to wait at `now`.
+    /// The time until which a task must not run, if it has to wait at `now`.
     pub fn paused_until(&self, database: DatabaseId, task_id: i64, now: i64) -> Option<i64> {
         if self.count == 0 {
             return None;
@@ -121,7 +121,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         (entry.runs.is_paused(now) && !entry.runs.cancelled).then_some(entry.runs.not_before)
     }
 
-    /// The worker of `slot` runs a task; what is known of its earlier runs.
+    /// Notes that the worker of `slot` runs a task, and returns what is known of its earlier runs.
     pub fn begin(&mut self, slot: usize, database: DatabaseId, task_id: i64) -> Interrupted {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
         let runs = known.counted();
@@ -129,17 +129,17 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         runs
     }
 
-    /// The task of `slot` is over, for now or for good.
+    /// Notes that the run of the task of `slot` has ended.
     pub fn end(&mut self, slot: usize) {
         self.running[slot].runs.task_id = 0;
     }
 
-    /// The task of `slot`, if it runs one, was cancelled.
+    /// Notes that the task of `slot` was cancelled.
     pub fn cancel(&mut self, slot: usize) {
         self.running[slot].runs.cancelled = true;
     }
 
-    /// The process of `slot` ends. `cancelled`: and so does its task.
+    /// Notes that the process of `slot` has ended. `cancelled` is true if its task was cancelled.
     pub fn interrupt(&mut self, slot: usize, how: RunEnd, cancelled: bool) {
         let Entry { database, runs } = self.running[slot];
         self.running[slot] = Entry::FREE;
@@ -148,13 +148,13 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
     }
 
-    /// Remembers that a task was cancelled, which no row says yet.
+    /// Remembers that a task was cancelled, which its row does not say yet.
     pub fn remember_cancelled(&mut self, database: DatabaseId, task_id: i64) {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
         self.add(database.get(), Interrupted { cancelled: true, ..known });
     }
 
-    /// Forgets a task that is over; what was known of it.
+    /// Forgets a task that has ended, and returns what was known of it.
     pub fn forget(&mut self, database: DatabaseId, task_id: i64) -> Option<Interrupted> {
         if self.count == 0 {
             return None;
@@ -165,7 +165,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         Some(std::mem::replace(entry, Entry::FREE).runs)
     }
 
-    /// Forgets all tasks of a database: the extension is gone, and numbers begin anew.
+    /// Forgets all tasks of a database whose extension was dropped: new tasks may have the same numbers.
     pub fn forget_all(&mut self, database: DatabaseId) {
         for entry in &mut self.remembered {
             if entry.runs.task_id != 0 && entry.database == database.get() {
@@ -175,7 +175,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
     }
 
-    /// In place of the least important one, if there is no room.
+    /// Adds an entry, in place of the least important one if there is no room.
     fn add(&mut self, database: u32, runs: Interrupted) {
         let importance = |entry: &&mut Entry| {
             let runs = &entry.runs;
@@ -188,7 +188,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
     }
 
-    /// All processes are gone, those that crashed and those of `spared` slots, which the postmaster had end.
+    /// Notes that all processes have ended. `spared` is true for slots whose process the postmaster ended.
     pub fn recover(&mut self, spared: impl Fn(usize) -> bool) {
         for slot in 0..SLOTS {
             let cancelled = self.running[slot].runs.cancelled;
@@ -197,8 +197,8 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
     }
 
-    /// What is to outlive the server, which has stopped. Its end is no fault of the tasks that ran
-    /// then, but a crash that made it end is.
+    /// The entries that outlive the server, which has stopped. Its stop counts as no death of the tasks that ran, but a crash
+    /// that caused it does.
     pub fn at_end(&mut self, spared: impl Fn(usize) -> bool) -> Vec<(u32, Interrupted)> {
         for entry in &mut self.remembered {
             entry.runs.died = false;
@@ -208,7 +208,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         taken.map(|entry| (entry.database, entry.runs)).collect()
     }
 
-    /// Takes up what [`Journal::at_end`] gave.
+    /// Restores what [`Journal::at_end`] returned.
     pub fn restore(&mut self, kept: &[(u32, Interrupted)]) {
         kept.iter()
             .filter(|(_, runs)| runs.task_id != 0)

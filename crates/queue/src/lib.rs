@@ -4,8 +4,8 @@
 //! or fails, since part of it runs in the middle of commits. The crate knows nothing of PostgreSQL: whoever uses it
 //! says what a latch is, and how large the tables and windows are.
 //!
-//! All of it is a hint or derived from live processes. Which task is done, and who may run it, is
-//! decided by rows and row locks alone, so a lost or stale entry makes a task late, never lost.
+//! All of it is a hint, or derived from live processes. Rows and row locks alone decide who may run a task and whether it
+//! has ended, so a lost or stale entry delays a task, and never loses it.
 
 mod address;
 mod announcement;
@@ -37,9 +37,9 @@ pub use journal::{Interrupted, Journal, MAX_REMEMBERED, RunEnd};
 pub use lane::{LANES, Lane, LaneSet, Sources};
 pub use latch::Latch;
 pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Terms};
-pub use phase::Phase;
 #[cfg(feature = "inspect")]
 pub use line::{Known, Line, NOBODY};
+pub use phase::Phase;
 pub use position::{Candidate, Position};
 pub use queue::{CALL_WINDOW, Next, Queue, Read, Sweep, WINDOW};
 pub use slot::{CancelReply, Over, Slot, SlotState};
@@ -47,29 +47,29 @@ pub use text::Text;
 
 use limiter::Limiter;
 
-/// Worker processes of all databases that can be known at once: the top of `pg_errand.max_workers`.
+/// The number of worker processes of all databases, which is the maximum of `pg_errand.max_workers`.
 pub const MAX_SLOTS: usize = 128;
-/// Databases with the extension that can be known at once.
+/// The number of databases with the extension that are known at once.
 pub const MAX_DATABASES: usize = 512;
-/// Cancels that can wait for one worker.
+/// The number of cancelled calls that can wait for one worker.
 pub const MAX_CANCELS: usize = 64;
-/// Sessions that can want no worker in one database at the same time.
+/// The number of sessions that can quiesce one database at the same time.
 pub const MAX_QUIESCERS: usize = 8;
-/// Tasks that a worker is remembered to have had last.
+/// The number of last tasks that a slot keeps.
 pub const MAX_RECENT: usize = 64;
 /// A time that never comes.
 pub const NEVER: i64 = i64::MAX;
 
-/// What a worker that looked for it knows of the work to come.
+/// What a worker has found out about the work to come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rest {
-    /// When a task becomes ready by time alone.
+    /// The time at which the next task becomes ready by time alone.
     pub next_due: i64,
-    /// No prepared transaction can bring tasks unannounced.
+    /// No prepared transaction can add tasks unannounced.
     pub nothing_prepared: bool,
 }
 
-/// All of it. `S` slots, `D` databases, windows of `W` and `C` tasks for local tasks and calls, and `A` accounts.
+/// What is in shared memory: `S` slots, `D` databases, windows of `W` local tasks and `C` tasks of a provider, `A` accounts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Shared<
     L,
@@ -80,38 +80,38 @@ pub struct Shared<
     const A: usize = MAX_ACCOUNTS,
 > {
     pub launcher: L,
-    /// Counts what may change the list of databases or their settings.
+    /// The number of events that may change the list of databases or their settings.
     pub catalog_changes: u64,
-    /// Counts what may change settings stored for databases and roles.
+    /// The number of events that may change settings stored for databases and roles.
     pub settings_changes: u64,
-    /// Some database has the extension now, and there was no room to note which.
+    /// A database got the extension when there was no room for its entry.
     pub missed_extension: bool,
-    /// The next worker's identity; above every earlier one, also of earlier runs of this server.
+    /// The identity of the next worker, greater than all earlier ones, also of earlier runs of the server.
     pub next_owner: i64,
-    /// Up to where WAL of ended tasks is to be written to the disk (0: it is), by the launcher …
+    /// The end of the WAL that the launcher has to flush for ended tasks; 0 if all is flushed.
     unflushed: u64,
-    /// … which is at it.
+    /// The launcher flushes WAL.
     flushing: bool,
     pub databases: [Database; D],
     pub slots: [Slot<L>; S],
-    /// Of the tasks at hand of those slots.
+    /// Whether the tasks that the slots show can be cancelled.
     pub phases: [Phase; S],
-    /// What providers let us do.
+    /// The limits of providers.
     limiter: Limiter<A>,
-    /// Counts the ends of their pauses.
+    /// The number of pauses of providers that have ended.
     pub resumes: u64,
-    /// Slots from here on were never used.
+    /// The number of slots that have ever been used.
     used_slots: usize,
-    /// Queues from here on were never used.
+    /// The number of queues that have ever been used.
     used_queues: usize,
-    /// Of databases that have workers.
+    /// The queues of databases that have workers.
     queues: [Queue<W, C>; S],
 }
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// `now` makes identities of this run differ from those of earlier ones.
+    /// New shared memory. `now` makes the identities of workers differ from those of earlier runs of the server.
     pub fn new(now: i64) -> Self {
         Shared {
             launcher: L::NONE,
@@ -132,7 +132,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// WAL up to `end` is to be written to the disk.
+    /// Has the launcher flush WAL up to `end`.
     pub fn note_unflushed(&mut self, end: u64) {
         self.unflushed = self.unflushed.max(end);
         if !self.flushing {
@@ -141,7 +141,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Up to where that is to be done now; whoever asks is asked again.
+    /// The end of the WAL to flush, or `None` if all is flushed. The launcher asks until it gets `None`.
     pub fn take_unflushed(&mut self) -> Option<u64> {
         let end = std::mem::take(&mut self.unflushed);
         self.flushing = end != 0;
@@ -152,19 +152,19 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.databases.iter_mut().find(|database| database.id == id)
     }
 
-    /// The entry of a database, made if there is room for it.
+    /// The entry of a database, which is added if there is room.
     pub fn database_or_new(&mut self, id: DatabaseId) -> Option<&mut Database> {
         let known = self.databases.iter().position(|database| database.id == id);
         let index = known.or_else(|| self.databases.iter().position(|d| d.id == DatabaseId::NONE))?;
         if known.is_none() {
-            // Tasks that fall due may be there already.
+            // The database may have tasks already.
             self.databases[index] = Database { id, look: true, due_unknown: true, ..Database::FREE };
         }
         Some(&mut self.databases[index])
     }
 
-    /// The entry of a database that the launcher has come to know of, made if there is room for it.
-    /// `prepared`: transactions of earlier runs of this server may be waiting for their commit.
+    /// The entry of a database that the launcher has found, which is added if there is room. `prepared` is true if transactions
+    /// of earlier runs of the server may be prepared.
     pub fn know(&mut self, id: DatabaseId, prepared: bool) -> Option<&mut Database> {
         let new = self.database(id).is_none();
         let database = self.database_or_new(id)?;
@@ -172,7 +172,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(database)
     }
 
-    /// True if a database has got the extension without having been noted, and there is room for it now.
+    /// True if a database got the extension without an entry, and there is room for the entry now.
     pub fn take_missed_extension(&mut self) -> bool {
         let has_room = self.databases.iter().any(|database| database.id == DatabaseId::NONE);
         has_room && std::mem::take(&mut self.missed_extension)
@@ -202,8 +202,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.queues.iter().find(|queue| queue.database == id)
     }
 
-    /// The place of a database's queue, made if it has none, if need be in place of one that has no
-    /// workers: there are as many as workers.
+    /// The index of a database's queue. A database without a queue gets the queue of a database that has no workers: there are
+    /// as many queues as workers.
     fn queue_or_new(&mut self, id: DatabaseId) -> Option<usize> {
         let place = self.queues.iter().position(|queue| queue.database == id);
         place.or_else(|| {
@@ -217,7 +217,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         })
     }
 
-    /// What tasks there are, and where they wait, has changed: all is read anew.
+    /// Has all tasks read again, because definitions have changed and tasks may belong in other lanes.
     pub fn forget_queue(&mut self, id: DatabaseId, now: i64) {
         if let Some(database) = self.database(id) {
             database.definition_changes += 1;
@@ -234,8 +234,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.wake(id, 1);
     }
 
-    /// The clock was set back to `now`: what has happened counts as having happened now, or pauses after it
-    /// would last until the clock is where it was.
+    /// Adapts all times after the clock was set back to `now`. Events count as having happened now, because pauses after them
+    /// would otherwise last until the clock is where it was.
     pub fn set_clock_back(&mut self, now: i64) {
         for database in self.databases.iter_mut() {
             let times = [
@@ -253,7 +253,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.no_sweep_before = now.min(queue.no_sweep_before);
             queue.ask_for_sweep(now);
-            // What is due before the clock is where it was comes after what was read.
+            // Tasks that fall due before the clock is where it was are before the cursor.
             LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
         }
         for slot in self.slots.iter_mut() {

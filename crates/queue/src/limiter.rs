@@ -1,6 +1,6 @@
-//! How much providers let us do. Rows with the same address and credentials have the same account. All workers of the
-//! server share its rate, if their rows have the same rate. Failures of calls and the pauses that follow are kept by
-//! database, so that the administrator of one database cannot stop the calls of another.
+//! Rate limits, pauses and circuit breakers of providers. Providers with the same address and credentials have the same
+//! account. All workers of the server share the rate limit of an account. Failures and pauses are kept for each database, so
+//! that the administrator of one database cannot stop the calls of another.
 
 mod account;
 mod bucket;
@@ -15,15 +15,14 @@ use account::Account;
 use bucket::Bucket;
 use terms::Noted;
 
-/// Accounts that are known at once, and buckets.
+/// The number of accounts, and of rate limits, that are known at once.
 pub const MAX_ACCOUNTS: usize = 64;
 
-/// After a pause the next request follows the first one when that has gone well, or after this time; in
-/// microseconds.
+/// How long other requests wait for the outcome of the first request after a pause, in microseconds.
 const PROBE: i64 = 250_000;
 
-/// The place for a new entry: a free one, or the least valuable entry of the database that has most. So a database
-/// with many entries displaces its own, not those of others.
+/// The index for a new entry: a free one, or that of the least valuable entry of the database with most entries. So a
+/// database with many entries displaces its own.
 fn place_for<T: Copy, V: Ord>(
     entries: &[T],
     of: impl Fn(&T) -> Option<DatabaseId>,
@@ -36,7 +35,7 @@ fn place_for<T: Copy, V: Ord>(
     places.min_by_key(order).map_or(0, |(place, _)| place)
 }
 
-/// All accounts.
+/// All accounts and rate limits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limiter<const ACCOUNTS: usize = MAX_ACCOUNTS> {
     accounts: [Account; ACCOUNTS],
@@ -50,8 +49,8 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         self.accounts.iter_mut().find(|account| account.id == id && account.database == database)
     }
 
-    /// The account, made if need be in place of one of which there is least to remember, and that was not used
-    /// for longest.
+    /// The account, which is added if it is unknown. A new account displaces one without a pause or failures, and of these the
+    /// one that was not used for longest.
     fn account(&mut self, database: DatabaseId, id: u64, now: i64) -> &mut Account {
         if self.known(database, id).is_none() {
             let of = |account: &Account| (account.id != 0).then_some(account.database);
@@ -83,7 +82,7 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         &mut self.buckets[place]
     }
 
-    /// Whether a request of a database may go out now; then it counts. `in_flight`: calls under way.
+    /// Admits or refuses a request. `in_flight` is the number of calls of the account in flight.
     pub fn admit(&mut self, database: DatabaseId, terms: &Terms, in_flight: u32, now: i64) -> Admission {
         let waits_until =
             self.known(database, terms.account).map_or(i64::MIN, |account| account.waits_until());
@@ -106,8 +105,8 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         Admission::Admitted
     }
 
-    /// A request that was admitted is not sent: another one may take its place, also as the first one after a pause.
-    /// True if others may wait for that.
+    /// Takes back the admission of a request that is not sent, also as the first one after a pause. True if others may wait for
+    /// that.
     pub fn give_back(&mut self, database: DatabaseId, terms: &Terms, now: i64) -> bool {
         if terms.interval > 0 {
             let bucket = self.bucket(database, terms);
@@ -122,14 +121,14 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         terms.interval > 0 || was_probe
     }
 
-    /// No request of a database goes out before `until`.
+    /// Refuses all requests of an account in a database until `until`.
     pub fn pause(&mut self, database: DatabaseId, account: u64, until: i64, now: i64) {
         let account = self.account(database, account, now);
         account.probing = false;
         account.paused_until = account.paused_until.max(until);
     }
 
-    /// A call has ended.
+    /// Records the outcome of a call.
     pub fn note(&mut self, database: DatabaseId, terms: &Terms, outcome: CallOutcome, now: i64) -> Noted {
         let nothing = Noted::default();
         if terms.breaker_threshold == 0 && self.known(database, terms.account).is_none() {
@@ -159,7 +158,7 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         Noted { resumed: false, breaker }
     }
 
-    /// The providers of a database have changed: its circuit breakers are closed, and have counted nothing.
+    /// Closes the circuit breakers of a database, and forgets the failures that they have counted.
     pub fn close_breakers(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             account.broken_until = i64::MIN;
@@ -167,14 +166,14 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         }
     }
 
-    /// The database is gone, or has no extension any more.
+    /// Forgets a database that was dropped, or has no extension any more.
     pub fn forget(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             *account = Account::FREE;
         }
     }
 
-    /// The clock was set back to `now`: no pause ends later than it would have.
+    /// Ends all pauses, because the clock was set back to `now` and they would last too long.
     pub fn set_clock_back(&mut self, now: i64) {
         for account in &mut self.accounts {
             (account.paused_until, account.broken_until) = (i64::MIN, i64::MIN);

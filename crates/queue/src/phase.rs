@@ -1,14 +1,14 @@
-//! Whether the task at hand of a worker can still be cancelled. Changed without the lock by its worker,
-//! which asks between any two steps.
+//! Whether the task of a worker can still be cancelled. This is an atomic, because the worker asks between any two steps and
+//! takes no lock for that.
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
-/// It can be.
+/// The task can be cancelled.
 const OPEN: u8 = 0;
-/// It was.
+/// The task was cancelled.
 const CANCELLED: u8 = 1;
-/// It is past that point.
+/// The task is about to commit its end, and cannot be cancelled any more.
 const CLOSING: u8 = 2;
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Phase {
         Phase(AtomicU8::new(OPEN))
     }
 
-    /// A task begins.
+    /// Begins a task.
     pub(super) fn begin(&self, cancelled: bool) {
         self.0.store(if cancelled { CANCELLED } else { OPEN }, SeqCst);
     }
@@ -56,7 +56,7 @@ impl Phase {
         result.is_ok() || result == Err(CLOSING)
     }
 
-    /// The task can be cancelled again.
+    /// Makes it possible again to cancel the task.
     pub fn reopen(&self) {
         let _ = self.0.compare_exchange(CLOSING, OPEN, SeqCst, SeqCst);
     }

@@ -1,46 +1,46 @@
-//! What is known of a worker process.
+//! The slot of a worker process.
 
 use super::database::LONGEST_PAUSE;
 use super::{
     Candidate, DatabaseId, InFlight, Interrupted, Lane, Latch, MAX_CANCELS, MAX_RECENT, RoleId, RunEnd, Text,
 };
 
-/// A worker that has lived so long did not fail to start, in microseconds: as long as the longest pause before
-/// the next one, since a shorter life could be repeated for ever.
+/// The lifetime after which a worker counts as started successfully, in microseconds. It is as long as the longest pause
+/// between starts, because workers could end after a shorter life for ever.
 const STEADY_AFTER: i64 = LONGEST_PAUSE;
 
-/// A task that has run so long is not a short one, in microseconds.
+/// The runtime after which a task is not short any more, in microseconds.
 const SHORT: i64 = 250;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SlotState {
     Free,
-    /// Given to a process that has not attached yet.
+    /// The slot of a process that has not attached yet.
     Starting,
     Working,
-    /// Waits for work; may be woken.
+    /// The worker waits for work, and can be woken.
     Idle,
-    /// About to end; must not be woken.
+    /// The worker is about to end, and must not be woken.
     Leaving,
 }
 
-/// How a worker is done with the task at hand.
+/// How the step of a task has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Over {
     Succeeded,
     Failed,
     Cancelled,
-    /// Its provider is being asked.
+    /// The call of the task is stored.
     Calling,
-    /// It is to be run again.
+    /// The task is handed out again.
     GivenBack,
 }
 
-/// What came of telling a worker to give up a call.
+/// The reply to a request to cancel a call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CancelReply {
     Marked,
-    /// It has too much to give up already, or is just handling the answer.
+    /// The worker has too many cancelled calls, or is handling the response.
     NotNow,
 }
 
@@ -48,56 +48,56 @@ pub enum CancelReply {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Slot<L> {
     pub state: SlotState,
-    /// Tells the uses of a slot apart.
+    /// The number of times that the slot was given to a worker.
     pub generation: u32,
     pub database: DatabaseId,
-    /// The role it connects as.
+    /// The role that the worker connects as.
     pub role: RoleId,
     /// N of `pg_errand worker N`.
     pub number: u32,
-    /// What it was started with, see `Desired::settings` …
+    /// The digest of all settings with which the worker was started, see `Desired::settings`.
     pub settings: u64,
-    /// … and `Database::settings`.
+    /// The digest of stored settings with which the worker was started, see [`Database::settings`](super::Database).
     pub stored_settings: u64,
     pub pid: i32,
     pub latch: L,
-    /// Its identity in `queues.call.owner`.
+    /// The identity of the worker in `queues.call.owner`.
     pub owner: i64,
-    /// It should leave after its current task …
+    /// The worker has to leave after its current task.
     pub retire: bool,
-    /// … and was told so at this time.
+    /// The time at which the worker was told to leave.
     pub retire_since: i64,
-    /// Set if a command bars workers and, of the tasks of the database, this worker's was started last; `Some(true)`:
-    /// just before the command.
+    /// Set if a command quiesces the database and the task of this worker was started last. The value is true if that was just
+    /// before the command.
     pub evicted: Option<bool>,
-    /// It should reread the configuration: SIGHUP is lost on a process that is just starting.
+    /// The worker has to reread the configuration. SIGHUP alone is lost on a process that is just starting.
     pub reload: bool,
     pub started_at: i64,
-    /// What it has taken from the queue, whether it turns out to be its task or not.
+    /// The task that the worker has taken from the queue. It may fail to lock the row.
     pub taken: Option<(Lane, Candidate)>,
-    /// It waits for another worker to read on.
+    /// The worker waits for another worker that reads.
     pub waits: bool,
-    /// The task at hand; 0: none.
+    /// The task that the worker runs, or 0.
     pub task_id: i64,
     pub task_type: Text<64>,
     pub handler: Text<192>,
     pub busy_since: i64,
-    /// What is known of earlier runs of the task at hand.
+    /// What is known of earlier runs of the task.
     pub earlier: Interrupted,
     pub in_flight: u32,
-    /// Those that count for a provider's limits.
+    /// The calls that count towards the limits of providers.
     pub calls: InFlight,
-    /// It can take no further task that needs a call.
+    /// The worker can take no further task that needs a call.
     pub full: bool,
     pub succeeded: u64,
     pub failed: u64,
-    /// When the task at hand was cancelled, if it was.
+    /// The time at which the task was cancelled, if it was.
     pub cancelled_at: i64,
-    /// Tasks that have just ended or gone on to their provider call; a reader whose snapshot is
-    /// older sees them as they were before. Written round.
+    /// The last tasks that ended or went on to their call, in a ring. A reader with an older snapshot sees them as they were
+    /// before.
     pub recent: [i64; MAX_RECENT],
     pub next_recent: usize,
-    /// Tasks whose provider calls were cancelled; 0: free.
+    /// The tasks whose calls were cancelled; 0 for a free place.
     pub cancels: [i64; MAX_CANCELS],
     pub has_cancels: bool,
 }
@@ -143,12 +143,12 @@ impl<L: Latch> Slot<L> {
         !matches!(self.state, SlotState::Free | SlotState::Starting)
     }
 
-    /// True if its worker has this task. One that it has only taken it may not get.
+    /// True if the worker runs the task. A worker that has only taken a task may fail to lock it.
     pub(super) fn shows(&self, database: DatabaseId, task_id: i64) -> bool {
         self.database == database && self.task_id == task_id
     }
 
-    /// True if its worker is busy with a row of this page, and is not likely to be for long.
+    /// True if the worker is busy with a row of the page, and is not likely to be for long.
     pub(super) fn occupies(&self, database: DatabaseId, page: u32, now: i64) -> bool {
         self.database == database
             && self.busy_since + SHORT > now
@@ -159,12 +159,12 @@ impl<L: Latch> Slot<L> {
         self.task_id != 0 || self.in_flight > 0
     }
 
-    /// True if the worker was of any use: then its end is no failure to start one.
+    /// True if the worker has done something, so that its end does not count as a failed start.
     pub(super) fn has_worked(&self, now: i64) -> bool {
         self.succeeded + self.failed > 0 || self.task_id != 0 || self.started_at + STEADY_AFTER < now
     }
 
-    /// How the run of the task at hand ends if its worker ends at `now`.
+    /// How the run of the task ends if the worker ends at `now`.
     pub(super) fn run_end(&self, now: i64) -> RunEnd {
         match self.evicted {
             Some(early) => RunEnd::Evicted { early, now },
@@ -173,7 +173,7 @@ impl<L: Latch> Slot<L> {
         }
     }
 
-    /// The task at hand is over, for now or for good.
+    /// Ends the step of the task.
     pub fn end(&mut self, how: Over) {
         if how != Over::GivenBack {
             self.recent[self.next_recent] = self.task_id;

@@ -1,14 +1,14 @@
-//! Workers come and go.
+//! Workers that start and end.
 
 use super::{DatabaseId, Journal, Latch, NEVER, Shared, Slot, SlotState};
 
-/// A task that is interrupted so soon after its start may have caused that itself; in microseconds.
+/// How soon after its start a task is interrupted that may have caused the interruption, in microseconds.
 const EARLY: i64 = 5_000_000;
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// True if the worker may end: nobody has woken it meanwhile.
+    /// Lets an idle worker leave; false if it was woken meanwhile.
     pub fn leave(&mut self, slot: usize) -> bool {
         let slot = &mut self.slots[slot];
         let may = slot.state == SlotState::Idle;
@@ -18,7 +18,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         may
     }
 
-    /// Has all workers reread the configuration, those that are just starting included.
+    /// Has all workers reread the configuration, including those that are just starting.
     pub fn reload(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.state != SlotState::Free) {
             slot.reload = true;
@@ -26,7 +26,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Has the worker of `slot` leave after its current task; an idle one cannot be woken any more.
+    /// Has the worker of `slot` leave after its current task. An idle worker cannot be woken any more.
     pub fn retire(&mut self, slot: usize, now: i64) {
         let slot = &mut self.slots[slot];
         if slot.state == SlotState::Idle {
@@ -37,11 +37,11 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         slot.latch.set();
     }
 
-    /// The process of `slot` is gone, or about to be: passes on what it may have been woken for.
+    /// Frees the slot of a process that ends, and passes on what it may have been woken for.
     pub fn detach<const R: usize>(&mut self, journal: &mut Journal<S, R>, slot: usize, now: i64) {
         let gone = self.slots[slot];
         self.put_back(slot);
-        // With the last worker nobody is left who knows what is shut.
+        // Without workers, nobody knows which lanes are shut.
         let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
         journal.interrupt(slot, gone.run_end(now), self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
@@ -61,7 +61,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.launcher.set();
     }
 
-    /// Takes back a slot that no process was started for; what that was to look for is still to be done.
+    /// Frees a slot for which no process was started. Its work is left to the next worker.
     pub fn return_slot(&mut self, slot: usize) {
         let id = self.slots[slot].database;
         if let Some(database) = self.database(id) {
@@ -71,7 +71,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.slots[slot] = Slot { generation, ..Slot::FREE };
     }
 
-    /// Takes back a slot whose process has not attached and won't.
+    /// Frees a slot whose process has ended without attaching.
     pub fn give_up(&mut self, slot: usize, generation: u32, now: i64) {
         let lost = self.slots[slot];
         if lost.state != SlotState::Starting || lost.generation != generation {
@@ -83,7 +83,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// The launcher has started a worker that will look for everything there is to do.
+    /// Notes that a worker is about to start, which will look for everything there is to do.
     pub fn expect_worker(&mut self, id: DatabaseId, now: i64) {
         if let Some(database) = self.database(id) {
             database.look = false;
@@ -96,8 +96,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Wants no workers in a database: returns those that have to be ended first. `None`: too many
-    /// sessions want that.
+    /// Quiesces a database for process `by`, and returns the process IDs of the workers that have to be ended; 0 for none.
+    /// Returns `None` if too many sessions quiesce the database already.
     pub fn quiesce(&mut self, id: DatabaseId, by: i32, now: i64) -> Option<[i32; S]> {
         let mut pids = [0; S];
         if self.database_or_new(id).is_some_and(|database| !database.quiesce(by, now)) {
@@ -108,7 +108,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             match slot.state {
                 _ if slot.database != id => {}
                 SlotState::Free => {}
-                // It has not connected yet, and will find its slot taken.
+                // The process has not connected yet, and will find that it has no slot.
                 SlotState::Starting => *slot = Slot { generation: slot.generation + 1, ..Slot::FREE },
                 _ => {
                     slot.retire = true;
@@ -119,8 +119,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(pids)
     }
 
-    /// A command that bars workers may have been caused by one of the tasks that they run. That is most likely the
-    /// task that was started last; other tasks that the command interrupts are not delayed.
+    /// Marks the task that was started last, which most likely has caused the command that quiesces the database. The other
+    /// tasks that the command interrupts are not delayed.
     fn suspect_last_started(&mut self, id: DatabaseId, now: i64) {
         let busy = self
             .slots
@@ -131,13 +131,13 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Lifts every bar of process `by`.
+    /// Ends all that process `by` began with [`Shared::quiesce`].
     pub fn end_quiesce(&mut self, by: i32, now: i64) {
         self.databases.iter_mut().for_each(|database| database.end_quiesce(by, now));
         self.launcher.set();
     }
 
-    /// Takes a free slot for a new worker of `database`; `None` if there is none.
+    /// Gives a free slot to a new worker of `database`; `None` if there is none.
     pub fn allocate(&mut self, database: DatabaseId, settings: u64, now: i64) -> Option<usize> {
         let index = self.slots.iter().position(|slot| slot.state == SlotState::Free)?;
         let number = (1..).find(|n| self.slots_of(database).all(|slot| slot.number != *n))?;

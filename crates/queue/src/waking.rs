@@ -1,11 +1,11 @@
-//! What commits announce, and who is woken for it.
+//! Announcements, and the workers that are woken for them.
 
 use super::{Announcement, DatabaseId, LaneSet, Latch, NEVER, Rest, Shared, Slot, SlotState};
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// A transaction that made tasks ready or due has become visible.
+    /// Takes in the announcement of a transaction that has become visible, and wakes workers for its tasks.
     pub fn announce<const FEW: usize>(&mut self, id: DatabaseId, what: &Announcement<FEW>, now: i64) {
         let Some(database) = self.database_or_new(id) else {
             self.launcher.set();
@@ -15,7 +15,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let sooner = what.due < database.next_due;
         let all_due_known = database.next_due > now && !database.due_unknown;
         if what.due > now {
-            // What is due later comes after all that was handed out.
+            // A task that is due later is after the cursor.
             if sooner {
                 database.next_due = what.due;
                 self.wake_idle(id);
@@ -23,7 +23,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             }
             return;
         }
-        // Whoever looks for work next finds out when the rest falls due.
+        // The worker that looks for work next finds out when the other tasks fall due.
         database.due_unknown |= what.has_later(now);
         if let Some(queue) = self.queue(id) {
             match what.all() {
@@ -44,7 +44,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.wake(id, what.tasks());
     }
 
-    /// A prepared transaction was committed: it may have enqueued tasks.
+    /// Has workers look for the tasks that a prepared transaction, which was committed, may have enqueued.
     pub fn announce_prepared(&mut self, id: DatabaseId, now: i64) {
         if self.database(id).is_some_and(|database| database.unannounced) {
             let mut unknown = Announcement::<0>::NOTHING;
@@ -53,7 +53,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// What has come from another database has become visible: tasks that are unadopted, calls to take over.
+    /// Takes in that unadopted tasks or orphaned calls have come from another database.
     pub fn announce_copied(&mut self, id: DatabaseId, unadopted: bool, orphans: bool) {
         if let Some(database) = self.database_or_new(id).filter(|_| unadopted || orphans) {
             database.unadopted_to_report |= unadopted;
@@ -63,7 +63,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Gets up to `tasks` more workers to look for work.
+    /// Has up to `tasks` more workers look for work.
     pub fn wake(&mut self, id: DatabaseId, tasks: u32) {
         for _ in 0..tasks {
             if !self.wake_idle(id) {
@@ -73,7 +73,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Asks the launcher for another worker, once until it has acted.
+    /// Asks the launcher for another worker, unless that has been done since it last started one.
     pub(super) fn request_worker(&mut self, id: DatabaseId) {
         if let Some(database) = self.database(id).filter(|database| !database.needs_worker) {
             database.needs_worker = true;
@@ -81,8 +81,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Wakes an idle worker. False if that does not do: there is none, or none that can take every
-    /// task.
+    /// Wakes an idle worker. Returns false if there is none, or none that can take every task.
     pub(super) fn wake_idle(&mut self, id: DatabaseId) -> bool {
         let idle = |slot: &&mut Slot<L>| slot.database == id && slot.state == SlotState::Idle;
         let slots = self.slots[..self.used_slots].iter_mut();
@@ -94,14 +93,14 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         !slot.full
     }
 
-    /// Something has fallen due: an idle worker looks for it.
+    /// Wakes an idle worker if a task has fallen due.
     pub fn wake_for_due(&mut self, id: DatabaseId, now: i64) {
         if self.consume_due(id, now) {
             self.wake(id, 1);
         }
     }
 
-    /// True if something has fallen due: whoever asks sees to it, and to what comes next.
+    /// True if a task has fallen due. The caller has to look for it, and for the next due time.
     pub(super) fn consume_due(&mut self, id: DatabaseId, now: i64) -> bool {
         let due = self.database(id).is_some_and(|database| database.consume_due(now));
         if due && let Some(queue) = self.queue(id) {
@@ -110,16 +109,16 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         due
     }
 
-    /// What has fallen due is the business of the worker that looks for it at `now`.
+    /// Leaves the tasks that have fallen due to the calling worker, which looks for them at `now`.
     pub fn see_to_due(&mut self, id: DatabaseId, now: i64) {
         let known = self.consume_due(id, now);
         if !known && let Some(queue) = self.queue(id) {
-            // Somebody else consumed it; there may be more since.
+            // Another worker has been told, and more tasks may have fallen due since.
             queue.note_due();
         }
     }
 
-    /// A worker that has taken a task has looked for the time when the next one falls due.
+    /// Notes the time at which the next task falls due, as a worker has found it.
     pub fn note_due(&mut self, id: DatabaseId, due: i64) {
         if let Some(database) = self.database(id).filter(|database| database.due_unknown) {
             database.due_unknown = false;
@@ -128,9 +127,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// A worker found nothing to do. It may wait until the time that this returns; `None`: something was
-    /// announced since it read `announced`, or nobody knows what falls due, so it has to look again. `rest`: what it knows of the work to come,
-    /// if it has looked.
+    /// Lets a worker that found nothing wait until the time that this returns. Returns `None` if it has to look again: something
+    /// was announced since it read `announced`, or nobody knows what falls due next. `rest` is what the worker knows about the
+    /// work to come, if it has looked.
     pub fn go_idle(&mut self, slot: usize, announced: u64, rest: Option<Rest>, now: i64) -> Option<i64> {
         let Slot { database: id, full, .. } = self.slots[slot];
         let Some(database) = self.database(id) else { return Some(NEVER) };
@@ -155,7 +154,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(next_due.min(opens_at))
     }
 
-    /// The worker looks for work again. What was due is its business now.
+    /// Ends the wait that [`Shared::go_idle`] began. The worker looks for tasks that have fallen due.
     pub fn wake_up(&mut self, slot: usize, now: i64) {
         if self.slots[slot].state == SlotState::Idle {
             self.slots[slot].state = SlotState::Working;

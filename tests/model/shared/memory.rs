@@ -2,11 +2,16 @@
 
 use super::{Model, Task, Time};
 use crate::broken::Broken;
+use crate::check::fingerprint;
 use pg_errand_queue::{
     Announcement, Candidate, Database, DatabaseId, Interrupted, Journal, Lane, LaneSet, Latch, NEVER, Next,
     Over, Position, Read, Rest, Slot, SlotState, Sweep,
 };
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 /// Worker processes.
 pub const WORKERS: usize = 2;
@@ -79,11 +84,61 @@ pub fn position(model: &Model, task: Task) -> Position {
     Position { scheduled_at: micros(model.tasks[task].at), task_id: task_id(task) }
 }
 
+/// The memory of a state, which many states that differ elsewhere have in common.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Common {
+    memory: Arc<Memory>,
+    fingerprint: u64,
+}
+
+impl Hash for Common {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.fingerprint.hash(hasher);
+    }
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<u64, Arc<Memory>>> = RefCell::new(HashMap::new());
+}
+
+impl Common {
+    pub fn new(model: &Model) -> Common {
+        KNOWN.with_borrow_mut(HashMap::clear);
+        Common { memory: Arc::new(Memory::new(model)), fingerprint: 0 }
+    }
+
+    /// Takes the known one that is the same after a step from `last`.
+    pub fn share(&mut self, model: &Model, last: &Common) {
+        if Arc::ptr_eq(&self.memory, &last.memory) {
+            return;
+        }
+        Arc::make_mut(&mut self.memory).normalize(model);
+        self.fingerprint = fingerprint(&*self.memory);
+        KNOWN.with_borrow_mut(|known| {
+            self.memory = known.entry(self.fingerprint).or_insert_with(|| self.memory.clone()).clone();
+        });
+    }
+}
+
+impl Deref for Common {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl DerefMut for Common {
+    fn deref_mut(&mut self) -> &mut Memory {
+        Arc::make_mut(&mut self.memory)
+    }
+}
+
 impl Memory {
     pub fn new(model: &Model) -> Memory {
         let mut shared = Shared::new(0);
         if let Some(database) = shared.database_or_new(DATABASE) {
-            database.due_unknown = !model.is(Broken::DueForgottenAtStart);
+            database.due_unknown = model.last > 0 && !model.is(Broken::DueForgottenAtStart);
         }
         Memory { shared, journal: Journal::EMPTY }
     }
@@ -95,7 +150,10 @@ impl Memory {
     }
 
     /// Clears what no decision depends on, for fewer states.
-    pub fn normalize(&mut self) {
+    fn normalize(&mut self, model: &Model) {
+        if !model.in_full {
+            self.shared.launcher = Flag(false);
+        }
         self.shared.next_owner = 0;
         for slot in &mut self.shared.slots {
             (slot.generation, slot.owner, slot.recent, slot.next_recent) = (0, 0, [0; _], 0);
@@ -106,6 +164,8 @@ impl Memory {
         }
         let database = self.entry_mut();
         (database.failures, database.failed_at, database.looked_at) = (0, 0, 0);
+        // Nothing falls due where no time passes.
+        database.due_unknown &= model.last > 0;
     }
 
     pub fn entry(&self) -> &Database {
@@ -190,6 +250,8 @@ impl Memory {
         if let Some(before) = before {
             self.break_take(model, id, &before, &next);
         }
+        // A worker that waits for a reader looks again after a moment in any case.
+        self.shared.slots[id].waits = false;
         if !model.polls
             && let Some(queue) = self.shared.queue(DATABASE)
         {

@@ -13,7 +13,7 @@ mod worker;
 use crate::broken::Broken;
 use crate::check::Ends;
 use launcher::Launcher;
-use memory::{Memory, WORKERS, position};
+use memory::{Common, WORKERS, position};
 use stateright::Property;
 use worker::Hand;
 
@@ -76,7 +76,7 @@ pub struct State {
     pub now: Time,
     pub sessions: Vec<Session>,
     pub tasks: Vec<Row>,
-    pub memory: Memory,
+    pub memory: Common,
     pub hands: [Hand; WORKERS],
     pub launcher: Launcher,
     /// Another session has locked this task's row.
@@ -199,7 +199,7 @@ impl stateright::Model for Model {
             now: 0,
             sessions: vec![Session::Open; self.enqueued.len()],
             tasks: vec![row; self.tasks.len()],
-            memory: Memory::new(self),
+            memory: Common::new(self),
             hands: [const { Hand::Gone }; WORKERS],
             launcher: Launcher::NEW,
             locked: None,
@@ -266,7 +266,7 @@ impl stateright::Model for Model {
             }
             Action::UnlockRow => state.locked = None,
         }
-        state.memory.normalize();
+        state.memory.share(self, &last.memory);
         Some(state)
     }
 

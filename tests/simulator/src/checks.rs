@@ -15,6 +15,8 @@ pub struct Checks {
     admitted: HashMap<u64, Vec<i64>>,
     /// Until when an account takes no request.
     paused: HashMap<u64, i64>,
+    /// Until when the circuit breaker of an account is open.
+    broken: HashMap<u64, i64>,
 }
 
 impl Checks {
@@ -44,11 +46,19 @@ impl Checks {
     pub fn forget_limits(&mut self) {
         self.admitted.clear();
         self.paused.clear();
+        self.broken.clear();
+    }
+
+    /// The providers have changed.
+    pub fn close_breakers(&mut self) {
+        self.broken.clear();
     }
 
     pub fn admit(&mut self, terms: &Terms, now: i64) {
         let paused = self.paused.get(&terms.account).copied().unwrap_or(i64::MIN);
         assert!(paused <= now, "account {} admits at {now}, and is paused until {paused}", terms.account);
+        let broken = self.broken.get(&terms.account).copied().unwrap_or(i64::MIN);
+        assert!(broken <= now, "account {} admits at {now}, and is broken until {broken}", terms.account);
         if terms.interval == 0 {
             return;
         }
@@ -56,7 +66,12 @@ impl Checks {
         times.push(now);
         for (count, from) in times.iter().rev().enumerate() {
             let most = terms.burst + (now - from) / terms.interval;
-            assert!(count as i64 <= most, "account {} admits {count} requests since {from}", terms.account);
+            assert!(
+                (count as i64) < most,
+                "account {} admits {} requests since {from}",
+                terms.account,
+                count + 1
+            );
         }
         if times.len() > 100 {
             times.drain(..50);
@@ -74,8 +89,8 @@ impl Checks {
 
     pub fn end_call(&mut self, call: &EndedCall) {
         match call.breaker {
-            Some(Breaker::Opened(until)) => self.pause(call.terms.account, until),
-            Some(Breaker::Closed) => drop(self.paused.remove(&call.terms.account)),
+            Some(Breaker::Opened(until)) => drop(self.broken.insert(call.terms.account, until)),
+            Some(Breaker::Closed) => drop(self.broken.remove(&call.terms.account)),
             None => {}
         }
     }
@@ -100,22 +115,26 @@ impl<const W: usize, const C: usize> World<W, C> {
 
     /// The places of an account are those of calls in flight, and of requests that are just being stored.
     fn check_places(&self, terms: &Terms) {
+        let account = terms.account;
         if terms.max_in_flight == 0 {
             return;
         }
-        let has_lane = |task: &usize| self.rows[*task].lane.index() as u64 + 100 == terms.account;
-        let mut places = 0;
+        let has_lane = |task: &usize| self.rows[*task].lane.index() as u64 + 100 == account;
         for worker in &self.workers {
-            places += worker.calls.iter().filter(|call| has_lane(&call.task)).count();
-            let task = match worker.hand {
-                Hand::Admitted(task) | Hand::CallStored(task) => Some(task),
-                _ => None,
+            if worker.owner == 0 || matches!(worker.hand, Hand::Gone | Hand::Detaches) {
+                continue;
+            }
+            let calls = worker.calls.iter().filter(|call| has_lane(&call.task)).count();
+            let is_stored = match worker.hand {
+                Hand::Admitted(task) | Hand::CallStored(task) => has_lane(&task),
+                _ => false,
             };
-            places += usize::from(task.is_some_and(|task| has_lane(&task)));
+            let (places, shown) =
+                (calls + usize::from(is_stored), self.shared.slots[worker.slot].calls.of(account));
+            assert_eq!(shown as usize, places, "account {account}: places of slot {}", worker.slot);
         }
-        let shown = shown_calls(&self.shared, terms.account);
-        assert!(shown as usize >= places, "account {}: {shown} of {places} calls shown", terms.account);
-        assert!(shown <= terms.max_in_flight, "account {}: {shown} calls", terms.account);
+        let shown = shown_calls(&self.shared, account);
+        assert!(shown <= terms.max_in_flight, "account {account}: {shown} calls");
     }
 
     /// Once all is over, nobody has a place.

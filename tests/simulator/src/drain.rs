@@ -17,6 +17,11 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
         self.polls = false;
         self.settle(NEVER);
+        for _ in 0..self.rng.below(6) {
+            // Few tasks, which come while workers go idle.
+            (0..2).for_each(|_| self.enqueue());
+            self.settle(NEVER);
+        }
         for (index, row) in self.rows.iter().enumerate() {
             let is_excused = row.is_disturbed || row.ends > 0 || !row.is_committed;
             assert!(is_excused, "task {} waits for the next sweep: {row:?}", index + 1);
@@ -50,7 +55,9 @@ impl<const W: usize, const C: usize> World<W, C> {
         let mut able: Vec<usize> = (0..self.workers.len()).filter(|worker| self.can_step(*worker)).collect();
         let workers = self.workers.len();
         able.extend(self.launcher_has_cause().then_some(workers));
-        able.extend((!self.sessions.is_empty()).then_some(workers + 1));
+        if !self.sessions.is_empty() && (able.is_empty() || self.rng.one_in(8)) {
+            able = vec![workers + 1];
+        }
         if able.is_empty() {
             return false;
         }

@@ -14,7 +14,10 @@ impl<const W: usize, const C: usize> World<W, C> {
             9..13 => self.lock_row(),
             13..15 => self.quiesce(),
             15..17 => self.end_quiesce(),
-            17 => self.shared.forget_queue(DATABASE, self.now),
+            17 => {
+                self.shared.forget_queue(DATABASE, self.now);
+                self.checks.close_breakers();
+            }
             18 => self.retire(),
             _ => self.set_clock_back(),
         }

@@ -31,7 +31,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.rows.iter().filter(|row| row.ends == 0).count()
     }
 
-    fn enqueue(&mut self) {
+    pub fn enqueue(&mut self) {
         let count = if self.rng.one_in(8) { 1 + self.rng.below(30) } else { 1 + self.rng.below(3) };
         let mut tasks = Vec::new();
         for _ in 0..count {

@@ -1,18 +1,18 @@
-//! Pauses and failures of one account in one database.
+//! The pauses and failures of an account in a database.
 
 use crate::DatabaseId;
 
-/// What has come of a database's calls.
+/// An account as a database has used it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Account {
     pub database: DatabaseId,
-    /// 0: free.
+    /// The account, or 0 if the entry is free.
     pub id: u64,
-    /// End of the pause that the provider has asked for.
+    /// The end of the pause that the provider has asked for.
     pub paused_until: i64,
-    /// End of the circuit breaker's pause; set when it opens, and cleared when a call has gone well.
+    /// The end of the circuit breaker's pause. It is set when the breaker opens, and cleared when a call succeeds.
     pub broken_until: i64,
-    /// After a pause one request has gone out; others wait for what comes of it.
+    /// The first request after a pause is in flight, and others wait for its outcome.
     pub probing: bool,
     pub failures: u32,
     pub used_at: i64,

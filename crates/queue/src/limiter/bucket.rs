@@ -1,20 +1,20 @@
-//! Bucket limits.
+//! Rate limits, as token buckets.
 
 use super::terms::Admission;
 use crate::DatabaseId;
 
-/// A token bucket, shared by all databases that have the same rate for an account. A database with a lower rate has a
-/// bucket of its own, since it would delay the others.
+/// The token bucket of an account and a rate, shared by all databases that have this rate. A database with a lower rate has a
+/// bucket of its own, because it would delay the others.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Bucket {
-    /// The database that used it last.
+    /// The database that used the bucket last.
     pub database: DatabaseId,
-    /// 0: free.
+    /// The account, or 0 if the entry is free.
     pub account: u64,
     pub interval: i64,
     pub burst: i64,
-    /// When the bucket of requests is full again: the theoretical arrival time of the generic cell rate
-    /// algorithm (ITU-T I.371), which is a token bucket in one number.
+    /// The time at which the bucket is full again: the theoretical arrival time of the generic cell rate algorithm (ITU-T I.371),
+    /// which is a token bucket in one number.
     pub full_at: i64,
 }
 
@@ -33,13 +33,13 @@ impl Bucket {
         Admission::Admitted
     }
 
-    /// An empty bucket is full after this time, and one interval: no time is further ahead, unless the clock was set
-    /// back. That is kept, since the wait for it would begin anew with each look.
+    /// Corrects `full_at` after the clock was set back: no bucket takes longer to fill than an empty one. The corrected time is
+    /// stored, because the wait would otherwise begin again with each request.
     pub fn see_time(&mut self, now: i64) {
         self.full_at = self.full_at.min(now + self.allowance() + self.interval);
     }
 
-    /// Time in which the requests of a burst are earned, without the first one.
+    /// The time that it takes to earn the requests of a burst, without the first one.
     pub fn allowance(&self) -> i64 {
         self.interval.saturating_mul(self.burst.max(1) - 1)
     }

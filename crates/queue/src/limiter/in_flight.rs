@@ -2,10 +2,10 @@
 
 use crate::LANES;
 
-/// Calls of a worker, by account.
+/// The number of calls that a worker has in flight, by account.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InFlight {
-    /// Account and calls; an account of 0 is none.
+    /// Accounts and their calls; account 0 marks a free entry.
     counts: [(u64, u32); LANES],
 }
 
@@ -20,7 +20,7 @@ impl InFlight {
         self.counts.into_iter().map(|(account, _)| account).filter(|account| *account != 0)
     }
 
-    /// Adds a call. Of more accounts than there is room for, the last ones are not counted.
+    /// Adds a call. If there is no room for another account, the call is not counted.
     pub fn add(&mut self, account: u64) {
         let known = self.counts.iter().position(|(known, _)| *known == account);
         let place = known.or_else(|| self.counts.iter().position(|(known, _)| *known == 0));
@@ -30,7 +30,7 @@ impl InFlight {
         }
     }
 
-    /// Takes a call away that was added.
+    /// Removes a call that was added.
     pub fn remove(&mut self, account: u64) {
         if let Some((known, calls)) = self.counts.iter_mut().find(|(known, _)| *known == account) {
             *calls = calls.saturating_sub(1);

@@ -1,32 +1,33 @@
 //! What a provider permits, and how its calls end.
 
-/// What a provider lets us do, as its row in some database says.
+/// The limits of a provider, as its row in a database says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Tells accounts apart; never 0.
+    /// The account, which is never 0.
     pub account: u64,
-    /// Time between two requests in microseconds; 0: no matter.
+    /// The time between two requests in microseconds; 0 for no limit.
     pub interval: i64,
-    /// Requests that may go out at once after a pause.
+    /// The number of requests that may go out at once after a pause.
     pub burst: i64,
-    /// Calls in flight; 0: any number.
+    /// The limit of calls in flight; 0 for no limit.
     pub max_in_flight: u32,
-    /// Failures in a row that are followed by a pause (0: none), and how long that is, in microseconds.
+    /// The number of failures in a row that open the circuit breaker; 0 if there is none.
     pub breaker_threshold: u32,
+    /// How long an open circuit breaker refuses requests, in microseconds.
     pub breaker_cooldown: i64,
 }
 
-/// Whether a request may go out.
+/// The answer to a request that wants to go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Admitted,
-    /// Not before this time; microseconds since 2000-01-01.
+    /// The request has to wait until this time, in microseconds since 2000-01-01.
     Wait(i64),
-    /// Not before a call has ended.
+    /// The request has to wait until another call has ended.
     Full,
 }
 
-/// How a call outcome, as far as it says something about the provider.
+/// The outcome of a call, as far as it says something about the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Well,
@@ -36,18 +37,18 @@ pub enum CallOutcome {
     Refused,
 }
 
-/// What became of a circuit breaker.
+/// A change of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breaker {
-    /// No call before this time.
+    /// It refuses requests until this time.
     Opened(i64),
     Closed,
 }
 
-/// What the end of a call means for others.
+/// What the outcome of a call means for other requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// Others waited for that.
+    /// A pause has ended that others waited for.
     pub resumed: bool,
     pub breaker: Option<Breaker>,
 }

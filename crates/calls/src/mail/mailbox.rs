@@ -196,7 +196,7 @@ fn ascii_domain(text: &str) -> Option<Address> {
 mod tests {
     use super::*;
 
-    /// Names and addresses.
+    /// Returns the names and addresses of mailboxes.
     fn all(text: &str) -> Vec<(Option<String>, String)> {
         let mailboxes = parse(text).unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
         mailboxes.into_iter().map(|mailbox| (mailbox.name, mailbox.email.to_string())).collect()

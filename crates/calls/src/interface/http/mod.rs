@@ -110,12 +110,10 @@ impl Interface for Http {
                 }
             });
         }
-        let said = provider.failure.as_ref().and_then(|failure| template::fill(failure, &content).ok());
-        Err(match said {
-            None | Some(Value::Null) => content::describe(response, true),
-            Some(Value::String(said)) => format!("HTTP {}: {said}", response.status),
-            Some(said) => format!("HTTP {}: {said}", response.status),
-        })
+        Err(failure_text(provider, &content).map_or_else(
+            || content::describe(response, true),
+            |text| format!("HTTP {}: {text}", response.status),
+        ))
     }
 
     fn own_key(&self, provider: &ProviderRow, payload: &Value) -> Result<Option<Value>, String> {
@@ -133,6 +131,15 @@ impl Interface for Http {
 
     fn takes_request_from_payload(&self) -> bool {
         true
+    }
+}
+
+/// The reason for a failure, if the provider's row has a template for it.
+fn failure_text(provider: &ProviderRow, content: &Value) -> Option<String> {
+    match template::fill(provider.failure.as_ref()?, content).ok()? {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
     }
 }
 

@@ -35,6 +35,7 @@ fn client() -> Client {
 /// A call that may go to `allowed`.
 fn allowing(allowed: &str) -> Job {
     let network = Network {
+        user_agent: "pg_errand/test",
         allowed: AllowList::parse(allowed).unwrap(),
         max_response_size: 10_000,
         max_request_size: 10_000,

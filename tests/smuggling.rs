@@ -268,7 +268,7 @@ fn no_server_sees_more_than_one_mail_in_what_is_sent_as_one() {
             "attachment",
             "tag",
             "name of a header",
-            "no address",
+            "not an address",
             "SMTPUTF8",
         ]
         .iter()

@@ -5,7 +5,7 @@
 //! a symbol of the server, and the tests need none.
 //!
 //! Arrows go one way: values such as [`request`] and [`response`] are at the bottom, the [`interface`]s use them, a
-//! [`provider`] is a row with its interface, and the [`pool`] sends requests by the clients [`http`] and [`smtp`].
+//! [`provider`] is a row with its interface, and the [`pool`] sends requests by the clients for HTTP and SMTP.
 
 #![forbid(unsafe_code)]
 

@@ -18,7 +18,7 @@ pub struct Resend;
 
 /// How long Resend keeps idempotency keys:
 /// <https://resend.com/docs/dashboard/emails/idempotency-keys>.
-const KEY_MEMORY: Duration = Duration::from_secs(24 * 3600);
+const KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// Fields that contain addresses.
 const ADDRESSES: [&str; 5] = ["from", "to", "cc", "bcc", "reply_to"];
@@ -92,7 +92,7 @@ impl Interface for Resend {
     }
 
     fn remembers_keys_for(&self, _provider: &ProviderRow) -> Duration {
-        KEY_MEMORY
+        KEY_TTL
     }
 }
 

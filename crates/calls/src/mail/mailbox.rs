@@ -196,7 +196,7 @@ fn ascii_domain(text: &str) -> Option<Address> {
 mod tests {
     use super::*;
 
-    /// Names and addresses.
+    /// Returns the names and addresses of mailboxes.
     fn all(text: &str) -> Vec<(Option<String>, String)> {
         let mailboxes = parse(text).unwrap_or_else(|error| panic!("{text:?}: {error:?}"));
         mailboxes.into_iter().map(|mailbox| (mailbox.name, mailbox.email.to_string())).collect()
@@ -230,14 +230,14 @@ mod tests {
     #[test]
     fn the_one_that_is_wrong_is_named() {
         for (text, place, named) in [
-            ("", 0, "no mail address"),
+            ("", 0, "not a mail address"),
             ("nobody", 0, "\"nobody\" is not a mail address"),
             ("a@x.test, b@, c@x.test", 1, "\"b@\" is not a mail address"),
-            ("a@x.test,,b@x.test", 1, "no mail address"),
-            ("a@x.test b@x.test", 0, "no mail address"),
-            ("a@x.test;b@x.test", 0, "no mail address"),
-            ("a..b@x.test", 0, "no mail address"),
-            ("\"a@evil.test\"@x.test", 0, "no mail address"),
+            ("a@x.test,,b@x.test", 1, "not a mail address"),
+            ("a@x.test b@x.test", 0, "not a mail address"),
+            ("a@x.test;b@x.test", 0, "not a mail address"),
+            ("a..b@x.test", 0, "not a mail address"),
+            ("\"a@evil.test\"@x.test", 0, "not a mail address"),
             ("Ann <a@x.test", 0, "bracket"),
             ("\"Ann <a@x.test>", 0, "quotation mark"),
             ("Ann (Sales <a@x.test>", 0, "bracket"),
@@ -247,7 +247,7 @@ mod tests {
             ("Ann <a@x.test> <b@x.test>", 0, "behind"),
             ("Ann <<a@x.test>>", 0, "bracket"),
             ("b@x.test <a@x.test>", 0, "quotation marks"),
-            ("Team: a@x.test;", 0, "no mail address"),
+            ("Team: a@x.test;", 0, "not a mail address"),
             ("Müller, Ann <a@x.test>", 0, "\"Müller\""),
             ("\"B\r\nX-Evil: 1\" <b@x.test>", 0, "control character"),
             ("b@x.test>\r\nRCPT TO:<c@x.test", 0, "bracket"),

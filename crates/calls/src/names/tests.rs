@@ -86,7 +86,7 @@ fn strange_names_that_hang_hold_up_neither_those_of_providers_nor_those_that_hav
     );
     let find = |name: &str, chosen_by| names.find(name, chosen_by, 60 * SECOND).unwrap();
     assert!(find("known.test", ChosenBy::Payload).is_ok());
-    // It is looked up again.
+    // The name has to be looked up again.
     names.lock().known.clear();
     std::thread::scope(|scope| {
         for n in 0..2 * MAX_LOOK_UPS {

@@ -129,7 +129,7 @@ fn base64_of_base64() {
         for around in ["", "x", "xy"] {
             let echo = BASE64_STANDARD.encode(format!("{around}{once}"));
             let masked = masks(KEY, &echo);
-            // What is left has something of what is around the secret in it.
+            // The rest still contains text from around the secret.
             let left = masked.replace(MASK, "").len();
             assert!(masked.contains(MASK) && left + 32 < echo.len(), "{echo}: {masked}");
         }

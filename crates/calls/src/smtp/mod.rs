@@ -33,7 +33,7 @@ pub struct Client {
     kept: Mutex<Vec<Kept>>,
 }
 
-/// A connection without work is closed after this time.
+/// A connection that waits for the next mail to the same peer.
 struct Kept {
     peer: Peer,
     connection: Dialogue,

@@ -1,4 +1,4 @@
-//! Which hosts are called.
+//! Hosts that may and may not be called.
 
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -67,7 +67,7 @@ fn only_the_allowed_addresses_of_a_name_are_used() {
     let server = Server::always(response(200, "", ""));
     let url = format!("http://two.test:{}/", server.port);
     assert_eq!(send(&client(), &get(&url), &allowing("127.0.0.1")).unwrap().status, 200);
-    // Nobody listens at the first one.
+    // No server listens at the first address.
     assert_eq!(send(&client(), &get(&url), &allowing("127.0.0.0/8")).unwrap().status, 200);
     assert!(send(&client(), &get(&url), &allowing("127.0.0.3")).is_err());
 }

@@ -1,4 +1,4 @@
-//! Time and size.
+//! Limits for time and size.
 
 use super::*;
 use crate::provider::Provider;
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex};
 
-/// Sends `first`, then `next` again and again.
+/// A server that sends `first`, and then `next` repeatedly.
 fn endless(first: &'static str, next: &'static str, pause: Duration) -> Server {
     Server::start(move |_, stream| {
         stream.write_all(first.as_bytes())?;
@@ -22,7 +22,7 @@ fn endless(first: &'static str, next: &'static str, pause: Duration) -> Server {
 fn fails(server: &Server, reason: &str) {
     let start = Instant::now();
     let job = Job { timeout: Duration::from_millis(600), ..allowing("127.0.0.1") };
-    // Of a body that is cut off, the beginning is kept.
+    // The beginning of an incomplete body is kept.
     let response = send(&client(), &get(&server.url("/")), &job);
     let problem = response
         .and_then(|response| response.flaw.map_or(Ok(response.status), |flaw| Err(flaw.reason)))
@@ -131,7 +131,7 @@ fn responses_that_are_too_large() {
     let larger = Server::always(response(502, "Retry-After: 7\r\n", &"x".repeat(10_001)));
     let cut = send(&client(), &get(&larger.url("/")), &job).unwrap();
     assert_eq!((cut.status, cut.header("retry-after"), cut.body.len()), (502, Some("7"), 10_000));
-    // It is our limit, and not a peer that does not do its part.
+    // The limit is ours, so the response counts as complete.
     assert!(cut.flaw.is_some() && cut.is_complete());
     let broken = Server::start(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc")?;

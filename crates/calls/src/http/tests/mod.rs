@@ -18,7 +18,7 @@ use server::{Server, response};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Only names below `test` exist; they are those of the local machine.
+/// Resolves names below `test` to loopback addresses. Other names do not exist.
 fn local_names(name: &str) -> std::io::Result<Vec<IpAddr>> {
     let addresses: &[[u8; 4]] = match name {
         "inside.test" => &[[127, 0, 0, 1]],
@@ -35,6 +35,7 @@ fn client() -> Client {
 /// A call that may go to `allowed`.
 fn allowing(allowed: &str) -> Job {
     let network = Network {
+        user_agent: "pg_errand/test",
         allowed: AllowList::parse(allowed).unwrap(),
         max_response_size: 10_000,
         max_request_size: 10_000,
@@ -47,7 +48,7 @@ fn get(url: &str) -> HttpRequest {
     HttpRequest { method: "GET".into(), url: url.into(), ..HttpRequest::default() }
 }
 
-/// The response, or why there is none.
+/// Sends a request. Returns the response, or why there is none.
 fn send(client: &Client, request: &HttpRequest, job: &Job) -> Result<Response, String> {
     client.send(request, job, job.timeout)
 }

@@ -1,9 +1,9 @@
-//! Through a proxy.
+//! Calls through a proxy.
 
 use super::*;
 use std::io::Write;
 
-/// Answers in the place of every host.
+/// A proxy that responds in the place of every host.
 fn proxy() -> Server {
     Server::start(|request, stream| {
         let response =
@@ -65,7 +65,7 @@ fn a_user_logs_in_at_the_proxy_and_nowhere_else() {
     assert_eq!(send(&client(), &get("http://bücher.test/"), &job).unwrap().status, 200);
     let seen = proxy.seen();
     assert!(seen[0].starts_with("CONNECT xn--bcher-kva.test:80 "), "{seen:?}");
-    // ann:p%41:ss wörd@
+    // The encoded form of `ann:p%41:ss wörd@`.
     assert!(seen[0].contains("Proxy-Authorization: Basic YW5uOnAlNDE6c3Mgd8O2cmRA\r\n"), "{seen:?}");
     assert!(!seen[1].to_ascii_lowercase().contains("authorization"), "{seen:?}");
 }

@@ -1,4 +1,4 @@
-//! Redirects are judged one by one.
+//! Each redirect of a call is checked on its own.
 
 use super::*;
 use crate::credential::{Credential, Placed};
@@ -25,7 +25,7 @@ fn post(url: &str, redirects: Redirects) -> HttpRequest {
     }
 }
 
-/// Redirects `/a` to `/b`.
+/// A server that redirects `/a` to `/b`.
 fn a_to_b(status: u16) -> Server {
     Server::start(move |request, stream| {
         let response = match request.contains(" /a") {
@@ -124,7 +124,7 @@ fn no_redirect_leads_inside() {
 #[test]
 fn what_proves_who_we_are_stays_with_the_first_host() {
     let there = Server::start(|request, stream| {
-        // Not even back at the first host.
+        // The credentials are not sent again when a later redirect leads back to the first host.
         let back = request.split("back=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
         let location = format!("Location: http://127.0.0.1:{back}/b\r\n");
         stream.write_all(response(307, &location, "").as_bytes())

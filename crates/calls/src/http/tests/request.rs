@@ -1,4 +1,4 @@
-//! What is sent.
+//! The requests that are sent.
 
 use super::*;
 use crate::request::Body;
@@ -20,7 +20,7 @@ fn requests() {
     }
     let seen = server.seen();
     assert!(seen[0].starts_with("POST /p?q=%20 HTTP/1.1\r\n") && seen[0].ends_with("\r\n\r\n\0abc"));
-    assert!(seen[0].contains(concat!("pg_errand/", env!("CARGO_PKG_VERSION"))));
+    assert!(seen[0].contains("pg_errand/test"));
     assert!(seen[1].contains("mine") && !seen[1].contains("pg_errand"));
     assert!(!seen[2].to_ascii_lowercase().contains("content-length"));
 }

@@ -1,4 +1,4 @@
-//! A server that responds as a test wants it to.
+//! An HTTP server for tests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// `response` is given each request and writes what it likes; an error closes the connection.
+    /// Starts a server that passes each request to `response`. An error closes the connection.
     pub fn start(
         response: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Server {
@@ -33,7 +33,7 @@ impl Server {
         server
     }
 
-    /// Answers every request with the same.
+    /// Starts a server that sends the same response to every request.
     pub fn always(response: impl Into<Vec<u8>>) -> Server {
         let response = response.into();
         Server::start(move |_, stream| stream.write_all(&response))
@@ -43,13 +43,13 @@ impl Server {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-/// The next request, its names of headers in lower case.
+/// Reads the next request, with the names of its headers in lower case.
 pub fn read(stream: impl Read) -> std::io::Result<String> {
     let mut stream = BufReader::new(stream);
     let (mut request, mut length) = (String::new(), 0);

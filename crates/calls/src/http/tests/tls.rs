@@ -19,21 +19,21 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Certificate and key for a name.
+/// Creates a certificate and key for a name.
 fn certificate(authority: &Authority, name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.into()]).unwrap().signed_by(&key, authority).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
 
-/// A server `inside.test` that wants its clients to have a certificate of the same authority; its URL.
+/// Starts a server `inside.test` that asks for a client certificate of the same authority. Returns its URL.
 fn server(authority: &Authority) -> String {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone()).unwrap();
     server_with(&certificate(authority, "inside.test"), Some(roots))
 }
 
-/// A server with this certificate and key; if there are `roots`, it wants its clients to have one, too. Its URL.
+/// Starts a server with this certificate and key. With `roots`, it asks for a client certificate. Returns its URL.
 fn server_with((certificate, key): &(String, String), roots: Option<RootCertStore>) -> String {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = roots.map(|roots| {

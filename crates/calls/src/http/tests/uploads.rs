@@ -3,7 +3,7 @@
 use super::*;
 use std::io::Write;
 
-/// Ends in time, whatever the server does from the first byte on.
+/// Checks that a call ends in time, whatever the server does after it has accepted the connection.
 fn ends_in_time(scheme: &str, server: fn(std::net::TcpStream) -> std::io::Result<()>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
@@ -39,7 +39,7 @@ fn a_server_that_reads_slowly() {
     });
 }
 
-/// What a large request to a server that has read its beginning comes to.
+/// Sends a large request to a server that has read the beginning of it.
 fn upload(server: fn(std::net::TcpStream) -> std::io::Result<()>) -> Result<Response, String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -69,7 +69,7 @@ fn a_response_that_comes_before_the_whole_request_is_the_response() {
         let response = response.unwrap();
         assert_eq!((response.status, response.body.as_slice()), (413, &b"no!"[..]));
     }
-    // What comes in between is none.
+    // An interim response is skipped.
     let goes_on = |mut stream: std::net::TcpStream| {
         stream.write_all(b"HTTP/1.1 100 Continue\r\nX-A: b\r\n\r\n")?;
         std::io::copy(&mut std::io::Read::take(&mut stream, 30_000_000 - 1000), &mut std::io::sink())?;
@@ -80,7 +80,7 @@ fn a_response_that_comes_before_the_whole_request_is_the_response() {
     assert!(upload(|_| Ok(())).unwrap_err().contains("127.0.0.1"));
 }
 
-/// Answers with success, and reads the rest of a large request only then. The response tells how much came.
+/// Responds with success before it reads the rest of a large request. The response tells how much has arrived.
 fn success_first(mut stream: std::net::TcpStream) -> std::io::Result<()> {
     stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
     let size = 30_000_000 - 1000;

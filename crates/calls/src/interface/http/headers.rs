@@ -1,8 +1,8 @@
 //! The headers of a request.
 
 use crate::form::text_of;
-use crate::provider_row::ProviderRow;
-use crate::{auth, header};
+use crate::provider_row::{Auth, ProviderRow};
+use crate::{auth, header, key};
 use serde_json::Value;
 
 /// Returns the payload's headers, and the provider's where the payload has none.
@@ -39,4 +39,35 @@ pub fn add(headers: &mut Vec<(String, String)>, name: &str, values: Vec<String>)
     if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
         headers.extend(values.into_iter().map(|value| (name.to_owned(), value)));
     }
+}
+
+/// Adds the idempotency key. `has_own_key` means that the user has chosen it; then it is sent with every method.
+///
+/// # Errors
+/// The request sets the header itself, or the provider knows no keys.
+pub fn add_key(
+    headers: &mut Vec<(String, String)>,
+    provider: &ProviderRow,
+    method: &str,
+    key: &str,
+    has_own_key: bool,
+) -> Result<(), String> {
+    let key_header = provider.idempotency_header.as_deref().unwrap_or(key::DEFAULT_HEADER);
+    let given = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(key_header));
+    if let Some((name, _)) = given
+        && has_own_key
+    {
+        return Err(format!(
+            "the request has an idempotency key twice, in {} and in the header {name}; give one of the two",
+            key::FIELD
+        ));
+    }
+    if key_header.is_empty() && has_own_key && provider.auth != Auth::Webhook {
+        return Err("the provider knows no idempotency keys: its idempotency_header is ''".into());
+    }
+    let wants_key = has_own_key || !matches!(method, "GET" | "HEAD" | "OPTIONS");
+    if !key_header.is_empty() && wants_key {
+        add(headers, key_header, vec![key.to_owned()]);
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ mod url;
 use super::contract::{Interface, Success};
 use crate::content::{self, json_of};
 use crate::credential::Credential;
-use crate::provider_row::{Auth, ProviderRow};
+use crate::provider_row::ProviderRow;
 use crate::redirect::Redirects;
 use crate::request::{Body, HTTP_FIELDS, HttpRequest, Request};
 use crate::response::Response;
@@ -47,26 +47,11 @@ impl Interface for Http {
         let has_body = given("body").is_some();
         let method = method(given("method"), has_body)?;
         let mut headers = headers::read(provider, given("headers"))?;
-        let key_header = provider.idempotency_header.as_deref().unwrap_or(key::DEFAULT_HEADER);
-        let has_own_key = self.own_key(provider, payload)?.is_some_and(|key| !key.is_null());
-        if let Some((name, _)) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(key_header))
-            && has_own_key
-        {
-            return Err(format!(
-                "the request has an idempotency key twice, in {} and in the header {name}; give one of the two",
-                key::FIELD
-            ));
-        }
         if let Some(content_type) = content_type {
             headers::add(&mut headers, "Content-Type", vec![content_type]);
         }
-        let wants_key = has_own_key || !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
-        if !key_header.is_empty() && wants_key {
-            headers::add(&mut headers, key_header, vec![key.to_owned()]);
-        }
-        if key_header.is_empty() && has_own_key && provider.auth != Auth::Webhook {
-            return Err("the provider knows no idempotency keys: its idempotency_header is ''".into());
-        }
+        let has_own_key = self.own_key(provider, payload)?.is_some_and(|key| !key.is_null());
+        headers::add_key(&mut headers, provider, &method, key, has_own_key)?;
         headers.extend(auth::stored_headers(provider, key)?);
         given("expect").map_or(Ok(()), expect::check)?;
         Ok(Request::Http(HttpRequest {
@@ -110,12 +95,10 @@ impl Interface for Http {
                 }
             });
         }
-        let said = provider.failure.as_ref().and_then(|failure| template::fill(failure, &content).ok());
-        Err(match said {
-            None | Some(Value::Null) => content::describe(response, true),
-            Some(Value::String(said)) => format!("HTTP {}: {said}", response.status),
-            Some(said) => format!("HTTP {}: {said}", response.status),
-        })
+        Err(failure_text(provider, &content).map_or_else(
+            || content::describe(response, true),
+            |text| format!("HTTP {}: {text}", response.status),
+        ))
     }
 
     fn own_key(&self, provider: &ProviderRow, payload: &Value) -> Result<Option<Value>, String> {
@@ -133,6 +116,15 @@ impl Interface for Http {
 
     fn takes_request_from_payload(&self) -> bool {
         true
+    }
+}
+
+/// The reason for a failure, if the provider's row has a template for it.
+fn failure_text(provider: &ProviderRow, content: &Value) -> Option<String> {
+    match template::fill(provider.failure.as_ref()?, content).ok()? {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
     }
 }
 

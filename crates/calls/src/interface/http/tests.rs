@@ -1,5 +1,5 @@
 use super::*;
-use crate::provider_row::HeaderValues;
+use crate::provider_row::{Auth, HeaderValues};
 use crate::settings::TestSettings;
 use serde_json::json;
 

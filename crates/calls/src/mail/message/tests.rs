@@ -51,7 +51,7 @@ fn everything_has_its_place() {
     assert!(!text.contains("e@x.test") && text.is_ascii());
 }
 
-/// A header as mail programs show it: unfolded, encoded words decoded (RFC 2047).
+/// Returns a header as mail programs show it: unfolded and decoded (RFC 2047).
 fn shown(text: &str, name: &str) -> String {
     let unfolded = text.replace("\r\n ", " ");
     let line = unfolded.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap();

@@ -262,9 +262,9 @@ fn mails_that_were_stored_with_other_line_ends_are_not_sent() {
     let of = |message: &str, to: &str| Outgoing::of(&request(message, to), 1000).map(drop);
     assert_eq!(of("Subject: s\r\n\r\nx\r\n", "b@x.test"), Ok(()));
     for message in ["x\n.\r\nMAIL FROM:<a@x.test>\r\n", "x\r.\r\n"] {
-        assert!(of(message, "b@x.test").unwrap_err().contains("of its own"));
+        assert!(of(message, "b@x.test").unwrap_err().contains("does not end it"));
     }
-    assert!(of("x\r\n", "b@x.test>\r\nDATA").unwrap_err().contains("no address"));
+    assert!(of("x\r\n", "b@x.test>\r\nDATA").unwrap_err().contains("not an address"));
 }
 
 #[test]

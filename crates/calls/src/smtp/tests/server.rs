@@ -18,29 +18,30 @@ use std::thread::sleep;
 
 pub const LONG: Duration = Duration::from_secs(5);
 
-/// What the server does differently.
+/// How the server differs from a normal one.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Quirk {
     None,
-    /// Answers the command that begins so with this.
+    /// Sends this reply to the command that begins with the first text.
     Says(&'static str, &'static str),
-    /// Lets whoever connects wait for the greeting.
+    /// Delays its greeting.
     GreetsAfter(Duration),
-    /// Does not answer it.
+    /// Sends no reply to the command that begins with this text.
     Hangs(&'static str),
-    /// Ends the connection instead of an answer to it.
+    /// Closes the connection instead of replying to the command that begins with this text.
     Drops(&'static str),
-    /// Ends the connection after a mail.
+    /// Closes the connection after a mail.
     OneMail,
-    /// Says this to STARTTLS, which it offers.
+    /// Offers STARTTLS, and replies to it with this text.
     Encrypts(&'static str),
-    /// Lets users log in by AUTH LOGIN only.
+    /// Offers only AUTH LOGIN.
     AsksForLogin,
-    /// Answers it with these bytes, again and again, with a pause in between, until the client is gone.
+    /// Replies to the command that begins with the first text with these bytes, repeatedly and with a pause in between,
+    /// until the client is gone.
     Repeats(&'static str, &'static str, Duration),
 }
 
-/// A mail server that reports each line it reads; `#` is a new connection.
+/// A mail server that reports each line that it reads, and `#` for each new connection.
 pub struct Server {
     pub port: u16,
     pub lines: Receiver<String>,
@@ -68,7 +69,7 @@ impl Server {
         Server { port, lines }
     }
 
-    /// Encrypts with this certificate, from the start or when it is asked to.
+    /// Starts a server that encrypts with this certificate, from the start or after STARTTLS.
     pub fn start_encrypted(certificate: &CertifiedKey<rcgen::KeyPair>, tls: SmtpTls) -> Server {
         match tls {
             SmtpTls::Starttls => Server::start_saying(certificate, Some("220 go on")),
@@ -76,7 +77,7 @@ impl Server {
         }
     }
 
-    /// Says this to STARTTLS and encrypts then, or encrypts from the start.
+    /// Starts a server that replies to STARTTLS with `words` and then encrypts, or encrypts from the start.
     pub fn start_saying(certificate: &CertifiedKey<rcgen::KeyPair>, words: Option<&'static str>) -> Server {
         let config = config(certificate);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -147,7 +148,7 @@ fn config(certificate: &CertifiedKey<rcgen::KeyPair>) -> Arc<ServerConfig> {
     Arc::new(config.unwrap())
 }
 
-/// Answers lines until the client is gone or wants to encrypt.
+/// Replies to commands until the client is gone or starts encryption.
 fn serve<S: Read + Write>(
     stream: &mut BufReader<S>,
     quirk: Quirk,

@@ -13,7 +13,7 @@ use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Plan};
 use crate::pg::{activity, command, ident, interrupt, jsonb, log, session, timeout, transaction};
 use crate::shared::{Admission, Terms};
-use crate::worker::slot::MySlot;
+use crate::slot::MySlot;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use rule::Checked;
 use std::collections::HashMap;

@@ -9,14 +9,14 @@ select
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
             and c.relname = 'task'
-    ),
+    ) as tasks,
     (
         select c.oid
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
             and c.relname = 'call'
-    ),
+    ) as calls,
     coalesce(
         has_schema_privilege(session_user, to_regnamespace('queues')::oid, 'usage')
             and has_schema_privilege(session_user, f.pronamespace, 'usage')
@@ -24,8 +24,8 @@ select
                 session_user, to_regprocedure('queues.enqueue(text, jsonb, timestamptz)')::oid, 'execute'
             ),
         false
-    ),
-    f.pronamespace::regnamespace::text,
+    ) as has_grants,
+    f.pronamespace::regnamespace::text as functions_schema,
     (
         select c.relnamespace::regnamespace::text
         from pg_depend d
@@ -35,7 +35,7 @@ select
             and d.refobjid = e.oid
             and d.deptype = 'e'
             and c.relname = 'task'
-    )
+    ) as tables_schema
 from pg_extension e
 left join lateral (
     select p.pronamespace

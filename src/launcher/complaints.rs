@@ -2,6 +2,7 @@
 
 use crate::config::LogLevel;
 use crate::pg::log;
+use crate::problems::Problems;
 use crate::shared::NEVER;
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
@@ -24,15 +25,14 @@ pub enum About {
 
 #[derive(Default)]
 pub struct Complaints {
-    said: HashMap<About, String>,
+    said: Problems<About>,
     lasting_since: HashMap<About, i64>,
 }
 
 impl Complaints {
     pub fn say(&mut self, about: About, message: &str, hint: &str) {
-        if self.said.get(&about).is_none_or(|last| last != message) {
+        if self.said.is_new(about, message) {
             log::event_with_hint(LogLevel::Error, message.to_owned(), hint.to_owned());
-            self.said.insert(about, message.to_owned());
         }
     }
 
@@ -46,7 +46,7 @@ impl Complaints {
     /// It is in order again.
     pub fn withdraw(&mut self, about: About) {
         self.lasting_since.remove(&about);
-        self.said.remove(&about);
+        self.said.withdraw(&about);
     }
 
     /// The clock was set back to `now`.

@@ -7,8 +7,8 @@ use crate::error::Failure;
 use crate::handler::Stop;
 use crate::interface::{Prepared, Provider};
 use crate::pg::jsonb_field::View;
+use crate::task::Task;
 use crate::task_definition::TaskDefinitions;
-use crate::worker::task::Task;
 use serde_json::Value;
 use std::sync::Arc;
 

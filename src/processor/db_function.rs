@@ -4,7 +4,7 @@ use super::{Context, Processor, Product, Started};
 use crate::envelope::Verdict;
 use crate::error::Failure;
 use crate::handler::{Returned, Stop};
-use crate::worker::task::Task;
+use crate::task::Task;
 
 pub struct DbFunction;
 

@@ -8,8 +8,8 @@ use crate::error::Failure;
 use crate::handler::{self, Handlers, Stop};
 use crate::interface::{Prepared, Provider};
 use crate::shared::{Admission, Terms};
-use crate::worker::slot::MySlot;
-use crate::worker::task::Task;
+use crate::slot::MySlot;
+use crate::task::Task;
 use pgrx::pg_sys;
 use std::sync::Arc;
 
@@ -31,17 +31,17 @@ pub trait Processor: Sync {
     fn start(&self, task: &Task, context: &mut Context) -> Result<Started, Stop>;
 }
 
-/// Requests that are ready to be sent.
-pub trait Ready {
-    /// True if another one to this provider may go out with one of them, which its provider has let pass.
-    fn has_room_beside(&self, provider: &Arc<Provider>) -> bool;
+/// Batches that are admitted and not sent yet.
+pub trait OpenBatches {
+    /// True if another request to this provider may join one of them.
+    fn have_room_for(&self, provider: &Arc<Provider>) -> bool;
 }
 
 /// What processors work with.
 pub struct Context<'a> {
     pub handlers: &'a mut Handlers,
     pub slot: MySlot,
-    pub ready: &'a dyn Ready,
+    pub batches: &'a dyn OpenBatches,
     /// Whether the task may be run again after a serialization failure.
     pub may_repeat: bool,
 }
@@ -59,7 +59,7 @@ impl Context<'_> {
             kind,
             name,
             payload,
-            task_id: task.id,
+            task_id: task.id.get(),
             task_type: &task.task_type,
             may_repeat: self.may_repeat,
         };
@@ -71,7 +71,7 @@ impl Context<'_> {
     /// # Errors
     /// [`Stop::Later`] if it is not to be sent now.
     pub fn admit(&self, provider: &Arc<Provider>) -> Result<Option<Terms>, Stop> {
-        if self.ready.has_room_beside(provider) {
+        if self.batches.have_room_for(provider) {
             return Ok(None);
         }
         let terms = provider.terms();

@@ -9,21 +9,21 @@ select
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
             and c.relname = 'task'
-    ),
+    ) as tasks,
     (
         select c.oid
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'queues'
             and c.relname = 'call'
-    ),
+    ) as calls,
     (
         select c.oid
         from pg_class c
         join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'errand'
             and c.relname = 'home'
-    ),
+    ) as home,
     coalesce(
         has_schema_privilege(session_user, to_regnamespace('queues')::oid, 'usage')
             and has_schema_privilege(session_user, f.pronamespace, 'usage')
@@ -31,22 +31,22 @@ select
                 session_user, to_regprocedure('queues.enqueue(text, jsonb, timestamptz)')::oid, 'execute'
             ),
         false
-    ),
-    f.pronamespace::regnamespace::text,
-    tables.task,
-    tables.home
+    ) as has_grants,
+    f.pronamespace::regnamespace::text as functions_schema,
+    members.queues_schema,
+    members.errand_schema
 from pg_extension e
 cross join lateral (
     select
-        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'task') as task,
-        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'home') as home
+        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'task') as queues_schema,
+        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'home') as errand_schema
     from pg_depend d
     join pg_class c on c.oid = d.objid
     where d.classid = 'pg_class'::regclass
         and d.refclassid = 'pg_extension'::regclass
         and d.refobjid = e.oid
         and d.deptype = 'e'
-) tables
+) members
 left join lateral (
     select p.pronamespace
     from pg_depend d

@@ -2,11 +2,12 @@
 
 use crate::pg::spi::Statement;
 use crate::pg::{catalog, session};
+use pg_errand_calls::task_type::{EMAIL, HTTP, SMS};
 
 static RESTORE_TRIGGERS: Statement = Statement::new(include_str!("../sql/runtime/restore_triggers.sql"), &[]);
 
 /// The built-in task types.
-pub const TASK_TYPES: [&str; 4] = ["db_function", "email", "http", "sms"];
+pub const TASK_TYPES: [&str; 4] = ["db_function", EMAIL, HTTP, SMS];
 
 /// The hint for built-in rows that are missing.
 pub const REMEDY: &str = "To restore what is built in, run: SELECT queues.restore_built_in();";

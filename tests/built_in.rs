@@ -408,3 +408,34 @@ fn a_task_whose_call_was_removed_can_be_cancelled() {
     assert!(one::<bool>(&mut client, "select queues.cancel(max(task_id)) from queues.task"));
     wait_status(&mut client, task_id, "cancelled");
 }
+
+#[test]
+fn a_role_with_privileges_on_both_tables_changes_rows_that_are_not_built_in() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = install(&cluster, "postgres");
+    client
+        .batch_execute(
+            "create role admin login; grant usage on schema queues to admin;
+             grant select, insert, update, delete, truncate on queues.provider, queues.task_definition to admin",
+        )
+        .unwrap();
+    let mut admin = cluster.connect_as("admin", "postgres");
+    for sql in [
+        "insert into queues.provider (name, base_url) values ('own', 'https://api.test')",
+        "insert into queues.task_definition (task_type, provider) values ('own', 'own')",
+        "update queues.provider set burst = 2, requests_per_second = 1 where name = 'own'",
+        "update queues.task_definition set granted_to = array['public'] where task_type = 'own'",
+        "delete from queues.task_definition where task_type = 'own'",
+        "delete from queues.provider where name = 'own'",
+    ] {
+        admin.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+    for sql in [
+        "delete from queues.task_definition where task_type = 'sms'",
+        "delete from queues.provider where name = 'twilio'",
+        "truncate queues.task_definition",
+        "truncate queues.provider",
+    ] {
+        assert_refused(admin.batch_execute(sql), "2BP01", &["cannot "]);
+    }
+}

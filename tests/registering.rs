@@ -526,11 +526,11 @@ fn a_row_that_makes_no_sense_is_refused_and_says_why() {
         (json!({"headers": {"idempotency-key": "x"}}), "idempotency key of its own"),
         (
             json!({"auth": "header", "auth_name": "Idempotency-Key", "secret": "x", "base_url": "https://x.test"}),
-            "holds the idempotency key",
+            "contains the idempotency key",
         ),
         (
             json!({"auth": "bearer", "secret": "x", "base_url": "https://x.test", "idempotency_header": "authorization"}),
-            "holds the idempotency key",
+            "contains the idempotency key",
         ),
         (json!({"headers": {"X": "a\r\nY: b"}}), "X"),
         (json!({"request": {"uri": "/x"}}), "uri"),
@@ -546,12 +546,12 @@ fn a_row_that_makes_no_sense_is_refused_and_says_why() {
 fn a_base_url_is_judged_by_the_same_rules_in_a_row_and_in_a_setting() {
     let mut calling = Calling::friendly(&[]);
     for (bad, reason) in [
-        ("https://api.test/v1#x", "base URL has no fragment"),
-        ("https://api.test/v1?x=1", "base URL has no query"),
-        ("https://{{tenant}}.api.test", "base URL has no placeholders"),
-        ("https://api.test/{{tenant}}", "base URL has no placeholders"),
+        ("https://api.test/v1#x", "base URL cannot have a fragment"),
+        ("https://api.test/v1?x=1", "base URL cannot have a query"),
+        ("https://{{tenant}}.api.test", "base URL cannot have placeholders"),
+        ("https://api.test/{{tenant}}", "base URL cannot have placeholders"),
         ("https://user:pass@api.test", "URL with a user or a password in it cannot be called"),
-        ("https://api.test\n", "URL holds a control character"),
+        ("https://api.test\n", "URL contains a control character"),
         (" https://api.test", "URL begins or ends with a space"),
         ("https://api..test", "URL has no valid host"),
         ("https://127.0.0.256", "URL is not valid"),
@@ -570,7 +570,7 @@ fn a_base_url_is_judged_by_the_same_rules_in_a_row_and_in_a_setting() {
     calling.cluster.set(&[("pg_errand.http_allowed_hosts", "127.0.0.1")]);
     for (bad, reason) in [
         ("https://user:pass@api.test", "URL with a user or a password in it cannot be called"),
-        ("https://api.test/\n", "URL holds a control character"),
+        ("https://api.test/\n", "URL contains a control character"),
         ("https://api..test", "URL has no valid host"),
         ("ftp://api.test", "only URLs with http:// or https:// can be called"),
     ] {

@@ -237,7 +237,7 @@ fn a_redirect_that_could_not_be_followed_is_named_with_the_reason() {
     });
     let url = calling.web.url();
     for (path, place, reason) in
-        [("/loop", "/loop", "more than 5"), ("/ftp", "ftp://other.test/", "no URL that can be called")]
+        [("/loop", "/loop", "at most 5"), ("/ftp", "ftp://other.test/", "not a URL that can be called")]
     {
         let message =
             calling.fail("http", json!({"url": format!("{url}{path}"), "body": 1, "redirects": "all"}));

@@ -1,4 +1,4 @@
--- Stores what came of calls, before any handler sees it. $1 tasks, $2 owner, $3 answers, $4 failures.
+-- Stores the results of calls, before a handler is invoked. $1 tasks, $2 owner, $3 responses, $4 failures.
 update only queues.call c
 set response = a.response,
     failure = a.failure,

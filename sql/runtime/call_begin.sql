@@ -1,5 +1,5 @@
--- Marks a task as being between the steps of its call. $1 task, $2 when this run started, $3 runs to
--- be counted.
+-- Marks a task as being between the steps of its call. $1 task, $2 start of this attempt, $3 number of attempts to
+-- add.
 update only queues.task
 set calling = true,
     attempts = least(attempts, 2147483647 - $3) + $3,

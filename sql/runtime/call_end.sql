@@ -1,4 +1,4 @@
--- The task of a call has ended: its request is needed no more. $1 task.
+-- Removes the request of a call whose task has ended. $1 task.
 update only queues.call
 set request = null
 where task_id = $1;

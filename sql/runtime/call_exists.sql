@@ -1,4 +1,4 @@
--- Whether a task has a row of a call. $1 task.
+-- Returns whether a task has a call. $1 task.
 select exists (
     select 1
     from only queues.call c

@@ -1,4 +1,4 @@
--- Whether the request of a call is still stored. $1 task.
+-- Returns whether the request of a call is still stored. $1 task.
 select exists (
     select 1
     from only queues.call c

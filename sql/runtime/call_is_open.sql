@@ -1,4 +1,4 @@
--- Whether the task of a call has not ended. $1 task, $2 owner.
+-- Returns whether the call of a task is open and belongs to a worker. $1 task, $2 owner.
 select exists (
     select 1
     from only queues.task t

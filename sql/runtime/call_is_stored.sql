@@ -1,4 +1,4 @@
--- Whether a request is stored exactly as it is sent. The parameters are those of call_store.sql.
+-- Returns whether a request is stored exactly as it is sent. Parameters as in call_store.sql.
 select exists (
     select 1
     from only queues.call c

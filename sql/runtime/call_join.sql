@@ -1,4 +1,4 @@
--- Has requests go out together, or each on its own. $1 tasks, $2 owner, $3 whether together.
+-- Forms a batch of calls, or dissolves one. $1 tasks, $2 owner, $3 whether to form it.
 with member as (
     select c.task_id
     from only queues.call c

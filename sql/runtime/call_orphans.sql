@@ -1,5 +1,5 @@
--- Whether there are open calls whose worker is gone. $1 live owners, $2 owners from here on are newer than that list,
--- $3 the origin of this database's tasks.
+-- Returns whether there are orphaned calls. $1 live owners, $2 first owner that is newer than that list, $3 origin of
+-- this database.
 select exists (
     select 1
     from only queues.call o

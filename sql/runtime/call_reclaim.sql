@@ -1,6 +1,6 @@
--- Takes over open calls whose worker is gone; those that went out together only together, unless some have ended.
--- $1 new owner, $2 live owners, $3 owners from here on are newer than that list, $4 at most (of those that went
--- out together, the first one counts), $5 the origin of this database's tasks.
+-- Takes over orphaned calls. Those of a batch are taken over together, unless some of its tasks have ended. $1 new owner,
+-- $2 live owners, $3 first owner that is newer than that list, $4 limit (a batch counts as one), $5 origin of this
+-- database.
 with first as (
     select o.task_id
     from only queues.call o
@@ -33,7 +33,7 @@ member as (
     order by o.task_id
     for no key update skip locked
 ),
--- Of these, somebody else has one.
+-- Batches of which another session has locked a call.
 locked as (
     select o.batch
     from only queues.call o

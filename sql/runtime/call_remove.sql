@@ -1,3 +1,3 @@
--- Removes the row of an earlier call. $1 task.
+-- Removes the row that an earlier call of a task has left. $1 task.
 delete from only queues.call
 where task_id = $1;

@@ -1,4 +1,4 @@
--- Locks a task whose call has been answered, for its last step. $1 task, $2 owner.
+-- Locks a task whose call has a response or has failed, for its last step. $1 task, $2 owner.
 select
     t.task_id,
     t.task_type,

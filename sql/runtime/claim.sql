@@ -1,11 +1,10 @@
--- Locks a task, if it is ready: the row lock is the claim. $1 task, $2 the origin of this database's
--- tasks.
+-- Claims a task, if it is ready: the row lock is the claim. $1 task, $2 origin of this database.
 select
     t.task_id,
     t.task_type,
     t.payload,
     t.attempts,
-    -- Whether the end of a later run than the row counts could not be written: see give_up in src/worker/record.rs.
+    -- Whether the end of an attempt that the row does not count could not be written: see give_up in src/worker/record.rs.
     exists (
         select 1
         from only queues.error e

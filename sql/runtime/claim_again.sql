@@ -1,4 +1,4 @@
--- Locks a certain task, if it is still to be run. $1 task.
+-- Claims a task again, if it still has to run. $1 task.
 select
     t.task_id,
     t.task_type,
@@ -8,6 +8,6 @@ from only queues.task t
 where t.task_id = $1
     and t.finished_at is null
     and not t.calling
-    -- taken by a worker outside meanwhile
+    -- A worker outside may have dequeued the task since.
     and (t.not_before is null or t.not_before <= clock_timestamp())
 for no key update skip locked;

@@ -1,5 +1,5 @@
--- How many tasks came from another database and wait; counted up to $2. $1: the origin of this
--- database's tasks. Written so that indexes of unfinished tasks alone are read.
+-- Counts unadopted tasks, up to $2 in each of three parts. $1 origin of this database. The conditions are written so that
+-- only indexes of unfinished tasks are read.
 select
     (
         select count(*)

@@ -1,5 +1,5 @@
--- The name of table $1, and the rules and triggers of users that may have kept a row of it from being written: rules
--- and BEFORE row triggers, or if there are none, all triggers. $2: the command in pg_trigger.tgtype, $3: in
+-- Returns the name of table $1, and the rules and triggers of users that may have suppressed the write of a row: rules and
+-- BEFORE row triggers, or if there are none, all triggers. $2 command as in pg_trigger.tgtype, $3 command as in
 -- pg_rewrite.ev_type.
 with suspect (name, is_before) as (
     -- TRIGGER_TYPE_ROW and TRIGGER_TYPE_BEFORE

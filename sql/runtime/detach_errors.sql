@@ -1,4 +1,4 @@
--- After tasks were removed: their errors stay, without a task. "gone" is the trigger's transition table.
+-- Removes the task from the errors of removed tasks. "gone" is the transition table of the trigger.
 update only queues.error e
 set task_id = null
 from gone

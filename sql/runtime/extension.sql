@@ -33,20 +33,20 @@ select
         false
     ) as has_grants,
     f.pronamespace::regnamespace::text as functions_schema,
-    members.queues_schema,
-    members.errand_schema
+    tables.task as queues_schema,
+    tables.home as errand_schema
 from pg_extension e
 cross join lateral (
     select
-        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'task') as queues_schema,
-        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'home') as errand_schema
+        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'task') as task,
+        max(c.relnamespace::regnamespace::text) filter (where c.relname = 'home') as home
     from pg_depend d
     join pg_class c on c.oid = d.objid
     where d.classid = 'pg_class'::regclass
         and d.refclassid = 'pg_extension'::regclass
         and d.refobjid = e.oid
         and d.deptype = 'e'
-) members
+) tables
 left join lateral (
     select p.pronamespace
     from pg_depend d

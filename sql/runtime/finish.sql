@@ -1,5 +1,5 @@
--- Ends a task. $1 task, $2 status, $3 outcome, $4 when this step of it started, $5 runs to be counted
--- (none after a provider call, whose start was the run's).
+-- Ends a task. $1 task, $2 status, $3 outcome, $4 start of this step, $5 number of attempts to add: 0 after a provider
+-- call, whose attempt started with the call.
 update only queues.task
 set final_status = $2,
     outcome = $3,

@@ -1,4 +1,4 @@
--- Whether this database has the extension.
+-- Returns whether this database has the extension.
 select exists (
     select 1
     from pg_extension e

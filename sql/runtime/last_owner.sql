@@ -1,4 +1,4 @@
--- The latest owner of an open call.
+-- Returns the newest owner of an open call.
 select max(c.owner)
 from only queues.call c
 where c.request is not null;

@@ -1,5 +1,5 @@
--- What role $1 needs to call the function named by the parts $2: the statements to run, or null if
--- it lacks nothing or there is no such function.
+-- Returns the GRANT statements that role $1 lacks to call the function with the name parts $2; null if it lacks nothing or
+-- there is no such function.
 select string_agg(statement, ' ' order by statement desc)
 from (
     select format('GRANT USAGE ON SCHEMA %I TO %I;', n.nspname, $1) as statement

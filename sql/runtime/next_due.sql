@@ -1,6 +1,5 @@
--- When a task becomes ready by time alone (null: none will), and whether no prepared transaction
--- can bring one. $1: what was ready then has been looked for. $2: the origin of this database's
--- tasks.
+-- Returns the next time at which a task becomes ready without being announced (null: none), and whether there are no
+-- prepared transactions. $1 time up to which ready tasks have been read, $2 origin of this database.
 select
     least(
         (

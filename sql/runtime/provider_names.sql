@@ -1,3 +1,3 @@
--- The names of all providers.
+-- Returns the names of all providers.
 select p.name
 from only queues.provider p;

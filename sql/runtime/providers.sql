@@ -1,5 +1,4 @@
--- All providers, or the provider named $1: the lane in which its tasks wait, its name, and its row as jsonb, with
--- intervals in seconds.
+-- Returns all providers, or the provider named $1: lane, name, and row as jsonb, with intervals in seconds.
 select
     p.lane,
     p.name,

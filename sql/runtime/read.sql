@@ -1,7 +1,6 @@
--- The next ready tasks of a lane, in order. $1 the origin of this database's tasks, $2 the task types
--- that need a call, $3 whether those are wanted or all others, $4 and $5 after which scheduled_at and
--- task_id, $6 how many, $7 up to which time: now() would be when the transaction began, and what was
--- announced since would be passed over.
+-- Reads the next ready tasks of a lane in order. $1 origin of this database, $2 task types with provider calls, $3 whether
+-- to read those or all others, $4 and $5 scheduled_at and task_id after which to read, $6 limit, $7 time up to which to
+-- read. The last is not now(), the start of the transaction: tasks that were announced later would be skipped.
 select t.scheduled_at, t.task_id, t.ctid
 from only queues.task t
 where t.origin = $1

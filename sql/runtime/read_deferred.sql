@@ -1,6 +1,5 @@
--- The tasks of a lane that were held back until now: their place in the order has been passed. $1 the
--- origin of this database's tasks, $2 the task types that need a call, $3 whether those are wanted or
--- all others, $4 how many.
+-- Reads the tasks of a lane that were deferred until now: the cursor has passed their place in the order. $1 origin of
+-- this database, $2 task types with provider calls, $3 whether to read those or all others, $4 limit.
 select t.scheduled_at, t.task_id, t.ctid
 from only queues.task t
 where t.finished_at is null

@@ -1,2 +1,2 @@
--- After all tasks were removed: their calls are removed, too.
+-- Removes all calls, after all tasks have been removed.
 delete from only queues.call;

@@ -1,4 +1,4 @@
--- After tasks were removed: their calls are removed, too. "gone" is the trigger's transition table.
+-- Removes the calls of removed tasks. "gone" is the transition table of the trigger.
 delete from only queues.call c
 using gone
 where c.task_id = gone.task_id;

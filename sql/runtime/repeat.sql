@@ -1,5 +1,4 @@
--- Gives a task back for another run. $1 task, $2 when this run started, $3 not before,
--- $4 runs to be counted.
+-- Defers a task for a retry. $1 task, $2 start of this attempt, $3 not before, $4 number of attempts to add.
 update only queues.task
 set attempts = least(attempts, 2147483647 - $4) + $4,
     dequeued_at = $2,
@@ -8,5 +7,5 @@ set attempts = least(attempts, 2147483647 - $4) + $4,
 where task_id = $1
     and finished_at is null
     and not calling
-    -- taken by a worker outside meanwhile
+    -- A worker outside may have dequeued the task since.
     and (not_before is null or not_before <= clock_timestamp());

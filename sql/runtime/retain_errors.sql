@@ -1,5 +1,5 @@
--- Removes old errors among the next ones in order. $1 after this error, $2 recorded before, $3 how
--- many to look at. Returns the last one looked at, and whether to go on.
+-- Removes old errors among the next ones by id. $1 after this error, $2 recorded before this time, $3 number of errors to
+-- visit. Returns the last error visited, and whether to continue.
 with visited as (
     select e.error_id, e.created_at
     from only queues.error e

@@ -1,5 +1,5 @@
--- Removes finished tasks among the next ones in order. $1 after this task, $2 finished before,
--- $3 how many to look at. Returns the last one looked at, and whether to go on.
+-- Removes old finished tasks among the next ones by id. $1 after this task, $2 finished before this time, $3 number of
+-- tasks to visit. Returns the last task visited, and whether to continue.
 with visited as (
     select t.task_id, t.enqueued_at, t.finished_at
     from only queues.task t

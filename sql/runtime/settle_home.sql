@@ -1,4 +1,4 @@
--- Makes this database a home of its own: so far it is a copy of another one, or the table is empty. $1 origin, $2 system,
+-- Stores the identity of this database, after it has been found to be a copy or the table to be empty. $1 origin, $2 system,
 -- $3 database, $4 data directory.
 with settled as (
     update only errand.home

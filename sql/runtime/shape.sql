@@ -90,7 +90,10 @@ select
                 and t.tgenabled <> 'D'
                 -- TRIGGER_TYPE_UPDATE and TRIGGER_TYPE_INSERT
                 and (
-                    t.tgtype & 16 <> 0 and (cardinality(t.tgattr::smallint[]) = 0 or t.tgattr::smallint[] && array(select w.numbers[c] from unnest($3) c))
+                    t.tgtype & 16 <> 0 and (
+                        cardinality(t.tgattr::smallint[]) = 0
+                        or t.tgattr::smallint[] && array(select w.numbers[c] from unnest($3) c)
+                    )
                     or t.tgtype & 4 <> 0 and $5
                 )
         ) then null

@@ -1,4 +1,4 @@
--- Functions with the name whose parts are $1, whatever their arguments; null if there is none.
+-- Returns the functions with the name parts $1 and any arguments; null if there are none.
 select string_agg(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), ', ')
 from pg_proc p
 join pg_namespace n on n.oid = p.pronamespace

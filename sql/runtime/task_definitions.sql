@@ -1,4 +1,4 @@
--- All task types. Roles are returned by name.
+-- Returns all task definitions, with the names of grantees.
 select
     d.task_type,
     d.processor,

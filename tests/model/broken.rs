@@ -1,10 +1,8 @@
 //! Protocols that differ from the real one in one point; each has to yield a counterexample.
 
 use crate::check::assert_broken;
-use crate::head::Head;
 use crate::queue::Queue;
-use crate::wake::Kind::{Absent, Endless, Quick};
-use crate::wake::Wake;
+use crate::shared::Model;
 
 /// The point in which a protocol differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -202,61 +200,58 @@ fn wake_ups() {
         Broken::MoreWorkKept,
         Broken::ExpectedTooLate,
     ] {
-        let tasks = [Endless(0), Quick(0), Absent];
-        assert_broken(&format!("{broken:?}"), Wake { tasks, deaths: 1, broken: Some(broken) });
+        check_shared(broken, Model::READY.with(|left| left.deaths = 1));
     }
-    let tasks = [Endless(1), Quick(2), Absent];
-    let broken = Broken::DueTimeKept;
-    assert_broken(&format!("{broken:?}"), Wake { tasks, deaths: 0, broken: Some(broken) });
+    check_shared(Broken::DueTimeKept, Model::DUE_LATER);
 }
 
-fn check_head(broken: Broken, model: Head) {
-    assert_broken(&format!("{broken:?}"), Head { broken: Some(broken), ..model });
+fn check_shared(broken: Broken, model: Model) {
+    assert_broken(&format!("{broken:?}"), Model { broken: Some(broken), ..model });
 }
 
 #[test]
-fn head() {
-    let one = Head { workers: 1, ..Head::SMALL };
+fn shared() {
+    let one = Model { workers: 1, ..Model::SMALL };
     for broken in [
         Broken::AnnouncedTooEarly,
         Broken::SettlesUnchecked,
         Broken::AnnouncedDuringReadForgotten,
         Broken::HandedOverAmongUnknown,
-        Broken::DroppedForGood,
         Broken::KnownOnesFirst,
     ] {
-        check_head(broken, one.clone());
+        check_shared(broken, one.clone());
     }
-    check_head(Broken::MoreWorkKept, Head::MANY);
-    check_head(Broken::WindowIsClaim, Head::TWO);
-    check_head(Broken::PollReadsOn, Head { workers: 1, ..Head::UNTOLD });
+    check_shared(Broken::DroppedForGood, Model { workers: 1, ..Model::UNTOLD_BETWEEN });
+    check_shared(Broken::MoreWorkKept, Model::MANY);
+    check_shared(Broken::WindowIsClaim, Model::TWO);
+    check_shared(Broken::PollReadsOn, Model { workers: 1, ..Model::UNTOLD });
 }
 
 #[test]
-fn head_and_time() {
-    let one = Head { workers: 1, ..Head::DUE };
-    check_head(Broken::CursorPassesDue, one.clone());
-    check_head(Broken::DueKeepsAllKnown, one);
-    check_head(Broken::ReadAsOfBegin, Head { workers: 1, ..Head::DUE_MANY });
-    check_head(Broken::CursorAfterSnapshot, Head { workers: 1, ..Head::DUE_MANY });
-    check_head(Broken::DueDuringReadForgotten, Head::TWO_DUE);
-    check_head(Broken::UnreadKept, Head::LONG_DUE);
-    check_head(Broken::DueForgottenAtStart, Head::LONG_DUE.with(|left| left.crashes = 1));
-    let repeats = Head { last: 1, ..Head::ONE }.with(|left| left.repeats = 1);
-    check_head(Broken::HeldNotLookedFor, Head { workers: 1, ..repeats.clone() });
-    check_head(Broken::GivenBackForgotten, repeats);
+fn shared_and_time() {
+    let one = Model { workers: 1, ..Model::DUE };
+    check_shared(Broken::CursorPassesDue, one.clone());
+    check_shared(Broken::DueKeepsAllKnown, one);
+    check_shared(Broken::ReadAsOfBegin, Model { workers: 1, ..Model::DUE_MANY });
+    check_shared(Broken::CursorAfterSnapshot, Model { workers: 1, ..Model::DUE_MANY });
+    check_shared(Broken::DueDuringReadForgotten, Model::TWO_DUE);
+    check_shared(Broken::UnreadKept, Model::LONG_DUE);
+    check_shared(Broken::DueForgottenAtStart, Model::LONG_DUE.with(|left| left.crashes = 1));
+    let repeats = Model { last: 1, ..Model::ONE }.with(|left| left.repeats = 1);
+    check_shared(Broken::HeldNotLookedFor, Model { workers: 1, ..repeats.clone() });
+    check_shared(Broken::GivenBackForgotten, repeats);
 }
 
 #[test]
-fn head_and_faults() {
-    let deaths = Head::TWO.with(|left| left.deaths = 1);
-    check_head(Broken::DeathNotPassedOn, deaths.clone());
-    check_head(Broken::DeadReaderStays, deaths.clone());
-    check_head(Broken::TakenDiesWithWorker, deaths.clone());
-    check_head(Broken::TakenCounts, deaths);
-    let locks = Head { workers: 1, polls: true, ..Head::TWO }.with(|left| left.locks = 1);
-    check_head(Broken::TakenForEver, locks);
-    check_head(Broken::PutBackBeforeEnd, Head::TWO.with(|left| left.errors = 1));
-    check_head(Broken::ElsewhereForgotten, Head::TWO.with(|left| left.errors = 1));
-    check_head(Broken::GivenBackForgotten, Head::TWO.with(|left| left.aborts = 1));
+fn shared_and_faults() {
+    let deaths = Model::TWO.with(|left| left.deaths = 1);
+    check_shared(Broken::DeathNotPassedOn, deaths.clone());
+    check_shared(Broken::DeadReaderStays, deaths.clone());
+    check_shared(Broken::TakenDiesWithWorker, deaths.clone());
+    check_shared(Broken::TakenCounts, deaths);
+    let locks = Model { workers: 1, polls: true, ..Model::TWO }.with(|left| left.locks = 1);
+    check_shared(Broken::TakenForEver, locks);
+    check_shared(Broken::PutBackBeforeEnd, Model::TWO.with(|left| left.errors = 1));
+    check_shared(Broken::ElsewhereForgotten, Model::TWO.with(|left| left.errors = 1));
+    check_shared(Broken::GivenBackForgotten, Model::TWO.with(|left| left.aborts = 1));
 }

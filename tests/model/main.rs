@@ -1,10 +1,10 @@
-//! Models of the three protocols that keep tasks from being lost or run twice, and a search through
-//! every order in which their steps can come.
+//! Models of the protocols that keep tasks from being lost or run twice, and a search through every order in which
+//! their steps can come.
 //!
 //! - [`queue`]: claim, completion, provider calls, cancels and workers outside, with deaths of
 //!   workers and crashes of the server at every point;
-//! - [`head`]: the head of the queue that workers share: what of the table is read, and handed out;
-//! - [`wake`]: who looks for work when a task is committed, falls due or is left behind.
+//! - [`shared`]: workers, sessions and the launcher on the shipped shared memory (`crates/queue`): what of the table is
+//!   read and handed out, and who looks for work when a task is committed, falls due or is left behind.
 //!
 //! Each step names the code it stands for. A model says something only if it can fail: [`broken`]
 //! lists protocols that differ from the real one in one point, and each has to yield a
@@ -12,6 +12,5 @@
 
 mod broken;
 mod check;
-mod head;
 mod queue;
-mod wake;
+mod shared;

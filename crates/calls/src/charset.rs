@@ -2,17 +2,17 @@
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 
-/// Returns a body as text. `kind` is its media type in lower case, `charset` the parameter of that type. `None` if the
+/// Returns a body as text. `media_type` is its media type in lower case, `charset` the parameter of that type. `None` if the
 /// body is not text, or contains a NUL, which no text in PostgreSQL can. If the body `is_cut` off, an incomplete
 /// character at its end is left out.
-pub fn text(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
-    if is_binary(kind) {
+pub fn text(media_type: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
+    if is_binary(media_type) {
         return None;
     }
-    decode(kind, charset, body, is_cut).filter(|text| !text.contains('\0'))
+    decode(media_type, charset, body, is_cut).filter(|text| !text.contains('\0'))
 }
 
-fn decode(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
+fn decode(media_type: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
     let by = |encoding: &'static Encoding, body: &[u8]| {
         let mut decoder = encoding.new_decoder_without_bom_handling();
         let size = decoder.max_utf8_buffer_length_without_replacement(body.len())?;
@@ -34,15 +34,15 @@ fn decode(kind: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Optio
     match declared {
         Some(encoding) => by(encoding, body),
         // The default encoding of such texts before UTF-8 (RFC 2616, section 3.7.1).
-        None if kind.starts_with("text/") && !body.iter().any(is_binary_byte) => by(WINDOWS_1252, body),
+        None if media_type.starts_with("text/") && !body.iter().any(is_binary_byte) => by(WINDOWS_1252, body),
         None => None,
     }
 }
 
-fn is_binary(kind: &str) -> bool {
-    ["image/", "audio/", "video/", "font/"].iter().any(|prefix| kind.starts_with(prefix))
+fn is_binary(media_type: &str) -> bool {
+    ["image/", "audio/", "video/", "font/"].iter().any(|prefix| media_type.starts_with(prefix))
         || matches!(
-            kind,
+            media_type,
             "application/octet-stream" | "application/pdf" | "application/zip" | "application/gzip"
         )
 }
@@ -90,14 +90,14 @@ mod tests {
     fn a_text_that_is_cut_off_ends_with_its_last_whole_character() {
         let euro = "1 \u{20ac}".as_bytes();
         let (utf16, japanese) = (b"1\0 \0\xac".as_slice(), b"1 \x93".as_slice());
-        for (kind, charset, body) in [
+        for (media_type, charset, body) in [
             ("text/plain", None, &euro[..4]),
             ("text/plain", Some("utf-8"), &euro[..3]),
             ("application/json", None, &euro[..4]),
             ("text/plain", Some("utf-16le"), utf16),
             ("text/plain", Some("shift_jis"), japanese),
         ] {
-            assert_eq!(text(kind, charset, body, true).as_deref(), Some("1 "), "{charset:?} {body:?}");
+            assert_eq!(text(media_type, charset, body, true).as_deref(), Some("1 "), "{charset:?} {body:?}");
         }
         assert_eq!(text("application/json", None, &euro[..4], false), None);
         assert_eq!(text("application/json", None, b"1 \xff", true), None);

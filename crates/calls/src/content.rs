@@ -61,16 +61,16 @@ fn body_of(response: &Response) -> (Value, bool) {
     if response.body.is_empty() {
         return (Value::Null, false);
     }
-    let (kind, charset) = content_type(response);
-    if (kind.ends_with("/json") || kind.ends_with("+json"))
+    let (media_type, charset) = content_type(response);
+    if (media_type.ends_with("/json") || media_type.ends_with("+json"))
         && let Some(value) = parsed(response)
     {
         return (value, false);
     }
-    let text = text_of(response, &kind, charset.as_deref(), &response.body);
+    let text = text_of(response, &media_type, charset.as_deref(), &response.body);
     // Many providers send JSON as HTML or as plain text.
     let looks_like_json = text.as_deref().is_some_and(|text| text.trim_start().starts_with(['{', '[']));
-    if (kind.is_empty() || kind.starts_with("text/"))
+    if (media_type.is_empty() || media_type.starts_with("text/"))
         && looks_like_json
         && let Some(value) = parsed(response)
     {
@@ -86,24 +86,24 @@ fn body_of(response: &Response) -> (Value, bool) {
 pub fn parsed(response: &Response) -> Option<Value> {
     let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&response.body);
     json::read(body).ok().or_else(|| {
-        let (kind, charset) = content_type(response);
-        json::read(text_of(response, &kind, charset.as_deref(), body)?).ok()
+        let (media_type, charset) = content_type(response);
+        json::read(text_of(response, &media_type, charset.as_deref(), body)?).ok()
     })
 }
 
 /// Returns the body, or as much of it as arrived, as text.
-fn text_of(response: &Response, kind: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
-    charset::text(kind, charset, body, response.flaw.is_some())
+fn text_of(response: &Response, media_type: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
+    charset::text(media_type, charset, body, response.flaw.is_some())
 }
 
 /// Returns the media type in lower case, and its charset.
 fn content_type(response: &Response) -> (String, Option<String>) {
     let text = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
     let mut parts = text.split(';').map(str::trim);
-    let kind = parts.next().unwrap_or_default().to_owned();
+    let media_type = parts.next().unwrap_or_default().to_owned();
     let charset = parts.find_map(|part| part.strip_prefix("charset"));
     let charset = charset.and_then(|rest| rest.trim_start().strip_prefix('='));
-    (kind, charset.map(|charset| charset.trim().trim_matches('"').to_owned()))
+    (media_type, charset.map(|charset| charset.trim().trim_matches('"').to_owned()))
 }
 
 /// Describes an unexpected response: its status, and its redirect target or the beginning of its body, with the queries
@@ -121,8 +121,8 @@ pub fn excerpt(response: &Response) -> String {
 
 /// Returns a body as text, with replacement characters where it cannot be decoded.
 fn body_text(response: &Response) -> String {
-    let (kind, charset) = content_type(response);
-    text_of(response, &kind, charset.as_deref(), &response.body)
+    let (media_type, charset) = content_type(response);
+    text_of(response, &media_type, charset.as_deref(), &response.body)
         .unwrap_or_else(|| String::from_utf8_lossy(&response.body).into_owned())
 }
 
@@ -140,9 +140,12 @@ fn beginning(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn answer(kind: &str, body: &[u8]) -> Value {
-        let headers =
-            vec![("content-type".into(), kind.into()), ("x".into(), "1".into()), ("x".into(), "2".into())];
+    fn answer(media_type: &str, body: &[u8]) -> Value {
+        let headers = vec![
+            ("content-type".into(), media_type.into()),
+            ("x".into(), "1".into()),
+            ("x".into(), "2".into()),
+        ];
         json_of(&Response { status: 200, headers, body: body.into(), ..Response::default() })
     }
 

@@ -18,13 +18,13 @@ const RESERVED: &[&str] = &[
 pub fn problem(name: &str, value: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     if name.is_empty() || !name.bytes().all(is_token) {
-        return Some(format!("{name:?} is no name of a header"));
+        return Some(format!("{name:?} is not a valid name of a header"));
     }
     if RESERVED.contains(&lower.as_str()) || lower.starts_with("proxy-") {
         return Some(format!("the header {name} cannot be set: it belongs to the connection"));
     }
     if value.chars().any(|c| c.is_control() && c != '\t') {
-        return Some(format!("the value of the header {name} holds a control character"));
+        return Some(format!("the value of the header {name} contains a control character"));
     }
     None
 }

@@ -15,6 +15,7 @@ mod contains;
 pub mod content;
 pub mod credential;
 pub mod envelope;
+mod error_text;
 mod expect;
 mod fields;
 mod form;
@@ -40,7 +41,7 @@ pub mod request;
 pub mod response;
 pub mod result;
 pub mod retry_after;
-mod said;
+
 mod seconds;
 pub mod secret;
 pub mod settings;

@@ -3,6 +3,11 @@
 use crate::provider::Provider;
 use crate::template;
 
+// The built-in task types that call a provider.
+pub const EMAIL: &str = "email";
+pub const SMS: &str = "sms";
+pub const HTTP: &str = "http";
+
 /// A task type that comes with the extension.
 struct Known {
     task_type: &'static str,
@@ -12,9 +17,9 @@ struct Known {
 }
 
 const KNOWN: &[Known] = &[
-    Known { task_type: "email", interfaces: &["resend", "smtp"], address: Some("to_address") },
-    Known { task_type: "sms", interfaces: &["simulated", "twilio"], address: Some("to_number") },
-    Known { task_type: "http", interfaces: &["http"], address: None },
+    Known { task_type: EMAIL, interfaces: &["resend", "smtp"], address: Some("to_address") },
+    Known { task_type: SMS, interfaces: &["simulated", "twilio"], address: Some("to_number") },
+    Known { task_type: HTTP, interfaces: &["http"], address: None },
 ];
 
 fn known(task_type: &str) -> Option<&'static Known> {

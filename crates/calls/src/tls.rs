@@ -30,7 +30,7 @@ pub fn authorities(ca_file: &str) -> Result<Vec<CertificateDer<'static>>, String
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(error.to_string()))?;
     if own.is_empty() {
-        return Err(wrong("it holds no certificate in PEM format".into()));
+        return Err(wrong("it contains no certificate in PEM format".into()));
     }
     let mut store = RootCertStore::empty();
     for certificate in &own {

@@ -23,8 +23,8 @@ pub fn describe(response: &Response, may_choose: bool) -> Option<String> {
              \"same_host_as_get\" or \"all_as_get\""
         ),
         NotFollowed::Insecure => ": it leads from https to http".into(),
-        NotFollowed::NoTarget => ": that is no URL that can be called".into(),
-        NotFollowed::TooMany => format!(": no more than {MAX} redirects are"),
+        NotFollowed::NoTarget => ": it is not a URL that can be called".into(),
+        NotFollowed::TooMany => format!(": at most {MAX} redirects are followed"),
     };
     Some(format!("it redirects to {place}, which was not followed{why}"))
 }
@@ -51,8 +51,8 @@ mod tests {
             (NotFollowed::Unwanted, "; \"redirects\" says"),
             (NotFollowed::BecomesGet("POST".into()), "POST would become a GET"),
             (NotFollowed::Insecure, "from https to http"),
-            (NotFollowed::NoTarget, "no URL"),
-            (NotFollowed::TooMany, "more than 5"),
+            (NotFollowed::NoTarget, "not a URL"),
+            (NotFollowed::TooMany, "at most 5"),
         ] {
             let told = told(why, true);
             assert!(told.contains("https://x.test/b/c") && told.contains(reason), "{told}");

@@ -3,10 +3,10 @@
 use super::{LANES, Lane, NEVER, Position};
 
 /// So many tasks are handed over one by one; of more, only the first is told.
-const FEW: usize = 16;
+pub const MAX_SINGLE: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Announcement {
+pub struct Announcement<const FEW: usize = MAX_SINGLE> {
     /// Tasks that were enqueued or brought forward,
     tasks: u32,
     /// the first of them in each lane,
@@ -29,8 +29,8 @@ pub struct Announcement {
     pub prepared: bool,
 }
 
-impl Announcement {
-    pub const NOTHING: Announcement = Announcement {
+impl<const FEW: usize> Announcement<FEW> {
+    pub const NOTHING: Self = Announcement {
         tasks: 0,
         first: [Position::END; LANES],
         few: [(Lane::LOCAL, Position::END); FEW],

@@ -29,7 +29,7 @@ mod text;
 mod waking;
 
 pub use address::Address;
-pub use announcement::Announcement;
+pub use announcement::{Announcement, MAX_SINGLE};
 pub use database::Database;
 pub use flow::EndedCall;
 pub use hand_out::Unavailable;
@@ -38,6 +38,8 @@ pub use journal::{Interrupted, Journal, MAX_REMEMBERED, RunEnd};
 pub use lane::{LANES, Lane, LaneSet, Sources};
 pub use latch::Latch;
 pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Terms};
+#[cfg(feature = "inspect")]
+pub use line::{Known, Line, NOBODY};
 pub use numbers::{Owner, TaskId};
 pub use phase::Phase;
 pub use position::{Candidate, Position};
@@ -61,7 +63,7 @@ pub const MAX_RECENT: usize = 64;
 pub const NEVER: i64 = i64::MAX;
 
 /// What a worker that looked for it knows of the work to come.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rest {
     /// When a task becomes ready by time alone.
     pub next_due: i64,
@@ -70,7 +72,7 @@ pub struct Rest {
 }
 
 /// All of it. `S` slots, `D` databases, windows of `W` and `C` tasks for local tasks and calls, and `A` accounts.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Shared<
     L,
     const S: usize = MAX_SLOTS,

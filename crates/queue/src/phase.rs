@@ -1,6 +1,7 @@
 //! Whether the task at hand of a worker can still be cancelled. Changed without the lock by its worker,
 //! which asks between any two steps.
 
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 
 /// It can be.
@@ -10,7 +11,22 @@ const CANCELLED: u8 = 1;
 /// It is past that point.
 const CLOSING: u8 = 2;
 
+#[derive(Debug)]
 pub struct Phase(AtomicU8);
+
+impl PartialEq for Phase {
+    fn eq(&self, other: &Phase) -> bool {
+        self.0.load(SeqCst) == other.0.load(SeqCst)
+    }
+}
+
+impl Eq for Phase {}
+
+impl Hash for Phase {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.load(SeqCst).hash(state);
+    }
+}
 
 impl Clone for Phase {
     fn clone(&self) -> Phase {

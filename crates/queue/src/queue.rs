@@ -260,5 +260,29 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
     }
 }
 
+#[cfg(feature = "inspect")]
+impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
+    pub fn line(&self, lane: Lane) -> &Line {
+        &self.lines[lane.index()]
+    }
+
+    pub fn line_mut(&mut self, lane: Lane) -> &mut Line {
+        &mut self.lines[lane.index()]
+    }
+
+    pub fn sweep_by(&self) -> i64 {
+        self.sweep_by
+    }
+
+    /// The tasks in the window of a lane, the next one last.
+    pub fn known(&self, lane: Lane) -> &[Candidate] {
+        let tasks = match lane.index() {
+            0 => &self.local[..],
+            call => &self.calls[call - 1][..],
+        };
+        &tasks[..self.line(lane).len]
+    }
+}
+
 #[cfg(test)]
 mod tests;

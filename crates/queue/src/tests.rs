@@ -34,7 +34,7 @@ fn shared_with(states: &[SlotState]) -> Box<Shared> {
 
 /// So many tasks, due at some time.
 fn tasks(count: i64, due: i64) -> Announcement {
-    let mut announcement = Announcement::NOTHING;
+    let mut announcement: Announcement = Announcement::NOTHING;
     for task_id in 1..=count {
         announcement.task(Lane::LOCAL, Position { scheduled_at: due, task_id });
     }

@@ -6,7 +6,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     Shared<L, S, D, W, C, A>
 {
     /// A transaction that made tasks ready or due has become visible.
-    pub fn announce(&mut self, id: DatabaseId, what: &Announcement, now: i64) {
+    pub fn announce<const FEW: usize>(&mut self, id: DatabaseId, what: &Announcement<FEW>, now: i64) {
         let Some(database) = self.database_or_new(id) else {
             self.launcher.set();
             return;
@@ -47,7 +47,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     /// A prepared transaction was committed: it may have enqueued tasks.
     pub fn announce_prepared(&mut self, id: DatabaseId, now: i64) {
         if self.database(id).is_some_and(|database| database.unannounced) {
-            let mut unknown = Announcement::NOTHING;
+            let mut unknown = Announcement::<0>::NOTHING;
             unknown.due(now);
             self.announce(id, &unknown, now);
         }

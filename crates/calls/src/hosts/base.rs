@@ -10,9 +10,9 @@ use std::net::IpAddr;
 /// What is wrong; nothing of the URL is repeated.
 pub fn base_url(text: &str) -> Result<String, String> {
     let misplaced = [
-        ("{{", "a base URL has no placeholders; they can stand in the path of the request"),
-        ("?", "a base URL has no query"),
-        ("#", "a base URL has no fragment"),
+        ("{{", "a base URL cannot have placeholders; use them in the path of the request"),
+        ("?", "a base URL cannot have a query"),
+        ("#", "a base URL cannot have a fragment"),
     ];
     if let Some((_, problem)) = misplaced.iter().find(|(mark, _)| text.contains(mark)) {
         return Err((*problem).to_owned());
@@ -27,7 +27,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
 pub fn proxy_url(text: &str) -> Result<String, String> {
     let url = base_url(text)?;
     let (_, rest) = url.split_once("://").unwrap_or_default();
-    if rest.contains('/') { Err("the URL of a proxy has no path".into()) } else { Ok(url) }
+    if rest.contains('/') { Err("the URL of a proxy cannot have a path".into()) } else { Ok(url) }
 }
 
 /// True for the name or address of a host that can have a certificate.
@@ -44,7 +44,7 @@ pub fn host_name(text: &str) -> Result<String, String> {
     match address.or_else(|| Host::parse(text)) {
         Some(Host::Name(name)) => Ok(name),
         Some(Host::Address(address)) => Ok(address.to_string()),
-        None => Err("it is no name or address of a host".into()),
+        None => Err("it is neither a name nor an address of a host".into()),
     }
 }
 

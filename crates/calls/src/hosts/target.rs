@@ -48,14 +48,14 @@ impl Target {
     /// What is wrong; nothing of the URL is repeated.
     pub fn parse(text: &str) -> Result<Target, String> {
         if text.chars().any(char::is_control) {
-            return Err("the URL holds a control character, such as a line break".into());
+            return Err("the URL contains a control character, such as a line break".into());
         }
         if text.trim() != text {
             return Err("the URL begins or ends with a space".into());
         }
         // Some servers take a backslash for a slash.
         if text.split(['?', '#']).next().is_some_and(|start| start.contains('\\')) {
-            return Err("the URL holds a backslash".into());
+            return Err("the URL contains a backslash".into());
         }
         let url = Url::parse(text).map_err(|error| format!("the URL is not valid: {error}"))?;
         Target::new(url)

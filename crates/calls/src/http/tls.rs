@@ -31,10 +31,10 @@ fn client_certificate(client: &ClientCertificate) -> Result<ureq::tls::ClientCer
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(error.to_string()))?;
     if chain.is_empty() {
-        return Err(wrong("it holds no certificate in PEM format".into()));
+        return Err(wrong("it contains no certificate in PEM format".into()));
     }
     let key = PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|_| wrong("it holds no private key in PEM format without a password".into()))?;
+        .map_err(|_| wrong("it contains no private key in PEM format without a password".into()))?;
     let certificates: Vec<_> = chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
     ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

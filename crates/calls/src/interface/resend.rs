@@ -3,12 +3,12 @@
 
 use super::contract::{BatchResponse, Batching, Interface, Success};
 use crate::credential::Credential;
+use crate::error_text::error_text;
 use crate::mail::{fields, mailbox};
 use crate::provider_row::ProviderRow;
 use crate::redirect::Redirects;
 use crate::request::{Body, HttpRequest, Request};
 use crate::response::{Flaw, Response};
-use crate::said::said;
 use crate::settings::{SecretSetting, Settings};
 use crate::{auth, content, json};
 use serde_json::Value;
@@ -66,9 +66,9 @@ impl Interface for Resend {
     ) -> Result<Success, String> {
         match (response.status, content::parsed(response)) {
             (200..=299, Some(answer @ Value::Object(_))) => Ok(Success::Value(answer)),
-            (200..=299, _) => Ok(Success::Flawed("the response is no JSON object".into())),
+            (200..=299, _) => Ok(Success::Flawed("the response is not a JSON object".into())),
             (status, Some(error)) if error.get("message").is_some() => {
-                let field = |name| said(&error[name]);
+                let field = |name| error_text(&error[name]);
                 let name =
                     Some(field("name")).filter(|name| !name.is_empty()).unwrap_or_else(|| "error".into());
                 Err(format!("HTTP {status} {name}: {}", field("message")))

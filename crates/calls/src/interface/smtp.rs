@@ -45,7 +45,7 @@ impl Interface for Smtp {
         match request {
             Request::Smtp(request) if request.server == now => {}
             Request::Smtp(request) => return Err(moved(&request.server, &now)),
-            _ => return Err("the request is no mail".into()),
+            _ => return Err("the request is not a mail".into()),
         }
         let user = provider.auth_name.clone().unwrap_or(of_settings.user);
         if user.is_empty() {

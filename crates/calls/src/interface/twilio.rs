@@ -2,12 +2,12 @@
 
 use super::contract::{Interface, Success};
 use crate::credential::Credential;
+use crate::error_text::error_text;
 use crate::form::form;
 use crate::provider_row::ProviderRow;
 use crate::redirect::Redirects;
 use crate::request::{Body, HttpRequest, Request};
 use crate::response::Response;
-use crate::said::said;
 use crate::settings::{SecretSetting, Settings, TwilioSettings};
 use crate::sms::{self, is_sid};
 use crate::{auth, content, key};
@@ -79,9 +79,9 @@ impl Interface for Twilio {
     ) -> Result<Success, String> {
         match (response.status, content::parsed(response)) {
             (200..=299, Some(message @ Value::Object(_))) => Ok(Success::Value(message)),
-            (200..=299, _) => Ok(Success::Flawed("the response is no JSON object".into())),
+            (200..=299, _) => Ok(Success::Flawed("the response is not a JSON object".into())),
             (status, Some(Value::Object(error))) if error.contains_key("message") => {
-                let field = |name| error.get(name).map(said).unwrap_or_default();
+                let field = |name| error.get(name).map(error_text).unwrap_or_default();
                 let more = Some(field("more_info")).filter(|more| !more.is_empty());
                 let more = more.map(|more| format!(" ({more})")).unwrap_or_default();
                 Err(format!("HTTP {status} {}: {}{more}", field("code"), field("message")))
@@ -92,7 +92,7 @@ impl Interface for Twilio {
 
     fn own_key(&self, _provider: &ProviderRow, payload: &Value) -> Result<Option<Value>, String> {
         match payload.get(key::FIELD).filter(|key| !key.is_null()) {
-            Some(_) => Err(format!("Twilio's interface knows no idempotency keys: leave out {}", key::FIELD)),
+            Some(_) => Err(format!("Twilio has no idempotency keys: leave out {}", key::FIELD)),
             None => Ok(None),
         }
     }
@@ -167,7 +167,7 @@ fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String>
     }
     let from = given.get("from_number").and_then(Value::as_str).unwrap_or(from);
     if from.is_empty() {
-        return Err("nobody to send from: set pg_errand.twilio_from, or give from_number".into());
+        return Err("no sender for Twilio: set pg_errand.twilio_from, or give from_number".into());
     }
     // A name of a sender may begin with the same letters.
     let sender = if is_sid("MG", from) { "MessagingServiceSid" } else { "From" };

@@ -50,7 +50,7 @@ pub fn write(fields: &Fields, parties: &Parties, message_id: &str) -> Result<Hea
 fn subject(fields: &Fields) -> Result<&str, String> {
     let subject = text(&fields["subject"]);
     match subject.chars().any(char::is_control) {
-        true => Err("the payload's subject holds a control character".into()),
+        true => Err("the payload's subject contains a control character".into()),
         false => Ok(subject),
     }
 }

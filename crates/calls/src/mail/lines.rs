@@ -19,7 +19,7 @@ pub fn check_lines(mail: &[u8]) -> Result<(), String> {
         if text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             let start = start();
             return Err(format!(
-                "the mail cannot be sent: a line holds a CR, LF or NUL of its own: {start:?}"
+                "the mail cannot be sent: a line contains a CR, LF or NUL that does not end it: {start:?}"
             ));
         }
         if text.len() > MAX_LINE {
@@ -41,7 +41,7 @@ pub fn check_address(text: &str) -> Result<(), String> {
     if is_plain && text.parse::<Address>().is_ok() {
         return Ok(());
     }
-    Err(format!("{text:?} is no address that mail can be sent to or from"))
+    Err(format!("{text:?} is not an address that mail can be sent to or from"))
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Part {
     fn take(&mut self, place: Place, c: char, next: Option<char>) -> Result<Place, &'static str> {
         let next = next.ok_or(UNFINISHED)?;
         if next.is_control() && next != '\t' {
-            return Err("holds a control character");
+            return Err("contains a control character");
         }
         match place {
             Place::Outside => self.take_outside(c),
@@ -175,7 +175,7 @@ impl Part {
             Some(address) => (self.name.trim(), address.trim()),
             None => (self.comment.trim(), self.bare.trim()),
         };
-        let address = ascii_domain(address).ok_or("is no mail address")?;
+        let address = ascii_domain(address).ok_or("is not a mail address")?;
         // A tab counts as a blank (RFC 5322, section 3.2.2).
         let name = name.replace('\t', " ");
         Ok(Mailbox::new(Some(name).filter(|name| !name.is_empty()), address))
@@ -231,8 +231,8 @@ mod tests {
     fn the_one_that_is_wrong_is_named() {
         for (text, place, named) in [
             ("", 0, "no mail address"),
-            ("nobody", 0, "\"nobody\" is no mail address"),
-            ("a@x.test, b@, c@x.test", 1, "\"b@\" is no mail address"),
+            ("nobody", 0, "\"nobody\" is not a mail address"),
+            ("a@x.test, b@, c@x.test", 1, "\"b@\" is not a mail address"),
             ("a@x.test,,b@x.test", 1, "no mail address"),
             ("a@x.test b@x.test", 0, "no mail address"),
             ("a@x.test;b@x.test", 0, "no mail address"),

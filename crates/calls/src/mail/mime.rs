@@ -88,13 +88,12 @@ fn attachment(given: &Value) -> Result<SinglePart, String> {
     let name = name.ok_or_else(|| problem("needs a filename"))?;
     let content = given["content"].as_str().ok_or_else(|| problem("needs its content by base64"))?;
     let content: String = content.split_ascii_whitespace().collect();
-    let bytes = STANDARD.decode(content).map_err(|_| problem("has a content that is no base64"))?;
-    let kind =
-        content_type(&given["content_type"]).ok_or_else(|| problem("has a content_type that is none"))?;
+    let bytes = STANDARD.decode(content).map_err(|_| problem("has content that is not valid base64"))?;
+    let kind = content_type(&given["content_type"]).ok_or_else(|| problem("has an invalid content_type"))?;
     let part = match &given["content_id"] {
         Value::Null => Attachment::new(name.into()),
         id => {
-            let id = content_id(id).ok_or_else(|| problem("has a content_id that is none"))?;
+            let id = content_id(id).ok_or_else(|| problem("has an invalid content_id"))?;
             Attachment::new_inline_with_name(id.into(), name.into())
         }
     };

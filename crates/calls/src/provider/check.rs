@@ -28,7 +28,9 @@ impl Provider {
 
     fn check_auth(&self) -> Result<(), String> {
         if self.auth == Auth::Basic && self.auth_name.is_none() && self.secret.is_none() {
-            return Err("auth needs auth_name, the user, or the name of a secret that holds the user".into());
+            return Err(
+                "auth needs auth_name, the user, or the name of a secret that contains the user".into()
+            );
         }
         if !matches!(self.auth, Auth::None | Auth::Basic) && self.secret.is_none() {
             return Err("auth needs the name of a secret".into());
@@ -37,11 +39,11 @@ impl Provider {
             return Err("auth needs auth_name: the header or query parameter".into());
         }
         if self.auth == Auth::Basic && self.auth_name.as_ref().is_some_and(|user| user.contains(':')) {
-            return Err("auth_name is a user, so it cannot hold a colon".into());
+            return Err("auth_name is a user, so it cannot contain a colon".into());
         }
         let mut secrets = [&self.secret, &self.client_certificate].into_iter().flatten();
         if let Some(secret) = secrets.find(|name| !secret::is_name(name)) {
-            return Err(format!("\"{secret}\" is no name of a secret"));
+            return Err(format!("\"{secret}\" is not a valid name of a secret"));
         }
         let has_credentials = self.auth != Auth::None || self.client_certificate.is_some();
         if has_credentials && self.base_url.is_none() && self.interface.takes_request_from_payload() {
@@ -80,7 +82,7 @@ impl Provider {
             let is_key = |other: &str| other.eq_ignore_ascii_case(name);
             if self.auth != Auth::Query && auth::owns_header(self, name) {
                 return Err(format!(
-                    "the header {name} cannot be for the secret: it holds the idempotency key"
+                    "the header {name} cannot be for the secret: it contains the idempotency key"
                 ));
             }
             if self.headers.keys().any(|other| is_key(other)) {

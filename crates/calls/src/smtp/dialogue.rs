@@ -110,7 +110,7 @@ impl Dialogue {
 
     fn say(&mut self, line: &str) -> Result<(), Problem> {
         if line.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            return Err(Problem::Failed("a command would hold a line break".into()));
+            return Err(Problem::Failed("a command would contain a line break".into()));
         }
         self.check_turn()?;
         Ok(self.write(format!("{line}\r\n").as_bytes())?)

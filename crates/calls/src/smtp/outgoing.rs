@@ -16,7 +16,8 @@ pub struct Outgoing {
 impl Outgoing {
     /// Decodes a stored mail. It may have been built by an older version, so it is checked again.
     pub fn of(request: &SmtpRequest, max_size: u64) -> Result<Self, String> {
-        let message = BASE64_STANDARD.decode(&request.message).map_err(|_| "the message is no base64")?;
+        let message =
+            BASE64_STANDARD.decode(&request.message).map_err(|_| "the message is not valid base64")?;
         let size = message.len() as u64;
         if size > max_size {
             return Err(format!(

@@ -81,7 +81,7 @@ fn described(fields: &Map<String, Value>) -> Result<Part, String> {
     let text = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("has a {name} that is no string")),
+        Some(_) => Err(format!("has a {name} that is not a string")),
     };
     let (filename, given_type) = (text("filename")?, text("content_type")?);
     let (text, base64) = (text("text")?, text("base64")?);
@@ -164,7 +164,7 @@ mod tests {
             (json!({ "a": { "text": "x", "base64": "eA==" } }), "one of text, json and base64"),
             (json!({ "a": { "filename": "x" } }), "one of text, json and base64"),
             (json!({ "a": { "base64": "?" } }), "cannot be decoded"),
-            (json!({ "a": { "text": 1 } }), "text that is no string"),
+            (json!({ "a": { "text": 1 } }), "text that is not a string"),
             (json!({ "a": { "text": "x", "content_type": "a\r\nb" } }), "control character"),
         ] {
             let problem = parts(&fields, "b0").unwrap_err();

@@ -17,7 +17,7 @@ pub fn check(path: &str) -> Result<(), String> {
     if path.chars().any(|c| c.is_control() || c == '#')
         || path.split('?').next().unwrap_or_default().contains('\\')
     {
-        return Err("the path holds a control character, \"#\" or \"\\\"".into());
+        return Err("the path contains a control character, \"#\" or \"\\\"".into());
     }
     let mut all = segments(path).skip(1).peekable();
     while let Some(segment) = all.next() {
@@ -31,11 +31,11 @@ pub fn check(path: &str) -> Result<(), String> {
 }
 
 fn check_segment(segment: &str) -> Result<(), String> {
-    let plain =
-        decoded(segment.as_bytes()).ok_or("the path holds \"%\" that is no escape, or too many escapes")?;
-    let plain = std::str::from_utf8(&plain).map_err(|_| "the path's escapes are no UTF-8")?;
+    let plain = decoded(segment.as_bytes())
+        .ok_or("the path contains \"%\" that does not begin an escape, or too many escapes")?;
+    let plain = std::str::from_utf8(&plain).map_err(|_| "the path's escapes are not valid UTF-8")?;
     if plain.chars().any(|c| c.is_control() || matches!(c, '/' | '\\')) {
-        return Err("a segment of the path holds an escaped \"/\", \"\\\" or control character".into());
+        return Err("a segment of the path contains an escaped \"/\", \"\\\" or control character".into());
     }
     let name = plain.split(';').next().unwrap_or_default().trim();
     if matches!(name, "." | "..") || name.is_empty() && !plain.is_empty() {

@@ -1,24 +1,24 @@
-//! The head of the queue that workers share: who reads on, from where, and what of it is handed out.
+//! The workers of a database on the shipped shared memory: who reads on, from where, what is handed out, and who is
+//! woken when a task is committed, falls due or is left behind.
 //!
-//! The head itself: [`line`]. What else is in shared memory: [`shared`]. A worker process: [`worker`].
-//! What has to hold: [`properties`].
+//! The shipped code: [`memory`]. A worker process: [`worker`]. The launcher: [`launcher`]. What has to hold:
+//! [`properties`].
 
 mod cases;
-mod line;
+mod launcher;
+mod memory;
 mod properties;
-mod shared;
 mod worker;
 
 use crate::broken::Broken;
 use crate::check::Ends;
-use line::Position;
-use shared::Shared;
-use stateright::{Model, Property};
+use launcher::Launcher;
+use memory::{Memory, WORKERS, position};
+use stateright::Property;
 use worker::Hand;
 
 pub type Time = u8;
 pub type Task = usize;
-pub const WORKERS: usize = 2;
 
 /// A row of `queues.task`; its number is its `task_id`.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +42,7 @@ pub struct Enqueued {
 }
 
 #[derive(Clone, Debug)]
-pub struct Head {
+pub struct Model {
     pub tasks: &'static [Kind],
     pub enqueued: &'static [Enqueued],
     pub workers: usize,
@@ -50,6 +50,8 @@ pub struct Head {
     pub last: Time,
     /// Idle workers look every now and then for what was not announced.
     pub polls: bool,
+    /// The launcher compares and acts in two steps, and idle workers leave after a while.
+    pub in_full: bool,
     pub left: Left,
     pub broken: Option<Broken>,
 }
@@ -74,8 +76,9 @@ pub struct State {
     pub now: Time,
     pub sessions: Vec<Session>,
     pub tasks: Vec<Row>,
-    pub shared: Shared,
+    pub memory: Memory,
     pub hands: [Hand; WORKERS],
+    pub launcher: Launcher,
     /// Another session has locked this task's row.
     pub locked: Option<Task>,
     /// A worker took a task before another one that was announced and comes first.
@@ -97,7 +100,7 @@ pub enum Session {
 pub struct Row {
     pub committed: bool,
     pub announced: bool,
-    pub held_until: Option<Time>,
+    pub not_before: Option<Time>,
     pub ends: u8,
     /// Another session has had its lock.
     pub disturbed: bool,
@@ -115,7 +118,12 @@ pub enum Action {
     Announce(usize),
     Worker(usize, worker::Step),
     /// The launcher starts a worker.
-    Start(usize),
+    Start,
+    Compare,
+    Act,
+    ExpectWorker,
+    /// An idle worker has waited for `pg_errand.max_idle_time`.
+    IdleTooLong(usize),
     /// `Shared::wake_for_due`.
     WakeForDue,
     /// `pg_errand.poll_interval` is over.
@@ -130,19 +138,15 @@ pub enum Action {
     UnlockRow,
 }
 
-impl Head {
-    pub fn with(self, change: impl FnOnce(&mut Left)) -> Head {
+impl Model {
+    pub fn with(self, change: impl FnOnce(&mut Left)) -> Model {
         let mut left = self.left;
         change(&mut left);
-        Head { left, ..self }
+        Model { left, ..self }
     }
 
     pub fn is(&self, broken: Broken) -> bool {
         self.broken == Some(broken)
-    }
-
-    pub fn place(&self, task: Task) -> Position {
-        (self.tasks[task].at, task as u8 + 1)
     }
 
     fn session_steps(&self, state: &State, actions: &mut Vec<Action>) {
@@ -156,19 +160,6 @@ impl Head {
                 Session::Announced => actions.push(Action::Commit(index)),
                 _ => {}
             }
-        }
-    }
-
-    fn launcher_steps(&self, state: &State, actions: &mut Vec<Action>) {
-        let shared = &state.shared;
-        let due = shared.is_due(state.now);
-        let idle = shared.slots.iter().any(|slot| slot.state == shared::SlotState::Idle);
-        if due && idle {
-            actions.push(Action::WakeForDue);
-        }
-        if shared.look || shared.hungry || due && !idle {
-            let gone = (0..self.workers).filter(|id| state.hands[*id] == Hand::Gone);
-            actions.extend(gone.map(Action::Start));
         }
     }
 
@@ -198,18 +189,19 @@ impl Head {
     }
 }
 
-impl Model for Head {
+impl stateright::Model for Model {
     type State = State;
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let row = Row { committed: false, announced: false, held_until: None, ends: 0, disturbed: false };
+        let row = Row { committed: false, announced: false, not_before: None, ends: 0, disturbed: false };
         vec![State {
             now: 0,
             sessions: vec![Session::Open; self.enqueued.len()],
             tasks: vec![row; self.tasks.len()],
-            shared: Shared::new(self),
+            memory: Memory::new(self),
             hands: [const { Hand::Gone }; WORKERS],
+            launcher: Launcher::NEW,
             locked: None,
             out_of_order: false,
             left: self.left,
@@ -218,11 +210,16 @@ impl Model for Head {
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         self.session_steps(state, actions);
-        self.launcher_steps(state, actions);
+        if self.in_full {
+            launcher::steps(self, state, actions)
+        } else {
+            launcher::quick_steps(self, state, actions)
+        }
         for id in 0..self.workers {
             actions.extend(worker::step(self, state, id).map(|step| Action::Worker(id, step)));
             let waits = matches!(state.hands[id], Hand::Waits { .. });
             actions.extend((self.polls && waits).then_some(Action::Poll(id)));
+            actions.extend((self.in_full && waits).then_some(Action::IdleTooLong(id)));
         }
         self.fault_steps(state, actions);
         actions.extend((state.now < self.last).then_some(Action::TimePasses));
@@ -234,26 +231,20 @@ impl Model for Head {
             Action::Commit(index) => state.commit(self, index),
             Action::Announce(index) => state.announce(self, index),
             Action::Worker(id, step) => worker::take(self, &mut state, id, step),
-            Action::Start(id) => {
-                state.shared.start(self, id, last.now);
-                state.hands[id] = Hand::Turns;
-            }
-            Action::WakeForDue => {
-                if state.shared.consume_due(self, last.now) {
-                    state.shared.wake(1);
-                }
-            }
+            Action::Start => launcher::quick_start(self, &mut state),
+            Action::Compare => launcher::compare(self, &mut state),
+            Action::Act => launcher::act(self, &mut state),
+            Action::ExpectWorker => launcher::expect_worker(self, &mut state),
+            Action::IdleTooLong(id) => worker::leave(self, &mut state, id),
+            Action::WakeForDue => state.memory.wake_for_due(self, last.now),
             Action::Poll(id) => {
-                state.shared.unsettle(self, id, last.now);
-                if let Some(line) = &mut state.shared.line {
-                    line.sweep = !self.is(Broken::PollReadsOn);
-                }
-                state.hands[id] = Hand::Turns;
+                state.memory.wake_up(self, id, last.now);
+                state.hands[id] = Hand::Turns { polls: !self.is(Broken::PollReadsOn) };
             }
             Action::TimePasses => state.now += 1,
             Action::Die(id) => {
                 state.left.deaths -= 1;
-                worker::die(&mut state, id);
+                worker::die(self, &mut state, id);
             }
             Action::Crash => state.crash(self),
             Action::Repeat(id) => {
@@ -275,6 +266,7 @@ impl Model for Head {
             }
             Action::UnlockRow => state.locked = None,
         }
+        state.memory.normalize();
         Some(state)
     }
 
@@ -283,7 +275,7 @@ impl Model for Head {
     }
 }
 
-impl Ends for Head {
+impl Ends for Model {
     fn is_over(&self, state: &State) -> bool {
         (0..self.tasks.len()).all(|task| {
             let runs = self.tasks[task].endless && state.hands.contains(&Hand::Runs(task));
@@ -292,13 +284,13 @@ impl Ends for Head {
     }
 
     fn is_fault(&self, action: &Action) -> bool {
-        use Action::{CommitFails, Crash, Die, Error, LockRow, Repeat};
-        matches!(action, Die(_) | Crash | Repeat(_) | Error(_) | CommitFails(_) | LockRow(_))
+        use Action::{CommitFails, Crash, Die, Error, IdleTooLong, LockRow, Repeat};
+        matches!(action, Die(_) | Crash | Repeat(_) | Error(_) | CommitFails(_) | LockRow(_) | IdleTooLong(_))
     }
 }
 
 impl State {
-    fn commit(&mut self, model: &Head, index: usize) {
+    fn commit(&mut self, model: &Model, index: usize) {
         for task in model.enqueued[index].tasks {
             self.tasks[*task].committed = true;
         }
@@ -306,11 +298,11 @@ impl State {
         self.sessions[index] = if done { Session::Done } else { Session::Committed };
     }
 
-    fn announce(&mut self, model: &Head, index: usize) {
+    fn announce(&mut self, model: &Model, index: usize) {
         for task in model.enqueued[index].tasks {
             self.tasks[*task].announced = true;
         }
-        self.shared.announce(model, &model.enqueued[index], self.now);
+        self.memory.announce(model, model.enqueued[index].tasks, model.enqueued[index].few, self.now);
         let done = self.sessions[index] == Session::Committed;
         self.sessions[index] = if done { Session::Done } else { Session::Announced };
     }
@@ -321,10 +313,11 @@ impl State {
     }
 
     /// All processes end, and shared memory is new. Sessions that have not committed come again.
-    fn crash(&mut self, model: &Head) {
+    fn crash(&mut self, model: &Model) {
         self.left.crashes -= 1;
         self.hands = [const { Hand::Gone }; WORKERS];
-        self.shared = Shared::new(model);
+        self.memory.crash(model);
+        self.launcher = Launcher::NEW;
         self.locked = None;
         for session in &mut self.sessions {
             *session = match session {
@@ -343,18 +336,18 @@ impl State {
     }
 
     /// `claim::is_ready`, and the lock.
-    pub fn can_lock(&self, model: &Head, task: Task) -> bool {
+    pub fn can_lock(&self, model: &Model, task: Task) -> bool {
         let row = &self.tasks[task];
-        let ready = model.tasks[task].at <= self.now && row.held_until.is_none_or(|until| until <= self.now);
+        let ready = model.tasks[task].at <= self.now && row.not_before.is_none_or(|until| until <= self.now);
         row.is_open() && ready && !self.is_locked(task)
     }
 
     /// True if a task that was announced as ready comes before this one, and nobody has it.
-    pub fn passes_over(&self, model: &Head, task: Task) -> bool {
+    pub fn passes_over(&self, model: &Model, task: Task) -> bool {
         let earlier = |other: &Task| {
             let row = &self.tasks[*other];
-            let had = self.shared.slots.iter().any(|slot| slot.shows == Some(*other));
-            row.announced && row.is_open() && !had && model.place(*other) < model.place(task)
+            let had = self.memory.shows(*other);
+            row.announced && row.is_open() && !had && position(model, *other) < position(model, task)
         };
         let told = model.enqueued.iter().filter(|what| !what.ahead).flat_map(|what| what.tasks);
         told.copied().any(|other| earlier(&other))

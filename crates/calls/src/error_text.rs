@@ -4,10 +4,10 @@ use crate::form::text_of;
 use serde_json::Value;
 
 /// Formats a value for people: strings as they are, the entries of an array one after the other.
-pub fn said(value: &Value) -> String {
+pub fn error_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::Array(items) => items.iter().map(said).collect::<Vec<_>>().join("; "),
+        Value::Array(items) => items.iter().map(error_text).collect::<Vec<_>>().join("; "),
         other => text_of(other).unwrap_or_else(|| other.to_string()),
     }
 }
@@ -18,7 +18,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn everything_that_is_said_is_kept() {
+    fn every_part_of_a_message_is_kept() {
         for (value, text) in [
             (json!("no"), "no"),
             (json!(["no `to`", "no `from`"]), "no `to`; no `from`"),
@@ -27,7 +27,7 @@ mod tests {
             (json!([{ "field": "to" }]), r#"{"field":"to"}"#),
             (Value::Null, ""),
         ] {
-            assert_eq!(said(&value), text);
+            assert_eq!(error_text(&value), text);
         }
     }
 }

@@ -1,0 +1,135 @@
+//! What has to hold after every step.
+
+use crate::worker::{Hand, shown_calls};
+use crate::world::{PROVIDERS, World, lane, terms};
+use pg_errand_queue::{Breaker, EndedCall, Interrupted, SlotState, Terms};
+use std::collections::HashMap;
+
+/// What is known from outside of shared memory.
+#[derive(Default)]
+pub struct Checks {
+    pub ended: usize,
+    /// Runs and deaths of tasks whose worker ended.
+    runs: HashMap<i64, (u32, u32)>,
+    /// The times at which requests of an account were admitted.
+    admitted: HashMap<u64, Vec<i64>>,
+    /// Until when an account takes no request.
+    paused: HashMap<u64, i64>,
+}
+
+impl Checks {
+    pub fn begin(&self, task_id: i64, earlier: &Interrupted) {
+        let known = self.runs.get(&task_id).copied().unwrap_or_default();
+        assert_eq!((earlier.runs, earlier.deaths), known, "the journal counts runs of task {task_id}");
+    }
+
+    /// The task of a slot is over.
+    pub fn end(&mut self, task_id: i64) {
+        self.runs.remove(&task_id);
+    }
+
+    /// The worker of a slot ended with its task.
+    pub fn interrupt(&mut self, task_id: i64, has_died: bool) {
+        if task_id != 0 {
+            let known = self.runs.entry(task_id).or_default();
+            *known = (known.0 + 1, known.1 + u32::from(has_died));
+        }
+    }
+
+    pub fn forget_runs(&mut self) {
+        self.runs.clear();
+    }
+
+    /// Shared memory is new, or the clock was set.
+    pub fn forget_limits(&mut self) {
+        self.admitted.clear();
+        self.paused.clear();
+    }
+
+    pub fn admit(&mut self, terms: &Terms, now: i64) {
+        let paused = self.paused.get(&terms.account).copied().unwrap_or(i64::MIN);
+        assert!(paused <= now, "account {} admits at {now}, and is paused until {paused}", terms.account);
+        if terms.interval == 0 {
+            return;
+        }
+        let times = self.admitted.entry(terms.account).or_default();
+        times.push(now);
+        for (count, from) in times.iter().rev().enumerate() {
+            let most = terms.burst + (now - from) / terms.interval;
+            assert!(count as i64 <= most, "account {} admits {count} requests since {from}", terms.account);
+        }
+        if times.len() > 100 {
+            times.drain(..50);
+        }
+    }
+
+    pub fn give_back(&mut self, terms: &Terms) {
+        self.admitted.entry(terms.account).or_default().pop();
+    }
+
+    pub fn pause(&mut self, account: u64, until: i64) {
+        let known = self.paused.entry(account).or_insert(i64::MIN);
+        *known = until.max(*known);
+    }
+
+    pub fn end_call(&mut self, call: &EndedCall) {
+        match call.breaker {
+            Some(Breaker::Opened(until)) => self.pause(call.terms.account, until),
+            Some(Breaker::Closed) => drop(self.paused.remove(&call.terms.account)),
+            None => {}
+        }
+    }
+}
+
+impl<const W: usize, const C: usize> World<W, C> {
+    pub fn check(&self) {
+        for (index, row) in self.rows.iter().enumerate() {
+            assert!(row.ends <= 1, "task {} has run twice", index + 1);
+        }
+        for provider in 0..PROVIDERS {
+            self.check_places(&terms(lane(provider)));
+        }
+        for (index, slot) in self.shared.slots.iter().enumerate() {
+            let is_somebody_s = self.workers.iter().any(|worker| {
+                worker.slot == index && worker.owner == slot.owner && worker.hand != Hand::Gone
+            });
+            assert!(!slot.is_live() || is_somebody_s, "slot {index} is live without a process");
+            assert!(slot.state != SlotState::Idle || slot.task_id == 0, "slot {index} is idle with a task");
+        }
+    }
+
+    /// The places of an account are those of calls in flight, and of requests that are just being stored.
+    fn check_places(&self, terms: &Terms) {
+        if terms.max_in_flight == 0 {
+            return;
+        }
+        let has_lane = |task: &usize| self.rows[*task].lane.index() as u64 + 100 == terms.account;
+        let mut places = 0;
+        for worker in &self.workers {
+            places += worker.calls.iter().filter(|call| has_lane(&call.task)).count();
+            let task = match worker.hand {
+                Hand::Admitted(task) | Hand::CallStored(task) => Some(task),
+                _ => None,
+            };
+            places += usize::from(task.is_some_and(|task| has_lane(&task)));
+        }
+        let shown = shown_calls(&self.shared, terms.account);
+        assert!(shown as usize >= places, "account {}: {shown} of {places} calls shown", terms.account);
+        assert!(shown <= terms.max_in_flight, "account {}: {shown} calls", terms.account);
+    }
+
+    /// Once all is over, nobody has a place.
+    pub fn check_end(&self) {
+        for provider in 0..PROVIDERS {
+            let account = terms(lane(provider)).account;
+            assert_eq!(
+                shown_calls(&self.shared, account),
+                0,
+                "account {account} has places that nobody uses"
+            );
+        }
+        for (index, row) in self.rows.iter().enumerate() {
+            assert!(!row.is_committed || row.ends == 1, "task {} is forgotten: {row:?}", index + 1);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Lets everything come to its end, without further faults.
+
+use crate::world::{POLL_INTERVAL, World};
+use pg_errand_queue::NEVER;
+
+/// Steps in which everything has to come to its end.
+const ENOUGH: u64 = 400_000;
+
+impl<const W: usize, const C: usize> World<W, C> {
+    /// First without periodic sweeps: what was announced must not need them. Then what nobody announced ends within
+    /// two of them.
+    pub fn drain(&mut self) {
+        self.has_faults = false;
+        self.unlock_rows();
+        while !self.quiescers.is_empty() {
+            self.end_quiesce();
+        }
+        self.polls = false;
+        self.settle(NEVER);
+        for (index, row) in self.rows.iter().enumerate() {
+            let is_excused = row.is_disturbed || row.ends > 0 || !row.is_committed;
+            assert!(is_excused, "task {} waits for the next sweep: {row:?}", index + 1);
+        }
+        self.polls = true;
+        self.settle(self.now + 3 * POLL_INTERVAL);
+        self.check_end();
+    }
+
+    /// Takes every step that somebody can take, and moves the clock when there is none, up to `end`.
+    fn settle(&mut self, end: i64) {
+        for _ in 0..ENOUGH {
+            self.steps += 1;
+            if self.step_one() {
+                self.check();
+                continue;
+            }
+            let next = self.next_event();
+            if next == NEVER || next > end {
+                return;
+            }
+            self.now = next.max(self.now);
+        }
+        let hands: Vec<_> = self.workers.iter().map(|worker| &worker.hand).collect();
+        panic!("it does not come to an end at {}: {hands:?}", self.now);
+    }
+
+    /// A random step; false if nobody has one.
+    fn step_one(&mut self) -> bool {
+        self.workers.retain(|worker| worker.hand != crate::worker::Hand::Gone);
+        let mut able: Vec<usize> = (0..self.workers.len()).filter(|worker| self.can_step(*worker)).collect();
+        let workers = self.workers.len();
+        able.extend(self.launcher_has_cause().then_some(workers));
+        able.extend((!self.sessions.is_empty()).then_some(workers + 1));
+        if able.is_empty() {
+            return false;
+        }
+        match able[self.rng.below(able.len())] {
+            worker if worker < workers => self.step_worker(worker),
+            worker if worker == workers => self.step_launcher(),
+            _ => self.end_session(),
+        }
+        true
+    }
+
+    fn next_event(&self) -> i64 {
+        let polls = self.workers.iter().filter_map(|worker| match worker.hand {
+            crate::worker::Hand::Waits { since, .. } if self.polls => Some(since + POLL_INTERVAL),
+            _ => None,
+        });
+        let own = self.workers.iter().map(|worker| worker.next_event());
+        own.chain(polls).chain([self.launcher.until]).min().unwrap_or(NEVER)
+    }
+}

@@ -1,0 +1,130 @@
+//! What goes wrong.
+
+use crate::launcher::Launcher;
+use crate::worker::Hand;
+use crate::world::{DATABASE, SLOTS, Shared, World};
+use pg_errand_queue::SlotState;
+
+impl<const W: usize, const C: usize> World<W, C> {
+    pub fn fault(&mut self) {
+        match self.rng.below(20) {
+            0 => self.crash(),
+            1..7 => self.die(),
+            7..9 => self.lose_start(),
+            9..13 => self.lock_row(),
+            13..15 => self.quiesce(),
+            15..17 => self.end_quiesce(),
+            17 => self.shared.forget_queue(DATABASE, self.now),
+            18 => self.retire(),
+            _ => self.set_clock_back(),
+        }
+        if self.rng.one_in(2) {
+            self.unlock_rows();
+        }
+    }
+
+    /// A worker process dies at any step. Its transaction is undone before its slot is given back.
+    fn die(&mut self) {
+        if self.workers.is_empty() {
+            return;
+        }
+        let worker = self.rng.below(self.workers.len());
+        let is_up = !matches!(
+            self.workers[worker].hand,
+            Hand::Gone | Hand::Starts | Hand::Detaches | Hand::Repeated(_)
+        );
+        if is_up {
+            self.workers[worker].hand = Hand::Detaches;
+        }
+    }
+
+    /// A process that the launcher has asked for never attaches.
+    fn lose_start(&mut self) {
+        let starting = self.workers.iter_mut().find(|worker| worker.hand == Hand::Starts);
+        if let Some(worker) = starting {
+            worker.hand = Hand::Gone;
+            self.shared.launcher = crate::world::Flag(true);
+        }
+    }
+
+    /// The server crashes: shared memory is new, and the journal is kept.
+    fn crash(&mut self) {
+        let culprit = self.rng.below(SLOTS);
+        for slot in 0..SLOTS {
+            self.checks.interrupt(self.shared.slots[slot].task_id, slot == culprit);
+        }
+        self.journal.recover(|slot| slot != culprit);
+        self.restart();
+    }
+
+    /// Every process is new. Sessions that had not announced need not any more.
+    pub fn restart(&mut self) {
+        let owner = self.shared.next_owner.max(self.now);
+        self.workers.clear();
+        self.sessions.clear();
+        self.quiescers.clear();
+        self.shared = Shared::new(owner);
+        self.checks.forget_limits();
+        self.launcher = Launcher::new();
+        self.unlock_rows();
+        for row in &mut self.rows {
+            row.is_disturbed = false;
+        }
+        if let Some(database) = self.shared.know(DATABASE, true) {
+            database.has_extension = true;
+        }
+    }
+
+    fn lock_row(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let task = self.rng.below(self.rows.len());
+        if self.rows[task].is_open() && self.is_free(task) {
+            (self.rows[task].is_locked, self.rows[task].is_disturbed) = (true, true);
+        }
+    }
+
+    pub fn unlock_rows(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.is_locked = false);
+    }
+
+    /// A command wants no worker in the database, and ends those that are there.
+    fn quiesce(&mut self) {
+        let pid = 10 + self.rng.below(4) as i32;
+        if self.shared.quiesce(DATABASE, pid, self.now).is_some() && !self.quiescers.contains(&pid) {
+            self.quiescers.push(pid);
+        }
+        for worker in &mut self.workers {
+            let slot = &self.shared.slots[worker.slot];
+            if slot.owner == worker.owner
+                && slot.retire
+                && worker.hand != Hand::Gone
+                && slot.state != SlotState::Free
+                && !matches!(worker.hand, Hand::Repeated(_))
+            {
+                worker.hand = Hand::Detaches;
+            }
+        }
+    }
+
+    pub fn end_quiesce(&mut self) {
+        if let Some(pid) = self.quiescers.pop() {
+            self.shared.end_quiesce(pid, self.now);
+        }
+    }
+
+    fn retire(&mut self) {
+        let slot = self.rng.below(SLOTS);
+        if self.shared.slots[slot].is_live() {
+            self.shared.retire(slot, self.now);
+        }
+    }
+
+    fn set_clock_back(&mut self) {
+        self.now -= self.rng.duration();
+        self.shared.set_clock_back(self.now);
+        self.checks.forget_limits();
+        self.launcher.until = self.launcher.until.min(self.now);
+    }
+}

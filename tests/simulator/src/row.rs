@@ -1,0 +1,84 @@
+//! The rows of `queues.task`, and the statements that read them.
+
+use pg_errand_queue::{Candidate, Lane, NEVER, Position};
+
+/// A row. Its index is `task_id - 1`.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub lane: Lane,
+    pub scheduled_at: i64,
+    pub not_before: Option<i64>,
+    pub is_committed: bool,
+    pub ends: u32,
+    /// The identity of the worker that has the call of this task.
+    pub owner: Option<i64>,
+    /// Another session has its lock.
+    pub is_locked: bool,
+    /// Nobody has to find it before the next sweep.
+    pub is_disturbed: bool,
+}
+
+impl Row {
+    pub fn is_open(&self) -> bool {
+        self.is_committed && self.ends == 0
+    }
+
+    pub fn is_ready(&self, now: i64) -> bool {
+        self.is_open()
+            && self.owner.is_none()
+            && self.scheduled_at <= now
+            && self.not_before.is_none_or(|until| until <= now)
+    }
+}
+
+pub fn task_id(index: usize) -> i64 {
+    index as i64 + 1
+}
+
+pub fn index(task_id: i64) -> usize {
+    (task_id - 1) as usize
+}
+
+pub fn position(rows: &[Row], index: usize) -> Position {
+    Position { scheduled_at: rows[index].scheduled_at, task_id: task_id(index) }
+}
+
+fn candidate(rows: &[Row], index: usize) -> Candidate {
+    Candidate { position: position(rows, index), address: None }
+}
+
+/// `read.sql`: what is ready in a lane after a position, and the time as of which that is all.
+pub fn read(
+    rows: &[Row],
+    lane: Lane,
+    after: Position,
+    now: i64,
+    limit: usize,
+) -> (Vec<Candidate>, Option<i64>) {
+    let is_wanted = |index: &usize| {
+        let row = &rows[*index];
+        row.lane == lane && row.is_ready(now) && position(rows, *index) > after
+    };
+    let mut found: Vec<Candidate> =
+        (0..rows.len()).filter(is_wanted).map(|index| candidate(rows, index)).collect();
+    found.sort_by_key(|candidate| candidate.position);
+    found.truncate(limit);
+    let is_all = found.len() < limit;
+    (found, is_all.then_some(now))
+}
+
+/// `read_held.sql`: deferred tasks whose time has come.
+pub fn read_deferred(rows: &[Row], lane: Lane, now: i64, limit: usize) -> Vec<Candidate> {
+    let is_wanted = |index: &usize| {
+        let row = &rows[*index];
+        row.lane == lane && row.not_before.is_some() && row.is_ready(now)
+    };
+    (0..rows.len()).filter(is_wanted).take(limit).map(|index| candidate(rows, index)).collect()
+}
+
+/// `next_due.sql`: when the next task becomes ready by time alone.
+pub fn next_due(rows: &[Row], after: i64) -> i64 {
+    let open = rows.iter().filter(|row| row.is_open() && row.owner.is_none());
+    let times = open.flat_map(|row| [Some(row.scheduled_at), row.not_before]).flatten();
+    times.filter(|time| *time > after).min().unwrap_or(NEVER)
+}

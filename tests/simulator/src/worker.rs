@@ -1,0 +1,584 @@
+//! A worker process: one turn of its loop in small steps.
+
+use crate::row::{self, index, next_due, position, task_id};
+use crate::world::{DATABASE, Flag, POLL_INTERVAL, Shared, World, all_lanes, terms};
+use pg_errand_queue::{
+    Admission, Candidate, EndedCall, InFlight, Lane, LaneSet, NEVER, Next, Over, Position, Read, Rest,
+    SlotState, Sources, Sweep, Unavailable,
+};
+
+/// Calls that a worker may have in flight.
+const MAX_CALLS: usize = 4;
+/// Pause before a queued call that found its provider full is tried again, in microseconds.
+const FULL_LOOK: i64 = 100_000;
+
+#[derive(Clone, PartialEq, Debug)]
+pub enum Hand {
+    Gone,
+    /// It has a slot, and has not attached.
+    Starts,
+    Turns,
+    /// Sweeps: the lanes that are left, and what was found in the first of them.
+    Sweeps {
+        signals: Signals,
+        all: bool,
+        lanes: LaneSet,
+        found: Option<Swept>,
+    },
+    Looks(Signals),
+    Reads {
+        signals: Signals,
+        lane: Lane,
+        after: Position,
+        as_of: i64,
+    },
+    HasRead {
+        signals: Signals,
+        lane: Lane,
+        tasks: Vec<Candidate>,
+        all_due_at: Option<i64>,
+    },
+    Took(Signals, usize),
+    Locked(Signals, usize),
+    /// Its slot shows the task, whose handler runs until this time.
+    Runs(usize, i64),
+    /// The provider has let the task's request pass.
+    Admitted(usize),
+    Ended,
+    CallStored(usize),
+    Elsewhere,
+    /// The provider of the task has refused its request.
+    Refused(Admission),
+    /// The transaction is rolled back, and the task is to be deferred.
+    Repeats(usize),
+    Repeated(i64),
+    GivesBack,
+    FoundNothing(Signals),
+    Rests(Signals, Option<Rest>),
+    Idle(i64),
+    Waits {
+        until: i64,
+        since: i64,
+    },
+    /// Its transaction is undone; the slot comes next.
+    Detaches,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct Swept {
+    lane: Lane,
+    deferred: Vec<Candidate>,
+    all: Option<(Vec<Candidate>, Option<i64>)>,
+    as_of: i64,
+}
+
+/// `MySlot::signals`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Signals {
+    at: i64,
+    announced: u64,
+    due: bool,
+    sweep: bool,
+    look_ahead: bool,
+}
+
+/// A call in flight.
+#[derive(Clone, Copy)]
+pub struct Call {
+    pub task: usize,
+    pub lane: Lane,
+    ends_at: i64,
+}
+
+/// A call that waits for its provider.
+#[derive(Clone, Copy)]
+pub struct QueuedCall {
+    pub task: usize,
+    not_before: i64,
+}
+
+pub struct Worker {
+    pub slot: usize,
+    pub generation: u32,
+    pub owner: i64,
+    pub hand: Hand,
+    pub calls: Vec<Call>,
+    pub queued: Vec<QueuedCall>,
+    /// Tasks that it does not take before a time.
+    avoided: Vec<(i64, Lane, Position)>,
+    definition_changes: u64,
+    resumes: u64,
+    /// Each worker looks for orphaned calls once, whatever it is told.
+    has_looked_for_orphans: bool,
+}
+
+impl Worker {
+    pub fn new(slot: usize, generation: u32) -> Worker {
+        Worker {
+            slot,
+            generation,
+            owner: 0,
+            hand: Hand::Starts,
+            calls: Vec::new(),
+            queued: Vec::new(),
+            avoided: Vec::new(),
+            definition_changes: 0,
+            resumes: 0,
+            has_looked_for_orphans: false,
+        }
+    }
+
+    /// The task whose row its transaction has locked.
+    pub fn locked(&self) -> Option<usize> {
+        match self.hand {
+            Hand::Locked(_, task) | Hand::Runs(task, _) | Hand::Admitted(task) => Some(task),
+            _ => None,
+        }
+    }
+
+    fn counts(&self) -> InFlight {
+        let mut counts = InFlight::NONE;
+        let limited = self.calls.iter().filter(|call| terms(call.lane).max_in_flight > 0);
+        limited.for_each(|call| counts.add(terms(call.lane).account));
+        counts
+    }
+
+    /// When it has to go on though nobody wakes it.
+    pub fn next_event(&self) -> i64 {
+        let calls = self.calls.iter().map(|call| call.ends_at);
+        let queued = self.queued.iter().map(|queued| queued.not_before);
+        let avoided = self.avoided.iter().map(|(until, ..)| *until);
+        match self.hand {
+            Hand::Runs(_, until) => until,
+            Hand::Waits { until, .. } => {
+                calls.chain(queued).chain(avoided).chain([until]).min().unwrap_or(NEVER)
+            }
+            _ => NEVER,
+        }
+    }
+}
+
+impl<const W: usize, const C: usize> World<W, C> {
+    pub fn is_free(&self, task: usize) -> bool {
+        !self.rows[task].is_locked && self.workers.iter().all(|worker| worker.locked() != Some(task))
+    }
+
+    /// True if the worker has a step to take.
+    pub fn can_step(&self, worker: usize) -> bool {
+        let worker = &self.workers[worker];
+        match worker.hand {
+            Hand::Gone => false,
+            Hand::Runs(_, until) => until <= self.now,
+            Hand::Repeats(task) => self.is_free(task),
+            Hand::Waits { since, .. } => {
+                let slot = &self.shared.slots[worker.slot];
+                let is_polled = self.polls && since + POLL_INTERVAL <= self.now;
+                slot.latch.0 || slot.retire || is_polled || worker.next_event() <= self.now
+            }
+            _ => true,
+        }
+    }
+
+    pub fn step_worker(&mut self, worker: usize) {
+        if !self.can_step(worker) {
+            return;
+        }
+        let hand = std::mem::replace(&mut self.workers[worker].hand, Hand::Gone);
+        let slot = self.workers[worker].slot;
+        let is_leaving = self.workers[worker].owner != 0 && self.shared.slots[slot].retire;
+        let next = match hand {
+            Hand::Gone => Hand::Gone,
+            Hand::Starts => self.attach(worker),
+            Hand::Turns | Hand::Waits { .. } | Hand::Idle(_) if is_leaving => Hand::Detaches,
+            Hand::Turns => self.turn(worker),
+            Hand::Sweeps { signals, all, lanes, found } => {
+                self.sweep(slot, worker, signals, all, lanes, found)
+            }
+            Hand::Looks(signals) => self.take(worker, signals),
+            Hand::Reads { signals, lane, after, as_of } => {
+                let limit = pg_errand_queue::Queue::<W, C>::window(lane);
+                let (tasks, all_due_at) = row::read(&self.rows, lane, after, as_of, limit);
+                if self.has_faults && self.rng.one_in(100) {
+                    Hand::GivesBack
+                } else {
+                    Hand::HasRead { signals, lane, tasks, all_due_at }
+                }
+            }
+            Hand::HasRead { signals, lane, tasks, all_due_at } => {
+                let definitions = self.workers[worker].definition_changes;
+                self.shared.publish(slot, &Read { lane, tasks: &tasks, all_due_at }, definitions);
+                Hand::Looks(signals)
+            }
+            Hand::Took(signals, task) => {
+                let is_ready = self.rows[task].is_ready(self.now) && self.is_free(task);
+                if is_ready { Hand::Locked(signals, task) } else { Hand::Looks(signals) }
+            }
+            Hand::Locked(signals, task) => self.begin(worker, signals, task),
+            Hand::Runs(task, _) => self.end_run(worker, task),
+            Hand::Admitted(task) => self.store_call(worker, task),
+            Hand::Ended => {
+                self.end_slot(slot, Over::Succeeded);
+                Hand::Turns
+            }
+            Hand::CallStored(task) => {
+                self.end_slot(slot, Over::Calling);
+                self.send(worker, task);
+                Hand::Turns
+            }
+            Hand::Elsewhere => {
+                self.shared.leave_to_other(slot);
+                Hand::Turns
+            }
+            Hand::Refused(admission) => {
+                let lane = self.shared.slots[slot].taken.map_or(Lane::LOCAL, |(lane, _)| lane);
+                let definitions = self.workers[worker].definition_changes;
+                self.shared.shut(slot, admission, &terms(lane), definitions);
+                self.give_back(slot);
+                Hand::Turns
+            }
+            Hand::Repeats(task) => {
+                let until = self.now + self.rng.duration();
+                self.rows[task].not_before = Some(until);
+                Hand::Repeated(until)
+            }
+            Hand::Repeated(until) => {
+                let mut announcement: pg_errand_queue::Announcement = pg_errand_queue::Announcement::NOTHING;
+                announcement.due(until);
+                self.shared.announce(DATABASE, &announcement, self.now);
+                Hand::GivesBack
+            }
+            Hand::GivesBack => {
+                self.give_back(slot);
+                Hand::Turns
+            }
+            Hand::FoundNothing(signals) => {
+                let looks = signals.look_ahead || signals.due;
+                let rest = Rest {
+                    next_due: next_due(&self.rows, signals.at),
+                    nothing_prepared: self.nothing_prepared(),
+                };
+                Hand::Rests(signals, looks.then_some(rest))
+            }
+            Hand::Rests(signals, rest) => {
+                let until = self.shared.go_idle(slot, signals.announced, rest, self.now);
+                until.map_or(Hand::Turns, Hand::Idle)
+            }
+            Hand::Idle(until) => Hand::Waits { until, since: self.now },
+            Hand::Waits { .. } => self.wake_up(worker),
+            Hand::Detaches => {
+                self.detach(worker);
+                Hand::Gone
+            }
+        };
+        self.workers[worker].hand = next;
+    }
+
+    /// `MySlot::attach`.
+    fn attach(&mut self, worker: usize) -> Hand {
+        let slot = &mut self.shared.slots[self.workers[worker].slot];
+        if slot.state != SlotState::Starting {
+            return Hand::Gone;
+        }
+        (slot.state, slot.pid, slot.started_at) = (SlotState::Working, 1_000 + slot.owner as i32, self.now);
+        self.workers[worker].owner = slot.owner;
+        if self.shared.database(DATABASE).is_some_and(|database| database.needs_worker) {
+            self.shared.launcher = Flag(true);
+        }
+        Hand::Turns
+    }
+
+    fn turn(&mut self, worker: usize) -> Hand {
+        let slot = self.workers[worker].slot;
+        let now = self.now;
+        let (interval, queue) =
+            (if self.polls { POLL_INTERVAL } else { NEVER }, self.shared.queue_of(DATABASE));
+        let sweep = queue.is_none_or(|queue| queue.wants_sweep(now, interval));
+        let Some(database) = self.shared.database(DATABASE) else { return Hand::Detaches };
+        let due = database.due_unknown || database.next_due <= now;
+        let look_ahead = database.due_unknown || database.unannounced;
+        let signals = Signals { at: now, announced: database.announced, due, sweep, look_ahead };
+        let (definition_changes, has_orphans) = (database.definition_changes, database.orphans);
+        let has_resumed = self.workers[worker].resumes != self.shared.resumes;
+        let this = &mut self.workers[worker];
+        (this.definition_changes, this.resumes) = (definition_changes, self.shared.resumes);
+        if has_resumed {
+            this.queued.iter_mut().for_each(|queued| queued.not_before = queued.not_before.min(now));
+        }
+        let over: Vec<_> = this.avoided.extract_if(.., |(until, ..)| *until <= now).collect();
+        for (_, lane, position) in over {
+            self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.hand_back(lane, position));
+        }
+        self.end_calls(worker);
+        if has_orphans || !self.workers[worker].has_looked_for_orphans {
+            self.workers[worker].has_looked_for_orphans = true;
+            self.take_over(worker);
+        }
+        self.send_queued(worker);
+        if due {
+            self.shared.see_to_due(DATABASE, now);
+        }
+        let begun = (due || sweep)
+            .then(|| self.shared.queue(DATABASE).and_then(|queue| queue.begin_sweep(now, interval)))
+            .flatten();
+        match begun {
+            Some(wanted) => {
+                Hand::Sweeps { signals, all: wanted == Sweep::All, lanes: all_lanes(), found: None }
+            }
+            None => {
+                self.show_in_flight(slot, worker);
+                Hand::Looks(signals)
+            }
+        }
+    }
+
+    fn sweep(
+        &mut self,
+        slot: usize,
+        worker: usize,
+        signals: Signals,
+        all: bool,
+        lanes: LaneSet,
+        found: Option<Swept>,
+    ) -> Hand {
+        let definitions = self.workers[worker].definition_changes;
+        if let Some(Swept { lane, deferred, all: everything, as_of }) = found {
+            self.shared.add(slot, &Read { lane, tasks: &deferred, all_due_at: Some(as_of) }, definitions);
+            if let Some((tasks, all_due_at)) = everything {
+                self.shared.sweep(slot, &Read { lane, tasks: &tasks, all_due_at }, definitions);
+            }
+            return Hand::Sweeps { signals, all, lanes: lanes.without(lane), found: None };
+        }
+        let Some(lane) = lanes.iter().next() else {
+            if all {
+                self.shared.database(DATABASE).into_iter().for_each(|database| database.due_unknown = true);
+            }
+            return Hand::Looks(signals);
+        };
+        let (as_of, limit) = (self.now, pg_errand_queue::Queue::<W, C>::window(lane));
+        let deferred = row::read_deferred(&self.rows, lane, as_of, limit);
+        if deferred.len() == limit && !all {
+            self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.ask_for_sweep(as_of));
+        }
+        let everything = all.then(|| row::read(&self.rows, lane, Position::START, as_of, limit));
+        let found = Some(Swept { lane, deferred, all: everything, as_of });
+        Hand::Sweeps { signals, all, lanes, found }
+    }
+
+    fn take(&mut self, worker: usize, signals: Signals) -> Hand {
+        let this = &self.workers[worker];
+        let (slot, definitions) = (this.slot, this.definition_changes);
+        let has_room = this.calls.len() + this.queued.len() < MAX_CALLS;
+        let sources = Sources::from(if has_room { all_lanes() } else { LaneSet::LOCAL });
+        match self.shared.take(slot, sources, definitions, self.now) {
+            Next::Read(lane, after) => Hand::Reads { signals, lane, after, as_of: self.now },
+            Next::Wait => Hand::Turns,
+            Next::Nothing => Hand::FoundNothing(signals),
+            Next::Task(lane, candidate) => {
+                let is_avoided = |(_, known, position): &(i64, Lane, Position)| {
+                    (*known, *position) == (lane, candidate.position)
+                };
+                if self.workers[worker].avoided.iter().any(is_avoided) {
+                    return Hand::Looks(signals);
+                }
+                Hand::Took(signals, index(candidate.position.task_id))
+            }
+        }
+    }
+
+    /// `MySlot::begin`, and the request to the provider.
+    fn begin(&mut self, worker: usize, signals: Signals, task: usize) -> Hand {
+        let slot = self.workers[worker].slot;
+        if signals.due {
+            self.shared.note_due(DATABASE, next_due(&self.rows, signals.at));
+        }
+        match self.shared.begin(&mut self.journal, slot, task_id(task), "", "", self.now) {
+            Ok(earlier) => self.checks.begin(task_id(task), &earlier),
+            Err(Unavailable::Elsewhere) => return Hand::Elsewhere,
+            Err(Unavailable::Paused(until)) => {
+                let position = position(&self.rows, task);
+                self.rows[task].is_disturbed = true;
+                self.workers[worker].avoided.push((until, self.rows[task].lane, position));
+                self.shared.put_back(slot);
+                return Hand::Turns;
+            }
+        }
+        let lane = self.rows[task].lane;
+        if lane == Lane::LOCAL {
+            return Hand::Runs(task, self.now + self.rng.duration());
+        }
+        match self.shared.admit(slot, &terms(lane), self.now) {
+            Admission::Admitted => {
+                self.checks.admit(&terms(lane), self.now);
+                Hand::Admitted(task)
+            }
+            refused => Hand::Refused(refused),
+        }
+    }
+
+    fn end_run(&mut self, worker: usize, task: usize) -> Hand {
+        let _ = worker;
+        if self.has_faults && self.rng.one_in(30) {
+            return Hand::Repeats(task);
+        }
+        if self.has_faults && self.rng.one_in(100) {
+            return Hand::GivesBack;
+        }
+        self.end_task(task);
+        Hand::Ended
+    }
+
+    fn end_task(&mut self, task: usize) {
+        self.rows[task].ends += 1;
+        self.checks.ended += 1;
+    }
+
+    /// Commits the request, or fails to.
+    fn store_call(&mut self, worker: usize, task: usize) -> Hand {
+        let slot = self.workers[worker].slot;
+        if self.has_faults && self.rng.one_in(30) {
+            let terms = terms(self.rows[task].lane);
+            self.shared.give_back(slot, &terms, self.now);
+            self.checks.give_back(&terms);
+            return Hand::Repeats(task);
+        }
+        self.rows[task].owner = Some(self.workers[worker].owner);
+        Hand::CallStored(task)
+    }
+
+    fn send(&mut self, worker: usize, task: usize) {
+        let ends_at = self.now + self.rng.duration();
+        self.workers[worker].calls.push(Call { task, lane: self.rows[task].lane, ends_at });
+        self.show_calls(worker, &mut []);
+    }
+
+    /// Handles the responses that have come.
+    fn end_calls(&mut self, worker: usize) {
+        let now = self.now;
+        let over: Vec<Call> = self.workers[worker].calls.extract_if(.., |call| call.ends_at <= now).collect();
+        if over.is_empty() {
+            return;
+        }
+        let mut ended = Vec::new();
+        for call in over {
+            let terms = terms(call.lane);
+            let outcome = self.outcome();
+            if outcome == pg_errand_queue::CallOutcome::Refused {
+                let until = now + self.rng.duration();
+                self.shared.pause(self.workers[worker].slot, terms.account, until, now);
+                self.checks.pause(terms.account, until);
+                self.workers[worker].queued.push(QueuedCall { task: call.task, not_before: until });
+            } else {
+                self.rows[call.task].owner = None;
+                self.end_task(call.task);
+            }
+            ended.push(EndedCall { terms, outcome, breaker: None });
+        }
+        self.show_calls(worker, &mut ended);
+        ended.iter().for_each(|call| self.checks.end_call(call));
+    }
+
+    fn outcome(&mut self) -> pg_errand_queue::CallOutcome {
+        match self.rng.below(20) {
+            0 => pg_errand_queue::CallOutcome::Refused,
+            1..5 => pg_errand_queue::CallOutcome::Badly,
+            _ => pg_errand_queue::CallOutcome::Well,
+        }
+    }
+
+    fn show_calls(&mut self, worker: usize, ended: &mut [EndedCall]) {
+        let (slot, counts) = (self.workers[worker].slot, self.workers[worker].counts());
+        self.show_in_flight(slot, worker);
+        self.shared.set_calls(slot, counts, ended, self.now);
+    }
+
+    /// `MySlot::set_in_flight`.
+    fn show_in_flight(&mut self, slot: usize, worker: usize) {
+        let this = &self.workers[worker];
+        let calls = this.calls.len() + this.queued.len();
+        self.shared.slots[slot].in_flight = calls as u32;
+        self.shared.slots[slot].full = calls >= MAX_CALLS;
+    }
+
+    /// Takes over the calls whose workers are gone.
+    fn take_over(&mut self, worker: usize) {
+        self.shared.database(DATABASE).into_iter().for_each(|database| database.orphans = false);
+        let live: Vec<i64> = self.shared.slots_of(DATABASE).map(|slot| slot.owner).collect();
+        let is_orphaned = |row: &row::Row| row.owner.is_some_and(|owner| !live.contains(&owner));
+        for task in 0..self.rows.len() {
+            if is_orphaned(&self.rows[task]) {
+                self.rows[task].owner = Some(self.workers[worker].owner);
+                self.workers[worker].queued.push(QueuedCall { task, not_before: self.now });
+            }
+        }
+        self.show_in_flight(self.workers[worker].slot, worker);
+    }
+
+    /// Sends queued calls as far as their providers let them pass.
+    fn send_queued(&mut self, worker: usize) {
+        let (now, slot) = (self.now, self.workers[worker].slot);
+        for index in (0..self.workers[worker].queued.len()).rev() {
+            let QueuedCall { task, not_before } = self.workers[worker].queued[index];
+            if not_before > now {
+                continue;
+            }
+            let terms = terms(self.rows[task].lane);
+            match self.shared.admit(slot, &terms, now) {
+                Admission::Admitted => {
+                    self.checks.admit(&terms, now);
+                    self.workers[worker].queued.swap_remove(index);
+                    self.send(worker, task);
+                }
+                Admission::Wait(until) => self.workers[worker].queued[index].not_before = until,
+                Admission::Full => self.workers[worker].queued[index].not_before = now + FULL_LOOK,
+            }
+        }
+    }
+
+    fn wake_up(&mut self, worker: usize) -> Hand {
+        let this = &self.workers[worker];
+        let slot = this.slot;
+        self.shared.slots[slot].latch = Flag(false);
+        let may_leave = this.calls.is_empty() && this.queued.is_empty() && this.avoided.is_empty();
+        if may_leave && self.rng.one_in(10) && self.shared.leave(slot) {
+            return Hand::Detaches;
+        }
+        self.shared.wake_up(slot, self.now);
+        Hand::Turns
+    }
+
+    fn end_slot(&mut self, slot: usize, over: Over) {
+        self.checks.end(self.shared.slots[slot].task_id);
+        self.journal.end(slot);
+        self.shared.slots[slot].end(over);
+    }
+
+    fn give_back(&mut self, slot: usize) {
+        self.checks.end(self.shared.slots[slot].task_id);
+        self.journal.end(slot);
+        self.shared.put_back(slot);
+        self.shared.slots[slot].end(Over::GivenBack);
+    }
+
+    pub fn detach(&mut self, worker: usize) {
+        let this = &mut self.workers[worker];
+        this.calls.clear();
+        this.queued.clear();
+        for (_, lane, position) in std::mem::take(&mut this.avoided) {
+            let _ = lane;
+            self.rows[index(position.task_id)].is_disturbed = true;
+        }
+        let slot = self.workers[worker].slot;
+        let gone = self.shared.slots[slot];
+        self.checks.interrupt(gone.task_id, !gone.retire);
+        self.shared.detach(&mut self.journal, slot, self.now);
+    }
+
+    fn nothing_prepared(&self) -> bool {
+        self.sessions.is_empty()
+    }
+}
+
+/// Calls of an account that the slots show.
+pub fn shown_calls<const W: usize, const C: usize>(shared: &Shared<W, C>, account: u64) -> u32 {
+    shared.slots_of(DATABASE).map(|slot| slot.calls.of(account)).sum()
+}

@@ -47,7 +47,7 @@ impl PgError {
     }
 
     /// The error, with the name of the task whose end could not be written.
-    pub fn of_task(self, task_id: i64) -> Self {
+    pub fn of_task(self, task_id: impl std::fmt::Display) -> Self {
         PgError {
             message: format!("the end of task {task_id} could not be written: {}", self.message),
             ..self

@@ -2,16 +2,17 @@
 
 use crate::error::{Failure, PgError, kept_text};
 use crate::pg::table::Row;
+use crate::shared::TaskId;
 use pgrx::pg_sys;
 
 /// A claimed task; `payload` lives as long as the transaction that claimed it.
 pub struct Task {
-    pub id: i64,
+    pub id: TaskId,
     pub task_type: String,
     pub payload: pg_sys::Datum,
     /// Runs that the row counts.
     pub attempts: i32,
-    /// Runs that it does not count yet, this one included; none after a provider call.
+    /// Runs that the row does not count yet, this one included; none after a provider call.
     pub uncounted: i32,
     pub db_function: Option<String>,
     pub before_handler: Option<String>,
@@ -21,7 +22,7 @@ pub struct Task {
     pub problem: Option<String>,
     /// When this run started: microseconds since 2000-01-01.
     pub started_at: i64,
-    /// Its handler was run, but neither its end nor its failure could be written.
+    /// Its handler was invoked, but neither its end nor its failure could be written.
     pub is_given_up: bool,
     /// Its row, if it was locked without a statement.
     pub row: Option<Row>,
@@ -38,8 +39,8 @@ impl Task {
         self.db_function.as_deref().or(self.before_handler.as_deref()).unwrap_or("")
     }
 
-    /// The failure of its call, or of what the call needs. It names the provider, as `reason` does; whoever built the
-    /// request has done nothing wrong.
+    /// The failure of its call, or of the settings that the call needs. It names the provider, as `reason` does, and no
+    /// handler.
     pub fn failure_of_call(&self, sqlstate: &str, reason: &str) -> Failure {
         let named = format!("{}: ", self.task_type);
         // A provider may have the name of its task type.
@@ -49,7 +50,7 @@ impl Task {
         Failure { handler: None, error: PgError { detail, ..PgError::new(sqlstate, message) } }
     }
 
-    /// What remains of the task when its transaction is over.
+    /// The part of the task that outlives its transaction.
     pub fn brief(&self) -> Brief {
         Brief {
             id: self.id,
@@ -63,9 +64,30 @@ impl Task {
     }
 }
 
+/// A task without its payload.
+#[derive(Clone)]
+pub struct Brief {
+    pub id: TaskId,
+    pub task_type: String,
+    pub handler: String,
+    pub attempt: i32,
+    /// Runs that the row does not count yet.
+    pub uncounted: i32,
+    pub started_at: i64,
+    pub is_given_up: bool,
+}
+
 impl Brief {
-    /// A task of which no more is known than that its run is counted.
-    pub fn of_call(id: i64) -> Brief {
+    /// What error messages call it: its type and its main handler.
+    pub fn name(&self) -> String {
+        match self.task_type.as_str() {
+            "" => "call".to_owned(),
+            task_type => format!("{task_type} {}", self.handler).trim_end().to_owned(),
+        }
+    }
+
+    /// The task of a call, of which only the number is known; its run is counted.
+    pub fn of_call(id: TaskId) -> Brief {
         Brief {
             id,
             task_type: String::new(),
@@ -76,17 +98,4 @@ impl Brief {
             is_given_up: false,
         }
     }
-}
-
-/// A task without its payload.
-#[derive(Clone)]
-pub struct Brief {
-    pub id: i64,
-    pub task_type: String,
-    pub handler: String,
-    pub attempt: i32,
-    /// Runs that the row does not count yet.
-    pub uncounted: i32,
-    pub started_at: i64,
-    pub is_given_up: bool,
 }

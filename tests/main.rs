@@ -22,6 +22,7 @@ mod durable;
 mod email;
 mod endpoints;
 mod envelopes;
+mod fast_path;
 mod flood;
 mod handler_rule;
 mod handlers;

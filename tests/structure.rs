@@ -9,7 +9,8 @@ use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemMod, ItemUse, UseTree};
 
 /// Crates, by the file with their root module.
-const ROOTS: [&str; 2] = ["src/lib.rs", "benches/main.rs"];
+const ROOTS: [&str; 4] =
+    ["src/lib.rs", "crates/queue/src/lib.rs", "crates/calls/src/lib.rs", "benches/main.rs"];
 
 /// A module's path within its crate; empty: the root.
 type Module = Vec<String>;

@@ -58,11 +58,11 @@ returning
     c.provider,
     c.idempotency_key,
     c.request,
-    c.responded_at is not null,
+    c.responded_at is not null as is_answered,
     -- Up to PostgreSQL 16, no interval is infinite.
     case
         when isfinite(c.requested_at) then extract(epoch from clock_timestamp() - c.requested_at)::float8
         else 'infinity'
-    end,
+    end as age,
     c.batch,
     c.batch_size;

@@ -11,7 +11,7 @@ select
         where e.task_id = t.task_id
             and e.sqlstate = '09000'
             and e.attempt > t.attempts
-    ),
+    ) as is_given_up,
     t.leased
 from only queues.task t
 where t.task_id = $1

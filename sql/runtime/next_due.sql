@@ -21,9 +21,9 @@ select
             order by t.not_before
             limit 1
         )
-    ),
+    ) as next_due,
     not exists (
         select 1
         from pg_prepared_xacts p
         where p.database = current_database()
-    );
+    ) as nothing_prepared;

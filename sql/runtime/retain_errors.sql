@@ -13,6 +13,6 @@ with visited as (
         and v.created_at < $2
 )
 select
-    max(v.error_id),
-    coalesce(bool_or(v.created_at < $2), false) and count(*) = $3
+    max(v.error_id) as last,
+    coalesce(bool_or(v.created_at < $2), false) and count(*) = $3 as has_more
 from visited v;

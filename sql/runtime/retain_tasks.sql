@@ -13,6 +13,6 @@ with visited as (
         and v.finished_at < $2
 )
 select
-    max(v.task_id),
-    coalesce(bool_or(v.enqueued_at < $2), false) and count(*) = $3
+    max(v.task_id) as last,
+    coalesce(bool_or(v.enqueued_at < $2), false) and count(*) = $3 as has_more
 from visited v;

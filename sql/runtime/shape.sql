@@ -1,7 +1,31 @@
 -- The index of the primary key of table $1 if rows may be written without the executor, because a statement would do
--- nothing else; otherwise null. And all indexes of the table. $2: its columns in order. $3: the numbers of the columns
--- that are changed. $4: the predicates of partial indexes, which are false for each row that was changed and true for
--- each row that is inserted. $5: whether rows are inserted.
+-- nothing else; otherwise null. And all indexes of the table, and the numbers of the columns of $2. $2: its columns, the
+-- key first. $3: which of these are changed. $4: the predicates of partial indexes, which are false for each row that was
+-- changed and true for each row that is inserted. $5: whether rows are inserted.
+with wanted as (
+    select array(
+        select a.attnum
+        from unnest($2) with ordinality w (definition, place)
+        join pg_attribute a on w.definition = concat_ws(
+            ' ',
+            a.attname,
+            format_type(a.atttypid, a.atttypmod),
+            case when a.attnotnull then 'not null' end,
+            case
+                when $5 then 'default ' || (
+                    select pg_get_expr(d.adbin, d.adrelid)
+                    from pg_attrdef d
+                    where d.adrelid = a.attrelid and d.adnum = a.attnum
+                )
+            end,
+            case when $5 and a.attidentity <> '' then 'identity' end
+        )
+        where a.attrelid = $1
+            and a.attnum > 0
+            and not a.attisdropped
+        order by w.place
+    ) as numbers
+)
 select
     (
         select k.indexrelid::bigint
@@ -14,27 +38,13 @@ select
             and k.indisready
             and k.indislive
             and k.indnatts = 1
-            and k.indkey[0] = 1
+            and k.indkey[0] = w.numbers[1]
             and c.relkind = 'r'
             -- heap
             and c.relam = 2
             and c.relreplident in ('d', 'f')
             and not (c.relrowsecurity and c.relforcerowsecurity)
-            and $2 = array(
-                select concat_ws(
-                    ' ',
-                    a.attname,
-                    format_type(a.atttypid, a.atttypmod),
-                    case when a.attnotnull then 'not null' end,
-                    case when $5 then 'default ' || pg_get_expr(d.adbin, d.adrelid) end,
-                    case when $5 and a.attidentity <> '' then 'identity' end
-                )
-                from pg_attribute a
-                left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-                where a.attrelid = $1
-                    and a.attnum between 1 and cardinality($2)
-                order by a.attnum
-            )
+            and cardinality(w.numbers) = cardinality($2)
     )
     -- Null if a statement would do something besides writing the row.
     * case
@@ -43,7 +53,7 @@ select
             from pg_attribute a
             where a.attrelid = $1
                 and a.attnum > 0
-                and (a.attgenerated <> '' or ($5 and a.attnum > cardinality($2)))
+                and (a.attgenerated <> '' or ($5 and not a.attisdropped and a.attnum <> all (w.numbers)))
         ) then null
         when exists (
             select 1
@@ -80,7 +90,10 @@ select
                 and t.tgenabled <> 'D'
                 -- TRIGGER_TYPE_UPDATE and TRIGGER_TYPE_INSERT
                 and (
-                    t.tgtype & 16 <> 0 and (cardinality(t.tgattr::smallint[]) = 0 or t.tgattr::smallint[] && $3)
+                    t.tgtype & 16 <> 0 and (
+                        cardinality(t.tgattr::smallint[]) = 0
+                        or t.tgattr::smallint[] && array(select w.numbers[c] from unnest($3) c)
+                    )
                     or t.tgtype & 4 <> 0 and $5
                 )
         ) then null
@@ -96,4 +109,6 @@ select
         ) then null
         else 1
     end,
-    array(select i.indexrelid::bigint from pg_index i where i.indrelid = $1);
+    array(select i.indexrelid::bigint from pg_index i where i.indrelid = $1),
+    w.numbers
+from wanted w;

@@ -7,7 +7,7 @@ use super::spi::Statement;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT2ARRAYOID, OIDOID, TEXTARRAYOID};
 use pgrx::{IntoDatum, pg_sys};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU8, AtomicU32};
 
 static SHAPE: Statement = Statement::new(
     include_str!("../../sql/runtime/shape.sql"),
@@ -27,14 +27,46 @@ const UNKNOWN: u8 = 1;
 const READING: u8 = 2;
 const KNOWN: u8 = 3;
 
-/// A table with a bigint as primary key, in its first column.
+/// Columns of a shape at most.
+const MAX_COLUMNS: usize = 16;
+
+/// A column, by its place in the list of its [`Shape`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Column(pub usize);
+
+impl Column {
+    /// The primary key.
+    pub const KEY: Column = Column(0);
+}
+
+/// The attribute numbers of a shape's columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Numbers([i16; MAX_COLUMNS]);
+
+impl Numbers {
+    /// The place of a column in an array of all attributes.
+    pub fn index(&self, column: Column) -> usize {
+        self.0[column.0] as usize - 1
+    }
+}
+
+/// What has to be known of a table to write its rows without the executor.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    /// The index of the primary key.
+    pub key_index: pg_sys::Oid,
+    pub numbers: Numbers,
+}
+
+/// A table with one bigint column as primary key.
 pub struct Shape {
-    /// Its columns as shape.sql writes them; users may add others, unless rows are inserted.
+    /// Its columns as shape.sql writes them, the key first. The table may have them in any order, and others beside
+    /// them unless rows are inserted.
     columns: &'static [&'static str],
-    /// The numbers of the columns that are changed; they are in no key.
-    changed: &'static [i16],
-    /// Of its partial indexes, as PostgreSQL writes them: true of each row that is inserted, false of each that was
-    /// changed.
+    /// The columns that are changed; they are in no key.
+    changed: &'static [Column],
+    /// The predicates of its partial indexes, as PostgreSQL writes them: true of each row that is inserted, false of
+    /// each row that was changed.
     predicates: &'static [&'static str],
     inserts: bool,
     kept: Kept,
@@ -46,30 +78,33 @@ struct Kept {
     state: AtomicU8,
     table: AtomicU32,
     indexes: [AtomicU32; MAX_INDEXES],
-    /// The index of the primary key; 0: statements have to be used.
+    numbers: [AtomicI16; MAX_COLUMNS],
+    /// The index of the primary key; 0 if statements have to be used.
     key: AtomicU32,
 }
 
 impl Shape {
     pub const fn new(
         columns: &'static [&'static str],
-        changed: &'static [i16],
+        changed: &'static [Column],
         predicates: &'static [&'static str],
         inserts: bool,
     ) -> Self {
+        assert!(columns.len() <= MAX_COLUMNS);
         let kept = Kept {
             registered: AtomicBool::new(false),
             state: AtomicU8::new(NEW),
             table: AtomicU32::new(0),
             indexes: [const { AtomicU32::new(0) }; MAX_INDEXES],
+            numbers: [const { AtomicI16::new(0) }; MAX_COLUMNS],
             key: AtomicU32::new(0),
         };
         Shape { columns, changed, predicates, inserts, kept }
     }
 
-    /// The index of the primary key of `table`, if rows may be written without the executor: as of now, and as long
-    /// as the lock on the table is held that the caller has. `owner`: of the extension.
-    pub fn key_index(&'static self, table: pg_sys::Oid, owner: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    /// The layout of `table`, if its rows may be written without the executor: as of now, and as long as the caller
+    /// keeps its lock on the table. `owner`: of the extension.
+    pub fn layout(&'static self, table: pg_sys::Oid, owner: pg_sys::Oid) -> Option<Layout> {
         if self.kept.state.load(Relaxed) == NEW {
             self.kept.state.store(UNKNOWN, Relaxed);
             return None;
@@ -78,7 +113,10 @@ impl Shape {
             self.read(table, owner);
         }
         let key = self.kept.key.load(Relaxed);
-        (key != 0).then(|| pg_sys::Oid::from_u32(key))
+        (key != 0).then(|| Layout {
+            key_index: pg_sys::Oid::from_u32(key),
+            numbers: Numbers(std::array::from_fn(|place| self.kept.numbers[place].load(Relaxed))),
+        })
     }
 
     #[cold]
@@ -87,7 +125,7 @@ impl Shape {
         let args = [
             table.into_datum(),
             self.columns.to_vec().into_datum(),
-            self.changed.to_vec().into_datum(),
+            self.changed.iter().map(|column| column.0 as i16 + 1).collect::<Vec<i16>>().into_datum(),
             self.predicates.to_vec().into_datum(),
             self.inserts.into_datum(),
         ];
@@ -95,11 +133,15 @@ impl Shape {
             self.kept.state.store(READING, Relaxed);
             let found = session::as_owner(owner, || {
                 SHAPE.rows_as_of_now(&args, |row| {
-                    (row.get::<i64>(1), row.get::<Vec<i64>>(2).unwrap_or_default())
+                    (
+                        row.get::<i64>(1).unwrap_or_default(),
+                        row.get::<Vec<i64>>(2).unwrap_or_default(),
+                        row.get::<Vec<i16>>(3).unwrap_or_default(),
+                    )
                 })
             });
-            let (key, indexes) = found.into_iter().next().unwrap_or_default();
-            if self.kept.keep(key.unwrap_or_default(), &indexes) {
+            let (key, indexes, numbers) = found.into_iter().next().unwrap_or_default();
+            if self.kept.keep(key, &indexes, &numbers) {
                 return;
             }
         }
@@ -117,12 +159,15 @@ impl Kept {
     }
 
     /// False if the table has changed since reading began; then what was read is not used.
-    fn keep(&self, key: i64, indexes: &[i64]) -> bool {
+    fn keep(&self, key: i64, indexes: &[i64], numbers: &[i16]) -> bool {
         let is_current = self.state.load(Relaxed) == READING;
         let key = if is_current && indexes.len() <= MAX_INDEXES { key } else { 0 };
         self.key.store(key as u32, Relaxed);
         for (n, kept) in self.indexes.iter().enumerate() {
             kept.store(indexes.get(n).copied().unwrap_or_default() as u32, Relaxed);
+        }
+        for (kept, number) in self.numbers.iter().zip(numbers) {
+            kept.store(*number, Relaxed);
         }
         if is_current {
             self.state.store(KNOWN, Relaxed);

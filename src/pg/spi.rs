@@ -5,7 +5,7 @@ use super::trigger::Transition;
 use pg_errand_queue::Address;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 /// An argument of a statement; `None` is null.
 pub type Arg = Option<pg_sys::Datum>;
@@ -207,7 +207,27 @@ pub fn text(datum: pg_sys::Datum) -> Option<String> {
     unsafe { String::from_datum(datum, false) }
 }
 
-/// A row of a result. Columns are numbered from 1.
+/// A column of a result: its name, or its number from 1.
+pub trait ResultColumn: Copy {
+    fn number(self, row: &Row) -> i32;
+}
+
+impl ResultColumn for i32 {
+    fn number(self, _: &Row) -> i32 {
+        self
+    }
+}
+
+impl ResultColumn for &CStr {
+    fn number(self, row: &Row) -> i32 {
+        // SAFETY: the row type of the current tuple table.
+        let number = unsafe { pg_sys::SPI_fnumber(row.shape, self.as_ptr()) };
+        assert!(number > 0, "the result has no column {self:?}");
+        number
+    }
+}
+
+/// A row of a result.
 pub struct Row {
     tuple: pg_sys::HeapTuple,
     shape: pg_sys::TupleDesc,
@@ -215,28 +235,28 @@ pub struct Row {
 
 impl Row {
     /// A column's value, copied into Rust; `None` for null.
-    pub fn get<T: FromDatum>(&self, column: i32) -> Option<T> {
+    pub fn get<T: FromDatum>(&self, column: impl ResultColumn) -> Option<T> {
         let (datum, null) = self.datum(column);
         // SAFETY: the statements of this crate ask for the type their column has.
         unsafe { T::from_datum(datum, null) }
     }
 
     /// A column's jsonb (or other varlena), copied so that it lives as long as the transaction.
-    pub fn keep(&self, column: i32) -> Arg {
+    pub fn keep(&self, column: impl ResultColumn) -> Arg {
         let (datum, null) = self.datum(column);
         // SAFETY: varlena; SPI_datumTransfer copies into the context from before SPI_connect.
         (!null).then(|| unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) })
     }
 
     /// A `ctid`.
-    pub fn address(&self, column: i32) -> Option<Address> {
+    pub fn address(&self, column: impl ResultColumn) -> Option<Address> {
         let place: pg_sys::ItemPointerData = self.get(column)?;
         let page = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
         Some(Address { page, line: place.ip_posid })
     }
 
-    fn datum(&self, column: i32) -> (pg_sys::Datum, bool) {
-        let mut null = false;
+    fn datum(&self, column: impl ResultColumn) -> (pg_sys::Datum, bool) {
+        let (column, mut null) = (column.number(self), false);
         // SAFETY: a tuple of the current tuple table.
         let datum = unsafe { pg_sys::SPI_getbinval(self.tuple, self.shape, column, &mut null) };
         (datum, null)

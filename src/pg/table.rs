@@ -6,12 +6,12 @@
 
 use super::heap;
 use super::majors::since_18;
-use super::shape::Shape;
+use super::shape::{Column, Layout, Numbers, Shape};
 use pg_errand_queue::Address;
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
-/// A table whose first column is its primary key, a bigint.
+/// A table whose primary key is one bigint column.
 #[derive(Clone, Copy)]
 pub struct Table {
     pub oid: pg_sys::Oid,
@@ -35,40 +35,44 @@ pub struct Row {
     /// The file of the table when the row was locked. In another file the row has another address.
     file: pg_sys::Oid,
     tuple: pg_sys::HeapTuple,
+    numbers: Numbers,
     values: Vec<pg_sys::Datum>,
     nulls: Vec<bool>,
 }
 
 /// A row as it stands on its page.
 pub struct Seen<'a> {
+    numbers: &'a Numbers,
     values: &'a [pg_sys::Datum],
     nulls: &'a [bool],
 }
 
 impl Seen<'_> {
-    /// A column's value; columns are numbered from 1.
-    pub fn get(&self, column: usize) -> Option<pg_sys::Datum> {
-        (!self.nulls[column - 1]).then(|| self.values[column - 1])
+    /// A column's value; `None` for null.
+    pub fn get(&self, column: Column) -> Option<pg_sys::Datum> {
+        let index = self.numbers.index(column);
+        (!self.nulls[index]).then(|| self.values[index])
     }
 }
 
 impl Row {
-    /// A column's value; columns are numbered from 1.
-    pub fn get(&self, column: usize) -> Option<pg_sys::Datum> {
-        Seen { values: &self.values, nulls: &self.nulls }.get(column)
+    /// A column's value; `None` for null.
+    pub fn get(&self, column: Column) -> Option<pg_sys::Datum> {
+        Seen { numbers: &self.numbers, values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key, and takes the row out of all partial indexes. Returns false, without a
-    /// change, if a statement has to be used: because it would do more, or because a handler has changed the row or has
-    /// altered, rewritten or truncated the table since the row was locked.
-    pub fn update(&self, changes: &[(usize, Option<pg_sys::Datum>)]) -> bool {
+    /// Changes columns that are in no key, and takes the row out of all partial indexes. Returns false, without a change,
+    /// if a statement has to be used: because it would do more, or because a handler has changed the row or has altered,
+    /// rewritten or truncated the table since the row was locked.
+    pub fn update(&self, changes: &[(Column, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
         let mut changed = vec![false; width];
         for (column, value) in changes {
-            values[column - 1] = value.unwrap_or(pg_sys::Datum::null());
-            nulls[column - 1] = value.is_none();
-            changed[column - 1] = true;
+            let index = self.numbers.index(*column);
+            values[index] = value.unwrap_or(pg_sys::Datum::null());
+            nulls[index] = value.is_none();
+            changed[index] = true;
         }
         // SAFETY: within the transaction that locked the row; arrays as wide as the table, which nobody else can alter
         // meanwhile.
@@ -76,7 +80,8 @@ impl Row {
             let relation = heap::open(self.table.oid);
             let is_same = (*(*relation).rd_rel).relfilenode == self.file
                 && (*(*relation).rd_att).natts as usize == width;
-            let Some(key) = self.table.key_index().filter(|_| is_same) else {
+            let layout = self.table.layout().filter(|layout| is_same && layout.numbers == self.numbers);
+            let Some(layout) = layout else {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return false;
             };
@@ -89,7 +94,8 @@ impl Row {
             );
             let done = heap::update(relation, self.tuple, new);
             if done && !heap::is_heap_only(new) {
-                heap::insert_key_entry(relation, key, self.values[0], new);
+                let key = self.values[self.numbers.index(Column::KEY)];
+                heap::insert_key_entry(relation, layout.key_index, key, new);
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
             if done {
@@ -101,22 +107,27 @@ impl Row {
 }
 
 impl Table {
-    /// The index of the primary key; `None` if statements have to be used. Called before each change, while the table
-    /// is locked for writing, since all changes that others have made to the table are known by then.
-    fn key_index(&self) -> Option<pg_sys::Oid> {
-        self.shape.key_index(self.oid, self.owner)
+    /// The layout of the table; `None` if statements have to be used. Called before each change, while the table is
+    /// locked for writing, since all changes that others have made to the table are known by then.
+    fn layout(&self) -> Option<Layout> {
+        self.shape.layout(self.oid, self.owner)
     }
 
-    /// Inserts a row, given the values of all columns, into the table and all its indexes, each of which has one
-    /// column. Returns false, without a change, if a statement has to be used.
-    pub fn insert(&self, values: &[Option<pg_sys::Datum>]) -> bool {
-        let mut nulls: Vec<bool> = values.iter().map(Option::is_none).collect();
-        let mut values: Vec<_> = values.iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
+    /// Inserts a row into the table and all its indexes, each of which has one column. Columns that are not in `row` are
+    /// null. Returns false, without a change, if a statement has to be used.
+    pub fn insert(&self, row: &[(Column, Option<pg_sys::Datum>)]) -> bool {
         // SAFETY: within a transaction; arrays as wide as the table.
         unsafe {
             let relation = heap::open(self.oid);
-            let plain = self.key_index().is_some();
-            if plain {
+            let layout = self.layout();
+            if let Some(Layout { numbers, .. }) = layout {
+                let width = (*(*relation).rd_att).natts as usize;
+                let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![true; width]);
+                for (column, value) in row {
+                    let index = numbers.index(*column);
+                    values[index] = value.unwrap_or(pg_sys::Datum::null());
+                    nulls[index] = value.is_none();
+                }
                 let tuple =
                     pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
                 pg_sys::simple_heap_insert(relation, tuple);
@@ -124,13 +135,13 @@ impl Table {
                 pg_sys::CommandCounterIncrement();
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
-            plain
+            layout.is_some()
         }
     }
 
     /// True if a statement would only write the row. Called in a transaction that has written to the table.
     pub fn is_plain(&self) -> bool {
-        self.key_index().is_some()
+        self.layout().is_some()
     }
 
     /// Takes the lock that later changes in this transaction need. Taking it only after reading could deadlock with
@@ -147,14 +158,14 @@ impl Table {
         // something raises.
         unsafe {
             let relation = heap::open(self.oid);
-            let Some(key) = self.key_index() else {
+            let Some(layout) = self.layout() else {
                 pg_sys::relation_close(relation, pg_sys::NoLock as _);
                 return Lock::ByStatement;
             };
-            let mut tried =
-                address.map_or(Try::Moved, |address| self.lock_at(relation, id, address, &wanted));
+            let mut tried = address
+                .map_or(Try::Moved, |address| self.lock_at(relation, &layout.numbers, id, address, &wanted));
             while matches!(tried, Try::Moved) {
-                tried = self.lock_by_key(relation, key, id, &wanted);
+                tried = self.lock_by_key(relation, &layout, id, &wanted);
             }
             pg_sys::relation_close(relation, pg_sys::NoLock as _);
             if let Try::Locked(row) = tried { Lock::Locked(row) } else { Lock::Not }
@@ -165,6 +176,7 @@ impl Table {
     unsafe fn lock_at(
         &self,
         relation: pg_sys::Relation,
+        numbers: &Numbers,
         id: i64,
         address: Address,
         wanted: &impl Fn(&Seen) -> bool,
@@ -188,8 +200,8 @@ impl Table {
                 return Try::Moved;
             }
             let mut other = false;
-            let tried = self.lock_found(relation, &mut tuple, |row| {
-                other = row.get(1).is_none_or(|key| key.value() as i64 != id);
+            let tried = self.lock_found(relation, numbers, &mut tuple, |row| {
+                other = row.get(Column::KEY).is_none_or(|key| key.value() as i64 != id);
                 !other && wanted(row)
             });
             pg_sys::ReleaseBuffer(buffer);
@@ -201,14 +213,14 @@ impl Table {
     unsafe fn lock_by_key(
         &self,
         relation: pg_sys::Relation,
-        key: pg_sys::Oid,
+        layout: &Layout,
         id: i64,
         wanted: &impl Fn(&Seen) -> bool,
     ) -> Try {
         // SAFETY: an open relation, a slot for its rows; the snapshot is active as long as the scan
         // needs it.
         unsafe {
-            let index = pg_sys::index_open(key, pg_sys::RowExclusiveLock as _);
+            let index = pg_sys::index_open(layout.key_index, pg_sys::RowExclusiveLock as _);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let scan = since_18::begin_index_scan(relation, index, pg_sys::GetActiveSnapshot());
@@ -224,7 +236,7 @@ impl Table {
             let found = pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot);
             let tried = if found {
                 let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, std::ptr::null_mut());
-                self.lock_found(relation, tuple, wanted)
+                self.lock_found(relation, &layout.numbers, tuple, wanted)
             } else {
                 Try::Not
             };
@@ -240,6 +252,7 @@ impl Table {
     unsafe fn lock_found(
         &self,
         relation: pg_sys::Relation,
+        numbers: &Numbers,
         found: pg_sys::HeapTuple,
         mut wanted: impl FnMut(&Seen) -> bool,
     ) -> Try {
@@ -247,7 +260,7 @@ impl Table {
         unsafe {
             let shape = (*relation).rd_att;
             let (values, nulls) = heap::deform(found, shape);
-            if !wanted(&Seen { values: &values, nulls: &nulls }) {
+            if !wanted(&Seen { numbers, values: &values, nulls: &nulls }) {
                 return Try::Not;
             }
             let mut tuple = pg_sys::HeapTupleData { t_self: (*found).t_self, ..Default::default() };
@@ -268,7 +281,7 @@ impl Table {
                     let copy = pg_sys::heap_copytuple(&mut tuple);
                     let (values, nulls) = heap::deform(copy, shape);
                     let file = (*(*relation).rd_rel).relfilenode;
-                    Try::Locked(Row { table: *self, file, tuple: copy, values, nulls })
+                    Try::Locked(Row { table: *self, file, tuple: copy, numbers: *numbers, values, nulls })
                 }
                 pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => Try::Moved,
                 _ => Try::Not,

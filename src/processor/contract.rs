@@ -26,17 +26,17 @@ pub trait Processor: Sync {
     fn start(&self, task: &Task, context: &mut Context) -> Result<Started, Stop>;
 }
 
-/// Requests that are admitted and not sent yet.
-pub trait Ready {
+/// Batches that are admitted and not sent yet.
+pub trait OpenBatches {
     /// True if another request to this provider may join one of them.
-    fn has_room_beside(&self, provider: &Arc<Provider>) -> bool;
+    fn have_room_for(&self, provider: &Arc<Provider>) -> bool;
 }
 
 /// What processors work with.
 pub struct Context<'a> {
     pub handlers: &'a mut Handlers,
     pub slot: MySlot,
-    pub ready: &'a dyn Ready,
+    pub batches: &'a dyn OpenBatches,
     /// Finds the provider that tasks of a type go to.
     pub find_provider: fn(&str) -> Result<Arc<Provider>, Failure>,
     /// Whether a serialization failure lets the task run again.
@@ -56,7 +56,7 @@ impl Context<'_> {
             role,
             name,
             payload,
-            task_id: task.id,
+            task_id: task.id.get(),
             task_type: &task.task_type,
             may_repeat: self.may_repeat,
         };
@@ -68,7 +68,7 @@ impl Context<'_> {
     /// # Errors
     /// [`Stop::Later`] if the provider accepts no further request now.
     pub fn admit(&self, provider: &Arc<Provider>) -> Result<Option<Terms>, Stop> {
-        if self.ready.has_room_beside(provider) {
+        if self.batches.have_room_for(provider) {
             return Ok(None);
         }
         let terms = provider::terms(provider);

@@ -5,7 +5,7 @@ mod call;
 mod contract;
 mod db_function;
 
-pub use contract::{Context, Processor, Product, Ready, Started};
+pub use contract::{Context, OpenBatches, Processor, Product, Started};
 
 /// Every processor.
 pub static ALL: &[&dyn Processor] = &[&db_function::DbFunction, &call::Call];

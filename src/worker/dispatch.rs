@@ -10,13 +10,13 @@ use std::sync::Arc;
 /// The processor for `task_type`.
 ///
 /// # Errors
-/// A failure that names the known types. Enqueueing refuses other types, but a row may come from
-/// another database, and a type may be taken away.
+/// A failure that names the known types. Enqueueing refuses other types, but a row may come from another database, and a
+/// type may be removed.
 pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
-    let kinds = TaskDefinitions::known();
-    let found = match kinds.find(task_type) {
-        Some(kind) => kind.processor.clone(),
-        None => Err(format!("no processor for this task type; known: {}", kinds.names())),
+    let definitions = TaskDefinitions::known();
+    let found = match definitions.find(task_type) {
+        Some(definition) => definition.processor.clone(),
+        None => Err(format!("no processor for this task type; known: {}", definitions.names())),
     };
     found.map_err(|reason| {
         let failure = Failure::new("22023", task_type, &reason);

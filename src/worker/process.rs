@@ -1,38 +1,29 @@
-//! Process: drives a task through its handlers, in the transaction that claimed it.
+//! Process: takes a task through its handlers, in the transaction that claimed it.
 
-use super::Worker;
-use super::claim::Stored;
+use super::calls::rows::StoredCall;
 use super::dispatch;
-use super::task::Task;
+use super::ending::Ending;
+use crate::envelope::Verdict;
 use crate::error::{Failure, PgError};
 use crate::handler::{self, Stop};
 use crate::pg::jsonb;
 use crate::processor::{Context, Product, Started};
 use crate::shared::Interrupted;
+use crate::task::Task;
 use pg_errand_calls::prepared::Prepared;
 use pgrx::pg_sys;
 
-/// Runs of a task at most, if each ends in a serialization failure or deadlock.
-pub const MAX_RUNS: i32 = 10;
-
-/// Where a step has led.
+/// Where a first step has led.
 pub enum Step {
-    Done(End),
-    /// The request is to be stored, then sent.
+    Done(Ending),
+    /// The request is stored, then sent.
     Call(Prepared),
 }
 
-/// How a task ends.
-pub struct End {
-    pub succeeded: bool,
-    /// What was said besides success.
-    pub outcome: Option<String>,
-    pub failures: Vec<Failure>,
-}
-
-/// Deaths of workers that ran a task before it is given up.
+/// A task is given up after this many deaths of workers that ran it.
 const MAX_DEATHS: u32 = 3;
-/// Commands that interrupted a task soon after its start before it is given up: its handler may have caused them.
+/// A task is given up after this many commands that interrupted it soon after its start, since its handler may have
+/// caused them.
 const MAX_EVICTIONS: u32 = 5;
 
 /// True if a task must not be run again because its earlier runs ended with their workers.
@@ -40,32 +31,32 @@ pub fn is_given_up(earlier: &Interrupted) -> bool {
     earlier.deaths >= MAX_DEATHS || earlier.early_evictions >= MAX_EVICTIONS
 }
 
-/// The first step of a claimed task.
-pub fn start(worker: &mut Worker, task: &Task, earlier: &Interrupted) -> Result<Step, Stop> {
+/// Runs the first step of a claimed task.
+pub fn start(task: &Task, earlier: &Interrupted, context: &mut Context) -> Result<Step, Stop> {
     if task.is_given_up {
         // Its error row has been written.
-        return Ok(Step::Done(End { succeeded: false, outcome: None, failures: Vec::new() }));
+        return Ok(Step::Done(Ending::failed(Vec::new())));
     }
     if is_given_up(earlier) {
         let what = format!("{} {}", task.task_type, task.main_handler());
         let failure = Failure::new("58000", &what, &given_up(earlier));
-        // The error handler is called once: its worker may end, too.
+        // The error handler is invoked once: its worker may die, too.
         if earlier.deaths > MAX_DEATHS || earlier.early_evictions > MAX_EVICTIONS {
-            return Ok(Step::Done(End { succeeded: false, outcome: None, failures: vec![failure] }));
+            return Ok(Step::Done(Ending::failed(vec![failure])));
         }
-        return conclude(worker, task, Err(failure)).map(Step::Done);
+        return conclude(task, Err(failure), context).map(Step::Done);
     }
     if let Some(problem) = &task.problem {
         let failure = Failure::new("54000", &task.task_type, problem);
-        return conclude(worker, task, Err(failure)).map(Step::Done);
+        return conclude(task, Err(failure), context).map(Step::Done);
     }
     let processor = match dispatch::select(&task.task_type) {
         Ok(processor) => processor,
-        Err(failure) => return conclude(worker, task, Err(failure)).map(Step::Done),
+        Err(failure) => return conclude(task, Err(failure), context).map(Step::Done),
     };
-    match processor.start(task, &mut context(worker, task))? {
+    match processor.start(task, context)? {
         Started::Call(prepared) => Ok(Step::Call(prepared)),
-        Started::Done(result) => conclude(worker, task, result).map(Step::Done),
+        Started::Done(result) => conclude(task, result, context).map(Step::Done),
     }
 }
 
@@ -81,89 +72,74 @@ fn given_up(earlier: &Interrupted) -> String {
     }
 }
 
-/// What is recorded of a task whose end could not be written, if `error` is the reason.
-pub fn left_alone(what: &str, error: &PgError) -> Failure {
-    let reason = format!("{}; the task is left alone until that is possible", error.message);
-    Failure {
-        error: PgError { hint: error.hint.clone(), ..PgError::new("09000", format!("{what}: {reason}")) },
-        handler: None,
-    }
-}
-
-/// The last step of a task whose call has been answered.
-pub fn resume(worker: &mut Worker, stored: &Stored, earlier: &Interrupted) -> Result<End, Stop> {
+/// Runs the last step of a task whose call has been answered.
+pub fn resume(stored: &StoredCall, earlier: &Interrupted, context: &mut Context) -> Result<Ending, Stop> {
+    let task = &stored.task;
     if is_given_up(earlier) {
-        let what = format!("{} {}", stored.task.task_type, stored.task.main_handler());
+        let what = format!("{} {}", task.task_type, task.main_handler());
         let failures = vec![Failure::new("58000", &what, &given_up(earlier))];
-        return Ok(End { succeeded: stored.failure.is_none(), outcome: None, failures });
+        return Ok(Ending { status: stored.status(), outcome: None, failures });
     }
-    let result = match (&stored.failure, stored.answer) {
+    let result = match (&stored.failure, stored.response) {
         (None, Some(worker_payload)) => Ok(Product { worker_payload, outcome: None }),
         (failure, _) => {
             let reason = failure.as_deref().unwrap_or("the call was not answered");
-            Err(stored.task.failure_of_call("08000", reason))
+            Err(task.failure_of_call("08000", reason))
         }
     };
-    conclude(worker, &stored.task, result)
+    conclude(task, result, context)
 }
 
-/// Calls the success or the error handler. A success handler that fails is an error of its own: the
-/// task has succeeded.
-pub fn conclude(worker: &mut Worker, task: &Task, result: Result<Product, Failure>) -> Result<End, Stop> {
-    let (end, handler) = match result {
+/// Invokes the success or the error handler. A success handler that fails is an error of its own: the task has
+/// succeeded.
+pub fn conclude(
+    task: &Task,
+    result: Result<Product, Failure>,
+    context: &mut Context,
+) -> Result<Ending, Stop> {
+    let (ending, handler) = match result {
         Ok(product) => {
-            let end = End { succeeded: true, outcome: product.outcome, failures: Vec::new() };
             let argument = || handler::build(task.payload, "worker_payload", || product.worker_payload);
             let handler = task.success_handler.as_deref();
-            (end, handler.map(|name| ("success_handler", name, argument())))
+            let handler = handler.map(|name| ("success_handler", name, argument()));
+            (Ending::succeeded(product.outcome), handler)
         }
         Err(failure) => {
             let message = failure.error.message.clone();
             let argument = || handler::build(task.payload, "error", || jsonb::string(&message));
-            let end = End { succeeded: false, outcome: None, failures: vec![failure] };
             let handler = task.error_handler.as_deref();
-            (end, handler.map(|name| ("error_handler", name, argument())))
+            let handler = handler.map(|name| ("error_handler", name, argument()));
+            (Ending::failed(vec![failure]), handler)
         }
     };
     match handler {
-        None => Ok(end),
-        Some((kind, name, argument)) => call_last(worker, task, end, kind, name, argument),
+        None => Ok(ending),
+        Some((role, name, argument)) => invoke_last(task, ending, role, name, argument, context),
     }
 }
 
-fn call_last(
-    worker: &mut Worker,
+fn invoke_last(
     task: &Task,
-    mut end: End,
-    kind: &'static str,
+    mut ending: Ending,
+    role: &'static str,
     name: &str,
     argument: Result<pg_sys::Datum, PgError>,
-) -> Result<End, Stop> {
-    let what = format!("{} {kind} {name}", task.task_type);
+    context: &mut Context,
+) -> Result<Ending, Stop> {
+    let what = format!("{} {role} {name}", task.task_type);
     let returned = match argument {
-        Ok(argument) => context(worker, task).invoke(task, kind, name, argument)?,
+        Ok(argument) => context.invoke(task, role, name, argument)?,
         Err(error) => Err(Failure::caught(&what, error).of_handler(name)),
     };
     match returned.map(|returned| returned.verdict()) {
-        Err(failure) => end.failures.push(failure),
-        Ok(crate::envelope::Verdict::Failure(reason)) => {
-            end.failures.push(Failure::new("P0001", &what, &reason).of_handler(name));
+        Err(failure) => ending.failures.push(failure),
+        Ok(Verdict::Failure(reason)) => {
+            ending.failures.push(Failure::new("P0001", &what, &reason).of_handler(name));
         }
-        Ok(crate::envelope::Verdict::Unsuccessful(outcome)) => {
-            end.outcome.get_or_insert(format!("{kind}: {outcome}"));
+        Ok(Verdict::Unsuccessful(outcome)) => {
+            ending.outcome.get_or_insert(format!("{role}: {outcome}"));
         }
-        Ok(crate::envelope::Verdict::Success) => {}
+        Ok(Verdict::Success) => {}
     }
-    Ok(end)
-}
-
-fn context<'a>(worker: &'a mut Worker, task: &Task) -> Context<'a> {
-    let may_repeat = task.attempt() < MAX_RUNS && worker.repeats(task.id) < MAX_RUNS as u32;
-    Context {
-        handlers: &mut worker.handlers,
-        slot: worker.slot,
-        ready: &worker.calls,
-        find_provider: dispatch::find_provider,
-        may_repeat,
-    }
+    Ok(ending)
 }

@@ -1,13 +1,14 @@
-//! Read: fills the head of the queue, from which workers claim. A batch at a time, from where the last
-//! one ended; now and then from the start of the table, for what nobody announced.
+//! Read: fills the windows of the queue's lanes, from which workers claim. Each read goes on where the last one ended;
+//! now and then a sweep starts again at the beginning of the table, for tasks that were not announced.
 
-use super::Worker;
+use super::tables::Tables;
 use crate::config;
 use crate::error::PgError;
 use crate::inject;
 use crate::pg::spi::{Arg, Row, Statement};
-use crate::pg::{activity, backend, session, transaction};
+use crate::pg::{activity, backend, transaction};
 use crate::shared::{Candidate, Lane, Position, Queue, Read, Sweep};
+use crate::slot::MySlot;
 use crate::task_definition::TaskDefinitions;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
@@ -17,28 +18,28 @@ static READ: Statement = Statement::new(
     include_str!("../../sql/runtime/read.sql"),
     &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID, TIMESTAMPTZOID],
 );
-static READ_HELD: Statement = Statement::new(
+static READ_DEFERRED: Statement = Statement::new(
     include_str!("../../sql/runtime/read_deferred.sql"),
     &[INT8OID, TEXTARRAYOID, BOOLOID, INT4OID],
 );
 
-/// Sweeps take at most this part of a worker's time, whatever `pg_errand.poll_interval` is: beside an old
-/// snapshot they pass over all that was finished since.
+/// Sweeps take at most one part in this many of a worker's time, whatever `pg_errand.poll_interval` is. While an old
+/// snapshot is held, a sweep passes over everything that was finished since.
 const SWEEP_SHARE: i64 = 50;
 
-/// Reads on in a lane whose reader this worker is, in the current transaction.
-pub fn fill(worker: &Worker, lane: Lane, after: Position) {
-    worker.tasks.lock_for_writing();
-    let (tasks, all_due_at) = read(worker, lane, after);
+/// Reads the next tasks of a lane whose reader this worker is, in the current transaction.
+pub fn fill(slot: MySlot, tables: &Tables, definition_changes: u64, lane: Lane, after: Position) {
+    tables.tasks.lock_for_writing();
+    let (tasks, all_due_at) = read(tables, lane, after);
     inject::point("read");
-    worker.slot.publish(&Read { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
+    slot.publish(&Read { lane, tasks: &tasks, all_due_at }, definition_changes);
 }
 
-/// What is ready after a place; and, if that is all, the time as of which it was read.
-fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Candidate>, Option<i64>) {
+/// The ready tasks after a position. If those are all, also the time as of which they were read.
+fn read(tables: &Tables, lane: Lane, after: Position) -> (Vec<Candidate>, Option<i64>) {
     let now = backend::now();
     let args: [Arg; 7] = [
-        worker.origin.into_datum(),
+        tables.origin.into_datum(),
         TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
         Some(pg_sys::Datum::from(after.scheduled_at)),
@@ -46,55 +47,56 @@ fn read(worker: &Worker, lane: Lane, after: Position) -> (Vec<Candidate>, Option
         (Queue::window(lane) as i32).into_datum(),
         Some(pg_sys::Datum::from(now)),
     ];
-    let tasks = session::as_owner(worker.owner, || READ.rows(&args, ready));
+    let tasks = tables.as_owner(|| READ.rows(&args, candidate));
     let is_all = tasks.len() < Queue::window(lane);
     (tasks, is_all.then_some(now))
 }
 
-fn read_held(worker: &Worker, lane: Lane) -> Vec<Candidate> {
+/// The tasks of a lane that were deferred until a time which has passed.
+fn read_deferred(tables: &Tables, lane: Lane) -> Vec<Candidate> {
     let args: [Arg; 4] = [
-        worker.origin.into_datum(),
+        tables.origin.into_datum(),
         TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
         (Queue::window(lane) as i32).into_datum(),
     ];
-    session::as_owner(worker.owner, || READ_HELD.rows(&args, ready))
+    tables.as_owner(|| READ_DEFERRED.rows(&args, candidate))
 }
 
-fn ready(row: &Row) -> Candidate {
-    let place = Position {
-        scheduled_at: row.get::<TimestampWithTimeZone>(1).map_or(i64::MIN, i64::from),
-        task_id: row.get(2).unwrap_or_default(),
+fn candidate(row: &Row) -> Candidate {
+    let position = Position {
+        scheduled_at: row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from),
+        task_id: row.get(c"task_id").unwrap_or_default(),
     };
-    Candidate { position: place, address: row.address(3) }
+    Candidate { position, address: row.address(c"ctid") }
 }
 
-/// Looks for tasks that are ready and were not announced: at each `pg_errand.poll_interval`, when the
-/// time has come for one that was held back, or when somebody asked for it.
-pub fn sweep_if_due(worker: &mut Worker) -> Result<(), PgError> {
+/// Looks for ready tasks that were not announced: once per `pg_errand.poll_interval`, when a deferred task falls due,
+/// and when another process asks for it.
+pub fn sweep_if_due(slot: MySlot, tables: &Tables, definition_changes: u64) -> Result<(), PgError> {
     let now = backend::now();
-    let Some(wanted) = worker.slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
+    let Some(wanted) = slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
     activity::running(format_args!("looking for tasks"));
     let swept = transaction::commit_after(|| {
         for lane in TaskDefinitions::known().lanes().iter() {
-            let held = read_held(worker, lane);
-            if held.len() == Queue::window(lane) && wanted == Sweep::Deferred {
-                worker.slot.ask_for_sweep();
+            let deferred = read_deferred(tables, lane);
+            if deferred.len() == Queue::window(lane) && wanted == Sweep::Deferred {
+                slot.ask_for_sweep();
             }
-            worker.slot.add(&Read { lane, tasks: &held, all_due_at: Some(now) }, worker.definition_changes);
+            slot.add(&Read { lane, tasks: &deferred, all_due_at: Some(now) }, definition_changes);
             if wanted == Sweep::All {
-                let (tasks, all_due_at) = read(worker, lane, Position::START);
-                worker.slot.sweep(&Read { lane, tasks: &tasks, all_due_at }, worker.definition_changes);
+                let (tasks, all_due_at) = read(tables, lane, Position::START);
+                slot.sweep(&Read { lane, tasks: &tasks, all_due_at }, definition_changes);
             }
         }
     });
     if wanted == Sweep::All {
-        // What falls due may not have been announced, either.
-        worker.slot.change_database(|database| database.due_unknown = true);
-        worker.slot.pause_sweeps(now.saturating_add((backend::now() - now).saturating_mul(SWEEP_SHARE)));
+        // The time at which a task falls due may not have been announced, either.
+        slot.change_database(|database| database.due_unknown = true);
+        slot.pause_sweeps(now.saturating_add((backend::now() - now).saturating_mul(SWEEP_SHARE)));
     }
     if swept.is_err() {
-        worker.slot.ask_for_sweep();
+        slot.ask_for_sweep();
     }
     swept
 }

@@ -1,19 +1,20 @@
-//! Removes finished tasks and old errors, in small batches and along the primary key: no index on
-//! the time of the end has to be kept up with every completion.
+//! Retention: removes finished tasks and old errors in small portions along the primary key, so that no index on the time
+//! of the end has to be maintained.
 
-use super::Worker;
+use super::tables::Tables;
 use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::spi::Statement;
 use crate::pg::{activity, backend, log, session, transaction, trigger};
+use crate::slot::MySlot;
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
 use std::time::{Duration, Instant};
 
-/// A table whose old rows are removed along its primary key.
+/// A walk along the primary key of a table whose old rows are removed.
 struct Walk {
     remove: Statement,
-    /// The next row after one, for steps over rows that cannot be removed.
+    /// Finds the next row, to pass over a row that cannot be removed.
     next: Statement,
     what: &'static str,
 }
@@ -35,71 +36,67 @@ static ERRORS: Walk = Walk {
     what: "error",
 };
 
-/// Rows looked at in one transaction.
-const BATCH: i32 = 1_000;
-/// Under load, a batch is done so often.
+/// Number of rows that one transaction looks at.
+const MAX_ROWS: i32 = 1_000;
+/// Time between two portions of a busy worker.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Time between two passes over a database, in microseconds.
 const INTERVAL: i64 = 60 * 1_000_000;
 
-/// A pass over a database that is under way: where each walk goes on.
+/// A pass over a database: where each walk goes on.
 #[derive(Clone, Copy, Default)]
-pub struct Pass {
+pub struct Retention {
     tasks: Option<i64>,
     errors: Option<i64>,
-    /// When the last batch was done.
+    /// When a busy worker did its last portion.
     at: Option<Instant>,
 }
 
-impl Pass {
-    const START: Pass = Pass { tasks: Some(i64::MIN), errors: Some(i64::MIN), at: None };
+impl Retention {
+    /// [`Retention::step`] for a worker that has other things to do: a portion now and then.
+    pub fn step_aside(&mut self, slot: MySlot, tables: &Tables) -> Result<(), PgError> {
+        if self.at.is_none_or(|at| at.elapsed() >= BUSY_PAUSE) {
+            self.step(slot, tables)?;
+            self.at = Some(Instant::now());
+        }
+        Ok(())
+    }
 
-    fn is_over(self) -> bool {
+    /// Does a portion if a pass is due or has begun; true if there is more to do at once.
+    pub fn step(&mut self, slot: MySlot, tables: &Tables) -> Result<bool, PgError> {
+        let keep = config::RETENTION.duration();
+        if keep.is_zero() {
+            *self = Retention::default();
+            return Ok(false);
+        }
+        let now = backend::now();
+        if self.is_over() {
+            if !is_due(slot, now) {
+                return Ok(false);
+            }
+            *self = Retention { tasks: Some(i64::MIN), errors: Some(i64::MIN), at: None };
+        }
+        activity::running(format_args!("removing finished tasks (pg_errand.retention)"));
+        let before = now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
+        let owner = tables.owner;
+        // There is a transaction for each, so that whoever drops both tables waits for one of them at a time.
+        let next = |walk, after: Option<i64>| match after {
+            Some(after) => transaction::commit_after(|| portion(owner, walk, after, before)),
+            None => Ok(None),
+        };
+        self.errors = next(&ERRORS, self.errors)?;
+        self.tasks = next(&TASKS, self.tasks)?;
+        Ok(!self.is_over())
+    }
+
+    const fn is_over(&self) -> bool {
         self.tasks.is_none() && self.errors.is_none()
     }
 }
 
-/// [`step`] for a worker that has other things to do: a batch now and then.
-pub fn step_aside(worker: &mut Worker) -> Result<(), PgError> {
-    if worker.retention.at.is_none_or(|at| at.elapsed() >= BUSY_PAUSE) {
-        step(worker)?;
-        worker.retention.at = Some(Instant::now());
-    }
-    Ok(())
-}
-
-/// Does a batch if a pass is due or under way; true if there is more to do at once.
-pub fn step(worker: &mut Worker) -> Result<bool, PgError> {
-    let keep = config::RETENTION.duration();
-    if keep.is_zero() {
-        worker.retention = Pass::default();
-        return Ok(false);
-    }
-    let now = backend::now();
-    if worker.retention.is_over() {
-        if !is_due(worker, now) {
-            return Ok(false);
-        }
-        worker.retention = Pass::START;
-    }
-    activity::running(format_args!("removing finished tasks (pg_errand.retention)"));
-    let before = now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
-    let pass = worker.retention;
-    let owner = worker.owner;
-    // A transaction for each: whoever drops both tables waits for one of them at a time.
-    let next = |walk, after: Option<i64>| match after {
-        Some(after) => transaction::commit_after(|| batch(owner, walk, after, before)),
-        None => Ok(None),
-    };
-    let errors = next(&ERRORS, pass.errors)?;
-    let tasks = next(&TASKS, pass.tasks)?;
-    worker.retention = Pass { errors, tasks, at: pass.at };
-    Ok(!worker.retention.is_over())
-}
-
 /// True for one worker of the database, each time the interval has passed.
-fn is_due(worker: &Worker, now: i64) -> bool {
-    let due = worker.slot.change_database(|database| {
+fn is_due(slot: MySlot, now: i64) -> bool {
+    let due = slot.change_database(|database| {
         let due = database.retained_at + INTERVAL <= now;
         if due {
             database.retained_at = now;
@@ -109,12 +106,12 @@ fn is_due(worker: &Worker, now: i64) -> bool {
     due == Some(true)
 }
 
-/// Removes what is old among the next rows; where to go on, if it makes sense. If one of them cannot
-/// be removed (a foreign key of the user's), they are taken one by one, and that one is left.
-fn batch(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> {
-    match transaction::savepoint(|| remove(owner, walk, after, before, BATCH)) {
+/// Removes the old ones among the next rows; returns where to go on, if there is more to do. If one of them cannot be
+/// removed, because of a foreign key of the user's for instance, they are removed one by one and that one is kept.
+fn portion(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> {
+    match transaction::savepoint(|| remove(owner, walk, after, before, MAX_ROWS)) {
         Ok(next) => next,
-        Err(_) => (0..BATCH).try_fold(after, |after, _| one(owner, walk, after, before)),
+        Err(_) => (0..MAX_ROWS).try_fold(after, |after, _| one(owner, walk, after, before)),
     }
 }
 
@@ -130,11 +127,13 @@ fn one(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> 
     })
 }
 
-/// Removes what is old among the next `limit` rows. What users' tables do about it is done with the
-/// rights of the worker's role.
+/// Removes the old ones among the next `limit` rows. Triggers and foreign keys of users' tables act with the rights of the
+/// worker's role.
 fn remove(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64, limit: i32) -> Option<i64> {
     let args = [after.into_datum(), Some(pg_sys::Datum::from(before)), limit.into_datum()];
-    let statement = || walk.remove.row_leaving_triggers(&args, |row| (row.get::<i64>(1), row.get::<bool>(2)));
+    let statement = || {
+        walk.remove.row_leaving_triggers(&args, |row| (row.get::<i64>(c"last"), row.get::<bool>(c"has_more")))
+    };
     let (last, more) = trigger::fire_afterwards(|| session::as_owner(owner, statement))?;
     last.filter(|_| more == Some(true))
 }

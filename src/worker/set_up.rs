@@ -1,23 +1,29 @@
-//! Set-up: whether there is anything to do for a worker in its database, and with what.
+//! Set-up: whether there is anything to do for a worker in its database, and what it works with.
 
-use super::slot::MySlot;
-use super::{Worker, avoid, calls, copied, faults, retention, table};
+use super::tables::Tables;
+use super::{columns, unadopted};
 use crate::config::LogLevel;
 use crate::error::PgError;
-use crate::handler::Handlers;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{backend, ident, log, session, transaction};
-use crate::shared::{Database, LaneSet};
+use crate::shared::Database;
+use crate::slot::MySlot;
 use pgrx::pg_sys;
-use std::time::Instant;
 
-/// The version whose tables this library works with.
+/// The version of the extension that this library works with.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
 
-/// What a worker finds in its database.
-struct Found {
+/// What a worker works with.
+pub struct Found {
+    pub tables: Tables,
+    /// The role of the worker.
+    pub role: String,
+}
+
+/// The row of extension.sql.
+struct Extension {
     owner: pg_sys::Oid,
     version: String,
     /// The tables `queues.task`, `queues.call` and `errand.home`.
@@ -33,13 +39,13 @@ struct Found {
     errand_schema: String,
 }
 
-/// The worker; `None` if there is nothing for one to do here.
+/// Finds out what a worker works with in its database; `None` if there is nothing to do for one.
 ///
 /// # Errors
 /// When the catalogs cannot be read.
-pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
+pub fn set_up(slot: MySlot) -> Result<Option<Found>, PgError> {
     // The role of the workers need not be able to read the catalogs.
-    let look = || session::as_owner(backend::SYSTEM, || EXTENSION.row(&[], found));
+    let look = || session::as_owner(backend::SYSTEM, || EXTENSION.row(&[], extension));
     let (role, found) = transaction::commit_after(|| (backend::user_name(), look()))?;
     let Some(found) = found else {
         slot.change_database(Database::note_no_extension);
@@ -47,60 +53,46 @@ pub fn set_up(slot: MySlot) -> Result<Option<Worker>, PgError> {
     };
     slot.change_database(|database| database.has_extension = true);
     if found.version != VERSION {
-        tell_of_version(slot, &found.version);
+        report_version(slot, &found.version);
         return Ok(None);
     }
     if [found.tasks, found.calls].contains(&pg_sys::Oid::INVALID) {
-        tell_of_schema(slot, "queues", &found.queues_schema);
+        report_schema(slot, "queues", &found.queues_schema);
         return Ok(None);
     }
     if found.home == pg_sys::Oid::INVALID {
-        tell_of_schema(slot, "errand", &found.errand_schema);
+        report_schema(slot, "errand", &found.errand_schema);
         return Ok(None);
     }
-    tell_of_rights(slot, &role, &found);
-    let Some(origin) = copied::settle(slot, found.owner)? else { return Ok(None) };
-    Ok(Some(Worker {
-        origin,
-        slot,
+    report_rights(slot, &role, &found);
+    let Some(origin) = unadopted::make_home(slot, found.owner)? else { return Ok(None) };
+    let tables = Tables {
         owner: found.owner,
-        tasks: table::tasks(found.tasks, found.owner),
-        call_rows: table::calls(found.calls, found.owner),
-        handlers: Handlers::new(found.owner, role),
-        calls: calls::Calls::new().map_err(|error| PgError::new("58000", error.to_string()))?,
-        avoided: avoid::Avoided::default(),
-        faults: faults::Faults::default(),
-        retention: retention::Pass::default(),
-        looked_for_orphans: false,
-        definition_changes: 0,
-        lanes: LaneSet::LOCAL,
-        waiting: LaneSet::NONE,
-        signals: None,
-        started: Instant::now(),
-        idle_since: Instant::now(),
-        reported_at: Instant::now(),
-        unreported: false,
-        unsure_since: None,
-    }))
+        tasks: columns::tasks(found.tasks, found.owner),
+        calls: columns::calls(found.calls, found.owner),
+        origin,
+        worker: slot.owner,
+    };
+    Ok(Some(Found { tables, role }))
 }
 
-fn found(row: &Row) -> Found {
-    Found {
-        owner: row.get(1).unwrap_or(pg_sys::Oid::INVALID),
-        version: row.get(2).unwrap_or_default(),
-        tasks: row.get(3).unwrap_or(pg_sys::Oid::INVALID),
-        calls: row.get(4).unwrap_or(pg_sys::Oid::INVALID),
-        home: row.get(5).unwrap_or(pg_sys::Oid::INVALID),
-        has_grants: row.get(6).unwrap_or_default(),
-        functions_schema: row.get(7).unwrap_or_default(),
-        queues_schema: row.get(8).unwrap_or_default(),
-        errand_schema: row.get(9).unwrap_or_default(),
+fn extension(row: &Row) -> Extension {
+    Extension {
+        owner: row.get(c"extowner").unwrap_or(pg_sys::Oid::INVALID),
+        version: row.get(c"extversion").unwrap_or_default(),
+        tasks: row.get(c"tasks").unwrap_or(pg_sys::Oid::INVALID),
+        calls: row.get(c"calls").unwrap_or(pg_sys::Oid::INVALID),
+        home: row.get(c"home").unwrap_or(pg_sys::Oid::INVALID),
+        has_grants: row.get(c"has_grants").unwrap_or_default(),
+        functions_schema: row.get(c"functions_schema").unwrap_or_default(),
+        queues_schema: row.get(c"queues_schema").unwrap_or_default(),
+        errand_schema: row.get(c"errand_schema").unwrap_or_default(),
     }
 }
 
-/// Says once that the library is not the one for the extension's tables.
-fn tell_of_version(slot: MySlot, version: &str) {
-    tell_that_tasks_wait(
+/// Logs once that the library is not the one for the extension's tables.
+fn report_version(slot: MySlot, version: &str) {
+    report_that_tasks_wait(
         slot,
         format!(
             "the extension in this database has version {version}, the library {VERSION}; its tasks wait"
@@ -110,8 +102,8 @@ fn tell_of_version(slot: MySlot, version: &str) {
 }
 
 /// Logs once that a schema of the extension has been renamed, or lacks tables.
-fn tell_of_schema(slot: MySlot, name: &str, found: &str) {
-    tell_that_tasks_wait(
+fn report_schema(slot: MySlot, name: &str, found: &str) {
+    report_that_tasks_wait(
         slot,
         format!("the schema \"{name}\" of the extension has another name or lacks tables; its tasks wait"),
         match found {
@@ -123,20 +115,17 @@ fn tell_of_schema(slot: MySlot, name: &str, found: &str) {
     );
 }
 
-fn tell_that_tasks_wait(slot: MySlot, message: String, hint: String) {
-    let told = slot.change_database(|database| std::mem::replace(&mut database.reported_version, true));
-    if told != Some(true) {
+fn report_that_tasks_wait(slot: MySlot, message: String, hint: String) {
+    if slot.is_news(|database| &mut database.reported_version, true) {
         log::event_with_hint(LogLevel::Error, message, hint);
     }
 }
 
-/// Says once what the role lacks to enqueue.
-fn tell_of_rights(slot: MySlot, role: &str, found: &Found) {
-    let told = slot.change_database(|database| {
-        database.reported_version = false;
-        std::mem::replace(&mut database.reported_rights, !found.has_grants)
-    });
-    if found.has_grants || told == Some(true) {
+/// Logs once which rights to enqueue the role lacks.
+fn report_rights(slot: MySlot, role: &str, found: &Extension) {
+    slot.change_database(|database| database.reported_version = false);
+    let is_news = slot.is_news(|database| &mut database.reported_rights, !found.has_grants);
+    if found.has_grants || !is_news {
         return;
     }
     let (quoted, schema) = (ident::quote(role), &found.functions_schema);

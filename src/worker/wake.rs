@@ -1,23 +1,11 @@
-//! Wake: both halves. A committing transaction wakes a worker; a worker without work waits for
-//! that, for the time when a task falls due, or for a provider's answer.
+//! Wake: a committing transaction announces what it enqueued, and wakes a worker.
 
-use super::Worker;
-use crate::config;
-use crate::error::PgError;
 use crate::inject;
 use crate::pg::backend;
 use crate::pg::callbacks::{self, Ended};
-use crate::pg::spi::Statement;
-use crate::pg::{activity, catalog, latch, remote, session, shmem, transaction};
-use crate::shared::{Announcement, Lane, NEVER, Position, Rest, ToId};
-use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
-use pgrx::{IntoDatum, pg_sys};
+use crate::pg::{catalog, remote, shmem, transaction};
+use crate::shared::{Announcement, Lane, Position, ToId};
 use std::cell::RefCell;
-use std::time::Duration;
-
-static NEXT_DUE: Statement =
-    Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[TIMESTAMPTZOID, INT8OID]);
 
 thread_local! {
     /// What the current transaction of this process will announce.
@@ -30,8 +18,8 @@ pub fn init() {
     callbacks::before_commit(before_commit);
 }
 
-/// A transaction with a part on another server must not lose its local part in a crash: its task would be run again,
-/// or never.
+/// Makes sure that a transaction with a part on another server does not lose its local part in a crash: its task would be
+/// run again, or never.
 fn before_commit() {
     if transaction::is_own() {
         if remote::is_open() { remote::secure_commit() } else { transaction::skip_wait_if_allowed() }
@@ -43,52 +31,50 @@ fn before_commit() {
     }
 }
 
-/// A task was enqueued in the current transaction, or put in another place.
-pub fn note_task(lane: Lane, place: Position) {
-    PENDING.with_borrow_mut(|pending| pending.task(lane, place));
+/// Notes that the current transaction has enqueued a task, or moved it to another position.
+pub fn note_task(lane: Lane, position: Position) {
+    PENDING.with_borrow_mut(|pending| pending.task(lane, position));
 }
 
-/// Something becomes ready at `due` by what the current transaction did.
+/// Notes that by the current transaction something becomes ready at `due`.
 pub fn note_due(due: i64) {
     PENDING.with_borrow_mut(|pending| pending.due(due));
 }
 
-/// A task of another database has come in the current transaction.
+/// Notes that the current transaction brings a task of another database.
 pub fn note_held() {
     PENDING.with_borrow_mut(|pending| pending.unadopted = true);
 }
 
-/// Calls whose worker is gone have come in the current transaction.
+/// Notes that the current transaction brings orphaned calls.
 pub fn note_orphans() {
     PENDING.with_borrow_mut(|pending| pending.orphans = true);
 }
 
-/// The current transaction has changed what types of tasks there are, or where they go.
+/// Notes that the current transaction has changed the task types, or where their tasks go.
 pub fn note_definitions() {
     PENDING.with_borrow_mut(|pending| pending.definitions = true);
 }
 
-/// The current command commits what another session has prepared, before its own transaction ends.
+/// Notes that the current command commits a transaction that another session has prepared.
 pub fn note_prepared() {
     PENDING.with_borrow_mut(|pending| pending.prepared = true);
 }
 
-/// In the middle of the commit: neither allocates nor fails.
-///
-/// A savepoint that was rolled back may leave an announcement without a task; then a worker looks
-/// and finds nothing.
+/// Runs in the middle of the commit: neither allocates nor fails. A savepoint that was rolled back may leave an
+/// announcement without a task; then a worker looks and finds nothing.
 fn at_transaction_end(ended: Ended) {
     PENDING.with_borrow_mut(|pending| {
         if !pending.is_nothing() {
             if shmem::available() {
-                tell(ended, pending);
+                announce(ended, pending);
             }
             *pending = Announcement::NOTHING;
         }
     });
 }
 
-fn tell(ended: Ended, pending: &Announcement) {
+fn announce(ended: Ended, pending: &Announcement) {
     let database = backend::database().id();
     match ended {
         Ended::Committed => {
@@ -107,7 +93,7 @@ fn tell(ended: Ended, pending: &Announcement) {
                 }
             });
         }
-        // It is committed later, by whom nobody knows: have workers look by themselves.
+        // Nobody announces the later commit, so workers have to look for it.
         Ended::Prepared => shmem::write(|shared| {
             if let Some(entry) = shared.database_or_new(database) {
                 entry.unannounced = true;
@@ -116,47 +102,4 @@ fn tell(ended: Ended, pending: &Announcement) {
         }),
         Ended::Aborted => {}
     }
-}
-
-/// Looks for the work to come, in a transaction of its own. `looked_at`: before the claim that found nothing, so
-/// that nothing falls due unseen in between.
-pub fn look_ahead(worker: &Worker, looked_at: i64) -> Result<Rest, PgError> {
-    transaction::commit_after(|| rest(worker, looked_at))
-}
-
-/// Has somebody watch for the next task that falls due, while this worker is busy with one. In the
-/// transaction that has claimed it.
-pub fn pass_on_due(worker: &Worker, looked_at: i64) {
-    worker.slot.note_due(rest(worker, looked_at).next_due);
-}
-
-fn rest(worker: &Worker, looked_at: i64) -> Rest {
-    session::as_owner(worker.owner, || {
-        NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at)), worker.origin.into_datum()], |row| Rest {
-            next_due: row.get::<TimestampWithTimeZone>(1).map_or(NEVER, i64::from),
-            nothing_prepared: row.get(2).unwrap_or_default(),
-        })
-    })
-    .unwrap_or(Rest { next_due: NEVER, nothing_prepared: false })
-}
-
-/// Shows in `pg_stat_activity` what a worker without work waits for.
-pub fn report_waiting(worker: &Worker) {
-    match worker.in_flight() {
-        0 => activity::idle(),
-        calls => activity::running(format_args!("waiting for {calls} provider calls")),
-    }
-}
-
-/// Waits until there may be work again. `announced` was read before the worker last looked.
-/// `limit`: at most so long. Returns false at once if something was announced meanwhile.
-pub fn wait(worker: &mut Worker, announced: u64, rest: Option<Rest>, limit: Duration) -> bool {
-    inject::point("looked");
-    let Some(next_due) = worker.slot.settle(announced, rest) else { return false };
-    report_waiting(worker);
-    let until_due = Duration::from_micros(next_due.saturating_sub(backend::now()).max(0) as u64);
-    let poll = config::POLL_INTERVAL.duration();
-    latch::wait(worker.readable(), limit.min(poll).min(until_due));
-    worker.calls.clear();
-    true
 }

@@ -19,6 +19,7 @@ mod lane;
 mod latch;
 mod limiter;
 mod line;
+mod numbers;
 mod phase;
 mod position;
 mod queue;
@@ -39,6 +40,7 @@ pub use latch::Latch;
 pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Terms};
 #[cfg(feature = "inspect")]
 pub use line::{Known, Line, NOBODY};
+pub use numbers::{Owner, TaskId};
 pub use phase::Phase;
 pub use position::{Candidate, Position};
 pub use queue::{CALL_WINDOW, Next, Queue, Read, Sweep, WINDOW};

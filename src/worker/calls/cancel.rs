@@ -1,39 +1,39 @@
 //! Calls that are cancelled.
 
-use crate::config::LogLevel;
+use super::state::Calls;
 use crate::error::PgError;
-use crate::pg::{log, transaction};
-use crate::shared::Over;
+use crate::pg::transaction;
+use crate::shared::{Over, TaskId};
 use crate::task::Brief;
-use crate::worker::{Worker, record};
+use crate::worker::{record, task_log};
 
-/// Gives up the calls that were cancelled. `new`: there are such since the last time.
-pub fn cancel_calls(worker: &mut Worker, new: bool) -> Result<bool, PgError> {
-    if new {
-        let new = worker.slot.take_cancels();
-        worker.calls.to_cancel.extend(new);
+/// Gives up the calls that were cancelled; true if there were any. `are_new`: some were cancelled since the last time.
+pub fn cancel_calls(calls: &mut Calls, are_new: bool) -> Result<bool, PgError> {
+    if are_new {
+        calls.to_cancel.extend(calls.slot.take_cancels());
     }
     let mut any = false;
-    while let Some(task_id) = worker.calls.to_cancel.last().copied() {
-        cancel(worker, task_id)?;
-        worker.calls.to_cancel.pop();
+    while let Some(task_id) = calls.to_cancel.last().copied() {
+        cancel(calls, task_id)?;
+        calls.to_cancel.pop();
         any = true;
     }
     Ok(any)
 }
 
-/// Ends the task of a call as cancelled; its answer is not waited for any more.
-pub(super) fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
-    let over = if worker.calls.knows(task_id) {
-        match transaction::commit_after(|| record::cancel(worker, &Brief::of_call(task_id))) {
+/// Ends the task of a call as cancelled; its response is not waited for any more.
+pub fn cancel(calls: &mut Calls, task_id: TaskId) -> Result<(), PgError> {
+    let over = if calls.holds(task_id) {
+        let tables = calls.tables;
+        match transaction::commit_after(|| record::cancel(&tables, &Brief::of_call(task_id))) {
             Ok(()) => {
-                worker.calls.forget(task_id);
-                log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
+                calls.forget(task_id);
+                task_log::cancelled(task_id);
                 Over::Cancelled
             }
             // Another attempt would fail, too: the call goes on.
             Err(error) if error.is_unwritten() => {
-                worker.faults.say("a call cannot be cancelled", &error.of_task(task_id));
+                calls.faults.log("a call cannot be cancelled", &error.of_task(task_id));
                 Over::GivenBack
             }
             Err(error) => return Err(error),
@@ -41,7 +41,7 @@ pub(super) fn cancel(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
     } else {
         Over::GivenBack
     };
-    worker.slot.forget_cancelled(task_id);
-    worker.slot.end(over);
+    calls.slot.forget_cancelled(task_id);
+    calls.slot.end(over);
     Ok(())
 }

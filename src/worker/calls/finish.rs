@@ -1,130 +1,171 @@
 //! The last step of a task whose call has been answered.
 
 use super::cancel::cancel;
+use super::rows::{is_open, lock_answered};
+use super::state::Calls;
 use crate::error::{Failure, PgError};
 use crate::handler::Stop;
 use crate::inject;
-use crate::pg::{session, transaction};
-use crate::shared::{Interrupted, Over, Unavailable};
+use crate::pg::session;
+use crate::pg::transaction::{self, End as Transaction};
+use crate::shared::{Interrupted, Over, TaskId, Unavailable};
+use crate::slot::MySlot;
 use crate::task::Brief;
 use crate::unwritten::Means;
-use crate::worker::{Worker, claim, process, record};
+use crate::worker::ending::Ending;
+use crate::worker::failing::{self, RolledBack};
+use crate::worker::repetition::MAX_RUNS;
+use crate::worker::runner::Runner;
+use crate::worker::tables::Tables;
+use crate::worker::{process, record};
 
-/// Runs the last step of one answered task.
-pub fn finish_answered(worker: &mut Worker) -> Result<bool, PgError> {
-    let Some(task_id) = worker.calls.next_answered() else { return Ok(false) };
-    if let Some(error) = worker.calls.refusal(task_id) {
-        // No run has begun: what the slot says of a cancel is about the task before.
-        let ended = write_end(worker, task_id, error.clone());
-        return match ended {
-            Err(error) if !error.is_unwritten() => {
-                worker.calls.postpone(task_id);
-                Err(error.of_task(task_id))
-            }
-            Err(_) => repeat_later(worker, task_id).map(|()| true),
-            Ok(()) => Ok(true),
-        };
+/// Runs the last step of one answered call; false if there is none.
+pub fn finish_answered(runner: &mut Runner, calls: &mut Calls) -> Result<bool, PgError> {
+    let Some(task_id) = calls.next_answered() else { return Ok(false) };
+    if let Some(error) = calls.answered.refusal(task_id).cloned() {
+        AnsweredCall { runner, calls, task_id }.end_refused(error)?;
+        return Ok(true);
     }
     let result = transaction::run(|| {
-        let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {
-            return transaction::End::Commit(Ok(Resumed::NotNow(claim::is_open(worker, task_id))));
+        let Some(stored) = lock_answered(&runner.tables, task_id, calls.answered.result(task_id)) else {
+            return Transaction::Commit(Ok(Resumed::of_unlocked(&runner.tables, task_id)));
         };
         let brief = stored.task.brief();
-        let earlier = match worker.slot.begin(&brief) {
-            Err(Unavailable::Paused(_)) => return transaction::End::Commit(Ok(Resumed::NotNow(true))),
+        let earlier = match runner.slot.begin(&brief) {
+            Err(Unavailable::Paused(_)) => return Transaction::Commit(Ok(Resumed::NotNow)),
             earlier => earlier.unwrap_or(Interrupted::NONE),
         };
-        let end = process::resume(worker, &stored, &earlier).and_then(|end| {
-            record::finish(worker, &stored.task, &end, Means::Ordinary);
+        let mut context = runner.context(&stored.task, calls, calls.repeats(task_id));
+        let ending = process::resume(&stored, &earlier, &mut context).and_then(|ending| {
+            record::finish(&runner.tables, &stored.task, &ending, Means::Ordinary);
             inject::point("call_finished");
-            worker.close(end)
+            runner.close(ending)
         });
-        match end {
-            Ok(end) => transaction::End::Commit(Ok(Resumed::Ended(brief, end))),
-            Err(stop) => transaction::End::RollBack(Err(stop)),
+        match ending {
+            Ok(ending) => Transaction::Commit(Ok(Resumed::Ended(brief, ending))),
+            Err(stop) => Transaction::RollBack(Err(stop)),
         }
     });
+    let mut call = AnsweredCall { runner, calls, task_id };
     match result {
-        Ok(Ok(resumed)) => leave(worker, task_id, resumed),
-        Ok(Err(Stop::Cancelled)) => cancel(worker, task_id)?,
-        Ok(Err(Stop::Repeat | Stop::Later(..))) => repeat_later(worker, task_id)?,
-        Err(error) if error.is_passing() || worker.calls.may_repeat(task_id, &error) => {
-            repeat_later(worker, task_id)?;
-        }
-        Err(error) => end_without_handlers(worker, task_id, error)
-            .or_else(|error| leave_alone(worker, task_id, error))?,
+        Ok(Ok(resumed)) => call.leave(resumed),
+        Ok(Err(stop)) => failing::resolve(&mut call, Ok(stop))?,
+        Err(error) => failing::resolve(&mut call, Err(error))?,
     }
     Ok(true)
 }
 
-/// The end of the task cannot be written. If a trigger or a rule is the reason, no handler is run again.
-fn leave_alone(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
-    worker.calls.postpone(task_id);
-    if !error.is_unwritten() {
-        return Err(error.of_task(task_id));
-    }
-    let brief = Brief::of_call(task_id);
-    let failure = process::left_alone("call", &error);
-    transaction::commit_after(|| record::give_up(worker, &brief, &failure))?;
-    record::log_failure(&brief, &failure);
-    worker.calls.refuse(task_id, error);
-    worker.slot.end(Over::GivenBack);
-    Ok(())
-}
-
-/// What came of trying to run the last step of a task.
+/// What came of an attempt to run the last step of a task.
 enum Resumed {
-    Ended(Brief, process::End),
-    /// True if it has still to be run.
-    NotNow(bool),
+    Ended(Brief, Ending),
+    /// It has still to be run.
+    NotNow,
+    /// The task has ended otherwise.
+    Gone,
 }
 
-/// Only the commit failed, or a statement of ours: ends the task with what is known, so that it
-/// does not come round for ever.
-fn end_without_handlers(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
-    if worker.slot.close() { write_end(worker, task_id, error) } else { cancel(worker, task_id) }
+impl Resumed {
+    /// The result for a task that could not be locked.
+    fn of_unlocked(tables: &Tables, task_id: TaskId) -> Resumed {
+        if is_open(tables, task_id) { Resumed::NotNow } else { Resumed::Gone }
+    }
 }
 
-/// Ends a task with what is known of its call, and records the error.
-fn write_end(worker: &mut Worker, task_id: i64, error: PgError) -> Result<(), PgError> {
-    let resumed = transaction::commit_after(|| {
-        let Some(stored) = claim::answered(worker, task_id, worker.calls.result(task_id)) else {
-            return Resumed::NotNow(claim::is_open(worker, task_id));
-        };
-        let brief = stored.task.brief();
-        let failure = Failure::caught(&stored.task.task_type, error);
-        let succeeded = stored.failure.is_none();
-        let end = process::End { succeeded, outcome: None, failures: vec![failure] };
-        record::finish(worker, &stored.task, &end, Means::Any);
-        Resumed::Ended(brief, end)
-    })?;
-    leave(worker, task_id, resumed);
-    Ok(())
+/// An answered call whose last step is run.
+struct AnsweredCall<'a> {
+    runner: &'a mut Runner,
+    calls: &'a mut Calls,
+    task_id: TaskId,
 }
 
-/// What is left to do after the last step of a task.
-fn leave(worker: &mut Worker, task_id: i64, resumed: Resumed) {
-    match resumed {
-        Resumed::Ended(brief, end) => {
-            worker.calls.forget_answered(task_id);
-            worker.end(Some((brief, end)));
-            worker.show_calls();
+impl AnsweredCall<'_> {
+    /// Does what is left to do after the last step.
+    fn leave(&mut self, resumed: Resumed) {
+        match resumed {
+            Resumed::Ended(brief, ending) => {
+                self.calls.answered.remove(self.task_id);
+                self.runner.end(&brief, &ending);
+                self.calls.show();
+            }
+            Resumed::NotNow => {
+                self.runner.slot.end(Over::GivenBack);
+                self.calls.answered.postpone(self.task_id);
+            }
+            Resumed::Gone => {
+                self.runner.slot.end(Over::GivenBack);
+                self.calls.answered.remove(self.task_id);
+            }
         }
-        // Another session holds the row.
-        Resumed::NotNow(true) => {
-            worker.slot.end(Over::GivenBack);
-            worker.calls.postpone(task_id);
-        }
-        Resumed::NotNow(false) => {
-            worker.slot.end(Over::GivenBack);
-            worker.calls.forget_answered(task_id);
+    }
+
+    /// Tries again to end a task whose end could not be written. No run has begun, so a cancel that the slot shows concerns
+    /// an earlier task.
+    fn end_refused(&mut self, error: PgError) -> Result<(), PgError> {
+        match self.end_without_handlers(error) {
+            Err(error) if !error.is_unwritten() => {
+                self.defer();
+                Err(error.of_task(self.task_id))
+            }
+            Err(_) => self.repeat(),
+            Ok(()) => Ok(()),
         }
     }
 }
 
-fn repeat_later(worker: &mut Worker, task_id: i64) -> Result<(), PgError> {
-    transaction::commit_after(session::discard_leftovers)?;
-    worker.slot.end(Over::GivenBack);
-    worker.calls.postpone(task_id);
-    Ok(())
+impl RolledBack for AnsweredCall<'_> {
+    fn slot(&self) -> MySlot {
+        self.runner.slot
+    }
+
+    fn tables(&self) -> Tables {
+        self.runner.tables
+    }
+
+    fn brief(&self) -> Brief {
+        Brief::of_call(self.task_id)
+    }
+
+    fn may_repeat(&self, error: &PgError) -> bool {
+        error.is_passing() || error.is_transient() && self.calls.repeats(self.task_id) < MAX_RUNS as u32
+    }
+
+    fn repeat(&mut self) -> Result<(), PgError> {
+        transaction::commit_after(session::discard_leftovers)?;
+        self.runner.slot.end(Over::GivenBack);
+        self.defer();
+        Ok(())
+    }
+
+    fn cancel(&mut self) -> Result<(), PgError> {
+        cancel(self.calls, self.task_id)
+    }
+
+    /// The handler of the call's result has run, and is not invoked again.
+    fn end_with_handler(&mut self, _: &PgError) -> Option<Result<(), Stop>> {
+        None
+    }
+
+    fn end_without_handlers(&mut self, error: PgError) -> Result<(), PgError> {
+        let (tables, task_id) = (self.runner.tables, self.task_id);
+        let resumed = transaction::commit_after(|| {
+            let Some(stored) = lock_answered(&tables, task_id, self.calls.answered.result(task_id)) else {
+                return Resumed::of_unlocked(&tables, task_id);
+            };
+            let brief = stored.task.brief();
+            let failure = Failure::caught(&stored.task.task_type, error);
+            let ending = Ending { status: stored.status(), outcome: None, failures: vec![failure] };
+            record::finish(&tables, &stored.task, &ending, Means::Any);
+            Resumed::Ended(brief, ending)
+        })?;
+        self.leave(resumed);
+        Ok(())
+    }
+
+    fn defer(&mut self) {
+        self.calls.answered.postpone(self.task_id);
+    }
+
+    fn refuse(&mut self, error: PgError) {
+        self.calls.answered.refuse(self.task_id, error);
+    }
 }

@@ -1,9 +1,11 @@
-//! What responses mean for tasks.
+//! What a provider's response means for the tasks of a batch.
 
-use super::CallResult;
-use super::parcel::Member;
+use super::batch::{Batch, Member};
+use super::result::{CallResult, response_of};
 use crate::config::LogLevel;
 use crate::pg::log;
+use crate::shared::TaskId;
+use pg_errand_calls::interface::contract::BatchResponse;
 use pg_errand_calls::job::Outcome;
 use pg_errand_calls::provider::Provider;
 use pg_errand_calls::response::Response;
@@ -12,8 +14,45 @@ use pg_errand_calls::result::{judge, shown};
 /// How much of a response the log shows, in bytes.
 const LOGGED: usize = 200;
 
+/// The result of a batch's call.
+pub enum BatchResult {
+    /// The result of each task.
+    Results(Vec<(TaskId, CallResult)>),
+    /// The provider has done nothing: each request has to be sent on its own.
+    Refused(Batch),
+}
+
+/// The result of a batch's call for each of its tasks that has not ended.
+pub fn interpret(batch: Batch, outcome: &Outcome) -> BatchResult {
+    let batching = batch.provider.interface.batching().filter(|_| batch.key.is_some());
+    let count = batch.members.len();
+    let responses: Vec<Result<Response, String>> = match (batching, &outcome.response) {
+        (None, response) => vec![response.clone()],
+        (Some(_), Err(reason)) => vec![Err(reason.clone()); count],
+        (Some(batching), Ok(response)) => match batching.split(response, count) {
+            BatchResponse::Each(responses) => responses.into_iter().map(Ok).collect(),
+            // The provider may have accepted it when it was sent before, and have forgotten its key since.
+            BatchResponse::Refused
+                if batch.recognized_until.is_some() && !matches!(response.status, 400 | 422) =>
+            {
+                let reason =
+                    format!("outcome unknown: sent again, it was refused with HTTP {}", response.status);
+                vec![Err(reason); count]
+            }
+            BatchResponse::Refused => return BatchResult::Refused(batch),
+        },
+    };
+    let live = batch.members.into_iter().zip(responses).filter(|(member, _)| !member.given_up);
+    BatchResult::Results(
+        live.map(|(member, response)| {
+            (member.task_id, interpret_response(&batch.provider, &member, response.as_ref(), outcome))
+        })
+        .collect(),
+    )
+}
+
 /// Judges what a call came to for a task, and logs it.
-pub fn interpret(
+fn interpret_response(
     provider: &Provider,
     member: &Member,
     response: Result<&Response, &String>,
@@ -38,7 +77,7 @@ fn log_flaw(provider: &Provider, member: &Member, flaw: &str) {
     );
 }
 
-/// Responses may hold what is secret, or gives access to something (a signed URL): they are shown only for debugging.
+/// Logs the end of a call. A response may hold secrets or signed URLs, so it is logged only for debugging.
 fn log_end(
     provider: &Provider,
     member: &Member,
@@ -58,11 +97,9 @@ fn log_end(
         format!("call ended task_id={task_id} provider={provider} duration_ms={took}{status} {how}"),
     );
     if log::is_wanted(LogLevel::Debug) {
-        let response = match result {
-            Ok(value) => Some(value),
-            Err(failure) => failure.response.as_ref(),
-        };
-        let text = response.map(|response| shown(&member.request, &response.to_string())).unwrap_or_default();
+        let text = response_of(result)
+            .map(|response| shown(&member.request, &response.to_string()))
+            .unwrap_or_default();
         let start = log::excerpt(&text, LOGGED);
         log::event(LogLevel::Debug, format!("call response task_id={task_id} response={start}"));
     }

@@ -1,15 +1,16 @@
-//! How calls may use the network, as the settings are now.
+//! The network settings of calls.
 
 use crate::config;
 use crate::pg::guc::Text;
 use pg_errand_calls::hosts::AllowList;
 use pg_errand_calls::network::{Network, ProxyServer};
 
+/// The network settings, as they are now.
 pub fn as_set() -> Network {
     let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
     Network {
         user_agent: concat!("pg_errand/", env!("CARGO_PKG_VERSION")),
-        // The check has let only valid lists pass; an empty one allows nothing.
+        // Only valid lists can be set; an empty one allows nothing.
         allowed: AllowList::parse(&config::HTTP_ALLOWED_HOSTS.get()).unwrap_or_default(),
         proxy: given(&config::HTTP_PROXY).map(proxy),
         ca_file: given(&config::HTTP_CA_FILE),

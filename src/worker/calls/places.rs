@@ -1,142 +1,165 @@
-//! Places: from where a worker takes tasks that need a call, and which calls may be under way.
+//! Places: from which lanes a worker claims tasks that need a call, and which calls may be in flight.
 
-use super::parcel::Parcel;
-use super::{Calls, held};
-use crate::config;
+use super::batch::Batch;
+use super::logged::log_breaker;
+use super::queued::{MAX_BYTES_FOR_HOSTS, MAX_FOR_HOSTS};
+use super::state::{Calls, limit};
+use crate::processor::OpenBatches;
 use crate::shared::{EndedCall, InFlight, LANES, Lane, LaneSet, Sources};
 use crate::task_definition::TaskDefinitions;
-use crate::worker::flow;
+use crate::worker::pace;
 use pg_errand_calls::pool::Room;
+use pg_errand_calls::provider::Provider;
+use std::sync::Arc;
 use std::time::Instant;
 
+impl OpenBatches for Calls {
+    fn have_room_for(&self, provider: &Arc<Provider>) -> bool {
+        self.unflushed.iter().any(|batch| batch.admitted && batch.has_room_for(provider))
+    }
+}
+
 impl Calls {
-    /// True if another call of any lane can be prepared. A few more than may be under way are, so that the next
-    /// one is sent as soon as one is answered; and not more are answered than can be handled.
-    pub fn have_room(&self) -> bool {
+    /// True if another call of any lane can be prepared. A few more calls are prepared than may be in flight, so that the
+    /// next one is sent as soon as one is answered, but no more than can be handled.
+    fn have_room(&self) -> bool {
         self.have_room_beyond(0)
     }
 
-    pub(super) fn have_room_beyond(&self, extra: usize) -> bool {
+    fn have_room_beyond(&self, extra: usize) -> bool {
         let limit = limit();
         self.open() < limit + ahead(limit) + extra && self.load() < 2 * limit + extra
     }
 
-    /// Tasks between their two steps, without those that wait for one of many hosts: it holds up no other.
+    /// Number of tasks between their two steps, without those that wait for one of many hosts: these hold up no other.
     pub(super) fn load(&self) -> usize {
-        self.len() - self.held_for_hosts().count()
+        self.len() - self.queued_for_hosts().count()
     }
 
-    /// As many of those as need not be handled soon.
-    fn held_for_hosts(&self) -> impl Iterator<Item = &Parcel> {
+    /// The queued calls to hosts of a common lane, as far as they hold up no other calls.
+    fn queued_for_hosts(&self) -> impl Iterator<Item = &Batch> {
         let mut bytes = 0;
-        let all = self.held.iter().map(|held| &held.parcel).filter(|parcel| parcel.is_for_a_host());
-        all.take(held::MOST).take_while(move |parcel| {
-            bytes += parcel.size();
-            bytes <= held::MOST_BYTES
+        let all = self.queued.iter().map(|queued| &queued.batch).filter(|batch| batch.is_for_a_host());
+        all.take(MAX_FOR_HOSTS).take_while(move |batch| {
+            bytes += batch.size();
+            bytes <= MAX_BYTES_FOR_HOSTS
         })
     }
 
-    /// True if it is for one of many hosts, of which none of the calls has ended for long.
-    fn is_silent(&self, parcel: &Parcel) -> bool {
-        let silent_at = || self.pace.silent_at(parcel.account);
-        parcel.is_for_a_host() && silent_at().is_some_and(|time| time <= Instant::now())
+    /// True if a batch is for one of many hosts, and no call to it has ended for a while.
+    fn is_silent(&self, batch: &Batch) -> bool {
+        let silent_at = || self.pace.silent_at(batch.account);
+        batch.is_for_a_host() && silent_at().is_some_and(|time| time <= Instant::now())
     }
 
-    /// Where another task can be taken from, of `lanes`. `waiting`: those in which some wait.
+    /// From which of `lanes` another task can be claimed. `waiting`: the lanes in which tasks wait.
     pub fn sources(&self, lanes: LaneSet, waiting: LaneSet) -> Sources {
         let open = self.open_lanes(lanes, waiting);
-        let has_room = self.have_room_beyond(flow::extra(limit()));
+        let has_room = self.have_room_beyond(pace::extra(limit()));
         let beside = if has_room { self.lanes_beside() } else { LaneSet::NONE };
         Sources { lanes: open.and(beside), shut_too: beside }
     }
 
-    /// Lanes of requests with which others can go out.
+    /// The lanes of batches that other requests can join.
     fn lanes_beside(&self) -> LaneSet {
-        let kinds = TaskDefinitions::known();
-        let is_open = |parcel: &&Parcel| {
-            let now = kinds.provider(&parcel.provider.name);
-            parcel.admitted && now.is_ok_and(|provider| parcel.has_room_for(&provider))
+        let definitions = TaskDefinitions::known();
+        let is_open = |batch: &&Batch| {
+            let now = definitions.provider(&batch.provider.name);
+            batch.admitted && now.is_ok_and(|provider| batch.has_room_for(&provider))
         };
-        let lanes =
-            self.ready.iter().filter(is_open).map(|parcel| kinds.lane_of_provider(&parcel.provider.name));
-        // The last one has tasks of other providers.
+        let lanes = self
+            .unflushed
+            .iter()
+            .filter(is_open)
+            .map(|batch| definitions.lane_of_provider(&batch.provider.name));
+        // The last lane has tasks of several providers.
         lanes.filter(|lane| *lane != Lane::LAST).fold(LaneSet::NONE, LaneSet::with)
     }
 
     fn open_lanes(&self, lanes: LaneSet, waiting: LaneSet) -> LaneSet {
         let limit = limit();
-        if !self.have_room_beyond(flow::extra(limit)) {
+        if !self.have_room_beyond(pace::extra(limit)) {
             return LaneSet::LOCAL;
         }
         let mut used = [0; LANES];
-        let kinds = TaskDefinitions::known();
-        let held = || self.held.iter().map(|held| &held.parcel);
-        let beyond = held().filter(|parcel| parcel.is_for_a_host()).skip(self.held_for_hosts().count());
+        let definitions = TaskDefinitions::known();
+        let queued = || self.queued.iter().map(|queued| &queued.batch);
+        let beyond = queued().filter(|batch| batch.is_for_a_host()).skip(self.queued_for_hosts().count());
         let waiting_to_go =
-            self.ready.iter().chain(held().filter(|parcel| !parcel.is_for_a_host())).chain(beyond);
-        let lanes_of_providers = waiting_to_go.map(|parcel| kinds.lane_of_provider(&parcel.provider.name));
-        // What a dead host has does not count for the others of its lane, but many of them leave room for other lanes.
-        let forgives = self.have_room_beyond(flow::extra(limit) / 2);
-        let under_way = self.waiting_for.values().filter(|open| !(forgives && self.is_silent(&open.parcel)));
-        lanes_of_providers.chain(under_way.map(|open| open.lane)).for_each(|lane| used[lane.index()] += 1);
+            self.unflushed.iter().chain(queued().filter(|batch| !batch.is_for_a_host())).chain(beyond);
+        let lanes_of_providers =
+            waiting_to_go.map(|batch| definitions.lane_of_provider(&batch.provider.name));
+        // The calls of a dead host do not count for the other hosts of its lane, unless there are so many of them that they
+        // would leave no room for other lanes.
+        let forgives = self.have_room_beyond(pace::extra(limit) / 2);
+        let in_flight = self.in_flight.values().filter(|sent| !(forgives && self.is_silent(&sent.batch)));
+        lanes_of_providers.chain(in_flight.map(|sent| sent.lane)).for_each(|lane| used[lane.index()] += 1);
         if !self.have_room() {
-            return flow::lanes_with_few(lanes, &used, limit);
+            return pace::lanes_with_few(lanes, &used, limit);
         }
-        let open = flow::open_lanes(lanes, waiting, &self.pace, &used, limit);
-        let busy = self.waiting_for.values().map(|open| open.lane).fold(LaneSet::NONE, LaneSet::with);
+        let open = pace::open_lanes(lanes, waiting, &self.pace, &used, limit);
+        let busy = self.in_flight.values().map(|sent| sent.lane).fold(LaneSet::NONE, LaneSet::with);
         let is_shared = used.iter().filter(|calls| **calls > 0).count() > 1 || busy.iter().count() > 1;
-        if is_shared && self.waiting_for.len() >= limit {
-            // More of the others would only wait for a thread.
-            return open.common(flow::lanes_with_few(lanes, &used, limit));
+        if is_shared && self.in_flight.len() >= limit {
+            // More calls of the other lanes would only wait for a thread.
+            return open.common(pace::lanes_with_few(lanes, &used, limit));
         }
         open
     }
 
-    /// What counts for the limits of providers, and how calls went since this was last asked.
-    pub fn take_counts(&mut self) -> (InFlight, Vec<EndedCall>, Vec<String>) {
+    /// Shows the calls in flight to other processes.
+    pub fn show(&mut self) {
+        self.slot.set_in_flight(self.tasks(), !self.have_room());
+        let (counts, mut ended, providers) = self.take_counts();
+        self.slot.set_calls(counts, &mut ended);
+        for (ended, provider) in ended.iter().zip(providers) {
+            if let Some(breaker) = ended.breaker {
+                log_breaker(&provider, breaker, ended.terms.breaker_threshold);
+            }
+        }
+    }
+
+    /// The calls that count for the limits of providers, and how calls went since this was last asked.
+    fn take_counts(&mut self) -> (InFlight, Vec<EndedCall>, Vec<String>) {
         let mut counts = InFlight::NONE;
-        let under_way = self.waiting_for.values().map(|open| &open.parcel);
-        let limited = under_way.chain(&self.ready).filter(|parcel| parcel.of_service.max_in_flight > 0);
-        limited.for_each(|parcel| counts.add(parcel.of_service.account));
+        let in_flight = self.in_flight.values().map(|sent| &sent.batch);
+        let limited = in_flight.chain(&self.unflushed).filter(|batch| batch.provider_terms.max_in_flight > 0);
+        limited.for_each(|batch| counts.add(batch.provider_terms.account));
         (counts, std::mem::take(&mut self.ended), std::mem::take(&mut self.ended_of))
     }
 
-    /// How many calls may be under way for this one to start at once.
-    pub(super) fn room_for(&self, lane: Lane, parcel: &Parcel) -> Room {
+    /// How many calls may be in flight for a call of this batch to start at once.
+    pub(super) fn room_for(&self, lane: Lane, batch: &Batch) -> Room {
         let limit = limit();
-        // Otherwise there is room anyway.
-        let is_full = self.waiting_for.len() >= limit;
-        let used = || match parcel.is_for_a_host() {
-            true => self.calls_to(parcel.account),
-            false => self.waiting_for.values().filter(|open| open.lane == lane).count(),
+        // While places are free, the extra ones are not needed.
+        let is_full = self.in_flight.len() >= limit;
+        let used = || match batch.is_for_a_host() {
+            true => self.calls_to(batch.account),
+            false => self.in_flight.values().filter(|sent| sent.lane == lane).count(),
         };
-        let extra = if is_full && used() < flow::own(limit) { flow::extra(limit) } else { 0 };
+        let extra = if is_full && used() < pace::own(limit) { pace::extra(limit) } else { 0 };
         Room { limit, extra }
     }
 
+    /// Number of calls in flight to a host.
     pub(super) fn calls_to(&self, account: u64) -> usize {
-        self.waiting_for.values().filter(|open| open.terms.account == account).count()
+        self.in_flight.values().filter(|sent| sent.terms.account == account).count()
     }
 
-    /// True if another call to this one of many hosts leaves room for others.
+    /// True if another call to one of many hosts leaves room for other calls.
     pub(super) fn host_has_room(&self, account: u64) -> bool {
         let limit = limit();
-        let is_shared = self.parcels().any(|parcel| parcel.account != account);
-        let most = match (self.waiting_for.len() >= limit, is_shared) {
-            (true, true) => flow::own(limit),
+        let is_shared = self.batches().any(|batch| batch.account != account);
+        let most = match (self.in_flight.len() >= limit, is_shared) {
+            (true, true) => pace::own(limit),
             (_, false) if !self.pace.is_slowed(account, limit) => limit + ahead(limit),
             _ => self.pace.of_host(account, limit),
         };
-        self.calls_to(account) < most && self.waiting_for.len() < limit + ahead(limit) + flow::extra(limit)
+        self.calls_to(account) < most && self.in_flight.len() < limit + ahead(limit) + pace::extra(limit)
     }
 }
 
-/// Interface calls of this worker that may be under way.
-pub(super) fn limit() -> usize {
-    config::MAX_IN_FLIGHT.get() as usize
-}
-
-/// Calls that are prepared beyond what may be under way.
+/// Number of calls that are prepared beyond those that may be in flight.
 fn ahead(limit: usize) -> usize {
     limit.saturating_sub(4) / 4
 }

@@ -1,60 +1,62 @@
-//! Calls whose worker is gone.
+//! Take over: continues orphaned calls, whose workers are gone.
 
-use super::held::Held;
-use super::parcel::{Member, Parcel, key_of_batch};
-use super::places::limit;
+use super::batch::{Batch, Member, key_of_batch};
+use super::queued::QueuedCall;
+use super::rows::{self, Orphan};
+use super::state::{Calls, limit};
 use crate::error::PgError;
 use crate::inject;
 use crate::pg::{interrupt, transaction};
 use crate::task_definition::TaskDefinitions;
-use crate::worker::Worker;
-use crate::worker::claim::{self, Orphan};
 use pg_errand_calls::provider::Provider;
 use pg_errand_calls::request::Request;
 use std::time::{Duration, Instant};
 
-/// Calls that others have locked are looked for again after this time.
+/// Orphaned calls that others have locked are looked for again after this time.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes over the calls of workers that are gone, at first and when it is `wanted`: what was answered goes on to its handler, what
-/// was not is sent again, the same request with the same key.
-pub fn take_over(worker: &mut Worker, wanted: bool) -> Result<bool, PgError> {
-    let room = limit().saturating_sub(worker.calls.load());
+/// Takes over orphaned calls, in a worker's first turn and when it is `wanted`: answered calls continue with their
+/// handlers, others are sent again, the same request with the same key. True if there were any.
+pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
+    let room = limit().saturating_sub(calls.load());
     if room == 0 {
         return Ok(false);
     }
-    let again = worker.calls.no_orphans_before.is_some_and(|time| time <= Instant::now());
-    if !wanted && !again && worker.looked_for_orphans {
+    let again = calls.no_orphans_before.is_some_and(|time| time <= Instant::now());
+    if !wanted && !again && calls.has_looked_for_orphans {
         return Ok(false);
     }
-    worker.calls.no_orphans_before = None;
-    worker.slot.change_database(|database| database.orphans = false);
-    if !worker.looked_for_orphans {
-        let last = transaction::commit_after(|| claim::last_owner(worker))?;
-        worker.slot.see_owner(last.unwrap_or_default());
-        worker.looked_for_orphans = true;
+    let (slot, tables) = (calls.slot, calls.tables);
+    calls.no_orphans_before = None;
+    slot.change_database(|database| database.orphans = false);
+    if !calls.has_looked_for_orphans {
+        let last = transaction::commit_after(|| rows::last_owner(&tables))?;
+        slot.see_owner(last.unwrap_or_default());
+        calls.has_looked_for_orphans = true;
     }
-    let found = transaction::commit_after(|| (claim::orphans(worker, room), claim::has_orphans(worker)));
-    // Those that somebody has locked are no work for others.
-    let locked = found.as_ref().is_ok_and(|(orphans, more)| *more && orphans.is_empty());
-    if locked {
-        worker.calls.no_orphans_before = Some(Instant::now() + LOCKED_PAUSE);
+    let found = transaction::commit_after(|| {
+        (rows::take_orphans(slot, &tables, room), rows::has_orphans(slot, &tables))
+    });
+    // Orphaned calls that a session has locked are no work for other workers.
+    let are_locked = found.as_ref().is_ok_and(|(orphans, more)| *more && orphans.is_empty());
+    if are_locked {
+        calls.no_orphans_before = Some(Instant::now() + LOCKED_PAUSE);
     } else if found.as_ref().map_or(true, |(_, more)| *more) {
-        worker.slot.change_database(|database| database.orphans = true);
+        slot.change_database(|database| database.orphans = true);
     }
     let (orphans, _) = found?;
-    // If this process is to end, another one takes them over: see the first sending.
-    worker.slot.set_in_flight(worker.calls.tasks() + orphans.len(), false);
+    // If this process is to end, another worker takes them over in turn.
+    slot.set_in_flight(calls.tasks() + orphans.len(), false);
     interrupt::check();
     let any = !orphans.is_empty();
     for group in groups(orphans) {
         inject::point("taken_over");
-        adopt(worker, group);
+        resume(calls, group);
     }
     Ok(any)
 }
 
-/// Those that went out together, in the order of the tasks.
+/// The calls of each batch, in the order of the tasks.
 fn groups(mut orphans: Vec<Orphan>) -> Vec<Vec<Orphan>> {
     orphans.sort_by_key(|orphan| (orphan.batch.unwrap_or(orphan.task_id), orphan.task_id));
     let mut groups: Vec<Vec<Orphan>> = Vec::new();
@@ -67,25 +69,24 @@ fn groups(mut orphans: Vec<Orphan>) -> Vec<Vec<Orphan>> {
     groups
 }
 
-/// Goes on with calls that go out in one request.
-fn adopt(worker: &mut Worker, group: Vec<Orphan>) {
+/// Continues the calls of a batch.
+fn resume(calls: &mut Calls, group: Vec<Orphan>) {
     let (answered, open): (Vec<_>, Vec<_>) = group.into_iter().partition(|orphan| orphan.answered);
-    answered.iter().for_each(|orphan| worker.calls.add_answered(orphan.task_id, None));
+    answered.iter().for_each(|orphan| calls.answered.add(orphan.task_id, None));
     let Some(first) = open.first() else { return };
-    match parcel_of(first, &open) {
-        Ok(parcel) => worker.calls.add_held(Held::new(parcel)),
+    match batch_of(first, &open) {
+        Ok(batch) => calls.add_queued(QueuedCall::new(batch)),
         Err(reason) => {
-            open.iter()
-                .for_each(|orphan| worker.calls.add_unstored(orphan.task_id, Err(reason.clone().into())));
+            open.iter().for_each(|orphan| calls.add_unstored(orphan.task_id, Err(reason.clone().into())));
         }
     }
 }
 
-/// The request that is to be sent again.
+/// The batch that is sent again.
 ///
 /// # Errors
-/// Why it is not.
-fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
+/// Why it cannot be sent again.
+fn batch_of(first: &Orphan, open: &[Orphan]) -> Result<Batch, String> {
     let nobody = || {
         format!(
             "outcome unknown: the call was cut off, and no provider {} here can send its stored request again",
@@ -112,10 +113,10 @@ fn parcel_of(first: &Orphan, open: &[Orphan]) -> Result<Parcel, String> {
         return Err(nobody());
     }
     let key = first.batch.map(|_| key_of_batch(&first.key));
-    // It may be negative, if the clock was set back.
+    // It is negative if the clock was set back.
     let age = Duration::try_from_secs_f64(age).unwrap_or_default();
-    let recognized_until = Some(Parcel::recognized_until(&provider, age));
-    Ok(Parcel { recognized_until, ..Parcel::stored(provider, members, key) })
+    let recognized_until = Some(Batch::recognized_until(&provider, age));
+    Ok(Batch { recognized_until, ..Batch::stored(provider, members, key) })
 }
 
 fn member_of(orphan: &Orphan) -> Result<Member, String> {
@@ -125,8 +126,8 @@ fn member_of(orphan: &Orphan) -> Result<Member, String> {
     })
 }
 
-/// True if the provider still knows the key of a request of this age in seconds. It may be negative, if the clock was
-/// set back.
+/// True if the provider still recognizes the key of a request of this age in seconds. The age is negative if the clock
+/// was set back.
 fn is_recognized(provider: &Provider, age: f64) -> bool {
     let memory = provider.interface.remembers_keys_for(provider);
     !memory.is_zero() && age <= memory.as_secs_f64()

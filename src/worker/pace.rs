@@ -1,4 +1,4 @@
-//! Flow: from which lanes a worker takes tasks, and calls that wait because their provider asked for it.
+//! Pace: how many calls a lane or a host may have in flight, and from which lanes a worker claims tasks.
 
 use crate::shared::{LANES, Lane, LaneSet};
 use pg_errand_calls::response::Response;
@@ -6,22 +6,23 @@ use pg_errand_calls::retry_after;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// So many calls a provider that has not answered yet may have under way beside others; as TCP starts slowly.
+/// Calls in flight of a provider that has not answered yet, while other providers have some, too. As in TCP, the start is
+/// slow.
 const FIRST: usize = 8;
-/// A provider that does not answer keeps at least so many.
+/// A provider that does not answer keeps at least this many.
 const LEAST: usize = 4;
-/// No provider is asked again sooner, whatever it says.
+/// The shortest pause that a provider can ask for.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// And none is left alone for longer.
+/// The longest pause that a provider can ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How many calls a provider may have under way in this worker, while others want some, too: more with each
-/// answer, half as many after a call without one.
+/// How many calls a provider may have in flight in this worker, while other providers want some, too: one more with each
+/// response, half as many after a call without one.
 #[derive(Clone, Copy, Default)]
 struct Share(Option<usize>);
 
 impl Share {
-    /// `limit`: calls of this worker in all.
+    /// Number of calls. `limit`: for all calls of this worker.
     fn of(self, limit: usize) -> usize {
         self.0.unwrap_or(FIRST.max(limit / 4)).min(limit / 2).max(1)
     }
@@ -33,16 +34,16 @@ impl Share {
     }
 }
 
-/// So many hosts are remembered,
+/// This many hosts are remembered, and all hosts that were called lately.
 const HOSTS: usize = 1024;
-/// or as many as there were calls to in this time.
+/// A host counts as called lately for this time.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// A host that lets all of its calls wait so long may be dead.
+/// A host that lets all of its calls wait this long may be dead.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 struct Host {
     share: Share,
-    /// When one of its calls last ended, or since when there are some.
+    /// When one of its calls last ended, or since when it has calls in flight.
     heard_at: Instant,
 }
 
@@ -50,7 +51,7 @@ struct Host {
 #[derive(Default)]
 pub struct Pace {
     lanes: [Share; LANES],
-    /// By account.
+    /// The hosts, by their accounts.
     hosts: HashMap<u64, Host>,
 }
 
@@ -68,12 +69,12 @@ impl Pace {
         self.of_host(account, limit) < Share::default().of(limit)
     }
 
-    /// When a host with calls under way counts as silent, if none of them ends before.
+    /// When a host with calls in flight counts as silent, if none of them ends before.
     pub fn silent_at(&self, account: u64) -> Option<Instant> {
         self.hosts.get(&account).map(|host| host.heard_at + SILENT_AFTER)
     }
 
-    /// There was no call to this host under way, and now there is.
+    /// The first call to a host is in flight.
     pub fn begin_host(&mut self, account: u64) {
         self.host(account).heard_at = Instant::now();
     }
@@ -86,12 +87,12 @@ impl Pace {
         self.hosts.entry(account).or_insert_with(new)
     }
 
-    /// A call has ended, with an answer or without.
+    /// A call of a lane has ended, with a response or without.
     pub fn note(&mut self, lane: Lane, answered: bool, limit: usize) {
         self.lanes[lane.index()].note(answered, limit);
     }
 
-    /// The same of a call to one of many hosts.
+    /// A call to a host has ended, with a response or without.
     pub fn note_host(&mut self, account: u64, answered: bool, limit: usize) {
         let host = self.host(account);
         host.share.note(answered, limit);
@@ -99,24 +100,24 @@ impl Pace {
     }
 }
 
-/// So many calls a lane may have under way although others have taken all places: what does not answer holds up
-/// nobody else. `limit`: places of this worker.
+/// Number of calls that a lane may have in flight although others have taken all places, so that providers which do not
+/// answer hold up no others. `limit`: the places of this worker.
 pub fn own(limit: usize) -> usize {
     (limit / 8).max(1)
 }
 
-/// So many more calls than there are places may be under way for that, of all lanes.
+/// Number of extra places for those calls, for all lanes together.
 pub fn extra(limit: usize) -> usize {
     limit / 2
 }
 
-/// The lanes of `lanes` from which another task can be taken when all places are.
+/// The lanes of `lanes` from which another task can be claimed when all places are taken.
 pub fn lanes_with_few(lanes: LaneSet, used: &[usize; LANES], limit: usize) -> LaneSet {
     lanes.iter().filter(|lane| used[lane.index()] >= own(limit)).fold(lanes, LaneSet::without)
 }
 
-/// The lanes of `lanes` from which another task can be taken while there are places. `used`: calls that a lane has
-/// already; `waiting`: lanes in which tasks are known to wait.
+/// The lanes of `lanes` from which another task can be claimed while places are free. `used`: the calls of each lane;
+/// `waiting`: the lanes in which tasks are known to wait.
 pub fn open_lanes(
     lanes: LaneSet,
     waiting: LaneSet,
@@ -134,7 +135,7 @@ pub fn open_lanes(
     })
 }
 
-/// How long the provider asks us to wait, if it does: 429 or 503 with Retry-After.
+/// How long a response asks to wait, if it does: 429 or 503 with Retry-After.
 pub fn asked_to_wait(response: &Response) -> Option<Duration> {
     if !matches!(response.status, 429 | 503) {
         return None;
@@ -172,7 +173,7 @@ mod tests {
         let open = lanes_with_few(LaneSet::ALL, &used, 64);
         assert!(open.holds(Lane::LOCAL) && open.holds(Lane::call(2)) && open.holds(Lane::call(4)));
         assert!(!open.holds(Lane::call(1)) && !open.holds(Lane::call(3)));
-        // One place is one place.
+        // A single place is not shared.
         assert_eq!(extra(1), 0);
     }
 

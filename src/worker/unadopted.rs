@@ -1,7 +1,6 @@
-//! What came from another database: a copy makes its home here, and says which tasks it holds.
+//! Unadopted tasks came from another database. A copy gets an origin of its own, and reports how many of them wait.
 
-use super::Worker;
-use super::slot::MySlot;
+use super::tables::Tables;
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::home;
@@ -9,6 +8,7 @@ use crate::pg::home::{Place, here, table as home_table};
 use crate::pg::spi::Statement;
 use crate::pg::{log, session, transaction};
 use crate::shared::ToId;
+use crate::slot::MySlot;
 use crate::unwritten::{self, Command, Means};
 use pgrx::IntoDatum;
 use pgrx::pg_sys::{
@@ -19,16 +19,17 @@ use pgrx::pg_sys::{
 /// Unadopted tasks are counted up to this number.
 const COUNTED: i64 = 100_000;
 
-static SETTLE: Statement =
+static MAKE_HOME: Statement =
     Statement::new(include_str!("../../sql/runtime/settle_home.sql"), &[INT8OID, INT8OID, OIDOID, INT8OID]);
 static COUNT_UNADOPTED: Statement =
     Statement::new(include_str!("../../sql/runtime/count_unadopted.sql"), &[INT8OID, INT8OID]);
+
 /// pg_upgrade does not keep this dependency.
 static DEPEND: Statement = Statement::new(include_str!("../../sql/runtime/depend_on_internal.sql"), &[]);
 
-/// The origin of the tasks that are run here, made durable if this database is a copy. `None`: the
-/// extension has gone meanwhile.
-pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> {
+/// The origin of the tasks that are run here; stored first if this database is a copy. `None` if the extension was
+/// dropped meanwhile.
+pub fn make_home(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> {
     let found = transaction::commit_after(|| {
         let (table, origin) = (home_table()?, home::look()?);
         if origin.unsettled {
@@ -43,7 +44,7 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
                 table,
                 Command::Update,
                 Means::Any,
-                || session::as_owner(owner, || SETTLE.run(&args)),
+                || session::as_owner(owner, || MAKE_HOME.run(&args)),
                 || home::look().is_some_and(|origin| !origin.unsettled),
             );
             session::as_owner(owner, || DEPEND.run(&[]));
@@ -59,27 +60,25 @@ pub fn settle(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> 
     Ok(Some(origin))
 }
 
-/// Says once that tasks are held.
-pub fn tell_of_held(worker: &Worker) -> Result<(), PgError> {
-    let told = worker.slot.change_database(|database| {
+/// Logs once that there are unadopted tasks.
+pub fn report(slot: MySlot, tables: &Tables) -> Result<(), PgError> {
+    let was_reported = slot.change_database(|database| {
         database.unadopted_to_report = false;
         database.reported_unadopted
     });
-    // Once it was said, only whether there are any still matters.
-    let limit = if told == Some(true) { 1 } else { COUNTED };
-    let held: i64 = transaction::commit_after(|| {
-        session::as_owner(worker.owner, || {
-            COUNT_UNADOPTED.row(&[worker.origin.into_datum(), limit.into_datum()], |row| row.get(1)).flatten()
+    // After the first report, it matters only whether there are any.
+    let limit = if was_reported == Some(true) { 1 } else { COUNTED };
+    let count: i64 = transaction::commit_after(|| {
+        tables.as_owner(|| {
+            COUNT_UNADOPTED.row(&[tables.origin.into_datum(), limit.into_datum()], |row| row.get(1)).flatten()
         })
     })?
     .unwrap_or_default();
-    let told =
-        worker.slot.change_database(|database| std::mem::replace(&mut database.reported_unadopted, held > 0));
-    if held > 0 && told != Some(true) {
-        let number = if held < COUNTED { held.to_string() } else { format!("at least {COUNTED}") };
+    if slot.is_news(|database| &mut database.reported_unadopted, count > 0) && count > 0 {
+        let number = if count < COUNTED { count.to_string() } else { format!("at least {COUNTED}") };
         log::event_with_hint(
             LogLevel::Warning,
-            format!("{number} unfinished tasks came from another database, of which this one is a copy, and are unadopted"),
+            format!("{number} unfinished tasks came from another database, of which this one is a copy, and wait to be adopted"),
             "See queues.unadopted. Run: select queues.adopt(); to have them run here, once the original will not run them; or delete them.".into(),
         );
     }

@@ -1,78 +1,75 @@
-//! What goes out as one request: that of a task, or of several.
+//! A batch: the calls that go out as one request, of one task or of several.
 
-use super::CallResult;
-use super::interpret::interpret;
+use super::rows::JoinedCall;
 use crate::config;
 use crate::provider;
-use crate::shared::Terms;
+use crate::shared::{TaskId, Terms};
 use crate::task_definition::TaskDefinitions;
-use crate::worker::record::JoinedCall;
-use pg_errand_calls::interface::contract::BatchResponse;
-use pg_errand_calls::job::Outcome;
 use pg_errand_calls::provider::{Provider, host_of};
 use pg_errand_calls::request::Request;
-use pg_errand_calls::response::Response;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes of the requests that go out together at most: what is larger is worth one of its own.
+/// Size limit of the requests of a batch, in bytes. Larger requests are sent on their own.
 const LARGEST: usize = 4 * 1024 * 1024;
-/// As good as for ever.
+/// The longest time for which a provider is taken to recognize a key.
 const LONGEST_MEMORY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A task's part.
+/// A task's part of a batch.
 pub struct Member {
-    pub task_id: i64,
+    pub task_id: TaskId,
     pub request: Arc<Request>,
-    /// Its task has ended; the request that is sent stays the same.
+    /// The task has ended. Its request stays part of the batch, since a batch is sent again unchanged.
     pub given_up: bool,
 }
 
 impl Member {
-    pub fn new(task_id: i64, request: Request) -> Member {
+    pub fn new(task_id: TaskId, request: Request) -> Member {
         Member { task_id, request: Arc::new(request), given_up: false }
     }
 }
 
-pub struct Parcel {
+/// Calls that go out as one request.
+pub struct Batch {
     pub provider: Arc<Provider>,
-    /// Never empty; in the order of the tasks when it is sent.
+    /// Invariant: never empty, and in the order of the tasks once it is sent.
     pub members: Vec<Member>,
-    /// For several tasks: the key of their request.
+    /// The key of the common request; `None` for one task.
     pub key: Option<String>,
-    /// The provider has let it pass.
+    /// The rate limit of the provider has admitted it.
     pub admitted: bool,
-    /// It was sent before, and may have been taken: until then its provider would recognize that.
+    /// Until when the provider recognizes its key, if it was sent before and may have been carried out.
     pub recognized_until: Option<Instant>,
-    /// No further task may join: that there is none is to be stored, too.
+    /// No other task may join. That it goes out alone is stored before it is sent.
     pub alone: bool,
-    /// No further task fits.
+    /// No other request fits into it.
     pub full: bool,
-    /// The provider takes requests like the first one for several tasks.
+    /// The provider accepts several requests like the first one in a batch.
     pub batchable: bool,
+    /// When it was prepared.
     pub since: Instant,
-    /// Whoever takes it over can send it.
+    /// Another worker can send it: its provider recognizes keys.
     pub is_resumable: bool,
-    /// What its provider lets us do, as of when it was prepared.
-    pub of_service: Terms,
-    /// The account that its request concerns: its provider's, or that of its host.
+    /// The limits of its provider.
+    pub provider_terms: Terms,
+    /// The account that its limits count for: the provider's, or its host's.
     pub account: u64,
 }
 
-impl Parcel {
-    pub fn new(provider: Arc<Provider>, member: Member) -> Parcel {
-        Parcel::stored(provider, vec![member], None)
+impl Batch {
+    pub fn new(provider: Arc<Provider>, member: Member) -> Batch {
+        Batch::stored(provider, vec![member], None)
     }
 
-    /// One that has been stored before.
-    pub fn stored(provider: Arc<Provider>, members: Vec<Member>, key: Option<String>) -> Parcel {
-        let of_service = provider::terms(&provider);
+    /// A batch that is stored already.
+    pub fn stored(provider: Arc<Provider>, members: Vec<Member>, key: Option<String>) -> Batch {
+        let provider_terms = provider::terms(&provider);
         let first = &members[0].request;
         let account = provider::account_of(&provider, first);
         let batchable =
             !first.goes_alone() && provider.batching().is_some_and(|batching| batching.takes(first));
         let is_resumable = !provider.interface.remembers_keys_for(&provider).is_zero();
-        Parcel {
+        Batch {
             is_resumable,
             provider,
             members,
@@ -83,30 +80,32 @@ impl Parcel {
             full: false,
             batchable,
             since: Instant::now(),
-            of_service,
+            provider_terms,
             account,
         }
     }
 
-    /// Until when its provider would recognize it, if it was first sent `age` ago.
+    /// Until when a provider recognizes the key of a request that was first sent `age` ago.
     pub fn recognized_until(provider: &Provider, age: Duration) -> Instant {
         let memory = provider.interface.remembers_keys_for(provider).min(LONGEST_MEMORY);
         Instant::now() + memory.saturating_sub(age)
     }
 
-    /// True if it can be sent again after `wait`, although its provider had it already. `nothing_done`: it said that it
-    /// has done nothing.
+    /// True if it can be sent again after `wait`, although the provider has received it. `nothing_done`: the provider said
+    /// that it has not carried it out.
     pub fn may_be_repeated(&self, wait: Duration, nothing_done: bool) -> bool {
         let until = match self.recognized_until {
             None if nothing_done => return true,
-            None => Parcel::recognized_until(&self.provider, self.since.elapsed()),
+            None => Batch::recognized_until(&self.provider, self.since.elapsed()),
             Some(until) => until,
         };
         Instant::now() + wait <= until || self.members[0].request.only_reads()
     }
 
+    /// Checks that the provider still recognizes its key, if it was sent before.
+    ///
     /// # Errors
-    /// That it cannot be sent again any more: it has waited for too long.
+    /// That it has waited for too long to be sent again.
     pub fn check_recognized(&self) -> Result<(), String> {
         match self.recognized_until {
             Some(until) if until < Instant::now() && !self.members[0].request.only_reads() => Err(format!(
@@ -118,19 +117,19 @@ impl Parcel {
         }
     }
 
-    /// It was sent, and nothing tells that its provider has done nothing.
+    /// Notes that it was sent and may have been carried out.
     pub fn note_sent(&mut self) {
-        let until = Parcel::recognized_until(&self.provider, self.since.elapsed());
+        let until = Batch::recognized_until(&self.provider, self.since.elapsed());
         self.recognized_until.get_or_insert(until);
     }
 
-    /// True if another task of this provider may be able to join.
+    /// True if another task of this provider may join.
     pub fn has_room_for(&self, provider: &Arc<Provider>) -> bool {
         let is_open = self.batchable && !self.alone && !self.full;
         is_open && self.members.len() < provider.batch_size() && Arc::ptr_eq(provider, &self.provider)
     }
 
-    /// True if this request can join. What does not fit is the last one that tries.
+    /// True if this request can join. After a request that does not fit, none is tried any more.
     pub fn takes(&mut self, provider: &Arc<Provider>, request: &Request) -> bool {
         if !self.has_room_for(provider)
             || !request.has_destination_of(&self.members[0].request)
@@ -140,17 +139,17 @@ impl Parcel {
             return false;
         }
         let limit = LARGEST.min(config::HTTP_MAX_REQUEST_SIZE.get() as usize);
-        // Each has a separator.
+        // A separator for each request, and the brackets.
         self.full = self.size() + request.size() + self.members.len() + 2 > limit;
         !self.full
     }
 
-    /// Takes over the current row of its provider from `kinds`.
+    /// Takes the provider's current row from `definitions`.
     ///
     /// # Errors
-    /// That the provider was removed or has another interface.
-    pub fn follow(&mut self, kinds: &TaskDefinitions) -> Result<(), String> {
-        let now = kinds
+    /// That the provider was removed or has another interface now.
+    pub fn follow(&mut self, definitions: &TaskDefinitions) -> Result<(), String> {
+        let now = definitions
             .provider(&self.provider.name)
             .map_err(|reason| format!("{reason}; the request was not sent"))?;
         let (before, after) = (self.provider.interface.name(), now.interface.name());
@@ -162,28 +161,29 @@ impl Parcel {
         }
         if !Arc::ptr_eq(&self.provider, &now) {
             let first = &self.members[0].request;
-            (self.of_service, self.account) = (provider::terms(&now), provider::account_of(&now, first));
+            (self.provider_terms, self.account) = (provider::terms(&now), provider::account_of(&now, first));
             self.is_resumable = !now.interface.remembers_keys_for(&now).is_zero();
             self.provider = now;
         }
         Ok(())
     }
 
-    /// What its host lets us do, or its provider. Calls to all hosts are counted together.
+    /// The limits that it is admitted by: its host's, or its provider's. The provider's limit of calls in flight counts for
+    /// all of its hosts together.
     pub fn terms(&self) -> Terms {
         match self.is_for_a_host() {
-            true => Terms { account: self.account, max_in_flight: 0, ..self.of_service },
-            false => self.of_service,
+            true => Terms { account: self.account, max_in_flight: 0, ..self.provider_terms },
+            false => self.provider_terms,
         }
     }
 
-    /// True if its host is one of many that its provider may speak to.
+    /// True if its provider has no base URL, and so many hosts.
     pub fn is_for_a_host(&self) -> bool {
-        self.account != self.of_service.account
+        self.account != self.provider_terms.account
     }
 
-    /// The provider's name for messages; with the host, if the provider has no base URL.
-    pub fn provider(&self) -> String {
+    /// The provider's name for messages, with the host if the provider has no base URL.
+    pub fn provider_name(&self) -> String {
         let name = &self.provider.name;
         match self.members[0].request.as_ref() {
             Request::Http(http) if self.is_for_a_host() => format!("{name} ({})", host_of(http)),
@@ -191,37 +191,37 @@ impl Parcel {
         }
     }
 
-    /// Bytes of its requests' bodies.
+    /// Size of the bodies of its requests, in bytes.
     pub fn size(&self) -> usize {
         self.members.iter().map(|member| member.request.size()).sum()
     }
 
-    /// True if it is to be stored with what it goes out, or that it goes out alone.
+    /// True if it has to be stored which calls go out together, or that a call goes out alone.
     pub fn is_to_be_joined(&self) -> bool {
         self.alone || self.members.len() > 1
     }
 
-    /// What has been stored of it: whoever is missing has been removed.
+    /// Takes over what was stored; tasks that are missing there have been removed.
     pub fn join(&mut self, joined: &[JoinedCall]) {
         self.members.retain(|member| joined.iter().any(|call| call.task_id == member.task_id));
         let first = joined.iter().find(|call| call.batch == Some(call.task_id));
         self.key = first.map(|first| key_of_batch(&first.key));
     }
 
-    /// One for each task that has not ended.
-    pub fn separate(self) -> impl Iterator<Item = Parcel> {
-        let Parcel { provider, members, since, .. } = self;
+    /// Splits it into a batch for each task that has not ended.
+    pub fn separate(self) -> impl Iterator<Item = Batch> {
+        let Batch { provider, members, since, .. } = self;
         let live = members.into_iter().filter(|member| !member.given_up);
-        live.map(move |member| Parcel { alone: true, since, ..Parcel::new(provider.clone(), member) })
+        live.map(move |member| Batch { alone: true, since, ..Batch::new(provider.clone(), member) })
     }
 
-    /// Tells parcels apart: its first task.
-    pub fn id(&self) -> i64 {
+    /// Identifies it: its first task.
+    pub fn id(&self) -> TaskId {
         self.members[0].task_id
     }
 
-    /// Its tasks that have not ended.
-    pub fn tasks(&self) -> impl Iterator<Item = i64> {
+    /// The tasks of it that have not ended.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
         self.members.iter().filter(|member| !member.given_up).map(|member| member.task_id)
     }
 
@@ -229,21 +229,22 @@ impl Parcel {
         self.tasks().count()
     }
 
-    pub fn holds(&self, task_id: i64) -> bool {
+    pub fn holds(&self, task_id: TaskId) -> bool {
         self.tasks().any(|known| known == task_id)
     }
 
-    /// True if a task of it has ended since it was put together.
+    /// True if a task of it has ended since it was formed.
     pub fn is_incomplete(&self) -> bool {
         self.members.iter().any(|member| member.given_up)
     }
 
-    /// A task of it has ended. False if nobody waits for it any more.
-    pub fn give_up(&mut self, task_id: i64) -> bool {
+    /// Notes that a task of it has ended. False if no task is left.
+    pub fn give_up(&mut self, task_id: TaskId) -> bool {
         self.members.iter_mut().filter(|member| member.task_id == task_id).for_each(|m| m.given_up = true);
         self.tasks().next().is_some()
     }
 
+    /// The request that is sent.
     pub fn request(&self) -> Arc<Request> {
         match (&self.key, self.provider.interface.batching()) {
             (Some(key), Some(batching)) => {
@@ -253,44 +254,9 @@ impl Parcel {
             _ => self.members[0].request.clone(),
         }
     }
-
-    /// What its call came to.
-    pub fn open(self, outcome: &Outcome) -> Opened {
-        let batching = self.provider.interface.batching().filter(|_| self.key.is_some());
-        let responses: Vec<Result<Response, String>> = match (batching, &outcome.response) {
-            (None, response) => vec![response.clone()],
-            (Some(_), Err(reason)) => vec![Err(reason.clone()); self.members.len()],
-            (Some(batching), Ok(response)) => match batching.split(response, self.members.len()) {
-                BatchResponse::Each(responses) => responses.into_iter().map(Ok).collect(),
-                // What was sent before may have been taken, and forgotten since.
-                BatchResponse::Refused
-                    if self.recognized_until.is_some() && !matches!(response.status, 400 | 422) =>
-                {
-                    let reason =
-                        format!("outcome unknown: sent again, it was refused with HTTP {}", response.status);
-                    vec![Err(reason); self.members.len()]
-                }
-                BatchResponse::Refused => return Opened::Refused(self),
-            },
-        };
-        let live = self.members.into_iter().zip(responses).filter(|(member, _)| !member.given_up);
-        Opened::Results(
-            live.map(|(member, response)| {
-                (member.task_id, interpret(&self.provider, &member, response.as_ref(), outcome))
-            })
-            .collect(),
-        )
-    }
 }
 
-/// The key of a request for several tasks, from that of the first one: it is another request.
+/// The key of a batch, derived from that of its first call: it is another request.
 pub fn key_of_batch(key: &str) -> String {
     format!("{key}-batch")
-}
-
-/// What a parcel's call came to.
-pub enum Opened {
-    Results(Vec<(i64, CallResult)>),
-    /// Nothing was done: each of its requests has to be sent on its own.
-    Refused(Parcel),
 }

@@ -1,0 +1,37 @@
+//! Numbers that must not be mistaken for one another.
+
+use std::fmt::{self, Display, Formatter};
+
+/// Defines the type of one kind of number.
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+        pub struct $name(i64);
+
+        impl $name {
+            pub const fn new(number: i64) -> $name {
+                $name(number)
+            }
+
+            pub const fn get(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A task, as `queues.task.task_id` has it.
+    TaskId
+}
+number! {
+    /// The identity of a worker, as `queues.call.owner` has it. Identities never repeat.
+    Owner
+}

@@ -1,0 +1,83 @@
+//! Signals: what others want of a worker, read once a turn.
+
+use crate::pg::shmem::Shared;
+use crate::shared::{DatabaseId, LaneSet, Queue};
+
+/// Whether the settings that are stored for databases and roles are those that a worker has read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Settings {
+    Same,
+    /// They may have changed, and are being read.
+    Unknown,
+    Changed,
+}
+
+/// What others want of a worker.
+#[derive(Clone, Copy)]
+pub struct Signals {
+    /// When they were read, in microseconds since 2000-01-01.
+    pub at: i64,
+    /// The worker is to leave.
+    pub retire: bool,
+    /// The worker is to reread the configuration.
+    pub reload: bool,
+    /// Calls of the worker were cancelled.
+    pub cancels: bool,
+    /// `Database::announced`.
+    pub announced: u64,
+    /// `Database::definition_changes`.
+    pub definition_changes: u64,
+    /// There are orphaned calls.
+    pub orphans: bool,
+    /// Something may have fallen due.
+    pub due: bool,
+    /// It is time to look for tasks that were not announced.
+    pub sweep: bool,
+    /// It is not known when something falls due, or a prepared transaction may bring tasks.
+    pub look_ahead: bool,
+    /// The lanes in which tasks are known to wait.
+    pub waiting: LaneSet,
+    /// `Shared::resumes`.
+    pub resumes: u64,
+    /// `Database::unadopted_to_report`.
+    pub unadopted_to_report: bool,
+    pub settings: Settings,
+}
+
+impl Signals {
+    /// The signals for the worker of `slot`, in the database `id`.
+    pub(super) fn read(
+        shared: &Shared,
+        slot: usize,
+        id: DatabaseId,
+        now: i64,
+        poll_interval: i64,
+    ) -> Signals {
+        let own = &shared.slots[slot];
+        let database = shared.databases.iter().find(|database| database.id == id);
+        Signals {
+            at: now,
+            retire: own.retire,
+            reload: own.reload,
+            cancels: own.has_cancels,
+            announced: database.map_or(0, |database| database.announced),
+            definition_changes: database.map_or(0, |database| database.definition_changes),
+            orphans: database.is_some_and(|database| database.orphans),
+            due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
+            sweep: shared.queue_of(id).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),
+            look_ahead: database.is_none_or(|database| database.due_unknown || database.unannounced),
+            waiting: shared.queue_of(id).map_or(LaneSet::NONE, Queue::waiting),
+            resumes: shared.resumes,
+            unadopted_to_report: database.is_some_and(|database| database.unadopted_to_report),
+            settings: database.map_or(Settings::Same, |database| {
+                if database.settings_as_of != shared.settings_changes {
+                    Settings::Unknown
+                } else if database.settings != own.stored_settings {
+                    Settings::Changed
+                } else {
+                    Settings::Same
+                }
+            }),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The credentials that a stored request is sent with.
+
+use super::batch::Batch;
+use crate::provider;
+use crate::task_definition::TaskDefinitions;
+use pg_errand_calls::credential::Credentials;
+use pg_errand_calls::request::Request;
+use std::sync::Arc;
+
+/// A request with its credentials.
+pub struct Equipped {
+    pub request: Arc<Request>,
+    pub credentials: Credentials,
+}
+
+/// Fetches the current credentials of the provider for a stored request.
+///
+/// # Errors
+/// What has changed, or which secret is missing; or that a request which may have been carried out would not be
+/// recognized.
+pub fn equip(batch: &mut Batch) -> Result<Equipped, String> {
+    batch.follow(&TaskDefinitions::known())?;
+    batch.check_recognized()?;
+    let request = batch.request();
+    let credentials = provider::credentials(&batch.provider, &request)?;
+    Ok(Equipped { request, credentials })
+}

@@ -1,0 +1,26 @@
+//! Queued calls: stored requests that wait until their provider admits them.
+
+use super::batch::Batch;
+use std::time::Instant;
+
+/// Number of requests to hosts of a common lane that wait without holding up other calls.
+pub const MAX_FOR_HOSTS: usize = 1000;
+/// Size limit of those requests, in bytes.
+pub const MAX_BYTES_FOR_HOSTS: usize = 64 * 1024 * 1024;
+
+/// A request that is sent, for the first time or again, when its provider admits it.
+pub struct QueuedCall {
+    pub batch: Batch,
+    pub not_before: Instant,
+    /// It waits for other calls to end.
+    pub is_crowded: bool,
+    /// The provider has refused it for now, so it has not been carried out.
+    pub is_refused: bool,
+}
+
+impl QueuedCall {
+    /// A call that is sent as soon as possible.
+    pub fn new(batch: Batch) -> QueuedCall {
+        QueuedCall { batch, not_before: Instant::now(), is_crowded: false, is_refused: false }
+    }
+}

@@ -1,0 +1,11 @@
+//! The rows of `queues.call`: every statement of the worker that reads or writes them.
+
+mod orphans;
+mod resume;
+mod write;
+
+pub use orphans::{Orphan, exist as has_orphans, last_owner, take as take_orphans};
+pub use resume::{StoredCall, is_open, lock_answered};
+pub use write::{
+    JoinedCall, NewCall, StoredResponse, end, end_directly, join, remove_earlier, store_responses,
+};

@@ -1,0 +1,70 @@
+//! Rest: a worker without work waits for an announcement, for the time when a task falls due, or for a provider's
+//! response.
+
+use super::calls::Calls;
+use super::tables::Tables;
+use crate::config;
+use crate::error::PgError;
+use crate::inject;
+use crate::pg::spi::Statement;
+use crate::pg::{activity, backend, latch, transaction};
+use crate::shared::{NEVER, Rest};
+use crate::slot::MySlot;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
+use pgrx::{IntoDatum, pg_sys};
+use std::time::Duration;
+
+static NEXT_DUE: Statement =
+    Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[TIMESTAMPTZOID, INT8OID]);
+
+/// Looks for the next task that falls due, in a transaction of its own. `looked_at`: a time before the claim that found
+/// nothing, so that no task falls due unseen in between.
+pub fn look_ahead(tables: &Tables, looked_at: i64) -> Result<Rest, PgError> {
+    transaction::commit_after(|| next_due(tables, looked_at))
+}
+
+/// Has another worker watch for the next task that falls due while this one is busy. Called in the transaction that has
+/// claimed a task.
+pub fn pass_on_due(slot: MySlot, tables: &Tables, looked_at: i64) {
+    slot.note_due(next_due(tables, looked_at).next_due);
+}
+
+fn next_due(tables: &Tables, looked_at: i64) -> Rest {
+    tables
+        .as_owner(|| {
+            NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at)), tables.origin.into_datum()], |row| Rest {
+                next_due: row.get::<TimestampWithTimeZone>(c"next_due").map_or(NEVER, i64::from),
+                nothing_prepared: row.get(c"nothing_prepared").unwrap_or_default(),
+            })
+        })
+        .unwrap_or(Rest { next_due: NEVER, nothing_prepared: false })
+}
+
+/// Waits until there may be work again, for at most `limit`. `announced` was read before the worker last looked: if
+/// something was announced since, this returns false at once.
+pub fn wait(slot: MySlot, calls: &Calls, announced: u64, rest: Option<Rest>, limit: Duration) -> bool {
+    inject::point("looked");
+    let Some(next_due) = slot.go_idle(announced, rest) else { return false };
+    report_waiting(calls);
+    let until_due = Duration::from_micros(next_due.saturating_sub(backend::now()).max(0) as u64);
+    let poll = config::POLL_INTERVAL.duration();
+    latch::wait(Some(calls.readable()), limit.min(poll).min(until_due));
+    calls.clear();
+    true
+}
+
+/// Waits for responses only, for at most `limit`.
+pub fn wait_for_calls(calls: &Calls, limit: Duration) {
+    report_waiting(calls);
+    latch::wait(Some(calls.readable()), limit.min(calls.next_repeat().unwrap_or(Duration::MAX)));
+    calls.clear();
+}
+
+/// Shows in `pg_stat_activity` what a worker without work waits for.
+fn report_waiting(calls: &Calls) {
+    match calls.tasks() {
+        0 => activity::idle(),
+        calls => activity::running(format_args!("waiting for {calls} provider calls")),
+    }
+}

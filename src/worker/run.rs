@@ -1,0 +1,205 @@
+//! Run: claims the next task and runs its first step.
+
+use super::calls::{self, Calls};
+use super::claim::{self, Claimed};
+use super::claimed_task::ClaimedTask;
+use super::deferred::{self, Deferred};
+use super::ending::Ending;
+use super::failing::{self, RolledBack};
+use super::process::{self, Step};
+use super::record;
+use super::rest;
+use super::runner::Runner;
+use crate::error::PgError;
+use crate::handler::Stop;
+use crate::inject;
+use crate::pg::latch;
+use crate::pg::transaction::{self, End as Transaction};
+use crate::shared::{Admission, Interrupted, Over, Sources, TaskId, Terms, Unavailable};
+use crate::slot::MySlot;
+use crate::task::{Brief, Task};
+use crate::task_definition::TaskDefinitions;
+use crate::unwritten::Means;
+use pg_errand_calls::prepared::Prepared;
+use std::time::Duration;
+
+/// Pause while another worker reads the next tasks.
+const READING_PAUSE: Duration = Duration::from_millis(1);
+
+/// Where tasks are claimed from.
+pub struct Claimable {
+    pub sources: Sources,
+    /// `Database::definition_changes` as of when the task types were read.
+    pub definition_changes: u64,
+    /// Since when another worker has to watch for the next task that falls due, if one has to.
+    pub pass_on_due_since: Option<i64>,
+}
+
+/// What came of an attempt to run a task.
+enum Ran {
+    Nothing,
+    /// Another worker is reading the next tasks.
+    NotYet,
+    /// Another worker is about to write what became of the task.
+    Elsewhere,
+    /// This task is not run for so many microseconds.
+    Paused(TaskId, i64),
+    Ended(Ending),
+    Calling(Prepared),
+    Stopped(Stop),
+}
+
+/// Claims the next ready task and runs its first step; false if there was none.
+pub fn run_next(
+    runner: &mut Runner,
+    calls: &mut Calls,
+    deferred: &mut Deferred,
+    from: &Claimable,
+) -> Result<bool, PgError> {
+    let mut claimed = None;
+    let ran = transaction::run(|| claim_and_start(runner, calls, deferred, from, &mut claimed));
+    let Some(brief) = claimed else { return go_on_without_task(runner.slot, deferred, ran?) };
+    if ran.is_ok() {
+        inject::point("committed");
+    }
+    if !matches!(ran, Ok(Ran::Calling(_))) && needs_call(&brief) {
+        // Its provider had admitted it, which the limits no longer count.
+        calls.show();
+    }
+    go_on(runner, calls, deferred, from.definition_changes, brief, ran)?;
+    Ok(true)
+}
+
+/// Claims a task and runs its first step, in the current transaction. `claimed`: the task, once it is shown as running.
+fn claim_and_start(
+    runner: &mut Runner,
+    calls: &Calls,
+    deferred: &mut Deferred,
+    from: &Claimable,
+    claimed: &mut Option<Brief>,
+) -> Transaction<Ran> {
+    let slot = runner.slot;
+    let mut task = match claim::next(slot, &runner.tables, from.sources, from.definition_changes, deferred) {
+        Claimed::Task(task) => task,
+        Claimed::Nothing => return Transaction::Commit(Ran::Nothing),
+        Claimed::NotYet => return Transaction::Commit(Ran::NotYet),
+    };
+    inject::point("claimed");
+    // Before the task is shown as running, since a cancel from then on must find its handler.
+    if let Some(looked_at) = from.pass_on_due_since {
+        rest::pass_on_due(slot, &runner.tables, looked_at);
+    }
+    let brief = task.brief();
+    let earlier = match slot.begin(&brief) {
+        Ok(earlier) => earlier,
+        Err(Unavailable::Elsewhere) => return Transaction::RollBack(Ran::Elsewhere),
+        Err(Unavailable::Paused(until)) => {
+            return Transaction::RollBack(Ran::Paused(task.id, until - task.started_at));
+        }
+    };
+    // A task that was cancelled as its worker died, or that is given up, is only ended now.
+    let runs_again = !earlier.cancelled && !process::is_given_up(&earlier);
+    task.uncounted = earlier.runs as i32 + i32::from(runs_again);
+    *claimed = Some(Brief { attempt: task.attempt(), uncounted: task.uncounted, ..brief });
+    inject::point("begun");
+    match first_step(runner, calls, &task, &earlier) {
+        Ok(ran) => Transaction::Commit(ran),
+        Err(stop) => Transaction::RollBack(Ran::Stopped(stop)),
+    }
+}
+
+/// Goes on when no task was begun; false if there was none.
+fn go_on_without_task(slot: MySlot, deferred: &mut Deferred, ran: Ran) -> Result<bool, PgError> {
+    match ran {
+        Ran::Nothing => return Ok(false),
+        Ran::NotYet => latch::wait(None, READING_PAUSE),
+        Ran::Paused(id, pause) => defer_for(slot, deferred, id, pause),
+        _ => slot.leave_to_other(),
+    }
+    Ok(true)
+}
+
+/// Goes on after the transaction of a task's first step.
+fn go_on(
+    runner: &mut Runner,
+    calls: &mut Calls,
+    deferred: &mut Deferred,
+    definition_changes: u64,
+    brief: Brief,
+    ran: Result<Ran, PgError>,
+) -> Result<(), PgError> {
+    let slot = runner.slot;
+    match ran {
+        Ok(Ran::Ended(ending)) => runner.end(&brief, &ending),
+        Ok(Ran::Calling(prepared)) => begin_call(slot, calls, &brief, prepared),
+        Ok(Ran::Stopped(Stop::Later(admission, terms))) => {
+            if !slot.close() {
+                return ClaimedTask { runner, calls, deferred, brief }.cancel();
+            }
+            shut_lane(slot, admission, &terms, definition_changes);
+        }
+        Ok(Ran::Stopped(stop)) => {
+            return failing::resolve(&mut ClaimedTask { runner, calls, deferred, brief }, Ok(stop));
+        }
+        Ok(_) => slot.leave_to_other(),
+        // The error may be over soon, and no provider was called.
+        Err(error) if error.is_passing() => {
+            deferred.add(brief.id, deferred::WHILE_PASSING, slot.taken());
+            return Err(error.of_task(brief.id));
+        }
+        Err(error) => {
+            let is_given_up = brief.is_given_up;
+            let mut task = ClaimedTask { runner, calls, deferred, brief };
+            return if is_given_up {
+                failing::leave_alone(&mut task, error)
+            } else {
+                failing::resolve(&mut task, Err(error))
+            };
+        }
+    }
+    Ok(())
+}
+
+/// True if a task's type needs a provider call.
+fn needs_call(brief: &Brief) -> bool {
+    TaskDefinitions::known().find(&brief.task_type).is_some_and(|definition| definition.calls())
+}
+
+/// Runs the first step of a claimed task, and records what came of it.
+fn first_step(runner: &mut Runner, calls: &Calls, task: &Task, earlier: &Interrupted) -> Result<Ran, Stop> {
+    let repeats = calls.repeats(task.id);
+    match process::start(task, earlier, &mut runner.context(task, calls, repeats))? {
+        Step::Done(ending) => {
+            let means = if task.is_given_up { Means::Any } else { Means::Ordinary };
+            record::finish(&runner.tables, task, &ending, means);
+            inject::point("recorded");
+            Ok(Ran::Ended(runner.close(ending)?))
+        }
+        Step::Call(prepared) => {
+            record::begin_call(&runner.tables, task, &prepared);
+            inject::point("call_recorded");
+            Ok(Ran::Calling(runner.close(prepared)?))
+        }
+    }
+}
+
+fn begin_call(slot: MySlot, calls: &mut Calls, brief: &Brief, prepared: Prepared) {
+    calls::log_start(brief, &prepared);
+    slot.end(Over::Calling);
+    inject::point("call_prepared");
+    calls.send(brief.id, prepared);
+    calls.show();
+}
+
+/// The task's provider admits no request now: the task waits at its position, and its lane behind it.
+fn shut_lane(slot: MySlot, admission: Admission, terms: &Terms, definition_changes: u64) {
+    slot.shut(admission, terms, definition_changes);
+    slot.end(Over::GivenBack);
+}
+
+/// Defers a task that must not be run for so many microseconds, so that other tasks run.
+fn defer_for(slot: MySlot, deferred: &mut Deferred, task_id: TaskId, pause: i64) {
+    let pause = Duration::from_micros(pause.max(0) as u64);
+    deferred.hold(task_id, pause, slot.taken());
+    slot.end(Over::GivenBack);
+}

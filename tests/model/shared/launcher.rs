@@ -41,7 +41,9 @@ fn decide(model: &Model, state: &State) -> (bool, bool) {
     let due = state.memory.is_due(state.now);
     let has_work = state.memory.entry().has_work(super::memory::micros(state.now));
     let starting = state.hands.contains(&Hand::Starts);
-    let has_room = state.hands[..model.workers].contains(&Hand::Gone);
+    // A process that still undoes its transaction has given its slot back, and is in its place here.
+    let undoes = state.hands.iter().any(|hand| matches!(hand, Hand::Undoes(_)));
+    let has_room = state.hands[..model.workers].contains(&Hand::Gone) && !undoes;
     (has_work && has_room && !starting && !(due && ready), due && ready)
 }
 

@@ -41,9 +41,7 @@ fn decide(model: &Model, state: &State) -> (bool, bool) {
     let due = state.memory.is_due(state.now);
     let has_work = state.memory.entry().has_work(super::memory::micros(state.now));
     let starting = state.hands.contains(&Hand::Starts);
-    // A process that still undoes its transaction has given its slot back, and is in its place here.
-    let undoes = state.hands.iter().any(|hand| matches!(hand, Hand::Undoes(_)));
-    let has_room = state.hands[..model.workers].contains(&Hand::Gone) && !undoes;
+    let has_room = state.hands[..model.workers].contains(&Hand::Gone);
     (has_work && has_room && !starting && !(due && ready), due && ready)
 }
 
@@ -69,6 +67,10 @@ pub fn act(model: &Model, state: &mut State) {
 
 /// `start::start`.
 fn start_worker(model: &Model, state: &mut State) {
+    // A process that still undoes its transaction has given its slot back, and is in its place here.
+    if state.hands.iter().any(|hand| matches!(hand, Hand::Undoes(_))) {
+        return;
+    }
     let Some(id) = state.memory.allocate() else { return };
     assert!(id < WORKERS && state.hands[id] == Hand::Gone);
     state.hands[id] = Hand::Starts;

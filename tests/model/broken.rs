@@ -200,7 +200,12 @@ fn wake_ups() {
         Broken::MoreWorkKept,
         Broken::ExpectedTooLate,
     ] {
-        check_shared(broken, Model::READY.with(|left| left.deaths = 1));
+        let needs_death = [Broken::DeathNotPassedOn, Broken::SlotGivenBackFirst].contains(&broken);
+        check_shared(
+            broken,
+            Model::READY
+                .with(|left| (left.deaths, left.leaves) = (u8::from(needs_death), u8::from(!needs_death))),
+        );
     }
     check_shared(Broken::DueTimeKept, Model::DUE_LATER);
 }

@@ -6,7 +6,7 @@ use crate::check::assert_holds;
 const NOW: Kind = Kind { at: 0, endless: false };
 const ENDLESS: Kind = Kind { at: 0, endless: true };
 const LATER: Kind = Kind { at: 1, endless: false };
-const NO_FAULTS: Left = Left { deaths: 0, crashes: 0, repeats: 0, errors: 0, aborts: 0, locks: 0 };
+const NO_FAULTS: Left = Left { deaths: 0, leaves: 0, crashes: 0, repeats: 0, errors: 0, aborts: 0, locks: 0 };
 
 const fn one(tasks: &'static [Task]) -> Enqueued {
     Enqueued { tasks, few: true, announced: true, ahead: false }
@@ -113,7 +113,6 @@ fn not_announced() {
 
 #[test]
 fn wake_ups() {
-    assert_holds("queue: ready at once", Model::READY.with(|left| left.deaths = 1));
-    assert_holds("queue: due later", Model::DUE_LATER);
-    assert_holds("queue: due later, one worker", Model { workers: 1, ..Model::DUE_LATER });
+    assert_holds("queue: ready at once", Model::READY.with(|left| left.leaves = 1));
+    assert_holds("queue: due later, one worker", Model { workers: 1, in_full: true, ..Model::TWO_DUE });
 }

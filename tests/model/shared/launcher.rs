@@ -67,6 +67,10 @@ pub fn act(model: &Model, state: &mut State) {
 
 /// `start::start`.
 fn start_worker(model: &Model, state: &mut State) {
+    // A process that still undoes its transaction has given its slot back, and is in its place here.
+    if state.hands.iter().any(|hand| matches!(hand, Hand::Undoes(_))) {
+        return;
+    }
     let Some(id) = state.memory.allocate() else { return };
     assert!(id < WORKERS && state.hands[id] == Hand::Gone);
     state.hands[id] = Hand::Starts;

@@ -50,7 +50,7 @@ pub struct Model {
     pub last: Time,
     /// Idle workers look every now and then for what was not announced.
     pub polls: bool,
-    /// The launcher compares and acts in two steps, and idle workers leave after a while.
+    /// The launcher compares and acts in two steps.
     pub in_full: bool,
     pub left: Left,
     pub broken: Option<Broken>,
@@ -60,6 +60,8 @@ pub struct Model {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Left {
     pub deaths: u8,
+    /// Idle workers that have waited for `pg_errand.max_idle_time`.
+    pub leaves: u8,
     pub crashes: u8,
     /// Tasks that are given back with a pause, after a serialization failure.
     pub repeats: u8,
@@ -219,7 +221,7 @@ impl stateright::Model for Model {
             actions.extend(worker::step(self, state, id).map(|step| Action::Worker(id, step)));
             let waits = matches!(state.hands[id], Hand::Waits { .. });
             actions.extend((self.polls && waits).then_some(Action::Poll(id)));
-            actions.extend((self.in_full && waits).then_some(Action::IdleTooLong(id)));
+            actions.extend((state.left.leaves > 0 && waits).then_some(Action::IdleTooLong(id)));
         }
         self.fault_steps(state, actions);
         actions.extend((state.now < self.last).then_some(Action::TimePasses));
@@ -235,7 +237,10 @@ impl stateright::Model for Model {
             Action::Compare => launcher::compare(self, &mut state),
             Action::Act => launcher::act(self, &mut state),
             Action::ExpectWorker => launcher::expect_worker(self, &mut state),
-            Action::IdleTooLong(id) => worker::leave(self, &mut state, id),
+            Action::IdleTooLong(id) => {
+                state.left.leaves -= 1;
+                worker::leave(self, &mut state, id);
+            }
             Action::WakeForDue => state.memory.wake_for_due(self, last.now),
             Action::Poll(id) => {
                 state.memory.wake_up(self, id, last.now);

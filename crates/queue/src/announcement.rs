@@ -1,6 +1,8 @@
 //! What a committed transaction tells the workers of its database.
 
-use super::{LANES, Lane, NEVER, Position};
+use crate::lane::{LANES, Lane};
+use crate::numbers::NEVER;
+use crate::position::Position;
 
 /// The number of tasks that are announced one by one. Of more tasks, only the first of each lane is announced.
 pub const MAX_SINGLE: usize = 16;

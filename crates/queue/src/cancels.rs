@@ -1,6 +1,10 @@
 //! Cancelling tasks and calls.
 
-use super::{CancelReply, DatabaseId, Journal, Latch, Shared, Slot};
+use crate::ids::DatabaseId;
+use crate::journal::Journal;
+use crate::latch::Latch;
+use crate::shared::Shared;
+use crate::slot::{CancelReply, Slot};
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>

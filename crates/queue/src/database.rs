@@ -1,6 +1,9 @@
 //! The entry of a database.
 
-use super::{DatabaseId, MAX_QUIESCERS, NEVER, TableId, Text};
+use crate::ids::{DatabaseId, TableId};
+use crate::numbers::NEVER;
+use crate::sizes::MAX_QUIESCERS;
+use crate::text::Text;
 
 /// The longest pause before a worker is started after several workers that failed, in microseconds.
 pub(super) const LONGEST_PAUSE: i64 = 60_000_000;

@@ -1,9 +1,13 @@
 //! Admission of requests to providers, and the lanes that wait for it.
 
-use super::{
-    Admission, Breaker, CallOutcome, DatabaseId, InFlight, Lane, LaneSet, Latch, NEVER, Position, Shared,
-    Slot, Terms,
-};
+use crate::ids::DatabaseId;
+use crate::lane::{Lane, LaneSet};
+use crate::latch::Latch;
+use crate::limiter::{Admission, Breaker, CallOutcome, InFlight, Terms};
+use crate::numbers::NEVER;
+use crate::position::Position;
+use crate::shared::Shared;
+use crate::slot::Slot;
 
 /// A call that has ended, and what it did to its provider's circuit breaker.
 pub struct EndedCall {

@@ -1,6 +1,11 @@
 //! Handing tasks out to workers.
 
-use super::{Interrupted, Journal, Latch, Next, Queue, Read, Shared, Slot, Sources};
+use crate::journal::{Interrupted, Journal};
+use crate::lane::Sources;
+use crate::latch::Latch;
+use crate::queue::{Next, Queue, Read};
+use crate::shared::Shared;
+use crate::slot::Slot;
 
 /// Why a task cannot be begun now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,8 @@
 //!
 //! Plain data like [`super::Shared`], changed under the same lock.
 
-use super::{DatabaseId, MAX_SLOTS};
+use crate::ids::DatabaseId;
+use crate::sizes::MAX_SLOTS;
 use serde::{Deserialize, Serialize};
 
 /// The number of interrupted tasks that are remembered at once.

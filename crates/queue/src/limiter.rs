@@ -10,7 +10,7 @@ mod terms;
 pub use in_flight::InFlight;
 pub use terms::{Admission, Breaker, CallOutcome, Terms};
 
-use super::DatabaseId;
+use crate::ids::DatabaseId;
 use account::Account;
 use bucket::Bucket;
 use terms::Noted;

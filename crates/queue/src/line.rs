@@ -1,6 +1,6 @@
 //! The window and the cursor of one lane.
 
-use super::{Candidate, Position};
+use crate::position::{Candidate, Position};
 
 /// What is known of the tasks after the cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

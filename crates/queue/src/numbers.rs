@@ -1,4 +1,4 @@
-//! Numbers that must not be mistaken for one another.
+//! Numbers that must not be mistaken for one another, and a time that never comes.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -35,3 +35,6 @@ number! {
     /// The identity of a worker, as `queues.call.owner` has it. Identities never repeat.
     Owner
 }
+
+/// A time that never comes, in microseconds since 2000-01-01.
+pub const NEVER: i64 = i64::MAX;

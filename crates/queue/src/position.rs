@@ -1,6 +1,6 @@
 //! The order in which tasks are handed out.
 
-use super::Address;
+use crate::address::Address;
 
 /// The position of a task in the order of the queue.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -5,7 +5,10 @@
 //! table from its start, finds the tasks that are missing here.
 
 use super::line::{Known, Line, NOBODY, Window};
-use super::{Candidate, DatabaseId, LANES, Lane, LaneSet, NEVER, Position, Sources};
+use crate::ids::DatabaseId;
+use crate::lane::{LANES, Lane, LaneSet, Sources};
+use crate::numbers::NEVER;
+use crate::position::{Candidate, Position};
 
 /// Tasks known ahead in the local lane.
 pub const WINDOW: usize = 64;

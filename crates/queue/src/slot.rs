@@ -1,9 +1,14 @@
 //! The slot of a worker process.
 
 use super::database::LONGEST_PAUSE;
-use super::{
-    Candidate, DatabaseId, InFlight, Interrupted, Lane, Latch, MAX_CANCELS, MAX_RECENT, RoleId, RunEnd, Text,
-};
+use crate::ids::{DatabaseId, RoleId};
+use crate::journal::{Interrupted, RunEnd};
+use crate::lane::Lane;
+use crate::latch::Latch;
+use crate::limiter::InFlight;
+use crate::position::Candidate;
+use crate::sizes::{MAX_CANCELS, MAX_RECENT};
+use crate::text::Text;
 
 /// The lifetime after which a worker counts as started successfully, in microseconds. It is as long as the longest pause
 /// between starts, because workers could end after a shorter life for ever.

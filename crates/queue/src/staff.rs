@@ -1,6 +1,11 @@
 //! Workers that start and end.
 
-use super::{DatabaseId, Journal, Latch, NEVER, Shared, Slot, SlotState};
+use crate::ids::DatabaseId;
+use crate::journal::Journal;
+use crate::latch::Latch;
+use crate::numbers::NEVER;
+use crate::shared::Shared;
+use crate::slot::{Slot, SlotState};
 
 /// How soon after its start a task is interrupted that may have caused the interruption, in microseconds.
 const EARLY: i64 = 5_000_000;

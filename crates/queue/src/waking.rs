@@ -1,6 +1,12 @@
 //! Announcements, and the workers that are woken for them.
 
-use super::{Announcement, DatabaseId, LaneSet, Latch, NEVER, Rest, Shared, Slot, SlotState};
+use crate::announcement::Announcement;
+use crate::ids::DatabaseId;
+use crate::lane::LaneSet;
+use crate::latch::Latch;
+use crate::numbers::NEVER;
+use crate::shared::{Rest, Shared};
+use crate::slot::{Slot, SlotState};
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>

@@ -1,6 +1,6 @@
 //! The pauses and failures of an account in a database.
 
-use crate::DatabaseId;
+use crate::ids::DatabaseId;
 
 /// An account as a database has used it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,7 +1,7 @@
 //! Rate limits, as token buckets.
 
 use super::terms::Admission;
-use crate::DatabaseId;
+use crate::ids::DatabaseId;
 
 /// The token bucket of an account and a rate, shared by all databases that have this rate. A database with a lower rate has a
 /// bucket of its own, because it would delay the others.

@@ -1,6 +1,6 @@
 //! The calls of a worker that count towards `max_in_flight`.
 
-use crate::LANES;
+use crate::lane::LANES;
 
 /// The number of calls that a worker has in flight, by account.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,6 +1,6 @@
-//! On a fresh install, workers claim and end tasks and begin calls without statements of their own. A column that was
-//! added, renamed or retyped in `sql/` and not in `src/worker/columns.rs` silently has them use statements instead, which
-//! take several times as long.
+//! On a fresh install, workers claim and end tasks and begin calls without statements of their own. A column that is
+//! renamed or retyped in `sql/` and not in `src/worker/columns.rs`, or is added to `queues.call` only there, silently has
+//! them use statements instead, which take several times as long.
 
 use postgres::Client;
 use serde_json::json;

@@ -40,7 +40,7 @@ fn task_before_write(call: &Call) -> pg_sys::Datum {
     payload.into_iter().for_each(enqueue::check_size);
     if !is_ours {
         replica::note_task(task_id.unwrap_or_default());
-        wake::note_held();
+        wake::note_unadopted();
     } else {
         payload.into_iter().for_each(enqueue::warn_of_keys);
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);

@@ -42,7 +42,7 @@ pub fn note_due(due: i64) {
 }
 
 /// Notes that the current transaction brings a task of another database.
-pub fn note_held() {
+pub fn note_unadopted() {
     PENDING.with_borrow_mut(|pending| pending.unadopted = true);
 }
 
@@ -81,7 +81,7 @@ fn announce(ended: Ended, pending: &Announcement) {
             inject::point("announce");
             let now = backend::now();
             shmem::write(|shared| {
-                shared.announce_copied(database, pending.unadopted, pending.orphans);
+                shared.announce_unadopted(database, pending.unadopted, pending.orphans);
                 if pending.definitions {
                     shared.forget_queue(database, now);
                 }

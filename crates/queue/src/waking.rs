@@ -60,7 +60,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// Takes in that unadopted tasks or orphaned calls have come from another database.
-    pub fn announce_copied(&mut self, id: DatabaseId, unadopted: bool, orphans: bool) {
+    pub fn announce_unadopted(&mut self, id: DatabaseId, unadopted: bool, orphans: bool) {
         if let Some(database) = self.database_or_new(id).filter(|_| unadopted || orphans) {
             database.unadopted_to_report |= unadopted;
             database.orphans |= orphans;

@@ -83,6 +83,11 @@ begin
                           hint = format('Run: ALTER ROLE %I NOSUPERUSER; or set pg_errand.role to another role.', _role);
             end if;
             -- Notices of an extension's script are not shown.
+            if _configured <> _usual then
+                raise warning 'role "%" already exists, and is not granted anything', _role
+                    using hint = format('Workers connect as role "%s", which pg_errand.role names.', _configured);
+                continue;
+            end if;
             raise warning 'role "%" already exists, workers connect as this role', _role
                 using hint = 'If the role has another purpose, set pg_errand.role to a role of another name.';
         end if;

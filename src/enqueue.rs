@@ -129,6 +129,13 @@ pub fn check_move() {
 }
 
 fn refuse_type(definitions: &TaskDefinitions, task_type: Option<&str>) -> ! {
+    if !definitions.are_read() {
+        log::refuse(
+            PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            "table \"queues.task_definition\" does not exist".into(),
+            "If the schema \"queues\" of the extension has been renamed, rename it back.".into(),
+        );
+    }
     let message = match task_type {
         Some(name) => format!("unknown task type \"{}\"", log::excerpt(name, MAX_SHOWN_NAME)),
         None => "a task needs a task type".to_owned(),

@@ -17,7 +17,7 @@ fn pg_errand_settings_main(database: usize) {
 process!(pg_errand_settings_main);
 
 /// A worker process starts here, with the number of its slot.
-fn errand_worker_main(slot: usize) {
+fn pg_errand_worker_main(slot: usize) {
     worker::main(slot);
 }
-process!(errand_worker_main);
+process!(pg_errand_worker_main);

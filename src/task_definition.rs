@@ -42,6 +42,8 @@ thread_local! {
 /// All task definitions and providers.
 #[derive(Default)]
 pub struct TaskDefinitions {
+    /// False if the tables do not exist, or have not been read yet.
+    are_read: bool,
     definitions: HashMap<String, Rc<TaskDefinition>>,
     providers: HashMap<String, Result<Arc<Provider>, String>>,
     lanes: HashMap<String, Lane>,
@@ -122,6 +124,7 @@ impl TaskDefinitions {
     fn of(definitions: Vec<TaskDefinition>, providers: Vec<Found>) -> TaskDefinitions {
         let lanes = providers.iter().map(|(name, lane, _)| (name.clone(), *lane)).collect();
         TaskDefinitions {
+            are_read: true,
             definitions: definitions
                 .into_iter()
                 .map(|definition| (definition.task_type.clone(), Rc::new(definition)))
@@ -129,6 +132,11 @@ impl TaskDefinitions {
             providers: providers.into_iter().map(|(name, _, provider)| (name, provider)).collect(),
             lanes,
         }
+    }
+
+    /// False if there are no tables to read them from.
+    pub fn are_read(&self) -> bool {
+        self.are_read
     }
 
     pub fn find(&self, task_type: &str) -> Option<&Rc<TaskDefinition>> {
@@ -183,7 +191,7 @@ impl TaskDefinitions {
 
     /// The built-in task types that are missing.
     fn missing(&self) -> Vec<&'static str> {
-        let is_missing = |name: &&str| !self.definitions.contains_key(*name);
+        let is_missing = |name: &&str| self.are_read && !self.definitions.contains_key(*name);
         built_in::TASK_TYPES.into_iter().filter(is_missing).collect()
     }
 

@@ -256,7 +256,7 @@ fn public_has_nothing_in_queues() {
         let error = nobody.simple_query(sql).unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error:?}");
     }
-    // What an application needs, and no more, is what SPEC says it needs.
+    // An application needs usage on the schema and the function to enqueue, and nothing else.
     client
         .batch_execute(
             "grant usage on schema queues to nobody;

@@ -377,7 +377,10 @@ fn a_role_of_that_name_is_used_with_a_warning_unless_it_is_a_superuser() {
     // Not if another role is the workers'.
     cluster.psql("postgres", "alter role errand_worker superuser");
     let warning = told(&cluster, "postgres", "set pg_errand.role = 'other'; create extension pg_errand");
-    assert!(warning.contains("WARNING:  role \"errand_worker\" already exists"), "{warning}");
+    assert!(warning.contains("\"errand_worker\" already exists, and is not granted anything"), "{warning}");
+    cluster.psql("postgres", "alter role errand_worker nosuperuser");
+    let has_usage = "select has_schema_privilege('errand_worker', 'queues', 'usage')";
+    assert_eq!(cluster.psql("postgres", has_usage), "f");
     assert_eq!(
         cluster.psql("postgres", "select extname from pg_extension where extname = 'pg_errand'"),
         "pg_errand"

@@ -100,12 +100,12 @@ select
         when exists (select 1 from pg_rewrite r where r.ev_class = $1 and r.ev_enabled <> 'D') then null
         when exists (select 1 from pg_constraint c where c.conrelid = $1 and c.contype = 'c') then null
         when exists (select 1 from pg_inherits h where h.inhparent = $1 or h.inhrelid = $1) then null
-        -- A publication with a column list or a row filter; PostgreSQL 14 has neither.
+        -- A publication with a column list or a row filter.
         when exists (
             select 1
             from pg_publication_rel p
             where p.prrelid = $1
-                and coalesce(to_jsonb(p) ->> 'prqual', to_jsonb(p) ->> 'prattrs') is not null
+                and (p.prqual is not null or p.prattrs is not null)
         ) then null
         else 1
     end,

@@ -1,13 +1,8 @@
 //! The value of `pg_errand.secrets`: a JSON object that maps names to secrets. No message repeats any part of it.
 
 use pg_errand_calls::json;
+use pg_errand_calls::secret::is_name;
 use serde_json::{Map, Value};
-
-/// True for a valid name of a secret, which may also be the name of a file.
-pub fn is_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    (1..=100).contains(&name.len()) && !name.starts_with('.') && name.chars().all(allowed)
-}
 
 /// # Errors
 /// If the text is not a JSON object of strings, or a name is invalid.
@@ -34,13 +29,6 @@ pub fn parse(text: &str) -> Result<Map<String, Value>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names() {
-        assert!(["slack", "a.b-c_D9"].iter().all(|name| is_name(name)));
-        assert!(["", ".", "..", ".a", "a/b", "a b", "ü", "a\0"].iter().all(|name| !is_name(name)));
-        assert!(!is_name(&"x".repeat(101)));
-    }
 
     #[test]
     fn lists() {

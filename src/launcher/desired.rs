@@ -144,7 +144,13 @@ impl Catalogs {
                 format!(
                     "role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{database}\" wait"
                 ),
-                format!("Run: CREATE ROLE {quoted} LOGIN; or name another role in pg_errand.role."),
+                match role.starts_with("pg_") {
+                    // PostgreSQL reserves such names.
+                    true => "Name another role in pg_errand.role.".into(),
+                    false => {
+                        format!("Run: CREATE ROLE {quoted} LOGIN; or name another role in pg_errand.role.")
+                    }
+                },
             ));
         };
         if !row.allows_connections {

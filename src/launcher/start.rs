@@ -26,7 +26,7 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
     let handle = bgworker::start(&bgworker::Registration {
         name: "pg_errand worker",
         kind: "pg_errand worker",
-        function: "errand_worker_main",
+        function: "pg_errand_worker_main",
         argument: slot as i32,
         restart_after: None,
     });

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The columns as `sql/runtime/task_definitions.sql` selects them, with times in seconds.
+/// The columns as `sql/runtime/providers.sql` selects them, with times in seconds.
 #[derive(Clone, Default, Deserialize)]
 pub struct ProviderRow {
     pub name: String,

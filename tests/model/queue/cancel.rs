@@ -24,9 +24,9 @@ pub enum Canceller {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Step {
     Look(Task),
-    /// `queues.cancel_running`.
+    /// `errand.cancel_running`.
     TellRunning,
-    /// `queues.cancel_call`.
+    /// `errand.cancel_call`.
     TellCall,
     /// The row is locked and changed, if it is free and as it was read.
     Change,

@@ -33,7 +33,7 @@ pub struct Call {
 pub struct Row {
     pub status: Status,
     pub calling: bool,
-    /// `held_until` is to come, since a worker outside has the task.
+    /// `not_before` is to come, since a worker outside has the task.
     pub leased: bool,
     pub call: Option<Call>,
     /// How often a `db_function` or `success_handler` took effect.

@@ -1,4 +1,4 @@
-//! The registry of interfaces. A new one is a file, and a line in [`ALL`].
+//! The registry of interfaces. A new one is a file, its `mod` line below, and a line in [`ALL`].
 
 pub mod contract;
 mod http;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postgres::Client;
+use postgres::error::SqlState;
 use serde_json::json;
 
 use crate::harness::cluster::{Cluster, StopMode};
@@ -343,6 +344,8 @@ fn a_renamed_schema_is_told_once_with_the_statement_that_undoes_it() {
     let mut client = cluster.connect("postgres");
     let log = cluster.wait_log(mark, "Run: ALTER SCHEMA \"Work\" RENAME TO queues;");
     assert!(!log.contains("GRANT USAGE ON SCHEMA queues"), "{log}");
+    let error = client.batch_execute("select \"Work\".enqueue('db_function', '{}')").unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE), "{error:?}");
     client.batch_execute("alter schema \"Work\" rename to queues").unwrap();
     run_one(&mut client, "after");
     let log = cluster.log_since(mark);

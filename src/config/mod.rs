@@ -1,6 +1,5 @@
 //! All settings. A new setting needs an entry here and a row in `tests/settings.rs`; a secret also needs a place in
-//! `pg::secret`. `make docs`
-//! generates `docs/configuration.md` from the entries.
+//! `pg::secret`. `make docs` generates `docs/configuration.md` from the entries.
 
 mod check;
 mod http;

@@ -161,7 +161,7 @@ impl TaskDefinitions {
     /// The provider of that name.
     ///
     /// # Errors
-    /// That there is no such provider, or what is wrong with its row.
+    /// If there is no such provider, or its row is invalid.
     pub fn provider(&self, name: &str) -> Result<Arc<Provider>, String> {
         self.providers.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
     }
@@ -224,18 +224,18 @@ impl TaskDefinitions {
     }
 }
 
-/// A provider as it was read: its name, its lane, and what its row says or what is wrong with it.
+/// A provider as it was read: its name, its lane, and its settings or what is wrong with its row.
 type Found = (String, Lane, Result<Arc<Provider>, String>);
 
-/// Has all processes read both tables again, and check again which functions may be handlers, after the current transaction
-/// has committed.
+/// Invalidates, when the current transaction commits, what all processes have cached of both tables, and which
+/// functions they have found to be handlers.
 pub fn announce_change() {
     if let Some(table) = watched() {
         invalidation::announce(table);
     }
 }
 
-/// The table whose invalidation stands for a change of either.
+/// The table whose invalidation stands for a change of either table.
 fn watched() -> Option<pg_sys::Oid> {
     catalog::relation(c"queues", c"task_definition")
 }
@@ -297,7 +297,7 @@ fn definition(row: &Row) -> TaskDefinition {
 /// The fields of a provider's row.
 ///
 /// # Errors
-/// That the row is too large: its size is checked before it is parsed.
+/// If the row is too large. Its size is checked before it is parsed.
 pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
     let text = jsonb::to_text(row, MAX_PROVIDER_SIZE)
         .map_err(|_| format!("its row has more than {MAX_PROVIDER_SIZE} bytes as text"))?;
@@ -322,14 +322,14 @@ fn names_provider(
     }
 }
 
-/// The roles of these names, as far as they exist.
+/// Those of these roles that exist.
 fn granted(names: Vec<String>) -> Vec<Grantee> {
     names.iter().filter_map(|name| Grantee::named(name)).collect()
 }
 
 fn provider(row: &Row) -> Found {
     let name: String = row.get(2).unwrap_or_default();
-    // A row of a dump or of replication was not checked by the trigger.
+    // The trigger does not check rows of a dump or of replication.
     let provider = row
         .keep(3)
         .map_or(Err("it has no fields".into()), fields)

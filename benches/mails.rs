@@ -26,7 +26,7 @@ impl Provider {
     /// Starts it; each answer comes after `delay`.
     ///
     /// # Errors
-    /// It is not built beside this program, or does not start.
+    /// If it was not built in the directory of this program, or does not start.
     pub fn start(delay: Duration) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("resend-standin");
         if !program.exists() {
@@ -53,7 +53,7 @@ impl Provider {
     /// How many mails it took.
     ///
     /// # Errors
-    /// The mailbox cannot be read.
+    /// If the mailbox cannot be read.
     pub fn mails(&self) -> Result<usize> {
         Ok(fs::read(self.home.join("mailbox"))?.iter().filter(|byte| **byte == b'\n').count())
     }
@@ -61,7 +61,7 @@ impl Provider {
     /// Requests a second that it answers over connections that stay open.
     ///
     /// # Errors
-    /// It refuses one.
+    /// If it refuses a request.
     pub fn requests_per_second(&self, duration: Duration) -> Result<f64> {
         let begun = Instant::now();
         let end = begun + duration;

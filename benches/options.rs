@@ -24,7 +24,7 @@ pub struct Options {
 
 impl Options {
     /// # Errors
-    /// An option or a figure that is not there.
+    /// If an option or a figure does not exist.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self { list: false, runs: 3, scale: Scale::Default, names: Vec::new() };
         while let Some(argument) = arguments.next() {

@@ -66,7 +66,7 @@ impl<'a> Pgbench<'a> {
     /// Runs it to its end.
     ///
     /// # Errors
-    /// It cannot be run, or a transaction failed.
+    /// If pgbench cannot be run, or a transaction fails.
     pub fn run(self, server: &Server) -> Result<Outcome> {
         self.start(server)?.finish()
     }
@@ -74,7 +74,7 @@ impl<'a> Pgbench<'a> {
     /// Starts it.
     ///
     /// # Errors
-    /// It cannot be run.
+    /// If the program cannot be run.
     pub fn start(self, server: &Server) -> Result<Running> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let script = server.home().join(format!("script{}.sql", COUNT.fetch_add(1, Relaxed)));
@@ -107,7 +107,7 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Errors
-    /// A transaction failed.
+    /// If a transaction has failed.
     pub fn finish(mut self) -> Result<Outcome> {
         let child = self.0.take().ok_or("pgbench has ended before")?;
         let output = child.wait_with_output()?;
@@ -142,7 +142,7 @@ fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
 /// Fills the tables of pgbench's own script.
 ///
 /// # Errors
-/// It cannot be run.
+/// If the program cannot be run.
 pub fn initialize(server: &Server, scale: u32) -> Result<()> {
     let mut command = client("pgbench");
     command.args(["-i", "-q", "-U", "postgres", "-h"]).arg(server.home());

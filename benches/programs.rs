@@ -54,7 +54,7 @@ pub fn attached(program: &Path) -> Command {
 /// Gives a directory to the user that owns the servers.
 ///
 /// # Errors
-/// There is no such user.
+/// If there is no such user.
 pub fn give_to_server_user(path: &Path) -> Result<()> {
     if is_root() {
         output(Command::new("chown").arg(format!("{USER}:{USER}")).arg(path))?;
@@ -65,7 +65,7 @@ pub fn give_to_server_user(path: &Path) -> Result<()> {
 /// Runs a command to its end and returns what it wrote to standard output.
 ///
 /// # Errors
-/// It cannot be run or fails; the message holds what it wrote to standard error.
+/// If the command cannot be run or fails; the message contains its standard error.
 pub fn output(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } =
         command.output().map_err(|error| format!("{command:?}: {error}"))?;

@@ -71,7 +71,7 @@ impl<'a> Queue<'a> {
     /// Changes a setting of the server.
     ///
     /// # Errors
-    /// There is no such setting or value.
+    /// If there is no such setting or value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         self.sql.batch_execute(&format!("alter system set {name} = '{value}'"))?;
         Ok(self.sql.batch_execute("select pg_reload_conf()")?)
@@ -89,7 +89,7 @@ impl<'a> Queue<'a> {
     /// Ends the workers; tasks wait from now on.
     ///
     /// # Errors
-    /// They do not end.
+    /// If the workers do not exit.
     pub fn pause(&mut self) -> Result<()> {
         self.set("pg_errand.concurrency", "0")?;
         self.wait_for_no_worker()
@@ -114,7 +114,7 @@ impl<'a> Queue<'a> {
     /// Waits until there is no worker process.
     ///
     /// # Errors
-    /// There still is one.
+    /// If a worker process still exists.
     pub fn wait_for_no_worker(&mut self) -> Result<()> {
         self.wait_until("select not exists (select from queues.worker)")
     }
@@ -164,7 +164,7 @@ impl<'a> Queue<'a> {
     /// Waits until no task is unfinished that is due soon.
     ///
     /// # Errors
-    /// The workers get nowhere.
+    /// If the workers make no progress.
     pub fn wait(&mut self) -> Result<()> {
         self.wait_at_most(Duration::MAX).map(drop)
     }
@@ -173,7 +173,7 @@ impl<'a> Queue<'a> {
     /// to be done.
     ///
     /// # Errors
-    /// The workers get nowhere.
+    /// If the workers make no progress.
     pub fn wait_at_most(&mut self, limit: Duration) -> Result<bool> {
         let begun = Instant::now();
         let mut progress = (String::new(), Instant::now());
@@ -208,7 +208,7 @@ impl<'a> Queue<'a> {
     /// Waits until a query returns true; it is asked often.
     ///
     /// # Errors
-    /// It never does.
+    /// If the query does not return true in time.
     pub fn wait_until(&mut self, query: &str) -> Result<()> {
         let since = Instant::now();
         while !self.one::<bool>(query)? {

@@ -35,7 +35,7 @@ impl Guard {
     /// Makes the directory, and has SIGINT, SIGTERM and SIGHUP remove it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// If the directory cannot be created.
     pub fn new() -> Result<Self> {
         let parent = std::env::temp_dir().canonicalize()?;
         sweep(&parent);
@@ -58,7 +58,7 @@ impl Drop for Guard {
 /// A new, empty directory that belongs to the server's user, with a name of its own.
 ///
 /// # Errors
-/// It cannot be made.
+/// If the directory cannot be created.
 pub fn new_directory() -> Result<PathBuf> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let room = ROOM.get().ok_or("there is no directory yet")?;
@@ -73,7 +73,7 @@ pub fn new_directory() -> Result<PathBuf> {
 /// A fresh data directory that can be copied.
 ///
 /// # Errors
-/// `initdb` fails.
+/// If `initdb` fails.
 pub fn template() -> Result<&'static Path> {
     match &*TEMPLATE {
         Ok(path) => Ok(path),

@@ -22,7 +22,7 @@ impl Server {
     /// Makes and starts a server with settings besides the defaults, the values without quotes.
     ///
     /// # Errors
-    /// It cannot be made or does not start.
+    /// If the server cannot be created or does not start.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
         let server = Self { home: new_directory()? };
         let data = server.data_dir();
@@ -42,7 +42,7 @@ impl Server {
     /// A session of the superuser.
     ///
     /// # Errors
-    /// The server does not take it.
+    /// If the server refuses the connection.
     pub fn connect(&self, database: &str) -> Result<Client> {
         let mut config = postgres::Config::new();
         config.host_path(&self.home).user("postgres").dbname(database).application_name("bench");

@@ -62,7 +62,7 @@ pub struct Kind {
 /// All kinds of records between two positions, by `pg_waldump`; nothing where that is not installed.
 ///
 /// # Errors
-/// It cannot read the log.
+/// If it cannot read the log.
 pub fn kinds(server: &Server, from: &str, to: &str) -> Result<Option<Vec<Kind>>> {
     if path("pg_waldump").is_none() {
         return Ok(None);

@@ -92,7 +92,7 @@ impl TaskDefinitions {
     /// Reads the rows again if they have changed, in transactions of its own.
     ///
     /// # Errors
-    /// When the tables cannot be read.
+    /// If the tables cannot be read.
     pub fn refresh() -> Result<(), PgError> {
         // Invalidation messages are received when a transaction starts.
         let Some((owner, definitions)) = transaction::commit_after(|| {
@@ -138,7 +138,7 @@ impl TaskDefinitions {
     /// The provider to which the tasks of a definition are sent.
     ///
     /// # Errors
-    /// The reason why there is none.
+    /// If there is none.
     pub fn provider_of(&self, definition: &TaskDefinition) -> Result<Arc<Provider>, String> {
         let name = definition
             .provider()
@@ -152,7 +152,7 @@ impl TaskDefinitions {
     /// Checks that the tasks of a definition can be processed.
     ///
     /// # Errors
-    /// The reason why they cannot be sent to a provider.
+    /// If they cannot be sent to a provider.
     pub fn check_provider_of(&self, definition: &TaskDefinition) -> Result<(), String> {
         let calls = definition.processor.as_ref().map_err(String::clone)?.calls();
         if calls { self.provider_of(definition).map(drop) } else { Ok(()) }

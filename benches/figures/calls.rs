@@ -67,7 +67,7 @@ fn measure(run: &mut Run, case: &Case) -> Result<()> {
 /// A server that sends its mails to the stand-in.
 ///
 /// # Errors
-/// It does not start.
+/// If the server does not start.
 pub fn server(provider: &Provider, settings: &[(&str, &str)]) -> Result<Server> {
     let to = provider.settings();
     let mut all: Vec<(&str, &str)> = to.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -78,7 +78,7 @@ pub fn server(provider: &Provider, settings: &[(&str, &str)]) -> Result<Server> 
 /// Each mail was sent once, and its success handled once.
 ///
 /// # Errors
-/// One was not.
+/// If one was not.
 pub fn check(queue: &mut Queue, provider: &Provider, batch: Batch) -> Result<()> {
     queue.check(batch)?;
     queue.check_effects("bench.effect", batch.count)?;

@@ -27,7 +27,7 @@ pub struct Look {
 /// Looks again and again while `work` goes on.
 ///
 /// # Errors
-/// Of `work`, or as the server says.
+/// If `work` fails, or the server reports an error.
 pub fn watch(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<Vec<Look>> {
     let mut sql = server.connect("postgres")?;
     let flushed = sql.prepare("select pg_current_wal_flush_lsn() >= ($1::text)::pg_lsn")?;

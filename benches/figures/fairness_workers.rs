@@ -21,7 +21,7 @@ pub fn run(run: &mut Run) -> Result<()> {
 /// Tasks a second by so many workers.
 ///
 /// # Errors
-/// A task fails.
+/// If a task fails.
 pub fn rate_with(queue: &mut Queue, workers: u32, tasks: i64) -> Result<f64> {
     queue.pause()?;
     let batch = queue.enqueue(NOTHING, tasks)?;

@@ -37,7 +37,7 @@ pub fn run(run: &mut Run) -> Result<()> {
 /// The reference for throughput, measured in the run that uses it.
 ///
 /// # Errors
-/// As pgbench says.
+/// If pgbench fails.
 pub fn reference(run: &Run, server: &Server) -> Result<f64> {
     Ok(Pgbench::seconds(INSERT, seconds(run)).asynchronous().run(server)?.tps)
 }
@@ -49,7 +49,7 @@ fn seconds(run: &Run) -> u64 {
 /// How often a second one process can make 8 kB durable where the server's data are.
 ///
 /// # Errors
-/// The file cannot be written.
+/// If the file cannot be written.
 pub fn flushes(server: &Server, duration: Duration) -> Result<f64> {
     let path = server.home().join("flushes");
     let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;

@@ -22,7 +22,7 @@ impl Paced {
     /// tasks were enqueued.
     ///
     /// # Errors
-    /// Of the load or of `look`.
+    /// If the load or `look` fails.
     pub fn run(&self, queue: &mut Queue, mut look: impl FnMut(&mut Queue, f64) -> Result<()>) -> Result<i64> {
         let script = format!(
             "insert into queues.task (task_type, payload)
@@ -46,7 +46,7 @@ impl Paced {
 /// Each task left its note.
 ///
 /// # Errors
-/// One did not, or left two.
+/// If a task has left no note, or two.
 pub fn check(queue: &mut Queue, tasks: i64) -> Result<()> {
     queue.check_all()?;
     match queue.one::<i64>("select count(*) from bench.pickup")? {

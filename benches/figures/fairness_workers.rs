@@ -1,4 +1,4 @@
-//! More workers than processors: they are not to get in each other's way.
+//! More workers than processors, which must not obstruct each other.
 
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
@@ -18,7 +18,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Tasks a second by so many workers.
+/// Tasks per second with this number of workers.
 ///
 /// # Errors
 /// If a task fails.

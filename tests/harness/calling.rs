@@ -1,4 +1,4 @@
-//! What tests of calls by HTTP share: a cluster whose workers may call a server on loopback, and that server.
+//! The fixture of tests of calls by HTTP: a cluster whose workers may call a server on loopback, and that server.
 
 use postgres::{Client, Error};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! Models of the protocols that keep tasks from being lost or run twice, and a search through every order of their
 //! steps.
 //!
-//! - [`queue`]: claim, completion, provider calls, cancellations and workers outside, with deaths of workers and crashes
-//!   of the server at every point;
+//! - [`queue`]: claim, completion, provider calls, cancellations and workers outside, with deaths of workers and
+//!   crashes of the server at every point;
 //! - [`shared`]: workers, sessions and the launcher on the shipped shared memory (`crates/queue`): which tasks are read
 //!   and handed out, and which worker looks for work when a task is committed, falls due or is left behind.
 //!

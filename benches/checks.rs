@@ -1,4 +1,4 @@
-//! What became of a batch of tasks: whether all of them ran as they should, and how fast.
+//! Checks whether all tasks of a batch ran as they should, and how fast.
 
 use crate::queue::{Batch, Queue};
 use crate::result::Result;
@@ -47,7 +47,7 @@ impl Queue<'_> {
         Ok(self.sql.batch_execute(&format!("truncate {table}"))?)
     }
 
-    /// When the first task of a batch was started and the last one ended, in seconds since 1970.
+    /// The times at which the first task of a batch started and the last one ended, in seconds since 1970.
     ///
     /// # Errors
     /// If the server reports an error.

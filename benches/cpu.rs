@@ -10,7 +10,7 @@ use crate::result::Result;
 /// If there is no such process.
 pub fn seconds(pid: i32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain any character.
     let fields = stat.rsplit_once(')').ok_or("stat without a name")?.1;
     let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
     let (user, system) = (times.next().ok_or("no utime")??, times.next().ok_or("no stime")??);

@@ -1,4 +1,4 @@
-//! A figure: something that can be measured.
+//! A figure: a quantity that can be measured.
 
 use crate::result::Result;
 use crate::run::Run;

@@ -1,4 +1,4 @@
-//! The stand-in for the e-mail provider as a process, and how fast it is by itself.
+//! The stand-in for the e-mail provider as a process, and its own rate.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,10 +12,10 @@ use crate::programs::attached;
 use crate::result::Result;
 use crate::room::new_directory;
 
-/// How many connections ask it at once to find its limit.
+/// The number of simultaneous connections with which the limit of the stand-in is measured.
 const CONNECTIONS: u32 = 32;
 
-/// A running stand-in; dropping it ends it.
+/// A running stand-in, which is ended when the value is dropped.
 pub struct Provider {
     child: Child,
     home: PathBuf,
@@ -23,10 +23,10 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Starts it; each answer comes after `delay`.
+    /// Starts the stand-in, whose responses are delayed by `delay`.
     ///
     /// # Errors
-    /// It is not built beside this program, or does not start.
+    /// If it was not built in the directory of this program, or does not start.
     pub fn start(delay: Duration) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("resend-standin");
         if !program.exists() {
@@ -42,7 +42,7 @@ impl Provider {
         Ok(provider)
     }
 
-    /// Settings of a server whose mails it takes.
+    /// Settings of a server whose mails the stand-in accepts.
     pub fn settings(&self) -> [(&'static str, String); 2] {
         [
             ("pg_errand.resend_api_key", "re_test_key".to_owned()),
@@ -50,18 +50,18 @@ impl Provider {
         ]
     }
 
-    /// How many mails it took.
+    /// The number of mails that the stand-in has accepted.
     ///
     /// # Errors
-    /// The mailbox cannot be read.
+    /// If the mailbox cannot be read.
     pub fn mails(&self) -> Result<usize> {
         Ok(fs::read(self.home.join("mailbox"))?.iter().filter(|byte| **byte == b'\n').count())
     }
 
-    /// Requests a second that it answers over connections that stay open.
+    /// The number of requests per second to which the stand-in responds over persistent connections.
     ///
     /// # Errors
-    /// It refuses one.
+    /// If it refuses a request.
     pub fn requests_per_second(&self, duration: Duration) -> Result<f64> {
         let begun = Instant::now();
         let end = begun + duration;
@@ -102,7 +102,7 @@ impl Drop for Provider {
     }
 }
 
-/// One connection that sends a mail as soon as the last one was answered.
+/// A connection that sends a mail as soon as the response to the last one has arrived.
 fn ask_until(port: u16, number: u32, end: Instant) -> Result<u32> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;

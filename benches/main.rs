@@ -1,5 +1,5 @@
-//! Benchmarks of pg_errand. Each figure is measured on private servers, next to what the same machine can do at all;
-//! `figures::ALL` lists them. Numbers never make a run fail: only a task that was lost, doubled or failed does.
+//! Benchmarks of pg_errand. Each figure is measured on private servers, together with the capacity of the same machine;
+//! `figures::ALL` lists them. Numbers never make a run fail; only a task that was lost, duplicated or failed does.
 
 mod checks;
 mod cpu;
@@ -58,7 +58,7 @@ fn list() {
     }
 }
 
-/// Measures and prints all chosen figures; false if something was lost or failed.
+/// Measures and prints all chosen figures; false if a task was lost or has failed.
 fn measure(options: &Options) -> bool {
     println!("{}", report::machine());
     println!("{}", report::HEAD);
@@ -86,7 +86,7 @@ fn measure(options: &Options) -> bool {
     failures.is_empty()
 }
 
-/// What was read before a failure counts, too.
+/// The readings before a failure count, too.
 fn once(figure: &Figure, scale: Scale, report: &mut Report) -> Result<()> {
     let mut run = Run { scale, readings: Vec::new(), notes: Vec::new() };
     let result = (figure.run)(&mut run);
@@ -94,7 +94,7 @@ fn once(figure: &Figure, scale: Scale, report: &mut Report) -> Result<()> {
     result
 }
 
-/// An error and what caused it: the server's words are in the cause.
+/// An error with its cause, which contains the server's message.
 fn explained(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

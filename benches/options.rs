@@ -14,7 +14,7 @@ Usage: bench [--list] [--runs N] [--scale small|default|full] [FIGURE…]
 
 Without FIGURE: all that are not marked «by name only». A name that ends in * stands for all that begin so.";
 
-/// What was asked for.
+/// The options of the command line.
 pub struct Options {
     pub list: bool,
     pub runs: u32,
@@ -24,7 +24,7 @@ pub struct Options {
 
 impl Options {
     /// # Errors
-    /// An option or a figure that is not there.
+    /// If an option or a figure does not exist.
     pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Self { list: false, runs: 3, scale: Scale::Default, names: Vec::new() };
         while let Some(argument) = arguments.next() {
@@ -40,14 +40,14 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether a figure is to be measured.
+    /// True if a figure has to be measured.
     pub fn wants(&self, figure: &Figure) -> bool {
         let named = self.names.iter().any(|name| matches(name, figure));
         named || self.names.is_empty() && figure.usual
     }
 }
 
-/// At least one.
+/// Parses the number of runs, which is at least one.
 fn runs(text: &str) -> Result<u32> {
     text.parse().ok().filter(|runs| *runs > 0).ok_or_else(|| format!("--runs {text}: a number from 1").into())
 }

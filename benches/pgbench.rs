@@ -1,4 +1,4 @@
-//! pgbench as the load, and as the measure of what the machine can do.
+//! pgbench as the load, and as the measure of the machine's capacity.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -8,13 +8,13 @@ use crate::programs::{client, output};
 use crate::result::Result;
 use crate::server::Server;
 
-/// A run of pgbench to be.
+/// The description of a run of pgbench.
 #[derive(Clone, Copy)]
 pub struct Pgbench<'a> {
     script: &'a str,
     clients: u32,
     length: Length,
-    /// Transactions per second of all clients together; as fast as they can without.
+    /// Transactions per second of all clients together; `None` means as many as possible.
     rate: Option<f64>,
     asynchronous: bool,
 }
@@ -22,26 +22,26 @@ pub struct Pgbench<'a> {
 #[derive(Clone, Copy)]
 enum Length {
     Seconds(u64),
-    /// Of each client.
+    /// The number of transactions of each client.
     Transactions(u64),
 }
 
-/// What pgbench said at its end.
+/// The results that pgbench reports at its end.
 pub struct Outcome {
     pub tps: f64,
     pub transactions: u64,
 }
 
-/// A pgbench that runs; dropping it ends it.
+/// A running pgbench, which is ended when the value is dropped.
 pub struct Running(Option<Child>);
 
 impl<'a> Pgbench<'a> {
-    /// Two clients, one statement or more a transaction as the script says, for so many seconds.
+    /// Two clients that run a script for this number of seconds.
     pub fn seconds(script: &'a str, seconds: u64) -> Self {
         Self::new(script, Length::Seconds(seconds))
     }
 
-    /// Two clients; so many transactions of each.
+    /// Two clients that run this number of transactions each.
     pub fn transactions(script: &'a str, transactions: u64) -> Self {
         Self::new(script, Length::Transactions(transactions))
     }
@@ -58,23 +58,23 @@ impl<'a> Pgbench<'a> {
         Self { rate: Some(rate), ..self }
     }
 
-    /// With `synchronous_commit = off`.
+    /// Sets `synchronous_commit = off`.
     pub fn asynchronous(self) -> Self {
         Self { asynchronous: true, ..self }
     }
 
-    /// Runs it to its end.
+    /// Runs pgbench to its end.
     ///
     /// # Errors
-    /// It cannot be run, or a transaction failed.
+    /// If pgbench cannot be run, or a transaction fails.
     pub fn run(self, server: &Server) -> Result<Outcome> {
         self.start(server)?.finish()
     }
 
-    /// Starts it.
+    /// Starts pgbench.
     ///
     /// # Errors
-    /// It cannot be run.
+    /// If the program cannot be run.
     pub fn start(self, server: &Server) -> Result<Running> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let script = server.home().join(format!("script{}.sql", COUNT.fetch_add(1, Relaxed)));
@@ -99,15 +99,15 @@ impl<'a> Pgbench<'a> {
 }
 
 impl Running {
-    /// Whether it has not ended yet.
+    /// True if pgbench has not ended yet.
     pub fn is_running(&mut self) -> bool {
         self.0.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Waits for its end.
+    /// Waits until pgbench has ended.
     ///
     /// # Errors
-    /// A transaction failed.
+    /// If a transaction has failed.
     pub fn finish(mut self) -> Result<Outcome> {
         let child = self.0.take().ok_or("pgbench has ended before")?;
         let output = child.wait_with_output()?;
@@ -133,7 +133,7 @@ impl Drop for Running {
     }
 }
 
-/// The number behind `what`.
+/// The number that follows `what`.
 fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
     let rest = text.lines().find_map(|line| line.strip_prefix(what))?;
     rest.split([' ', '/']).next()
@@ -142,7 +142,7 @@ fn said<'a>(text: &'a str, what: &str) -> Option<&'a str> {
 /// Fills the tables of pgbench's own script.
 ///
 /// # Errors
-/// It cannot be run.
+/// If the program cannot be run.
 pub fn initialize(server: &Server, scale: u32) -> Result<()> {
     let mut command = client("pgbench");
     command.args(["-i", "-q", "-U", "postgres", "-h"]).arg(server.home());

@@ -1,4 +1,4 @@
-//! PostgreSQL's programs: where they are, and how they are run.
+//! Finds and runs PostgreSQL's programs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use crate::result::Result;
 
-/// Variables of the caller's environment that would lead a server or a client astray.
+/// Variables of the caller's environment that would change the behaviour of a server or a client.
 const FOREIGN: [&str; 5] = ["LC_ALL", "LANG", "RUST_BACKTRACE", "RESEND_API_KEY", "TWILIO_AUTH_TOKEN"];
 
 /// The unprivileged user that runs servers for root.
@@ -18,7 +18,7 @@ static BINDIR: LazyLock<PathBuf> = LazyLock::new(|| {
     PathBuf::from(bindir.unwrap_or_else(|error| panic!("{pg_config}: {error}")).trim())
 });
 
-/// Where a program of PostgreSQL is, if it is installed.
+/// The path of a program of PostgreSQL, if it is installed.
 pub fn path(name: &str) -> Option<PathBuf> {
     Some(BINDIR.join(name)).filter(|path| path.exists())
 }
@@ -44,17 +44,17 @@ pub fn as_server_user(program: &Path) -> Command {
     clean(command)
 }
 
-/// A program that ends with this one, whatever ends it.
+/// A program that ends when this one ends, for whatever reason.
 pub fn attached(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     clean(command)
 }
 
-/// Gives a directory to the user that owns the servers.
+/// Makes the user that owns the servers the owner of a directory.
 ///
 /// # Errors
-/// There is no such user.
+/// If there is no such user.
 pub fn give_to_server_user(path: &Path) -> Result<()> {
     if is_root() {
         output(Command::new("chown").arg(format!("{USER}:{USER}")).arg(path))?;
@@ -65,7 +65,7 @@ pub fn give_to_server_user(path: &Path) -> Result<()> {
 /// Runs a command to its end and returns what it wrote to standard output.
 ///
 /// # Errors
-/// It cannot be run or fails; the message holds what it wrote to standard error.
+/// If the command cannot be run or fails; the message contains its standard error.
 pub fn output(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } =
         command.output().map_err(|error| format!("{command:?}: {error}"))?;

@@ -1,4 +1,4 @@
-//! A database with the extension: filling its queue, and waiting until everything is done.
+//! A database with the extension: fills its queue, and waits until all tasks have ended.
 
 use std::collections::HashMap;
 use std::thread::sleep;
@@ -11,7 +11,8 @@ use crate::server::Server;
 
 /// The time without progress after which workers count as stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The pause between two looks at the workers' progress. It is in shared memory, so that a look costs workers nothing.
+/// The pause between two checks of the workers' progress. It is in shared memory, so that a check does not slow them
+/// down.
 const LOOK: Duration = Duration::from_millis(50);
 /// The time without a finished task after which workers may be done.
 const QUIET: Duration = Duration::from_millis(400);
@@ -37,7 +38,7 @@ pub struct Batch {
 }
 
 impl<'a> Queue<'a> {
-    /// Creates the extension and what the handlers need in database `postgres`.
+    /// Creates the extension and the handlers in database `postgres`.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -56,7 +57,7 @@ impl<'a> Queue<'a> {
         Ok(Self { server, sql })
     }
 
-    /// Likewise; and lets the workers run some tasks, so that nothing measured is the first of its kind.
+    /// The same as `open`, and lets the workers run some tasks, so that caches are filled before the measurement.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -71,13 +72,13 @@ impl<'a> Queue<'a> {
     /// Changes a setting of the server.
     ///
     /// # Errors
-    /// There is no such setting or value.
+    /// If there is no such setting or value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         self.sql.batch_execute(&format!("alter system set {name} = '{value}'"))?;
         Ok(self.sql.batch_execute("select pg_reload_conf()")?)
     }
 
-    /// Whether there is such a setting.
+    /// True if there is such a setting.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -86,16 +87,16 @@ impl<'a> Queue<'a> {
         Ok(row.get(0))
     }
 
-    /// Ends the workers; tasks wait from now on.
+    /// Ends the workers, so that tasks wait from now on.
     ///
     /// # Errors
-    /// They do not end.
+    /// If the workers do not exit.
     pub fn pause(&mut self) -> Result<()> {
         self.set("pg_errand.concurrency", "0")?;
         self.wait_for_no_worker()
     }
 
-    /// Has two workers run what waits.
+    /// Lets two workers run the tasks that wait.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -103,7 +104,7 @@ impl<'a> Queue<'a> {
         self.resume_with(2)
     }
 
-    /// Has so many workers run what waits.
+    /// Lets this number of workers run the tasks that wait.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -114,7 +115,7 @@ impl<'a> Queue<'a> {
     /// Waits until there is no worker process.
     ///
     /// # Errors
-    /// There still is one.
+    /// If a worker process still exists.
     pub fn wait_for_no_worker(&mut self) -> Result<()> {
         self.wait_until("select not exists (select from queues.worker)")
     }
@@ -164,16 +165,16 @@ impl<'a> Queue<'a> {
     /// Waits until no task is unfinished that is due soon.
     ///
     /// # Errors
-    /// The workers get nowhere.
+    /// If the workers make no progress.
     pub fn wait(&mut self) -> Result<()> {
         self.wait_at_most(Duration::MAX).map(drop)
     }
 
-    /// The same for at most `limit`; false if something is left then. Looks at the table only when the workers seem
-    /// to be done.
+    /// The same for at most `limit`; false if tasks are left then. Reads the table only when the workers seem to have
+    /// finished.
     ///
     /// # Errors
-    /// The workers get nowhere.
+    /// If the workers make no progress.
     pub fn wait_at_most(&mut self, limit: Duration) -> Result<bool> {
         let begun = Instant::now();
         let mut progress = (String::new(), Instant::now());
@@ -197,7 +198,7 @@ impl<'a> Queue<'a> {
         Ok(false)
     }
 
-    /// How many tasks are left that are due soon.
+    /// The number of tasks left that are due soon.
     fn unfinished(&mut self) -> Result<i64> {
         self.one(
             "select count(*) from queues.task
@@ -205,10 +206,10 @@ impl<'a> Queue<'a> {
         )
     }
 
-    /// Waits until a query returns true; it is asked often.
+    /// Waits until a query returns true, which is run frequently.
     ///
     /// # Errors
-    /// It never does.
+    /// If the query does not return true in time.
     pub fn wait_until(&mut self, query: &str) -> Result<()> {
         let since = Instant::now();
         while !self.one::<bool>(query)? {
@@ -252,7 +253,7 @@ impl<'a> Queue<'a> {
         Ok(self.sql.query(query, &[])?.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// What changes with each task that ends.
+    /// A value that changes with each task that ends.
     fn progress(&mut self) -> Result<String> {
         self.one("select coalesce(string_agg(concat_ws(' ', pid, succeeded, failed, in_flight), ','), '') from queues.worker")
     }

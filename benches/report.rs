@@ -33,12 +33,12 @@ impl Reading {
         Self { name: name.into(), value, unit, limit: None, asked: None }
     }
 
-    /// What it is set in relation to, measured in the same run.
+    /// Sets the value to which the reading is related, measured in the same run.
     pub fn beside(self, name: impl Into<String>, value: f64) -> Self {
         Self { limit: Some((name.into(), value)), ..self }
     }
 
-    /// What it is to reach.
+    /// Sets the target.
     pub fn asked(self, asked: Asked) -> Self {
         Self { asked: Some(asked), ..self }
     }
@@ -48,7 +48,7 @@ impl Reading {
     }
 }
 
-/// For whoever watches.
+/// The reading as shown during the run.
 impl Display for Reading {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         write!(f, "{}: {} {}", self.name, number(self.value), self.unit)?;
@@ -84,7 +84,7 @@ impl Asked {
 /// All runs of one figure.
 pub struct Report {
     figure: &'static str,
-    /// By name, in the order of their first reading.
+    /// The readings by name, in the order of the first one of each.
     readings: Vec<Vec<Reading>>,
     notes: Vec<String>,
 }
@@ -94,7 +94,7 @@ impl Report {
         Self { figure, readings: Vec::new(), notes: Vec::new() }
     }
 
-    /// Adds what a run has read.
+    /// Adds the readings of a run.
     pub fn add(&mut self, readings: Vec<Reading>, notes: Vec<String>) {
         for reading in readings {
             match self.readings.iter_mut().find(|earlier| earlier[0].name == reading.name) {
@@ -146,7 +146,7 @@ fn spread(values: &[f64]) -> String {
     format!("{} … {}", number(least), number(most))
 }
 
-/// Three digits that count, and commas between thousands.
+/// Formats a number with three significant digits, and commas between thousands.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     match () {
@@ -173,7 +173,7 @@ fn grouped(value: f64) -> String {
     if value < 0.0 { format!("-{text}") } else { text }
 }
 
-/// What it was measured on.
+/// The machine on which the figures were measured.
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let version = programs::output(programs::client("postgres").arg("--version")).unwrap_or_default();

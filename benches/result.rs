@@ -1,4 +1,4 @@
-//! What can go wrong ends the measurement, and is printed.
+//! The result of a measurement. An error ends the measurement, and is printed.
 
 use std::error::Error;
 

@@ -15,7 +15,7 @@ use std::{io, process, thread};
 use crate::programs::{give_to_server_user, output, server};
 use crate::result::Result;
 
-/// Directories are named with this and the process id of their run. Short: the path of a Unix socket has 107 bytes.
+/// The prefix of directory names, followed by the process id. It is short, since socket paths are limited to 107 bytes.
 const PREFIX: &str = "pgeb-";
 
 static ROOM: OnceLock<PathBuf> = OnceLock::new();
@@ -32,15 +32,15 @@ static SIGNALLED: AtomicI32 = AtomicI32::new(-1);
 pub struct Guard;
 
 impl Guard {
-    /// Makes the directory, and has SIGINT, SIGTERM and SIGHUP remove it.
+    /// Creates the directory, and lets SIGINT, SIGTERM and SIGHUP remove it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// If the directory cannot be created.
     pub fn new() -> Result<Self> {
         let parent = std::env::temp_dir().canonicalize()?;
         sweep(&parent);
         let path = parent.join(format!("{PREFIX}{}", process::id()));
-        // A run that had the same process id.
+        // An earlier run had the same process id.
         remove(&path);
         create_private(&path)?;
         let _ = ROOM.set(path);
@@ -55,10 +55,10 @@ impl Drop for Guard {
     }
 }
 
-/// A new, empty directory that belongs to the server's user, with a name of its own.
+/// Creates an empty directory with a unique name that belongs to the server's user.
 ///
 /// # Errors
-/// It cannot be made.
+/// If the directory cannot be created.
 pub fn new_directory() -> Result<PathBuf> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let room = ROOM.get().ok_or("there is no directory yet")?;
@@ -70,10 +70,10 @@ pub fn new_directory() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A fresh data directory that can be copied.
+/// A new data directory that can be copied.
 ///
 /// # Errors
-/// `initdb` fails.
+/// If `initdb` fails.
 pub fn template() -> Result<&'static Path> {
     match &*TEMPLATE {
         Ok(path) => Ok(path),
@@ -96,7 +96,7 @@ fn create_private(path: &Path) -> Result<()> {
     give_to_server_user(path)
 }
 
-/// Whoever is about to start a server meanwhile may still do so once.
+/// A thread that is about to start a server may do so once more meanwhile.
 fn remove_mine() {
     CLOSED.store(true, Relaxed);
     let Some(path) = ROOM.get() else { return };
@@ -109,7 +109,7 @@ fn remove_mine() {
     }
 }
 
-/// Removes what runs left behind that are no more.
+/// Removes the directories of runs that have ended.
 fn sweep(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let owner =
@@ -120,12 +120,12 @@ fn sweep(parent: &Path) {
     }
 }
 
-/// Removes a run's directory, and first ends the servers that still use it.
+/// Removes the directory of a run, after ending the servers that still use it.
 fn remove(path: &Path) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         end_server(&entry.path().join("data"));
     }
-    // Another run may be sweeping the same directory.
+    // Another run may be removing the same directory.
     let _ = fs::remove_dir_all(path);
 }
 
@@ -151,14 +151,14 @@ fn is_alive(pid: i32) -> bool {
 }
 
 fn send(pid: i32, signal: i32) -> bool {
-    // SAFETY: kill() has no preconditions on memory; the caller means this process.
+    // SAFETY: kill() has no preconditions on memory; the caller intends to signal this process.
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
 fn remove_on_signal() -> io::Result<()> {
     let (mut told, teller) = UnixStream::pair()?;
     SIGNALLED.store(teller.as_raw_fd(), Relaxed);
-    // Stays open as long as the process.
+    // The socket remains open as long as the process exists.
     std::mem::forget(teller);
     thread::spawn(move || {
         let mut signal = [0];
@@ -169,7 +169,7 @@ fn remove_on_signal() -> io::Result<()> {
         }
     });
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        // SAFETY: the handler only does what is allowed in one: it writes a byte to an open descriptor.
+        // SAFETY: the handler only writes a byte to an open descriptor, which is allowed in a signal handler.
         unsafe { libc::signal(signal, tell as *const () as libc::sighandler_t) };
     }
     Ok(())

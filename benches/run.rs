@@ -3,7 +3,7 @@
 use crate::report::Reading;
 use crate::scale::Scale;
 
-/// One run of one figure: its size, and what it has measured so far.
+/// One run of one figure: its size, and its readings so far.
 pub struct Run {
     pub scale: Scale,
     pub readings: Vec<Reading>,
@@ -17,7 +17,7 @@ impl Run {
         self.readings.push(reading);
     }
 
-    /// Adds text below the table, for what is not a number. It is printed for the last run.
+    /// Adds text below the table, for information that is not a number. It is printed for the last run.
     pub fn note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }

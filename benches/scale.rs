@@ -1,4 +1,4 @@
-//! How many tasks are measured, and for how long.
+//! The number of tasks that are measured, and the duration.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {

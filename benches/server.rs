@@ -1,4 +1,4 @@
-//! A private server: own directory, own socket, no TCP, every setting at its default.
+//! A private server with its own directory and socket, without TCP, and with default settings.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -10,19 +10,19 @@ use crate::programs::{as_server_user, output, server};
 use crate::result::Result;
 use crate::room::{end_server, new_directory, template};
 
-/// How much of the server's log is shown when it does not start.
+/// The number of lines of the server's log that are shown when it does not start.
 const SHOWN_LINES: usize = 20;
 
-/// A running server; dropping it ends and removes it.
+/// A running server, which is stopped and removed when the value is dropped.
 pub struct Server {
     home: PathBuf,
 }
 
 impl Server {
-    /// Makes and starts a server with settings besides the defaults, the values without quotes.
+    /// Creates and starts a server with settings besides the defaults, the values without quotes.
     ///
     /// # Errors
-    /// It cannot be made or does not start.
+    /// If the server cannot be created or does not start.
     pub fn start(settings: &[(&str, &str)]) -> Result<Self> {
         let server = Self { home: new_directory()? };
         let data = server.data_dir();
@@ -42,19 +42,19 @@ impl Server {
     /// A session of the superuser.
     ///
     /// # Errors
-    /// The server does not take it.
+    /// If the server refuses the connection.
     pub fn connect(&self, database: &str) -> Result<Client> {
         let mut config = postgres::Config::new();
         config.host_path(&self.home).user("postgres").dbname(database).application_name("bench");
         Ok(config.connect(NoTls)?)
     }
 
-    /// Where its socket is, and where files of a measurement may be.
+    /// The directory of the socket, in which a measurement can create files.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Its data directory.
+    /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.home.join("data")
     }
@@ -63,7 +63,7 @@ impl Server {
         let log = self.home.join("server.log");
         let mut start = server("pg_ctl");
         start.arg("-D").arg(self.data_dir()).arg("-l").arg(&log).args(["-w", "-s", "start"]);
-        // pg_ctl's pipes would be the server's, and stay open.
+        // The server would inherit the pipes of pg_ctl, which would then stay open.
         let status = start.current_dir(&self.home).stdout(null()).stderr(null()).status()?;
         if status.success() {
             return Ok(());

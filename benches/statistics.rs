@@ -1,6 +1,6 @@
 //! Medians and percentiles.
 
-/// The median; not a number if there is no value.
+/// The median; NaN if there is no value.
 pub fn median(values: &[f64]) -> f64 {
     let sorted = sorted(values);
     let middle = sorted.len() / 2;
@@ -11,7 +11,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The smallest value that is not less than this share of all; not a number if there is none.
+/// The smallest value that is not less than this share of all values; NaN if there is none.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     let sorted = sorted(values);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position in the list")]

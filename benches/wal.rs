@@ -1,4 +1,4 @@
-//! What the server says of its write-ahead log.
+//! Statistics of WAL, as the server reports them.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::queue::Queue;
 use crate::result::Result;
 use crate::server::Server;
 
-/// Processes report their statistics at the latest so much after their work.
+/// The maximum time after which processes report their statistics.
 const REPORTED: Duration = Duration::from_millis(2500);
 
 /// Counters of the server since its start.
@@ -21,7 +21,7 @@ pub struct Wal {
 }
 
 impl Wal {
-    /// The counters, after everybody has reported.
+    /// The counters, after all processes have reported.
     ///
     /// # Errors
     /// If the server reports an error.
@@ -38,7 +38,7 @@ impl Wal {
         Ok(Self { records: row.get(0), page_images: row.get(1), bytes: row.get(2), syncs: row.get(3) })
     }
 
-    /// What came since.
+    /// The difference to earlier counters.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             records: self.records - earlier.records,
@@ -49,20 +49,20 @@ impl Wal {
     }
 }
 
-/// Records of one kind between two positions.
+/// The records of one type between two positions.
 #[derive(Clone, Debug)]
 pub struct Kind {
     pub name: String,
     pub count: u64,
-    /// Without page images.
+    /// The size without page images.
     pub bytes: u64,
     pub image_bytes: u64,
 }
 
-/// All kinds of records between two positions, by `pg_waldump`; nothing where that is not installed.
+/// The types of records between two positions, by `pg_waldump`; `None` if it is not installed.
 ///
 /// # Errors
-/// It cannot read the log.
+/// If it cannot read the log.
 pub fn kinds(server: &Server, from: &str, to: &str) -> Result<Option<Vec<Kind>>> {
     if path("pg_waldump").is_none() {
         return Ok(None);

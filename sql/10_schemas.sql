@@ -1,9 +1,9 @@
--- What users call and read. PUBLIC has no privileges on it.
+-- The objects that users call and read. PUBLIC has no privileges on the schema.
 create schema queues;
 
 comment on schema queues is 'pg_errand: tasks, errors, providers, and the functions that enqueue tasks';
 
--- What only the extension itself calls and reads. No role but the owner has USAGE on it.
+-- The objects that only the extension itself calls and reads. No role but the owner has USAGE on the schema.
 create schema errand;
 
 comment on schema errand is 'pg_errand: internal functions and tables';
@@ -20,7 +20,7 @@ begin
     if to_regnamespace('internal') is null then
         create schema internal;
         alter extension pg_errand drop schema internal;
-        -- Revoke what ALTER DEFAULT PRIVILEGES has granted to other roles.
+        -- Revokes the privileges that ALTER DEFAULT PRIVILEGES has granted to other roles.
         execute (
             select coalesce(
                 string_agg(

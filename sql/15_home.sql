@@ -8,7 +8,7 @@ create table errand.home (
     system bigint not null,
     -- the OID of the database in which this row is valid
     database oid not null,
-    -- the identity of the data directory if it was made by a base backup, otherwise 0
+    -- the identity of the data directory if it was created by a base backup, otherwise 0
     directory bigint not null
 );
 

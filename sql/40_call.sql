@@ -1,6 +1,6 @@
 -- Calls to providers. A row is committed before its request is sent, and its response before the success handler is
--- invoked. If the worker is gone after a crash, another worker takes the call over and continues it with the same
--- idempotency key and the same request.
+-- invoked. If the worker no longer exists after a crash, another worker takes the call over and continues it with the
+-- same idempotency key and the same request.
 create table queues.call (
     task_id bigint primary key,
     -- the identity of the worker that waits for the response
@@ -24,7 +24,7 @@ create table queues.call (
 
 comment on table queues.call is 'Calls to providers: requests before they are sent, responses before they are handled';
 
--- Open calls by worker, so that those of a worker that is gone can be taken over.
+-- Open calls by worker, so that orphaned ones can be taken over.
 create index call_open on queues.call (owner)
     where request is not null;
 

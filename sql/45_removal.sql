@@ -15,7 +15,7 @@ create trigger task_after_delete
     for each statement
     execute function errand.task_after_delete();
 
--- Also makes shared memory forget attempts that ended with their worker, since task ids may be used again.
+-- Also removes from shared memory the attempts that ended with their worker, since task ids may be used again.
 create function errand.task_after_truncate()
 returns trigger
 language c

@@ -48,7 +48,7 @@ create table queues.provider (
 comment on table queues.provider is 'Services to which tasks are sent';
 
 -- A grantee is a role or public. Its text form is a name, but an OID is stored: so a grant follows a role that is
--- renamed, and does not pass to another role that gets the name. A name that does not exist is ignored with a warning,
+-- renamed, and does not pass to another role that takes the name. A name that does not exist is ignored with a warning,
 -- so that a dump can be restored in a server that lacks the role.
 create type queues.grantee;
 
@@ -267,14 +267,14 @@ begin
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a task type of another name.';
     end if;
-    -- Remove roles that do not exist.
+    -- Removes roles that do not exist.
     new.granted_to := array(
         select g.grantee
         from unnest(new.granted_to) with ordinality as g (grantee, position)
         where g.grantee::text <> 'none'
         order by g.position
     );
-    -- Only a warning: while a dump is restored, the provider may come later.
+    -- Only a warning is raised, since the provider may follow later while a dump is restored.
     if new.provider is not null and not exists (select 1 from only queues.provider p where p.name = new.provider) then
         raise warning 'task type "%" names provider "%", which does not exist', new.task_type, new.provider
             using hint = 'Insert it into queues.provider; until then such tasks are refused.';
@@ -298,7 +298,7 @@ create trigger task_definition_before_write_checked
     for each row
     execute function errand.task_definition_before_write_checked();
 
--- Has all sessions and workers read both tables again.
+-- Lets all sessions and workers read both tables again.
 create function errand.task_definitions_after_change()
 returns trigger
 language c
@@ -314,7 +314,7 @@ create trigger task_definition_after_change
     for each statement
     execute function errand.task_definitions_after_change();
 
--- Lets a role enqueue tasks of a type. A notice names the privileges that the role lacks for that.
+-- Lets a role enqueue tasks of a type. A notice names the privileges that the role still lacks.
 create function queues.grant_enqueue(_task_type text, _role regrole)
 returns void
 language plpgsql

@@ -1,5 +1,5 @@
--- What every task depends on: the row of errand.home, the built-in task types and providers, and the triggers. Triggers
--- protect it from being removed by mistake, and queues.restore_built_in() restores it.
+-- The rows and triggers on which every task depends: the row of errand.home, the built-in task types and providers, and
+-- the triggers. Triggers protect them from being removed by mistake, and queues.restore_built_in() restores them.
 
 -- Returns whether this process applies replicated changes: an error there would stop the subscription.
 create function errand.replicates()
@@ -97,9 +97,9 @@ create trigger provider_before_delete
     for each row
     execute function errand.provider_before_delete();
 
--- Sets the triggers of the extension to ENABLE ALWAYS, and returns those that were not. Then replicated rows are checked
--- and wake workers, too, and a role that may set session_replication_role cannot bypass the checks. The library calls
--- this function after ALTER TABLE … ENABLE TRIGGER ALL, which pg_restore --disable-triggers runs.
+-- Sets the triggers of the extension to ENABLE ALWAYS, and returns those that were not. Replicated rows are then
+-- checked and wake workers, too, and a role that may set session_replication_role cannot bypass the checks. The library
+-- calls this function after ALTER TABLE … ENABLE TRIGGER ALL, which pg_restore --disable-triggers runs.
 create function errand.restore_triggers()
 returns setof text
 language plpgsql
@@ -130,8 +130,8 @@ begin
 end;
 $$;
 
--- Restores what every task depends on, and returns what was missing: the row of errand.home, the built-in task types and
--- providers, and the state of the triggers. Other rows stay, as do changes of built-in rows (limits, grants …).
+-- Restores the rows and triggers on which every task depends, and returns what was missing. Other rows are kept, as are
+-- changes of built-in rows (limits, grants …).
 create function queues.restore_built_in()
 returns setof text
 language plpgsql

@@ -42,7 +42,7 @@ as $$
     );
 $$;
 
--- Returns the response of a provider, in the form that the success handler gets. For a call that failed, returns
+-- Returns the response of a provider, in the form that the success handler receives. For a call that failed, returns
 -- {"error": …} with the response if there was one. Returns null if the task has no call, or no response yet.
 create function queues.result(task_id bigint)
 returns jsonb

@@ -1,13 +1,13 @@
 -- Functions for workers outside the database. They compete with the workers inside.
 
--- Raises an error because a statement did not fail, but has not updated (or inserted) the row of this table. The error
--- names the triggers and rules that may be the cause.
+-- Raises an error if a statement did not fail, but has not updated (or inserted) the row of this table. The error names
+-- the triggers and rules that may be the cause.
 create function errand.refuse_unwritten(_table regclass, _inserted boolean default false)
 returns void
 language c
 as 'MODULE_PATHNAME', 'refuse_unwritten_wrapper';
 
--- Warns that a lease has ended before its task, once for a database and run of the server.
+-- Warns that a lease has ended before its task. The warning appears once for a database until the server restarts.
 create function errand.tell_of_ended_lease(_task_id bigint)
 returns void
 strict

@@ -5,17 +5,17 @@ strict
 language c
 as 'MODULE_PATHNAME', 'cancel_running_wrapper';
 
--- Has the worker _owner give up the call of this task. Returns false if that worker is gone, and null if the request
--- has to be repeated later.
+-- Requests that the worker _owner give up the call of this task. Returns false if that worker no longer exists, and
+-- null if the request has to be repeated later.
 create function errand.cancel_call(_owner bigint, _task_id bigint)
 returns boolean
 strict
 language c
 as 'MODULE_PATHNAME', 'cancel_call_wrapper';
 
--- Cancels a task. A waiting task never runs, unless the caller rolls back. A running task is interrupted at once, even
--- if its handler catches all errors, and no further handler is invoked; the provider may have received a request that
--- is in flight. Returns false if the task has ended or does not exist.
+-- Cancels a task. A waiting task never runs, unless the caller rolls back. A running task is interrupted immediately,
+-- even if its handler catches all errors, and no further handler is invoked; the provider may have received a request
+-- that is in flight. Returns false if the task has ended or does not exist.
 create function queues.cancel(_task_id bigint)
 returns boolean
 language plpgsql
@@ -93,7 +93,7 @@ begin
             return true;
         end if;
 
-        -- The task starts or ends just now, or another session has locked its row.
+        -- The task is just starting or ending, or another session has locked its row.
         perform pg_sleep(0.002);
     end loop;
 end;

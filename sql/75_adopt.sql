@@ -1,11 +1,11 @@
--- Has the commit announce that there may be orphaned calls.
+-- Lets the commit announce that there may be orphaned calls.
 create function errand.announce_orphans()
 returns void
 language c
 as 'MODULE_PATHNAME', 'announce_orphans_wrapper';
 
--- Adopts the unadopted tasks, which then run in this database, and returns their number. To be called when the original
--- database will not run them any more.
+-- Adopts the unadopted tasks, which then run in this database, and returns their number. It is meant for the case that
+-- the original database will not run them any more.
 create function queues.adopt()
 returns bigint
 language plpgsql

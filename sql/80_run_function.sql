@@ -47,8 +47,8 @@ begin
 end;
 $$;
 
--- Has the extension depend on a schema that is no member of it. Then pg_dump creates the schema "internal" before the
--- extension, which otherwise would create it first.
+-- Makes the extension depend on a schema that is not a member of it. pg_dump then creates the schema "internal" before
+-- the extension, which otherwise would create it first.
 create function errand.depend_on_schema(_schema regnamespace)
 returns void
 strict

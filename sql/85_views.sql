@@ -46,8 +46,8 @@ with workers as materialized (
     select w.owner, w.task_id, w.busy_since, w.recent, w.runs
     from errand.worker_state() w
 ),
--- Shared memory is read after the snapshot was taken. So a task that a worker has had since, and that is unfinished in
--- the snapshot, was running.
+-- Shared memory is read after the snapshot was taken. So a task that a worker has started since, and that is unfinished
+-- in the snapshot, was running.
 running as (
     select r.task_id, max(r.busy_since) as busy_since, max(r.runs) as runs
     from (

@@ -1,4 +1,4 @@
--- Revoke all privileges that ALTER DEFAULT PRIVILEGES has granted, so that only the owner has any.
+-- Revokes all privileges that ALTER DEFAULT PRIVILEGES has granted, so that only the owner has any.
 do $$
 declare
     _revoke text;
@@ -37,8 +37,8 @@ begin
 end;
 $$;
 
--- The default of a column and the views call these functions with the privileges of the role that uses them. Nobody
--- can call them by name, which needs USAGE on the schema.
+-- The default of a column and the views call these functions with the privileges of the role that uses them. They
+-- cannot be called by name without USAGE on the schema.
 grant execute on function errand.queue_origin(), errand.worker_state() to public;
 
 -- The role of the workers may enqueue tasks; users grant it everything else. The role "errand_worker" is created even if
@@ -82,7 +82,7 @@ begin
                           detail = 'Workers connect as this role, so handlers would run with the privileges of a superuser.',
                           hint = format('Run: ALTER ROLE %I NOSUPERUSER; or set pg_errand.role to another role.', _role);
             end if;
-            -- Notices of an extension's script are not shown.
+            -- Notices of an extension's script are not displayed.
             if _configured <> _usual then
                 raise warning 'role "%" already exists, and is not granted anything', _role
                     using hint = format('Workers connect as role "%s", which pg_errand.role names.', _configured);

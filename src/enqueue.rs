@@ -105,7 +105,7 @@ pub fn warn_of_keys(payload: pg_sys::Datum) {
     }
 }
 
-/// The name of a handler for which `key` is a probable misspelling.
+/// The name of the handler of which `key` is probably a misspelling.
 fn nearly(key: &str) -> Option<&'static str> {
     if HANDLERS.contains(&key) { None } else { nearest(key, HANDLERS) }
 }

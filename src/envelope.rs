@@ -62,7 +62,7 @@ pub fn judge(returned: &View) -> Verdict {
 /// Returns the `payload` of what a `before_handler` returned.
 ///
 /// # Errors
-/// Why the provider must not be called.
+/// If the provider must not be called.
 pub fn provider_payload(returned: &View) -> Result<Value, Refusal> {
     envelope::provider_payload(returned, max_size()).map_err(kept_refusal)
 }
@@ -70,7 +70,7 @@ pub fn provider_payload(returned: &View) -> Result<Value, Refusal> {
 /// Reads what a request is built from.
 ///
 /// # Errors
-/// It is too large, or cannot be read.
+/// If it is too large, or cannot be read.
 pub fn request_of(field: &jsonb_field::Field) -> Result<Value, Refusal> {
     envelope::request_of(field, max_size())
 }

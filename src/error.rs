@@ -46,7 +46,7 @@ impl PgError {
         PgError { sqlstate: sqlstate.to_owned(), message: kept_text(message.into()), ..Default::default() }
     }
 
-    /// The error, with the name of the task whose end could not be written.
+    /// The error, prefixed with the name of the task whose end could not be written.
     pub fn of_task(self, task_id: impl std::fmt::Display) -> Self {
         PgError {
             message: format!("the end of task {task_id} could not be written: {}", self.message),
@@ -54,8 +54,8 @@ impl PgError {
         }
     }
 
-    /// True if the error may pass: a lack of resources, an unavailable lock, an operator's intervention or a system
-    /// error (classes 53, 55, 57, 58).
+    /// True if the error may be temporary: a lack of resources, an unavailable lock, an operator's intervention or a
+    /// system error (classes 53, 55, 57, 58).
     pub fn is_passing(&self) -> bool {
         ["53", "55", "57", "58"].iter().any(|class| self.sqlstate.starts_with(class))
     }

@@ -9,10 +9,10 @@ use pgrx::pg_sys::Oid;
 pub struct Grantee(Oid);
 
 const PUBLIC: Grantee = Grantee(Oid::from_u32(0));
-/// A role that does not exist.
+/// Stands for a role that does not exist.
 const NOBODY: Grantee = Grantee(Oid::from_u32(u32::MAX));
 
-/// PostgreSQL lets no role have these names.
+/// No role can have these names.
 const PUBLIC_NAME: &str = "public";
 const NOBODY_NAME: &str = "none";
 

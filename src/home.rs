@@ -11,12 +11,12 @@ use std::cell::Cell;
 #[derive(Clone, Copy)]
 pub struct Origin {
     pub value: i64,
-    /// True if `errand.home` has another origin so far: this database is a copy.
+    /// True if `errand.home` still has another origin: this database is a copy.
     pub unsettled: bool,
 }
 
 thread_local! {
-    /// The origin that was found last: the start of the transaction, the table, the origin.
+    /// The origin that was found last, with the start of the transaction and the table.
     static FOUND: Cell<(i64, Oid, Option<i64>)> = const { Cell::new((0, Oid::INVALID, None)) };
 }
 
@@ -48,7 +48,7 @@ pub fn look() -> Option<Origin> {
     })
 }
 
-/// The origin that a worker of this database has found in `table`, or stored there.
+/// The origin that a worker of this database found in `table`, or stored there.
 fn known(table: Oid) -> Option<i64> {
     if !shmem::available() {
         return None;
@@ -59,8 +59,8 @@ fn known(table: Oid) -> Option<i64> {
     shmem::read(|shared| shared.databases.iter().find(is_it)?.origin)
 }
 
-/// True if a row of `errand.home` with this place is valid here. A data directory that was not made by a base backup keeps
-/// its identity when it is promoted.
+/// True if a row of `errand.home` with this place is valid here. A data directory that was not created by a base backup
+/// keeps its identity when it is promoted.
 fn counts_in(place: Place, here: Place) -> bool {
     place.system == here.system
         && place.database == here.database

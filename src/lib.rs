@@ -1,4 +1,4 @@
-//! pg_errand: the database runs its own errands.
+//! pg_errand: a task queue with workers and provider calls, inside the database.
 //!
 //! The modules follow the path of a task: [`worker::wake`] → [`worker::claim`] → [`worker::dispatch`] →
 //! [`worker::process`] → [`worker::record`]. Processors and interfaces are registries: a new one is a file and a line.

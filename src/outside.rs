@@ -5,11 +5,11 @@ use crate::pg::{backend, log, shmem};
 use crate::shared::ToId;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// True if this process has warned; used where there is no shared memory.
+/// True if this process has already warned; used where there is no shared memory.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Warns that the lease of a task has ended before the task, which therefore runs again: once for a database and run of the
-/// server, since a worker that never ends its tasks has this happen to each of them.
+/// Warns that the lease of a task has ended before the task, which therefore runs again. The warning appears once for a
+/// database until the server restarts, since a worker that never ends its tasks causes this for each of them.
 pub fn tell_of_ended_lease(task_id: i64) {
     let was_told = if shmem::available() {
         let database = backend::database();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// The problems that were logged, one for each subject.
 pub struct Problems<S> {
     logged: HashMap<S, (String, Instant)>,
-    /// A problem that is logged already counts as new again after this time.
+    /// The time after which a problem that was logged counts as new again.
     silence: Duration,
 }
 
@@ -24,7 +24,7 @@ impl<S> Problems<S> {
 }
 
 impl<S: Eq + Hash> Problems<S> {
-    /// True if a problem is to be logged: it is not the one that was logged of its subject last.
+    /// True if a problem has to be logged, since it is not the one that was logged last about its subject.
     pub fn is_new(&mut self, subject: S, problem: &str) -> bool {
         let is_known = self
             .logged
@@ -36,7 +36,7 @@ impl<S: Eq + Hash> Problems<S> {
         !is_known
     }
 
-    /// The subject has no problem any more.
+    /// Notes that the subject has no problem any more.
     pub fn withdraw(&mut self, subject: &S) {
         self.logged.remove(subject);
     }

@@ -1,4 +1,4 @@
-//! How [`pg_errand_calls`] gets what it needs of the server: settings, secrets and limits.
+//! Provides [`pg_errand_calls`] with what it needs of the server: settings, secrets and limits.
 
 use crate::config::{self, SmtpTls};
 use crate::secret;
@@ -57,7 +57,7 @@ impl Settings for ServerSettings {
 /// Checks whether the settings allow requests to this provider.
 ///
 /// # Errors
-/// Which setting is missing or wrong.
+/// If a setting is missing or wrong.
 pub fn check_settings(provider: &Provider) -> Result<(), String> {
     provider.interface.check_settings(provider, &ServerSettings)
 }
@@ -65,15 +65,15 @@ pub fn check_settings(provider: &Provider) -> Result<(), String> {
 /// Builds a request and its idempotency key.
 ///
 /// # Errors
-/// What is wrong with the payload or the settings.
+/// If the payload or the settings are wrong.
 pub fn prepare(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, String> {
     Prepared::new(provider, &ServerSettings, payload)
 }
 
-/// Fetches what a request is sent with.
+/// Fetches the credentials with which a request is sent.
 ///
 /// # Errors
-/// Which secret is missing, or that the request was made for another base URL.
+/// If a secret is missing, or the request was built for another base URL.
 pub fn credentials(provider: &Provider, request: &Request) -> Result<Credentials, String> {
     provider.credentials(request, &ServerSettings)
 }

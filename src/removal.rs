@@ -1,4 +1,4 @@
-//! What happens when tasks are removed: their errors stay, without a task, and their calls are removed
+//! Handles the removal of tasks: their errors remain, without a task, and their calls are removed
 //! (`sql/45_removal.sql`).
 
 use crate::pg::spi::Statement;

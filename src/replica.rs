@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 /// The distance by which ids that are assigned here exceed those from the publisher.
 const GAP: i64 = 1_000_000_000_000;
-/// The distance below which a new gap is left.
+/// A new gap is left when the distance is smaller than this.
 const NEAR: i64 = GAP / 2;
 
 static LEAVE_GAP: Statement =
@@ -19,8 +19,8 @@ static LEAVE_GAP: Statement =
 /// The largest id of a replicated task that is known to be far enough from the ids that are assigned here.
 static FAR_ENOUGH: AtomicI64 = AtomicI64::new(i64::MIN);
 
-/// Keeps the ids of this database apart from those of its publisher, after a task with this id has come from another
-/// database.
+/// Keeps the ids of this database apart from those of its publisher. It is invoked when a task with this id has arrived
+/// from another database.
 pub fn note_task(task_id: i64) {
     if !backend::replicates() || task_id <= FAR_ENOUGH.load(Relaxed) {
         return;

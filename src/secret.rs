@@ -59,7 +59,7 @@ fn of_directory(directory: &str, name: &str) -> Result<Option<String>, String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(problem(&error.to_string())),
     };
-    // Reading anything else than a regular file might block.
+    // Reading anything other than a regular file might block.
     if !kind.is_file() {
         return Err(problem("it is no regular file"));
     }

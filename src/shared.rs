@@ -1,4 +1,4 @@
-//! The crate `pg_errand-queue`, bound to PostgreSQL's latches and object identifiers.
+//! Binds the crate `pg_errand-queue` to PostgreSQL's latches and object identifiers.
 
 pub use crate::pg::shmem::{Shared, Slot};
 pub use pg_errand_queue::{
@@ -10,7 +10,7 @@ use pgrx::pg_sys::Oid;
 
 pub type Queue = pg_errand_queue::Queue;
 
-/// A number of the crate's that is an object identifier in PostgreSQL.
+/// A number of the crate that is an object identifier in PostgreSQL.
 pub trait ToOid {
     fn oid(self) -> Oid;
 }
@@ -27,7 +27,7 @@ impl ToOid for RoleId {
     }
 }
 
-/// An object identifier as the crate knows it.
+/// An object identifier in the form that the crate uses.
 pub trait ToId {
     fn id<T: From<u32>>(self) -> T;
 }

@@ -1,4 +1,4 @@
-//! A task in the hands of a worker.
+//! A task that a worker has claimed.
 
 use crate::error::{Failure, PgError, kept_text};
 use crate::pg::table::Row;
@@ -10,17 +10,17 @@ pub struct Task {
     pub id: TaskId,
     pub task_type: String,
     pub payload: pg_sys::Datum,
-    /// Runs that the row counts.
+    /// The number of runs that the row counts.
     pub attempts: i32,
-    /// Runs that the row does not count yet, this one included; none after a provider call.
+    /// The number of runs that the row does not count yet, including this one; 0 after a provider call.
     pub uncounted: i32,
     pub db_function: Option<String>,
     pub before_handler: Option<String>,
     pub success_handler: Option<String>,
     pub error_handler: Option<String>,
-    /// Why it cannot be passed to a handler: its payload is too large, for instance.
+    /// The reason why the task cannot be passed to a handler, such as a payload that is too large.
     pub problem: Option<String>,
-    /// When this run started: microseconds since 2000-01-01.
+    /// When this run started, in microseconds since 2000-01-01.
     pub started_at: i64,
     /// Its handler was invoked, but neither its end nor its failure could be written.
     pub is_given_up: bool,
@@ -39,11 +39,11 @@ impl Task {
         self.db_function.as_deref().or(self.before_handler.as_deref()).unwrap_or("")
     }
 
-    /// The failure of its call, or of the settings that the call needs. It names the provider, as `reason` does, and no
-    /// handler.
+    /// The failure of the task's call, or of the settings that the call needs. It names the provider, as `reason` does,
+    /// and no handler.
     pub fn failure_of_call(&self, sqlstate: &str, reason: &str) -> Failure {
         let named = format!("{}: ", self.task_type);
-        // A provider may have the name of its task type.
+        // A provider may have the same name as its task type.
         let message = if reason.starts_with(&named) { reason.to_owned() } else { format!("{named}{reason}") };
         let built = |name: &str| kept_text(format!("The request was built by {name}."));
         let detail = self.before_handler.as_deref().map(|name| built(name).into());
@@ -71,14 +71,14 @@ pub struct Brief {
     pub task_type: String,
     pub handler: String,
     pub attempt: i32,
-    /// Runs that the row does not count yet.
+    /// The number of runs that the row does not count yet.
     pub uncounted: i32,
     pub started_at: i64,
     pub is_given_up: bool,
 }
 
 impl Brief {
-    /// What error messages call it: its type and its main handler.
+    /// The name of the task in error messages: its type and its main handler.
     pub fn name(&self) -> String {
         match self.task_type.as_str() {
             "" => "call".to_owned(),
@@ -86,7 +86,7 @@ impl Brief {
         }
     }
 
-    /// The task of a call, of which only the number is known; its run is counted.
+    /// The task of a call, of which only the number is known. Its run is counted.
     pub fn of_call(id: TaskId) -> Brief {
         Brief {
             id,

@@ -94,7 +94,7 @@ impl TaskDefinitions {
     /// Reads the rows again if they have changed, in transactions of its own.
     ///
     /// # Errors
-    /// When the tables cannot be read.
+    /// If the tables cannot be read.
     pub fn refresh() -> Result<(), PgError> {
         // Invalidation messages are received when a transaction starts.
         let Some((owner, definitions)) = transaction::commit_after(|| {
@@ -146,7 +146,7 @@ impl TaskDefinitions {
     /// The provider to which the tasks of a definition are sent.
     ///
     /// # Errors
-    /// The reason why there is none.
+    /// If there is none.
     pub fn provider_of(&self, definition: &TaskDefinition) -> Result<Arc<Provider>, String> {
         let name = definition
             .provider()
@@ -160,7 +160,7 @@ impl TaskDefinitions {
     /// Checks that the tasks of a definition can be processed.
     ///
     /// # Errors
-    /// The reason why they cannot be sent to a provider.
+    /// If they cannot be sent to a provider.
     pub fn check_provider_of(&self, definition: &TaskDefinition) -> Result<(), String> {
         let calls = definition.processor.as_ref().map_err(String::clone)?.calls();
         if calls { self.provider_of(definition).map(drop) } else { Ok(()) }
@@ -169,7 +169,7 @@ impl TaskDefinitions {
     /// The provider of that name.
     ///
     /// # Errors
-    /// That there is no such provider, or what is wrong with its row.
+    /// If there is no such provider, or its row is invalid.
     pub fn provider(&self, name: &str) -> Result<Arc<Provider>, String> {
         self.providers.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
     }
@@ -232,18 +232,18 @@ impl TaskDefinitions {
     }
 }
 
-/// A provider as it was read: its name, its lane, and what its row says or what is wrong with it.
+/// A provider as it was read: its name, its lane, and its settings or what is wrong with its row.
 type Found = (String, Lane, Result<Arc<Provider>, String>);
 
-/// Has all processes read both tables again, and check again which functions may be handlers, after the current transaction
-/// has committed.
+/// Invalidates, when the current transaction commits, what all processes have cached of both tables, and which
+/// functions they have found to be handlers.
 pub fn announce_change() {
     if let Some(table) = watched() {
         invalidation::announce(table);
     }
 }
 
-/// The table whose invalidation stands for a change of either.
+/// The table whose invalidation stands for a change of either table.
 fn watched() -> Option<pg_sys::Oid> {
     catalog::relation(c"queues", c"task_definition")
 }
@@ -305,7 +305,7 @@ fn definition(row: &Row) -> TaskDefinition {
 /// The fields of a provider's row.
 ///
 /// # Errors
-/// That the row is too large: its size is checked before it is parsed.
+/// If the row is too large. Its size is checked before it is parsed.
 pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
     let text = jsonb::to_text(row, MAX_PROVIDER_SIZE)
         .map_err(|_| format!("its row has more than {MAX_PROVIDER_SIZE} bytes as text"))?;
@@ -330,14 +330,14 @@ fn names_provider(
     }
 }
 
-/// The roles of these names, as far as they exist.
+/// Those of these roles that exist.
 fn granted(names: Vec<String>) -> Vec<Grantee> {
     names.iter().filter_map(|name| Grantee::named(name)).collect()
 }
 
 fn provider(row: &Row) -> Found {
     let name: String = row.get(2).unwrap_or_default();
-    // A row of a dump or of replication was not checked by the trigger.
+    // The trigger does not check rows of a dump or of replication.
     let provider = row
         .keep(3)
         .map_or(Err("it has no fields".into()), fields)

@@ -56,7 +56,7 @@ pub fn write<R>(
     refuse(table, command)
 }
 
-/// Runs a statement that changes a row, if necessary again without triggers and rules; false if it changed none.
+/// Runs a statement that changes a row, and repeats it without triggers and rules if needed; false if it changed none.
 pub fn by_any_means(write: impl Fn() -> u64) -> bool {
     write() > 0 || session::without_triggers(&write) > 0
 }

@@ -1,4 +1,4 @@
-//! E-mails against the stand-in: are as many calls in flight as may be, and what does a mail cost?
+//! E-mails sent to the stand-in: whether the allowed number of calls is in flight, and the cost of a mail.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub const MAIL: &str =
 
 const WORKERS: f64 = 2.0;
 
-/// How the provider answers, how many calls are in flight at most, and what is asked.
+/// The behaviour of the provider, the maximum number of calls in flight, and the target.
 struct Case {
     delay_ms: u32,
     in_flight: u32,
@@ -67,7 +67,7 @@ fn measure(run: &mut Run, case: &Case) -> Result<()> {
 /// A server that sends its mails to the stand-in.
 ///
 /// # Errors
-/// It does not start.
+/// If the server does not start.
 pub fn server(provider: &Provider, settings: &[(&str, &str)]) -> Result<Server> {
     let to = provider.settings();
     let mut all: Vec<(&str, &str)> = to.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -75,10 +75,10 @@ pub fn server(provider: &Provider, settings: &[(&str, &str)]) -> Result<Server> 
     Server::start(&all)
 }
 
-/// Each mail was sent once, and its success handled once.
+/// Checks that each mail was sent once, and that its success handler ran once.
 ///
 /// # Errors
-/// One was not.
+/// If one was not.
 pub fn check(queue: &mut Queue, provider: &Provider, batch: Batch) -> Result<()> {
     queue.check(batch)?;
     queue.check_effects("bench.effect", batch.count)?;
@@ -88,7 +88,7 @@ pub fn check(queue: &mut Queue, provider: &Provider, batch: Batch) -> Result<()>
     }
 }
 
-/// Tasks a second without the first and the last tenth, when there were more and more or fewer and fewer in flight.
+/// Tasks per second without the first and the last tenth, during which the number of calls in flight grows or shrinks.
 fn steady_rate(queue: &mut Queue, batch: Batch) -> Result<f64> {
     let row = queue.sql.query_one(
         "select 0.8 * count(*)::float8 / extract(epoch from

@@ -1,4 +1,4 @@
-//! How long what was written stays without being flushed, looked at from outside.
+//! How long WAL stays unflushed after it was written, measured from outside.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{scope, sleep};
@@ -9,25 +9,25 @@ use postgres::{Client, Statement};
 use crate::result::Result;
 use crate::server::Server;
 
-/// Between two looks.
+/// The pause between two observations.
 const PAUSE: Duration = Duration::from_millis(40);
-/// While what was written is waited for.
+/// The pause between two checks whether the WAL has been flushed.
 const STEP: Duration = Duration::from_micros(500);
-/// Nobody seems to flush it.
+/// The time after which WAL counts as never flushed.
 const LONGEST: Duration = Duration::from_millis(500);
 
-/// A look at the end of the log, and when all of it was flushed.
+/// An observation of the end of WAL, and of the time until all of it was flushed.
 pub struct Look {
-    /// Seconds since 1970.
+    /// The time of the observation, in seconds since 1970.
     pub at: f64,
-    /// From then on.
+    /// The time from the observation to the flush.
     pub milliseconds: f64,
 }
 
-/// Looks again and again while `work` goes on.
+/// Observes the end of WAL repeatedly while `work` runs.
 ///
 /// # Errors
-/// Of `work`, or as the server says.
+/// If `work` fails, or the server reports an error.
 pub fn watch(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<Vec<Look>> {
     let mut sql = server.connect("postgres")?;
     let flushed = sql.prepare("select pg_current_wal_flush_lsn() >= ($1::text)::pg_lsn")?;

@@ -1,4 +1,4 @@
-//! What enqueueing costs next to the same rows into a plain table with the same columns and indexes. Workers pause.
+//! The cost of enqueueing compared with that of the same rows in a plain table. Workers are paused.
 
 use std::io::Write;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::median;
 
-/// How often each is measured, in turn.
+/// The number of times that each is measured, alternately.
 const TURNS: usize = 3;
 
 const PREPARE: &str = "
@@ -26,7 +26,7 @@ const PREPARE: &str = "
         returning task_id;
     $$;";
 
-/// Something done to a table, the queue or the plain one, by a function that enqueues into it.
+/// A function that inserts rows into a table: the queue, or the plain one.
 type Way = fn(&mut Client, Target, i64) -> Result<()>;
 
 #[derive(Clone, Copy)]
@@ -61,7 +61,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Seconds into the queue and into the plain table.
+/// The time in seconds for the queue, and for the plain table.
 fn compare(sql: &mut Client, way: Way, rows: i64) -> Result<(f64, f64)> {
     let mut times = [Vec::new(), Vec::new()];
     for turn in 0..=TURNS {
@@ -71,7 +71,7 @@ fn compare(sql: &mut Client, way: Way, rows: i64) -> Result<(f64, f64)> {
             way(sql, target, rows)?;
             let seconds = begun.elapsed().as_secs_f64();
             check(sql, target, rows)?;
-            // The first turn is there to make everything known.
+            // The first turn is not counted, since it fills the caches.
             if turn > 0 {
                 times.push(seconds);
             }

@@ -1,4 +1,4 @@
-//! A long task in front of many short ones: the other worker runs them meanwhile.
+//! A long task before many short ones, which the other worker runs meanwhile.
 
 use super::throughput::WARM;
 use crate::queue::{Batch, NOTHING, Queue};
@@ -30,7 +30,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Seconds from the first start to the last end, and at most between two starts.
+/// The seconds from the first start to the last end, and the maximum time between two starts.
 fn course(queue: &mut Queue, batch: Batch) -> Result<(f64, f64)> {
     let row = queue.sql.query_one(
         "select extract(epoch from max(finished_at) - min(dequeued_at))::float8,

@@ -1,4 +1,4 @@
-//! Workers outside compete with those inside: no deadlock, and everything is done once.
+//! Workers outside compete with those inside, without a deadlock, and each task is done once.
 
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Takes and completes tasks until there is none; how many it did.
+/// Dequeues and completes tasks until there are none; returns their number.
 fn client(server: &Server) -> Result<u32> {
     let mut sql = server.connect("postgres")?;
     let take = sql.prepare(

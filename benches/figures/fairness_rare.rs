@@ -1,4 +1,5 @@
-//! One function behind mails that keep every call in flight busy: it needs no call, and is not to wait for them.
+//! A function that is enqueued after mails which use all places for calls. It needs no call, and must not wait for
+//! them.
 
 use std::time::Duration;
 

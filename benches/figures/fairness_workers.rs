@@ -1,4 +1,4 @@
-//! More workers than processors: they are not to get in each other's way.
+//! More workers than processors, which must not obstruct each other.
 
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
@@ -18,10 +18,10 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Tasks a second by so many workers.
+/// Tasks per second with this number of workers.
 ///
 /// # Errors
-/// A task fails.
+/// If a task fails.
 pub fn rate_with(queue: &mut Queue, workers: u32, tasks: i64) -> Result<f64> {
     queue.pause()?;
     let batch = queue.enqueue(NOTHING, tasks)?;

@@ -1,4 +1,4 @@
-//! Tasks that finished long ago and are kept: they are not to cost those that wait.
+//! Finished tasks that are kept must not slow down those that wait.
 
 use super::throughput::WARM;
 use crate::queue::{NOTHING, Queue};
@@ -23,7 +23,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// How fast tasks are run by a server whose queue was prepared by a statement.
+/// The rate at which a server runs tasks after a statement has prepared its queue.
 ///
 /// # Errors
 /// If a task fails.

@@ -1,4 +1,4 @@
-//! What databases cost in which nothing is to be done.
+//! The cost of databases without work.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use crate::result::Result;
 use crate::run::Run;
 use crate::server::Server;
 
-/// After the last worker has left: its statistics are to arrive, the log to be at rest.
+/// The time after the last worker has exited until its statistics have been reported and nothing is written to the log.
 const SETTLED: Duration = Duration::from_secs(4);
 
 pub fn run(run: &mut Run) -> Result<()> {
     let many = run.scale.of(4, 20, 200);
     let seconds = run.scale.of(4, 20, 60);
-    // Its visits would count.
+    // Autovacuum's visits would be counted, too.
     let server = Server::start(&[("pg_errand.max_idle_time", "1s"), ("autovacuum", "off")])?;
     let mut watcher = server.connect("template1")?;
     Queue::warm(&server, 1000)?;
@@ -34,7 +34,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     watch(run, &server, &mut watcher, &format!("{many} databases"), seconds)
 }
 
-/// What is counted while nothing happens.
+/// The counters of activity.
 struct Count {
     transactions: i64,
     bytes: i64,
@@ -42,7 +42,7 @@ struct Count {
 }
 
 impl Count {
-    /// The session's own database is left out.
+    /// Excludes the database of the session itself.
     fn now(watcher: &mut Client, launcher: i32) -> Result<Self> {
         let row = watcher.query_one(
             "select sum(xact_commit + xact_rollback)::bigint, (pg_current_wal_insert_lsn() - '0/0')::bigint

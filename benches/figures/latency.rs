@@ -1,4 +1,4 @@
-//! How soon a task is started.
+//! The time until a task starts.
 
 use std::collections::HashMap;
 use std::thread::sleep;
@@ -26,7 +26,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     asleep(run, &mut queue)
 }
 
-/// A worker waits for work.
+/// The latency while a worker waits for work.
 fn idle(run: &mut Run, queue: &mut Queue) -> Result<()> {
     let samples = run.scale.of(100, 2000, 2000);
     let waits = pickups(queue, samples, |_| {
@@ -38,7 +38,7 @@ fn idle(run: &mut Run, queue: &mut Queue) -> Result<()> {
     Ok(())
 }
 
-/// There is no worker process.
+/// The latency while there is no worker process.
 fn asleep(run: &mut Run, queue: &mut Queue) -> Result<()> {
     let samples = run.scale.of(3, 20, 20);
     queue.set("pg_errand.max_idle_time", "1s")?;
@@ -50,7 +50,7 @@ fn asleep(run: &mut Run, queue: &mut Queue) -> Result<()> {
     Ok(())
 }
 
-/// A task becomes due while workers wait.
+/// The latency of a task that falls due while workers wait.
 fn scheduled(run: &mut Run, queue: &mut Queue) -> Result<()> {
     let samples = run.scale.of(50, 2000, 2000);
     let spread = run.scale.of("0.05", "10", "10");
@@ -70,14 +70,14 @@ fn scheduled(run: &mut Run, queue: &mut Queue) -> Result<()> {
     Ok(())
 }
 
-/// The workers have half of what they can do.
+/// The latency while workers are at half of their capacity.
 fn half_load(run: &mut Run, queue: &mut Queue) -> Result<()> {
     let tasks = run.scale.of(2000, 50_000, 50_000);
     let samples = run.scale.of(100, 2000, 2000);
-    // What the machine can enqueue and run at the same time.
+    // The rate that this machine can enqueue and run at the same time.
     let script = load(BATCH);
     let rate = both(queue, &script, BATCH as i64, tasks, 2)? / 2.0;
-    // Longer than the samples take; ended when they are done.
+    // The load lasts longer than the samples, and is stopped after them.
     let beside = Pgbench::seconds(&script, 600).rate(rate / BATCH).asynchronous().start(queue.server)?;
     sleep(Duration::from_millis(500));
     let waits = pickups(queue, samples, |_| {
@@ -94,8 +94,9 @@ fn half_load(run: &mut Run, queue: &mut Queue) -> Result<()> {
     Ok(())
 }
 
-/// Milliseconds from the commit's return to the handler's beginning, task by task; `before` each of them. The clock
-/// is the same here and there. A handler that began before the client had its answer waited for nothing.
+/// The milliseconds from the return of the commit to the start of the handler, for each task; `before` runs before each
+/// of them. Both sides use the same clock. The latency is zero if the handler starts before the client has the
+/// response.
 fn pickups(
     queue: &mut Queue,
     samples: i64,

@@ -1,4 +1,4 @@
-//! What the machine can do without a queue: what the other figures are set in relation to.
+//! The capacity of the machine without a queue, to which the other figures are related.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -11,13 +11,13 @@ use crate::result::Result;
 use crate::run::Run;
 use crate::server::Server;
 
-/// A row into a plain table.
+/// Inserts a row into a plain table.
 const INSERT: &str = "insert into bench.reference (payload) values ('{\"db_function\": \"bench.nothing\"}');";
 /// Name of the reference for throughput.
 pub const REFERENCE: &str = "INSERT, one a transaction, synchronous_commit = off";
 
 const BLOCK: usize = 8192;
-/// A segment of the write-ahead log.
+/// The number of blocks in a segment of WAL.
 const BLOCKS: u64 = 2048;
 
 pub fn run(run: &mut Run) -> Result<()> {
@@ -37,7 +37,7 @@ pub fn run(run: &mut Run) -> Result<()> {
 /// The reference for throughput, measured in the run that uses it.
 ///
 /// # Errors
-/// As pgbench says.
+/// If pgbench fails.
 pub fn reference(run: &Run, server: &Server) -> Result<f64> {
     Ok(Pgbench::seconds(INSERT, seconds(run)).asynchronous().run(server)?.tps)
 }
@@ -46,15 +46,15 @@ fn seconds(run: &Run) -> u64 {
     run.scale.of(1, 5, 10)
 }
 
-/// How often a second one process can make 8 kB durable where the server's data are.
+/// The number of times per second that one process can flush 8 kB to the disk of the server's data.
 ///
 /// # Errors
-/// The file cannot be written.
+/// If the file cannot be written.
 pub fn flushes(server: &Server, duration: Duration) -> Result<f64> {
     let path = server.home().join("flushes");
     let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
     let block = [1; BLOCK];
-    // As the server's segments: written before, so that no flush has to store where blocks are.
+    // The file is written beforehand, like the server's segments, so that no flush has to store the location of blocks.
     for number in 0..BLOCKS {
         file.write_all_at(&block, number * BLOCK as u64)?;
     }

@@ -28,7 +28,7 @@ mod wal;
 
 use crate::figure::{Figure, by_name, figure};
 
-/// All of them, in the order of the table.
+/// All figures, in the order of the table.
 pub const ALL: &[Figure] = &[
     figure("limits", "what the machine can do without a queue: transactions, inserts, flushes", limits::run),
     figure("throughput", "short db_function tasks that wait already, two workers", throughput::run),

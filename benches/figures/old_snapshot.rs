@@ -1,4 +1,4 @@
-//! A forgotten transaction: nothing that ends can be cleaned up while its snapshot is held.
+//! A forgotten transaction: row versions of finished tasks cannot be removed while its snapshot is held.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     let mut forgotten = server.connect("postgres")?;
     forgotten.batch_execute("begin isolation level repeatable read; select count(*) from queues.task")?;
     queue.resume()?;
-    // Whoever becomes slower and slower is not waited for.
+    // The wait is limited, since workers may become slower and slower.
     let all = queue.wait_at_most(limit)?;
     let done: i64 = queue.one(&format!(
         "select count(*) from queues.task where finished_at is not null and task_id > {}",

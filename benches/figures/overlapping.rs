@@ -1,5 +1,5 @@
-//! The torture of queue tables: a steady load beside long transactions of which there is always one with a snapshot,
-//! so that what has ended can never be cleaned up entirely.
+//! The worst case for queue tables: a steady load, and overlapping long transactions. At any time one of them holds a
+//! snapshot, so that row versions of finished tasks can never be removed entirely.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{scope, sleep};
@@ -53,7 +53,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// How many tasks there were, and how many were left a moment after the last.
+/// The number of tasks, and the number that were left shortly after the last one.
 fn load(queue: &mut Queue, seconds: u64, most_dead: &mut f64) -> Result<(i64, f64)> {
     let paced = Paced { rate: RATE, seconds, batch: 1 };
     let tasks = paced.run(queue, |queue, _| {
@@ -65,7 +65,7 @@ fn load(queue: &mut Queue, seconds: u64, most_dead: &mut f64) -> Result<(i64, f6
     Ok((tasks, backlog))
 }
 
-/// Holds a snapshot for `length`, then a new one, and so on; the holders are apart by a part of it.
+/// Holds a snapshot for `length`, then a new one, and so on; the sessions start at different times.
 fn hold(server: &Server, length: Duration, number: u32, over: &AtomicBool) -> Result<()> {
     let mut sql = server.connect("postgres")?;
     pause(length * number / SNAPSHOTS, over);

@@ -1,4 +1,4 @@
-//! A load of so many tasks a second for some time, each of which notes how long it waited.
+//! A load at a fixed rate for some time, of tasks that record how long they waited.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use crate::pgbench::Pgbench;
 use crate::queue::Queue;
 use crate::result::Result;
 
-/// Between two looks at the load.
+/// The pause between two observations of the load.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// So many tasks a second, for so many seconds, so many in a transaction.
+/// The tasks per second, the duration in seconds, and the tasks per transaction.
 pub struct Paced {
     pub rate: f64,
     pub seconds: u64,
@@ -18,11 +18,11 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Runs the load to its end; `look` is called once a second with the seconds since its begin. Returns how many
-    /// tasks were enqueued.
+    /// Runs the load to its end. `look` is invoked once a second with the seconds since the start. Returns the number
+    /// of enqueued tasks.
     ///
     /// # Errors
-    /// Of the load or of `look`.
+    /// If the load or `look` fails.
     pub fn run(&self, queue: &mut Queue, mut look: impl FnMut(&mut Queue, f64) -> Result<()>) -> Result<i64> {
         let script = format!(
             "insert into queues.task (task_type, payload)
@@ -43,10 +43,10 @@ impl Paced {
     }
 }
 
-/// Each task left its note.
+/// Checks that each task has left one note.
 ///
 /// # Errors
-/// One did not, or left two.
+/// If a task has left no note, or two.
 pub fn check(queue: &mut Queue, tasks: i64) -> Result<()> {
     queue.check_all()?;
     match queue.one::<i64>("select count(*) from bench.pickup")? {
@@ -55,7 +55,7 @@ pub fn check(queue: &mut Queue, tasks: i64) -> Result<()> {
     }
 }
 
-/// Row versions of queues.task that nobody needs any more, by the statistics.
+/// The number of dead row versions of queues.task, according to the statistics.
 ///
 /// # Errors
 /// If the server reports an error.

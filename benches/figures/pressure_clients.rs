@@ -1,4 +1,4 @@
-//! Many sessions that enqueue at once.
+//! Many sessions that enqueue at the same time.
 
 use super::end_to_end::{SINGLE, both};
 use super::throughput::WARM;

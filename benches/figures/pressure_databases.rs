@@ -1,4 +1,4 @@
-//! Many databases with work at once, and only as many workers as all may have together.
+//! Many databases with work at the same time, with a limit on the workers of all together.
 
 use super::fairness_workers::rate_with;
 use super::throughput::WARM;
@@ -30,7 +30,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Tasks a second of all together, from the very first start to the very last end.
+/// Tasks per second of all databases together, from the first start to the last end.
 fn work_off(queues: &mut [(Queue, Batch)], tasks: i64) -> Result<f64> {
     let (mut first, mut last) = (f64::INFINITY, 0.0_f64);
     for (queue, batch) in queues {

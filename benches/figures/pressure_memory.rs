@@ -1,4 +1,4 @@
-//! A server with next to no memory of its own.
+//! A server with very little memory.
 
 use super::fairness_workers::rate_with;
 use super::throughput::WARM;

@@ -23,7 +23,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     Ok(())
 }
 
-/// Each task has a text of its own.
+/// Each task has a different text.
 fn payload(size: u32) -> String {
     let pieces = size.div_ceil(32);
     format!(

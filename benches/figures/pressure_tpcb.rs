@@ -1,4 +1,4 @@
-//! Beside an application that keeps the server busy: each slows the other down, by how much?
+//! Workers and an application that keeps the server busy: how much each slows the other down.
 
 use super::fairness_workers::rate_with;
 use super::throughput::WARM;
@@ -21,7 +21,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     let tps_alone = application.run(&server)?.tps;
     let alone = rate_with(&mut queue, 2, tasks)?;
 
-    // More tasks than can be run while the application runs: what is counted is what ended meanwhile.
+    // There are more tasks than can run during the application's run; those that end meanwhile are counted.
     queue.pause()?;
     let waiting = tasks.max(ceiling(alone, seconds));
     let batch = queue.enqueue(NOTHING, waiting)?;

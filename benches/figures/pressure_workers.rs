@@ -1,4 +1,4 @@
-//! Far more workers than processors.
+//! Many more workers than processors.
 
 use super::fairness_workers::rate_with;
 use super::throughput::WARM;

@@ -1,4 +1,4 @@
-//! Tasks that are scheduled for tomorrow: they are not to cost those that are due.
+//! Tasks that are scheduled for the next day must not slow down those that are due.
 
 use super::history::rate_beside;
 use crate::queue::NOTHING;

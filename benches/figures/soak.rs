@@ -1,4 +1,4 @@
-//! A steady load for long: nothing is to grow from window to window. Finished tasks are removed meanwhile.
+//! A long steady load, during which nothing may grow. Finished tasks are removed meanwhile.
 
 use super::paced::{Paced, check, dead};
 use super::throughput::WARM;
@@ -8,12 +8,12 @@ use crate::result::Result;
 use crate::run::Run;
 use crate::server::Server;
 
-/// Tasks a second, if the machine can do twice that.
+/// The rate in tasks per second, if the machine can process twice as many.
 const RATE: f64 = 7000.0;
 const WINDOWS: usize = 6;
 const BATCH: u32 = 10;
 
-/// What happened in one part of the time.
+/// The events in one part of the time.
 #[derive(Clone, Default)]
 struct Window {
     tasks: i64,
@@ -48,7 +48,7 @@ fn place(elapsed: f64, length: f64) -> usize {
     place.min(WINDOWS - 1)
 }
 
-/// There are too many rows to fetch them all.
+/// The rows are aggregated by the server, since there are too many to fetch them.
 fn fill(queue: &mut Queue, length: f64, windows: &mut [Window]) -> Result<()> {
     let rows = queue.sql.query(
         "select least(floor(extract(epoch from started_at - (select min(enqueued_at) from bench.pickup))::float8 / $1), $2),
@@ -65,7 +65,7 @@ fn fill(queue: &mut Queue, length: f64, windows: &mut [Window]) -> Result<()> {
     Ok(())
 }
 
-/// The last third beside the second: the first is the one in which everything is new.
+/// Compares the last third with the second, since caches are still being filled during the first.
 fn print(run: &mut Run, windows: &[Window], rate: f64, length: f64) {
     let most = |windows: &[Window], value: fn(&Window) -> f64| windows.iter().map(value).fold(0.0, f64::max);
     let (middle, last) = (&windows[2..4], &windows[4..]);
@@ -78,7 +78,7 @@ fn print(run: &mut Run, windows: &[Window], rate: f64, length: f64) {
     let dead =
         Reading::new("dead row versions, most in the last third", most(last, |window| window.dead), "rows")
             .beside("in the second third", most(middle, |window| window.dead));
-    // Autovacuum looks once a minute: in shorter windows there are more and more of them in any case.
+    // Autovacuum runs once a minute, so the number of dead rows grows in shorter windows in any case.
     run.read(if length > 120.0 { dead.asked(Asked::RatioAtMost(1.5)) } else { dead });
     let mut text =
         String::from("windows\n\n| tasks/s | p99, ms | most dead row versions |\n| --- | --- | --- |");

@@ -1,4 +1,4 @@
-//! How many short tasks per second two workers run, if the tasks are waiting already.
+//! The number of short tasks per second that two workers run, if the tasks are waiting already.
 
 use super::limits::{REFERENCE, reference};
 use crate::figures::durability;
@@ -9,10 +9,10 @@ use crate::run::Run;
 use crate::server::Server;
 use crate::statistics::percentile;
 
-/// The target, in relation to plain inserts.
+/// The target, relative to plain inserts.
 const ASKED: Asked = Asked::RatioAtLeast(1.2);
 
-/// The number of tasks that run before anything is measured.
+/// The number of tasks that run before the measurement.
 pub const WARM: i64 = 5000;
 
 pub fn run(run: &mut Run) -> Result<()> {
@@ -34,7 +34,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     durably(run, &mut queue, tasks, reference)
 }
 
-/// The same with every end on disk within 10 ms.
+/// The same with every end flushed within 10 ms.
 fn durably(run: &mut Run, queue: &mut Queue, tasks: i64, reference: f64) -> Result<()> {
     if !queue.has_setting("pg_errand.flush_interval")? {
         run.note("there is no setting pg_errand.flush_interval; the variant «durable» was left out");
@@ -51,7 +51,7 @@ fn durably(run: &mut Run, queue: &mut Queue, tasks: i64, reference: f64) -> Resu
     let rate = queue.rate(batch)?;
     run.read(Reading::new("no-op, durable", rate, "tasks/s").beside(REFERENCE, reference).asked(ASKED));
 
-    // What is written when all tasks have ended may stay unflushed.
+    // WAL that is written after all tasks have ended may stay unflushed.
     let (first, last) = queue.course(batch)?;
     let during = looks.iter().filter(|look| look.at > first && look.at < last - 0.05);
     let lags: Vec<f64> = during.map(|look| look.milliseconds).collect();

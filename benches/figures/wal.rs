@@ -1,4 +1,4 @@
-//! What a task writes from its claim to its end: counts, which depend on no clock.
+//! The amount of WAL of a task from its claim to its end. These counts do not depend on a clock.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -11,12 +11,12 @@ use crate::run::Run;
 use crate::server::Server;
 use crate::wal::{Kind, Wal, kinds};
 
-/// Asked of a task, in bytes.
+/// The target in bytes per task.
 const ASKED: Asked = Asked::AtMost(300.0);
 
 pub fn run(run: &mut Run) -> Result<()> {
     let tasks = run.scale.of(2000, 20_000, 20_000);
-    // Its writes would count.
+    // The WAL of autovacuum would be counted, too.
     let server = Server::start(&[("autovacuum", "off")])?;
     let mut queue = Queue::warm(&server, WARM)?;
     queue.pause()?;
@@ -66,7 +66,7 @@ fn by_kind(run: &mut Run, kinds: &[Kind], tasks: i64) {
 }
 
 fn position(queue: &mut Queue) -> Result<String> {
-    // An insert position right behind a page's head is none that pg_waldump could begin at.
+    // pg_waldump cannot start at an insert position right after the header of a page.
     queue.one("select pg_current_wal_insert_lsn()::text from (select txid_current()) x")
 }
 

@@ -4,7 +4,8 @@ select
     t.task_type,
     t.payload,
     t.attempts,
-    -- Whether the end of an attempt that the row does not count could not be written: see give_up in src/worker/record.rs.
+    -- Whether the end of an attempt that the row does not count could not be written: see give_up in
+    -- src/worker/record.rs.
     exists (
         select 1
         from only queues.error e

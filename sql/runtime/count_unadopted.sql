@@ -27,7 +27,7 @@ select
             select 1
             from only queues.call c
             where c.request is not null
-                -- Not a join: planned for small tables it would go through all tasks.
+                -- This is not a join, since a plan for small tables would scan all tasks.
                 and (
                     select t.origin
                     from only queues.task t

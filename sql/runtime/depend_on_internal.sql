@@ -1,4 +1,4 @@
--- Has the extension depend on the schema of internal.run_function, unless it does.
+-- Makes the extension depend on the schema of internal.run_function, unless it does.
 select errand.depend_on_schema(p.pronamespace)
 from pg_extension e
 join pg_depend m on m.refclassid = 'pg_extension'::regclass and m.refobjid = e.oid and m.deptype = 'e'

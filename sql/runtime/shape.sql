@@ -1,7 +1,7 @@
--- The index of the primary key of table $1 if rows may be written without the executor, because a statement would do
--- nothing else; otherwise null. And all indexes of the table, and the numbers of the columns of $2. $2: its columns, the
--- key first. $3: which of these are changed. $4: the predicates of partial indexes, which are false for each row that was
--- changed and true for each row that is inserted. $5: whether rows are inserted.
+-- Returns the index of the primary key of table $1 if rows may be written without the executor, because a statement
+-- would do nothing else, otherwise null; all indexes of the table; and the numbers of the columns $2. $2 columns, the
+-- key first, $3 which of these are changed, $4 predicates of partial indexes, which are false for each row that was
+-- changed and true for each row that is inserted, $5 whether rows are inserted.
 with wanted as (
     select array(
         select a.attnum

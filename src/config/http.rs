@@ -1,4 +1,4 @@
-//! How calls use the network.
+//! Settings of the network use of calls.
 
 use super::check::{AbsolutePath, Hosts, ProxyUrl, ProxyUser};
 use crate::pg::guc::{About, Context, Int, Text, Unit, check_hook};

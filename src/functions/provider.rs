@@ -37,7 +37,7 @@ fn check_provider(call: &Call) -> pg_sys::Datum {
             "Keep large values, and numbers of many digits, out of the columns of queues.provider.".into(),
         ),
         Ok(fields) => {
-            // Only a warning: a dump of an older version may contain such a row.
+            // Only a warning is raised, since a dump of an older version may contain such a row.
             let breaker_cooldown = fields["breaker_cooldown"].as_str();
             if breaker_cooldown.is_some_and(|time| time::is_longer(time, limits::MAX_COOLDOWN)) {
                 log::warn(
@@ -88,7 +88,7 @@ fn check_serves(call: &Call) -> pg_sys::Datum {
 }
 sql_function!(check_serves);
 
-/// `errand.task_definitions_after_change()`: has all processes read both tables again.
+/// `errand.task_definitions_after_change()`: lets all processes read both tables again.
 fn task_definitions_after_change(_call: &Call) -> pg_sys::Datum {
     task_definition::announce_change();
     wake::note_definitions();

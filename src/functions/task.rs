@@ -10,7 +10,7 @@ use crate::{home, removal, replica};
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 
-/// `errand.task_before_write()`: checks a row of `queues.task`, and has the commit wake a worker.
+/// `errand.task_before_write()`: checks a row of `queues.task`, and lets the commit wake a worker.
 fn task_before_write(call: &Call) -> pg_sys::Datum {
     let row = call.new_row();
     let task_type: Option<&str> = row.get(c"task_type");
@@ -68,7 +68,7 @@ fn task_after_truncate(call: &Call) -> pg_sys::Datum {
 }
 sql_function!(task_after_truncate);
 
-/// Forgets attempts that ended with their worker.
+/// `errand.forget_runs()`: discards the counts of attempts that ended with their worker.
 fn forget_runs() {
     if shmem::available() {
         let database = backend::database();

@@ -34,7 +34,7 @@ pub(super) struct Explanation<'a> {
 }
 
 impl Explanation<'_> {
-    /// The error with texts that say what was wrong and what to do.
+    /// Returns the error with texts that explain what was wrong and what to do.
     pub(super) fn explain(&self, error: PgError) -> PgError {
         // If a function that the handler calls has raised the error, the SQLSTATE is not about the handler.
         let is_of_invocation = is_of_invocation(&error);
@@ -91,7 +91,7 @@ impl Explanation<'_> {
             && context.contains(CAST)
     }
 
-    /// What a statement finds out about the function, for a message. If the statement fails, the original error is
+    /// Runs a statement that examines the function, for use in a message. If the statement fails, the original error is
     /// reported without it.
     fn advice(&self, statement: &Statement, for_role: bool) -> Option<String> {
         let found = transaction::savepoint(|| {

@@ -1,4 +1,4 @@
-//! What is kept of a handler between its invocations.
+//! What is cached of a handler between its invocations.
 
 use super::rule::Checked;
 use crate::pg::command;
@@ -6,7 +6,7 @@ use crate::pg::function::Function;
 use crate::pg::spi::Plan;
 use pgrx::pg_sys;
 
-/// A handler's plan, kept for later invocations, and what is known of its function.
+/// The cached plan of a handler, and what is known of its function.
 pub(super) struct Kept {
     pub plan: Plan,
     /// The function's name, quoted where needed.
@@ -57,7 +57,7 @@ impl Kept {
         self.plan.is_valid() && self.function.as_ref().is_none_or(Function::is_on_path)
     }
 
-    /// Forgets the function along with what it keeps between calls, which an error may have left inconsistent.
+    /// Discards the function along with what it keeps between calls, which an error may have left inconsistent.
     pub fn forget_function(&mut self) {
         self.function.take().into_iter().for_each(Function::free);
         self.is_looked_up = false;

@@ -38,7 +38,7 @@ impl Handlers {
         Handlers { kept: HashMap::new(), owner, role }
     }
 
-    /// Invokes a handler. If it raises an error, its effects are undone and nothing else.
+    /// Invokes a handler. If it raises an error, only its own effects are undone.
     pub fn invoke(
         &mut self,
         slot: MySlot,
@@ -49,7 +49,7 @@ impl Handlers {
         if invocation.role != invocation.task_type {
             slot.set_handler(invocation.name);
         }
-        // The signal of an earlier cancel has just been forgotten, but the cancel itself is still noted.
+        // The signal of an earlier cancellation has just been discarded, but the cancellation itself is still recorded.
         if slot.is_cancelled() {
             return Err(Stop::Cancelled);
         }

@@ -23,7 +23,7 @@ impl Checked {
     }
 }
 
-/// What messages tell about a function, and whether it is granted by name.
+/// What messages state about a function, and whether it is granted by name.
 struct Facts {
     /// The name with its arguments, as GRANT expects it.
     name: String,

@@ -1,8 +1,8 @@
-//! Detects that the wall clock, which pauses are measured by, was set back.
+//! Detects that the wall clock, by which pauses are measured, was set back.
 
 use std::time::{Duration, Instant};
 
-/// How much the clock may fall behind by being adjusted slowly.
+/// The amount by which the clock may fall behind while it is adjusted gradually.
 const TOLERANCE: Duration = Duration::from_millis(100);
 
 /// Compares the wall clock with a monotonic one.
@@ -10,7 +10,7 @@ const TOLERANCE: Duration = Duration::from_millis(100);
 pub struct Clock(Option<(i64, Instant)>);
 
 impl Clock {
-    /// True if the wall clock, which shows `now`, was set back since the last call.
+    /// True if the wall clock, which shows `now`, was set back since the previous invocation.
     pub fn was_set_back(&mut self, now: i64, instant: Instant) -> bool {
         let last = self.0.replace((now, instant));
         last.is_some_and(|(last, at)| {
@@ -31,7 +31,7 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         assert!(!clock.was_set_back(50_000_000, start));
         assert!(!clock.was_set_back(80_000_000, after(30)));
-        // Later than at the last look, and set back all the same.
+        // The clock shows a later time than before, but was set back nevertheless.
         assert!(clock.was_set_back(81_000_000, after(60)));
         assert!(!clock.was_set_back(82_000_000, after(61)));
         assert!(!clock.was_set_back(900_000_000, after(62)));

@@ -39,7 +39,7 @@ pub(super) struct Launcher {
 }
 
 impl Launcher {
-    /// Compares once. Returns when to compare again if nothing happens before.
+    /// Runs one cycle. Returns when to run the next one if nothing happens before.
     pub(super) fn cycle(&mut self) -> Result<i64, PgError> {
         let now = backend::now();
         if self.clock.was_set_back(now, Instant::now()) {
@@ -86,7 +86,8 @@ impl Launcher {
         self.reports.report(About::Launcher, &format!("launcher: {}", error.message), hint);
     }
 
-    /// The clock was set back to `now`: nothing waits until the clock reaches the former time again.
+    /// Adjusts stored times after the clock was set back to `now`, so that nothing waits until the former time is
+    /// reached.
     fn set_back(&mut self, now: i64) {
         self.scanned_at = 0;
         self.reader.set_back(now);
@@ -116,8 +117,8 @@ impl Launcher {
         Ok(())
     }
 
-    /// Has stored settings read if those in shared memory may be out of date, or if it is not known whether a database
-    /// has the extension. Returns when to look again.
+    /// Lets stored settings be read if those in shared memory may be out of date, or if it is not known whether a
+    /// database has the extension. Returns when to check again.
     fn have_settings_read(&mut self, databases: &[Database], now: i64) -> i64 {
         let current = shmem::read(|shared| shared.settings_changes);
         let stale = databases.iter().any(|entry| entry.settings_as_of != current);

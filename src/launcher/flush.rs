@@ -9,8 +9,8 @@ use crate::pg::{latch, shmem, transaction};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The minimum pause between two flushes. The pause is as long as the last flush if that took longer, so that the disk
-/// has time for others.
+/// The minimum pause between two flushes. The pause is as long as the last flush if that took longer, so that other
+/// processes can use the disk.
 const PAUSE: Duration = Duration::from_micros(200);
 /// The maximum pause between two flushes.
 const MAX_PAUSE: Duration = Duration::from_millis(100);

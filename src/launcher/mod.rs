@@ -1,5 +1,5 @@
-//! The launcher: one process for the whole server, connected to no database. It compares the workers that there should
-//! be with those that there are, and starts or retires some.
+//! The launcher: one process for the whole server, connected to no database. It compares the existing workers with the
+//! desired ones, and starts or retires workers accordingly.
 
 mod cancels;
 mod clock;
@@ -24,7 +24,7 @@ use std::time::Duration;
 /// The pause after an error, doubled after each one that follows, up to about a minute.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
-/// Has the postmaster start the launcher, and start it again whenever it ends.
+/// Registers the launcher with the postmaster, which starts it and restarts it whenever it ends.
 pub fn register() {
     bgworker::register(&bgworker::Registration {
         name: "pg_errand launcher",
@@ -45,7 +45,7 @@ pub fn main() -> ! {
     let now = backend::now();
     shmem::write(|shared| {
         shared.launcher = LatchRef::mine();
-        // Identities of workers must not repeat those of a server that this one was a standby of.
+        // Identities of workers must not repeat those of the primary of which this server was a standby.
         shared.next_owner = shared.next_owner.max(now);
     });
     log::event(LogLevel::Info, "launcher started".into());

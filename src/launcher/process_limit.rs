@@ -1,4 +1,4 @@
-//! The limit on background workers (`max_worker_processes`), which pg_errand shares with others.
+//! The limit on background workers (`max_worker_processes`), which pg_errand shares with other extensions.
 
 use crate::config::LogLevel;
 use crate::pg::log;
@@ -12,7 +12,7 @@ const PAUSE: i64 = 200_000;
 const SILENCE: Duration = Duration::from_secs(600);
 
 pub struct ProcessLimit {
-    /// No process is started until then.
+    /// The time before which no process is started.
     retry_at: i64,
     /// When the limit was reached; `None` if a process could be started since.
     reached_at: Option<i64>,
@@ -26,13 +26,13 @@ impl Default for ProcessLimit {
 }
 
 impl ProcessLimit {
-    /// A process could be started.
+    /// Notes that a process could be started.
     pub fn note_start(&mut self) {
         self.reached_at = None;
     }
 
-    /// No process could be started. This is logged if it happens for the second time in a row, since processes that are
-    /// just ending count, too.
+    /// Notes that no process could be started. This is logged if it happens for the second time in a row, since
+    /// processes that are just ending count, too.
     pub fn note_failure(&mut self, now: i64) {
         const MESSAGE: &str = "no background worker slot is free, so tasks wait";
         self.retry_at = now + PAUSE;
@@ -47,7 +47,7 @@ impl ProcessLimit {
         }
     }
 
-    /// The clock was set back to `now`.
+    /// Adjusts stored times after the clock was set back to `now`.
     pub fn set_back(&mut self, now: i64) {
         self.retry_at = self.retry_at.min(now);
         self.reached_at = self.reached_at.map(|at| at.min(now));
@@ -57,7 +57,7 @@ impl ProcessLimit {
         now < self.retry_at
     }
 
-    /// When to try to start a process again.
+    /// When to try again to start a process.
     pub fn next_try(&self, now: i64) -> i64 {
         if self.is_reached(now) { self.retry_at } else { NEVER }
     }

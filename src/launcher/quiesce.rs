@@ -11,12 +11,12 @@ use pgrx::pg_sys::Oid;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// The pause between two looks for workers that have to leave.
+/// The pause between two checks whether the workers have exited.
 const LOOK: Duration = Duration::from_millis(10);
-/// The time that a command waits for workers to leave, three times what PostgreSQL allows other sessions of a database.
+/// The time that a command waits for workers to exit, three times what PostgreSQL allows other sessions of a database.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// What the launcher has to know when the current transaction ends.
+/// What the launcher has to be notified of when the current transaction ends.
 #[derive(Clone, Copy, Default)]
 struct Pending {
     quiesces: bool,
@@ -24,7 +24,7 @@ struct Pending {
     settings: bool,
     created: bool,
     dropped: bool,
-    /// The extension was dropped, and perhaps created again.
+    /// The extension was dropped, and may have been created again.
     renewed: bool,
 }
 
@@ -46,8 +46,8 @@ pub fn init() {
     callbacks::on_savepoint_rollback(at_savepoint_rollback);
 }
 
-/// Notes what the launcher has to know at the end of the transaction, and quiesces a database if the command requires
-/// it.
+/// Records what the launcher has to be notified of at the end of the transaction, and quiesces a database if the
+/// command requires it.
 pub fn on_command(notice: Notice) {
     let pending = PENDING.get();
     match notice {
@@ -81,7 +81,7 @@ pub fn on_command(notice: Notice) {
     }
 }
 
-/// Refuses a command of a task that would have to wait until the task's own worker has left.
+/// Refuses a command of a task that would have to wait until the task's own worker has exited.
 pub fn refuse_task() -> ! {
     log::refuse(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
@@ -90,7 +90,7 @@ pub fn refuse_task() -> ! {
     )
 }
 
-/// Ends the workers of `database` and waits until they are gone.
+/// Terminates the workers of `database` and waits until they have exited.
 fn end_workers(database: Oid) {
     // The session may be a handler's connection to its own database, by dblink for instance.
     let client = backend::client_pid();
@@ -120,7 +120,7 @@ fn end_workers(database: Oid) {
     }
 }
 
-/// Refuses a command because a worker does not leave: its handler does not react to signals, and may even wait for this
+/// Refuses a command because a worker does not exit: its handler does not react to signals, and may even wait for this
 /// command.
 fn refuse_busy(database: Oid) -> ! {
     let left = shmem::read(|shared| {
@@ -134,7 +134,8 @@ fn refuse_busy(database: Oid) -> ! {
     )
 }
 
-/// A DROP EXTENSION may be among what was rolled back, so a worker has to look whether the extension is there.
+/// The commands that were rolled back may include DROP EXTENSION, so a worker has to check whether the extension
+/// exists.
 fn at_savepoint_rollback() {
     let pending = PENDING.get();
     PENDING.set(Pending { created: pending.created || pending.dropped, dropped: false, ..pending });
@@ -149,7 +150,7 @@ fn at_transaction_end(ended: Ended) {
     let (database, pid) = (backend::database().id(), backend::pid());
     shmem::write_journal(|shared, journal| {
         if pending.renewed && ended == Ended::Committed {
-            // A new extension gives the same numbers to other tasks.
+            // A new extension assigns the same numbers to other tasks.
             journal.forget_all(database);
         }
         if pending.quiesces {

@@ -1,12 +1,12 @@
-//! Has a process of its own read stored settings (see `settings`) when they may have changed, or when no worker can
-//! tell whether a database has the extension.
+//! Lets a separate process read stored settings (see `settings`) when they may have changed, or when no worker can
+//! report whether a database has the extension.
 
 use super::settings;
 use crate::pg::bgworker::Handle;
 use crate::shared::NEVER;
 use pgrx::pg_sys::Oid;
 
-/// The pause between two readings in microseconds, doubled after each useless one, up to [`LONGEST_PAUSE`].
+/// The pause between two readings in microseconds, doubled after each unsuccessful one, up to [`LONGEST_PAUSE`].
 const PAUSE: i64 = 50_000;
 const LONGEST_PAUSE: i64 = 60_000_000;
 
@@ -19,7 +19,7 @@ pub struct Reader {
 
 /// The result of [`Reader::step`].
 pub enum Reading {
-    /// No reading is needed, or one is in progress. The time is when to look again.
+    /// No reading is needed, or one is in progress. The time is when to check again.
     Wait(i64),
     /// A reading has ended.
     Done,
@@ -29,7 +29,7 @@ pub enum Reading {
 
 impl Reader {
     /// Starts a reading if one is needed. If settings may have changed, they can be read in any of the databases
-    /// `changed`. Each of the databases `unseen` has to be looked at itself.
+    /// `changed`. The extension has to be searched for in each of the databases `unseen`.
     pub fn step(&mut self, changed: &[Oid], unseen: &[Oid], now: i64) -> Reading {
         if self.process.as_ref().is_some_and(Handle::is_alive) {
             return Reading::Wait(NEVER);
@@ -55,18 +55,18 @@ impl Reader {
         }
     }
 
-    /// The clock was set back to `now`.
+    /// Adjusts stored times after the clock was set back to `now`.
     pub fn set_back(&mut self, now: i64) {
         self.for_settings.set_back(now);
         self.for_extension.set_back(now);
     }
 }
 
-/// Readings for one reason. A reading that is of no use is repeated in the next database.
+/// Readings for one reason. An unsuccessful reading is repeated in the next database.
 #[derive(Default)]
 struct Request {
     last_at: i64,
-    /// The number of readings since the last time that none was needed.
+    /// The number of readings since none was needed.
     in_a_row: u32,
 }
 

@@ -1,9 +1,9 @@
-//! A pure function from desired and actual state to actions.
+//! A pure function from the desired and the actual state to actions.
 
 use crate::shared::{NEVER, Shared, SlotState, ToOid};
 use pgrx::pg_sys::Oid;
 
-/// The time after which a worker has to leave if databases wait for one, in microseconds.
+/// The time after which a worker has to exit if databases wait for one, in microseconds.
 const TURN: i64 = 1_000_000;
 
 pub struct State {
@@ -32,11 +32,11 @@ pub struct Worker {
     pub settings: u64,
     pub starting: bool,
     pub idle: bool,
-    /// It waits, and can process any task.
+    /// The worker waits, and can process any task.
     pub ready: bool,
-    /// It leaves or was told to leave.
+    /// The worker is exiting or has been requested to exit.
     pub leaving: bool,
-    /// When it was told to leave.
+    /// When the worker was requested to exit.
     pub leaving_since: i64,
     pub started_at: i64,
 }
@@ -44,9 +44,9 @@ pub struct Worker {
 #[derive(Debug, PartialEq)]
 pub enum Action {
     Start(Oid),
-    /// Wake an idle worker, since something is due.
+    /// Wake an idle worker, since a task is due.
     Wake(Oid),
-    /// Have the worker of this slot leave after its current task.
+    /// Request that the worker of this slot exit after its current task.
     Retire(usize),
 }
 
@@ -78,7 +78,7 @@ pub fn reconcile(state: &State) -> Vec<Action> {
         starts.push(waiting.remove(0).0);
         free -= 1;
     }
-    // Workers that leave anyway make room. One that takes long to leave does not count, since its task may never end.
+    // Workers that exit anyway make room. One that takes long to exit does not count, since its task may never end.
     let soon = |worker: &&Worker| worker.leaving && worker.leaving_since + TURN > state.now;
     let coming = retired.len() + state.workers.iter().filter(soon).count();
     for (_, live) in waiting.iter().skip(coming) {
@@ -114,8 +114,8 @@ fn has_ready(state: &State, database: Oid) -> bool {
     staying(state).any(|worker| worker.database == database && worker.ready)
 }
 
-/// Workers that should not be there (any more): of databases that are not to be served, with old
-/// settings, above a limit. Idle ones go first.
+/// Workers that should not exist (any longer): of databases that are not served, with outdated settings, or above a
+/// limit. Idle ones come first.
 fn surplus(state: &State) -> Vec<usize> {
     let mut retired = Vec::new();
     for worker in staying(state) {
@@ -144,8 +144,8 @@ fn staying(state: &State) -> impl Iterator<Item = &Worker> {
     state.workers.iter().filter(|worker| !worker.leaving)
 }
 
-/// Databases that should get another worker, and how many they have; those with fewest first, then
-/// those that were served longest ago.
+/// Databases that should get another worker, and how many they have. Those with the fewest come first, then those that
+/// have not been served for the longest time.
 fn waiting(state: &State, retired: &[usize]) -> Vec<(Oid, usize)> {
     let mut waiting: Vec<(&Database, usize)> = state
         .databases
@@ -163,8 +163,8 @@ fn waiting(state: &State, retired: &[usize]) -> Vec<(Oid, usize)> {
     waiting.into_iter().map(|(database, live)| (database.oid, live)).collect()
 }
 
-/// A worker that can give its place to a waiting database: an idle one; for a database that has
-/// none yet also one of several, or one that has had its turn.
+/// A worker that can be replaced by one of a waiting database: an idle one or, for a database that has none yet, also
+/// one of several, or one that has had its turn.
 fn victim(state: &State, retired: &[usize], for_first: bool) -> Option<usize> {
     let candidates = || staying(state).filter(|w| !w.starting && !retired.contains(&w.slot));
     let idle = candidates().find(|worker| worker.idle);

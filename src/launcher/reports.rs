@@ -46,13 +46,13 @@ impl Reports {
         }
     }
 
-    /// There is no problem about this any more.
+    /// Notes that there is no problem about this any more.
     pub fn resolve(&mut self, about: About) {
         self.lasting_since.remove(&about);
         self.logged.withdraw(&about);
     }
 
-    /// The clock was set back to `now`.
+    /// Adjusts stored times after the clock was set back to `now`.
     pub fn set_back(&mut self, now: i64) {
         self.lasting_since.values_mut().for_each(|since| *since = now.min(*since));
     }

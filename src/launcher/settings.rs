@@ -66,14 +66,14 @@ fn read() -> Result<(Vec<Stored>, bool), PgError> {
     })
 }
 
-/// Notes whether the database has the extension: while workers cannot connect to it, no other process can tell.
-/// `announced` is the value before the catalogs were read.
+/// Records whether the database has the extension. While workers cannot connect to it, no other process can determine
+/// that. `announced` is the value before the catalogs were read.
 fn note_extension(oid: Oid, found: bool, announced: Option<u64>) {
     shmem::write(|shared| {
         if let Some(database) = shared.database(oid.id()) {
             database.has_extension = found;
             if !found {
-                // Unless an extension was created meanwhile, there is nothing to look for.
+                // Unless an extension was created meanwhile, there is nothing to search for.
                 database.look &= announced != Some(database.announced);
                 database.note_no_extension();
             }

@@ -17,8 +17,8 @@ pub fn start(desired: &Desired, now: i64) -> Option<(usize, Started)> {
         let slot = shared.allocate(desired.oid.id(), desired.settings, now)?;
         shared.slots[slot].role = desired.role.id();
         shared.slots[slot].stored_settings = desired.stored_settings;
-        // This comes before the start, since the worker may find more tasks than it can process before this process
-        // goes on.
+        // This precedes the start, since the worker may find more tasks than it can process before the launcher
+        // continues.
         shared.expect_worker(desired.oid.id(), now);
         Some((slot, shared.slots[slot].generation))
     })?;

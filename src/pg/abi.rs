@@ -1,11 +1,11 @@
-//! Whether this library can run in this server. PostgreSQL itself refuses libraries that were built for another major
-//! version; but some minor releases, too, have changed structs that extensions share with the server.
+//! Checks whether this library can run in this server. PostgreSQL itself refuses libraries that were built for another
+//! major version, but some minor releases, too, have changed structs that extensions share with the server.
 
 use super::guc;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
-/// The minor releases that changed the ABI, as `server_version_num` counts them.
+/// The minor releases that changed the ABI, in the format of `server_version_num`.
 const CHANGES: [u32; 4] = [15_0020, 16_0016, 17_0012, 18_0007];
 
 /// Raises an error if the library was built for a minor release whose ABI differs from this server's.

@@ -43,7 +43,7 @@ pub fn running(text: fmt::Arguments) {
     }
 }
 
-/// Replaces all but ASCII in a database whose encoding is not UTF-8, where other characters might be invalid.
+/// Replaces all characters but ASCII in a database whose encoding is not UTF-8, where they might be invalid.
 fn to_server_encoding(text: &mut String) {
     // SAFETY: state of this process.
     if !text.is_ascii() && unsafe { pg_sys::GetDatabaseEncoding() } != pg_sys::pg_enc::PG_UTF8 as i32 {
@@ -51,7 +51,7 @@ fn to_server_encoding(text: &mut String) {
     }
 }
 
-/// Has `current_query()` and the log show the same text as the activity, since triggers that record who changes a row
+/// Lets `current_query()` and the log show the same text as the activity, since triggers that record who changes a row
 /// expect a query.
 fn begin_query() {
     TEXT.with_borrow(|text| {
@@ -61,21 +61,21 @@ fn begin_query() {
     });
 }
 
-/// Has the worker's own name shown as the query, until it runs something.
+/// Shows the worker's own name as the query until it runs a handler.
 pub(super) fn begin_own_query() {
     // SAFETY: the text is a constant.
     unsafe { pg_sys::debug_query_string = c"pg_errand worker".as_ptr() }
 }
 
-/// Has no query shown.
+/// Shows no query.
 pub(super) fn end_query() {
     // SAFETY: state of this process.
     unsafe { pg_sys::debug_query_string = std::ptr::null() }
 }
 
-/// Runs `body`, whose messages are not about the query.
+/// Runs `body`, whose messages do not concern the query.
 pub fn without_query<R>(body: impl FnOnce() -> R) -> R {
-    // SAFETY: state of this process; the text lives on.
+    // SAFETY: state of this process; the text remains valid.
     unsafe {
         let query = pg_sys::debug_query_string;
         pg_sys::debug_query_string = std::ptr::null();

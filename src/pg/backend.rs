@@ -60,7 +60,7 @@ fn name_of(role: pg_sys::Oid) -> String {
     }
 }
 
-/// The process of the client, if this session uses a Unix-domain socket and the system tells the process.
+/// The process of the client, if this session uses a Unix-domain socket and the system reports the process.
 pub fn client_pid() -> Option<i32> {
     #[cfg(target_os = "linux")]
     // SAFETY: the port lives as long as the session. It begins with the socket (libpq/libpq-be.h, 15 to 18), and pgrx has

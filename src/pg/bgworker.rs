@@ -3,7 +3,7 @@
 use super::majors::since_17;
 use pgrx::pg_sys;
 
-/// What a background worker is registered with.
+/// The description with which a background worker is registered.
 pub struct Registration<'a> {
     /// The name in log lines of the postmaster.
     pub name: &'a str,
@@ -12,7 +12,7 @@ pub struct Registration<'a> {
     /// The exported function that the process runs, see `pg::entry`.
     pub function: &'a str,
     pub argument: i32,
-    /// Seconds after which it is started again if its exit code is not 0; `None` means never.
+    /// Seconds after which the process is restarted if its exit code is not 0; `None` means never.
     pub restart_after: Option<i32>,
 }
 

@@ -80,7 +80,7 @@ unsafe extern "C-unwind" fn on_sub_xact(
     }
 }
 
-/// PostgreSQL calls this before [`on_release`] and tells how the transaction ends.
+/// PostgreSQL invokes this before [`on_release`] with the event that tells how the transaction ends.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_xact(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let ended = match event {
@@ -99,7 +99,7 @@ unsafe extern "C-unwind" fn on_xact(event: pg_sys::XactEvent::Type, _arg: *mut c
     CALLBACKS.with(|end| end.ended.set(Some(ended)));
 }
 
-/// PostgreSQL calls this for each resource owner when everything else is done. Only the first call counts.
+/// PostgreSQL invokes this for each resource owner after everything else. Only the first invocation counts.
 unsafe extern "C-unwind" fn on_release(
     phase: pg_sys::ResourceReleasePhase::Type,
     _is_commit: bool,

@@ -1,4 +1,4 @@
-//! The function that a query `select name($1)::type` calls, as PostgreSQL's parser has resolved it.
+//! The function that a query `select name($1)::type` calls, as resolved by PostgreSQL's parser.
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::NodeTag::*;
@@ -6,9 +6,9 @@ use pgrx::pg_sys::NodeTag::*;
 /// The function below the casts of the query's first column; `None` if the name refers to a type.
 ///
 /// # Safety
-/// A query tree after parse analysis.
+/// `query` is a query tree after parse analysis.
 pub(super) unsafe fn of_query(query: *const pg_sys::Query) -> Option<pg_sys::Oid> {
-    // SAFETY: the tag tells the type of each node; a list that is not null has a first element.
+    // SAFETY: the tag determines the type of each node; a list that is not null has a first element.
     unsafe {
         let columns = (*query).targetList;
         if columns.is_null() {

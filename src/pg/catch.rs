@@ -35,7 +35,7 @@ fn from_caught(caught: CaughtError, kept: Option<Kept>) -> PgError {
     match caught {
         CaughtError::PostgresError(report) => {
             let error = from_report(&report);
-            // What was kept may belong to an error that was caught before.
+            // The kept details may belong to an error that was caught before.
             match kept.filter(|kept| kept.message == error.message) {
                 Some(kept) => PgError {
                     sqlstate: kept.sqlstate,
@@ -67,8 +67,8 @@ fn sqlstate_text(packed: i32) -> String {
     (0..5).map(|i| char::from(((packed >> (6 * i)) & 0x3f) as u8 + b'0')).collect()
 }
 
-/// What pgrx drops from a caught error: its CONTEXT, a SQLSTATE that is not one of PostgreSQL's own, and the current
-/// user.
+/// The details that pgrx omits from a caught error: its CONTEXT, a SQLSTATE that is not one of PostgreSQL's own, and
+/// the current user.
 struct Kept {
     sqlstate: String,
     message: String,
@@ -76,7 +76,7 @@ struct Kept {
     user: pg_sys::Oid,
 }
 
-/// The outermost entry of the error context stack. It is called last, when the CONTEXT of an error is complete.
+/// The outermost entry of the error context stack. It is invoked last, when the CONTEXT of an error is complete.
 struct ErrorFrame {
     callback: pg_sys::ErrorContextCallback,
     below: *mut pg_sys::ErrorContextCallback,

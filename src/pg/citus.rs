@@ -20,7 +20,7 @@ unsafe impl Send for Citus {}
 // SAFETY: as above.
 unsafe impl Sync for Citus {}
 
-/// What Citus tells about the current transaction.
+/// What Citus reports about the current transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Remote {
     /// Citus is not loaded, or does not take part in the transaction.
@@ -63,9 +63,9 @@ pub fn ask_for_two_phases() {
     }
 }
 
-/// True if this process was cancelled to resolve a deadlock across nodes since this was called last.
+/// True if this process was cancelled to resolve a deadlock across nodes since the previous invocation.
 pub fn was_deadlock_victim() -> bool {
-    // SAFETY: reads and clears a mark of this process.
+    // SAFETY: reads and clears a flag of this process.
     citus().is_some_and(|citus| unsafe { boundary(|| (citus.got_cancelled_due_to_deadlock)(true)) })
 }
 
@@ -74,7 +74,7 @@ fn is_loaded() -> bool {
     *LOADED.get_or_init(|| libraries::any(|name| name == "citus.so"))
 }
 
-/// Citus can only be preloaded, so one look per process is enough.
+/// Citus can only be preloaded, so one check per process is enough.
 fn citus() -> Option<&'static Citus> {
     static CITUS: OnceLock<Option<Citus>> = OnceLock::new();
     CITUS.get_or_init(|| if is_loaded() { find() } else { None }).as_ref()

@@ -1,5 +1,5 @@
-//! Entry points: functions that PostgreSQL finds in this library by their symbols. SQL functions get their arguments
-//! through [`Call`], processes the argument that they were registered with.
+//! Entry points: functions that PostgreSQL finds in this library by their symbols. SQL functions receive their
+//! arguments through [`Call`], processes the argument with which they were registered.
 
 use super::trigger::{NewRow, Transition};
 use pgrx::pg_sys;
@@ -14,7 +14,7 @@ impl Call {
         Call(fcinfo)
     }
 
-    /// An argument, counted from 0; `None` for null.
+    /// An argument, numbered from 0; `None` for null.
     pub fn argument(&self, number: usize) -> Option<pg_sys::Datum> {
         // SAFETY: as promised to `of`.
         let given = unsafe { (*self.0).nargs };

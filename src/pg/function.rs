@@ -43,7 +43,7 @@ impl Call {
     }
 }
 
-/// Calls a C function that does not look at its own declaration; `None` is null. An error of the function is raised.
+/// Calls a C function that does not inspect its own declaration; `None` is null. An error of the function is raised.
 pub(super) fn call_directly(
     function: pg_sys::PGFunction,
     argument: Option<pg_sys::Datum>,
@@ -83,8 +83,8 @@ impl Function {
         }
     }
 
-    /// True if functions are looked up along the same path as when this one was found. A plan that calls the function
-    /// has to tell whether the function itself has changed.
+    /// True if functions are looked up along the same path as when this one was found. Whether the function itself has
+    /// changed has to be determined by a plan that calls it.
     pub fn is_on_path(&self) -> bool {
         path() == Some(self.path)
     }

@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
-/// What all settings have.
+/// The properties that all settings have.
 pub struct About {
     /// The full name, including `pg_errand.`.
     pub name: &'static CStr,
@@ -24,7 +24,7 @@ impl About {
     /// Registers a text setting.
     ///
     /// # Safety
-    /// The hooks let no panic out.
+    /// No panic may leave the hooks.
     pub(super) unsafe fn define_string(
         &self,
         value: &'static GucSetting<Option<CString>>,
@@ -52,7 +52,7 @@ pub enum Context {
     Superuser,
 }
 
-/// A setting that can be defined. [`crate::config`] has the list of all.
+/// A setting that can be defined. [`crate::config`] lists all settings.
 pub trait Setting: Sync {
     /// Registers the setting with PostgreSQL; once, while the library is loaded.
     fn define(&'static self);

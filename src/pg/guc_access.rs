@@ -42,7 +42,7 @@ pub fn is_read_only() -> bool {
 /// Prevents all statements of this process from changing the setting: SET, set_config() and the SET clauses of
 /// functions.
 pub fn fix(name: &CStr) {
-    // SAFETY: main thread. The context says who may change the setting; values that are restored at the end of a
+    // SAFETY: main thread. The context determines who may change the setting; values that are restored at the end of a
     // transaction are not subject to it (guc.c).
     if let Some(record) = unsafe { record(name) } {
         record.context = pg_sys::GucContext::PGC_INTERNAL;

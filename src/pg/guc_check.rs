@@ -41,7 +41,7 @@ pub(super) unsafe fn text_of(value: *const c_char) -> String {
     unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned()
 }
 
-/// Tells PostgreSQL why a value is refused (GUC_check_errmsg and its siblings).
+/// Reports to PostgreSQL why a value is refused (GUC_check_errmsg and related variables).
 pub(super) fn refuse(message: Option<&str>, detail: &str, hint: Option<&str>) {
     let copy = |text: &str| {
         let text = CString::new(text).unwrap_or_default();

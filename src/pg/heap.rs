@@ -24,8 +24,8 @@ pub(super) unsafe fn open(table: pg_sys::Oid) -> pg_sys::Relation {
 }
 
 /// Inserts an entry into the index of the primary key. That the key is unique need not be checked again, which would
-/// read the old row while the index page is locked: the key is the old row's, which is locked, so whoever inserts the
-/// same key finds the old row and waits for this transaction.
+/// read the old row while the index page is locked: the key is that of the old row, which is locked, so a transaction
+/// that inserts the same key finds the old row and waits for this transaction.
 ///
 /// # Safety
 /// An open relation, the index of its primary key, and a row of it that was just written with an unchanged key.

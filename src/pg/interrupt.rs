@@ -1,8 +1,8 @@
-//! Signals of a worker, and when they take effect.
+//! The signals of a worker, and when they take effect.
 //!
 //! SIGTERM ends the process at the next CHECK_FOR_INTERRUPTS. SIGINT (`pg_cancel_backend`, `queues.cancel`) takes
-//! effect only while a handler runs. At all other times cancels are held off, so that they never interrupt the worker's
-//! own statements.
+//! effect only while a handler runs. At all other times cancellations are held off, so that they never interrupt the
+//! worker's own statements.
 
 pub use super::backend::exit;
 use super::majors::since_18::pqsignal;
@@ -20,11 +20,11 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForCrashExit(signal: c_int);
 }
 
-/// Whether a transaction is being committed. Then SIGINT is ignored, since it would interrupt the wait for a
-/// synchronous standby, and a commit that is not durable there would count as durable.
+/// Whether a transaction is being committed. SIGINT is then ignored: it would interrupt the wait for a synchronous
+/// standby, and a commit that is not flushed there would be taken for one that is.
 static COMMITTING: AtomicBool = AtomicBool::new(false);
 
-/// Ignores cancels until it is called with false.
+/// Ignores cancellations until it is invoked with false.
 pub fn ignore_cancel(ignore: bool) {
     COMMITTING.store(ignore, Relaxed);
 }
@@ -91,7 +91,7 @@ pub fn restore_handlers() {
         return;
     }
     for (signal, action) in SIGNALS.iter().zip(HANDLERS.get().into_iter().flatten()) {
-        // SAFETY: what the kernel has told of the same signal.
+        // SAFETY: the description that the kernel returned for the same signal.
         unsafe {
             libc::sigaction(*signal, action, std::ptr::null_mut());
         }
@@ -106,27 +106,27 @@ unsafe extern "C-unwind" fn on_quit(signal: c_int) {
     unsafe { SignalHandlerForCrashExit(signal) }
 }
 
-/// Holds cancels off until [`allow_cancel`] (HOLD_CANCEL_INTERRUPTS; an ERROR resets the count).
+/// Holds cancellations off until [`allow_cancel`] (HOLD_CANCEL_INTERRUPTS; an ERROR resets the count).
 pub fn hold_cancel() {
     // SAFETY: plain counters of this process.
     unsafe { pg_sys::QueryCancelHoldoffCount = 1 }
 }
 
-/// Lets cancels take effect.
+/// Allows cancellations to take effect.
 pub fn allow_cancel() {
     // SAFETY: as above.
     unsafe { pg_sys::QueryCancelHoldoffCount = 0 }
 }
 
-/// Forgets a cancel that arrived too late.
+/// Discards a cancellation that arrived too late.
 pub fn forget_cancel() {
     // SAFETY: as above; the flag is a sig_atomic_t.
     unsafe { pg_sys::QueryCancelPending = 0 }
 }
 
-/// Requests a cancel of what this process runs, as SIGINT would.
+/// Requests a cancellation of what this process runs, as SIGINT would.
 ///
-/// Callable from a signal handler.
+/// It may be invoked in a signal handler.
 pub fn cancel_myself() {
     // SAFETY: sig_atomic_t flags and this process's own latch.
     unsafe {
@@ -138,7 +138,7 @@ pub fn cancel_myself() {
 
 /// Requests the end of this process, as SIGTERM would.
 ///
-/// Callable from a signal handler.
+/// It may be invoked in a signal handler.
 pub fn terminate_myself() {
     // SAFETY: as in `cancel_myself`.
     unsafe {
@@ -159,7 +159,7 @@ pub fn check() {
     }
 }
 
-/// Rereads the configuration files if SIGHUP has arrived; true if it has.
+/// Reloads the configuration files if SIGHUP has arrived; true if it has.
 pub fn reload_if_asked() -> bool {
     // SAFETY: main thread, outside transactions (as every PostgreSQL main loop does it).
     unsafe {
@@ -172,7 +172,7 @@ pub fn reload_if_asked() -> bool {
     true
 }
 
-/// Rereads the configuration files.
+/// Reloads the configuration files.
 pub fn reload() {
     // SAFETY: as above.
     unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) }

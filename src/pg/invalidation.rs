@@ -62,9 +62,9 @@ pub fn functions_as_of() -> u64 {
     FUNCTIONS.load(Relaxed)
 }
 
-/// Tells all sessions, when the current transaction commits, that the tables for which `relation` stands have changed.
-/// This session learns it at its next command.
+/// Notifies all sessions, when the current transaction commits, that the tables for which `relation` stands have
+/// changed. This session is notified at its next command.
 pub fn announce(relation: pg_sys::Oid) {
-    // SAFETY: within a transaction that holds a lock on the relation, or on one that goes with it.
+    // SAFETY: within a transaction that holds a lock on the relation, or on one that changes along with it.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relation) }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 /// The file in the data directory. Base backups leave out files with such names (basebackup.c: PG_TEMP_FILE_PREFIX).
 const FILE: &str = "pgsql_tmp.pg_errand.runs";
 
-/// This process has no slot.
+/// Stands for a process without a slot.
 const NONE: usize = usize::MAX;
 
 struct Memory {
@@ -24,7 +24,7 @@ static MINE: AtomicUsize = AtomicUsize::new(NONE);
 
 /// Maps the memory. Called in the postmaster while it preloads libraries.
 pub fn init() {
-    // SAFETY: a new mapping of the right size, aligned to a page, of nobody else yet. The callback is a
+    // SAFETY: a new mapping of the right size, aligned to a page, that no other process uses yet. The callback is a
     // static function; children drop it (on_exit_reset).
     unsafe {
         let memory = libc::mmap(
@@ -55,7 +55,7 @@ pub(super) unsafe fn get() -> &'static mut Journal {
 
 /// Called in the postmaster after a crash, before it starts processes again.
 pub fn recover() {
-    // SAFETY: no other process is there.
+    // SAFETY: no other process exists.
     unsafe { get() }.recover(|slot| spared()[slot].swap(false, Relaxed));
 }
 
@@ -64,13 +64,13 @@ fn spared() -> &'static [AtomicBool; MAX_SLOTS] {
     unsafe { &(*MEMORY.load(Relaxed)).spared }
 }
 
-/// Notes that this process has the slot.
+/// Notes that this process owns the slot.
 pub fn mine(slot: usize) {
     spared()[slot].store(false, Relaxed);
     MINE.store(slot, Relaxed);
 }
 
-/// Notes that this process has no slot any more.
+/// Notes that this process owns no slot any more.
 pub fn mine_no_more() {
     MINE.store(NONE, Relaxed);
 }
@@ -100,10 +100,10 @@ fn load() -> Vec<(u32, Interrupted)> {
     })
 }
 
-/// Called when the postmaster ends, after all its processes.
+/// Invoked when the postmaster exits, after all its child processes.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn save(_code: i32, _arg: pg_sys::Datum) {
-    // SAFETY: alone, as in `recover`.
+    // SAFETY: no other process exists, as in `recover`.
     let kept = unsafe { get() }.at_end(|slot| spared()[slot].load(Relaxed));
     if !kept.is_empty()
         && let Ok(text) = serde_json::to_vec(&kept)

@@ -26,7 +26,7 @@ impl View {
         unsafe { field(self.root, name) }
     }
 
-    /// What the value is, if it is not an object.
+    /// The type of the value, if it is not an object.
     pub fn kind_if_no_object(&self) -> Option<&'static str> {
         // SAFETY: valid as long as the memory context; a scalar stands in an array of its own.
         unsafe {
@@ -93,7 +93,7 @@ impl Field {
     }
 
     pub fn is_false(&self) -> bool {
-        // SAFETY: the type says which field of the union counts.
+        // SAFETY: the type determines which field of the union is valid.
         unsafe { self.0.type_ == pg_sys::jbvType::jbvBool && !self.0.val.boolean }
     }
 
@@ -112,7 +112,7 @@ impl Field {
     /// The field of this name, if the value is an object that has it.
     pub fn get(&self, name: &str) -> Option<Field> {
         let is_container = self.0.type_ == pg_sys::jbvType::jbvBinary;
-        // SAFETY: the type says which field of the union counts.
+        // SAFETY: the type determines which field of the union is valid.
         is_container.then(|| unsafe { field(self.0.val.binary.data, name) }).flatten()
     }
 
@@ -153,7 +153,7 @@ impl Field {
     }
 
     fn bytes(&self) -> Option<&[u8]> {
-        // SAFETY: the type says which field of the union counts.
+        // SAFETY: the type determines which field of the union is valid.
         unsafe {
             let is_string = self.0.type_ == pg_sys::jbvType::jbvString;
             is_string.then(|| {
@@ -167,7 +167,7 @@ impl Field {
 /// # Safety
 /// A valid container.
 unsafe fn field(container: *mut pg_sys::JsonbContainer, name: &str) -> Option<Field> {
-    // SAFETY: on the caller's promise; the result is written where it is told to.
+    // SAFETY: on the caller's promise; the result is written to the local variable.
     unsafe {
         if (*container).header & pg_sys::JB_FOBJECT == 0 {
             return None;

@@ -11,7 +11,7 @@ const MOST_PER_BYTE: usize = 11_000;
 #[derive(Debug)]
 pub struct TooLong;
 
-/// What is counted.
+/// The way in which a text is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     /// The text as `jsonb::to_text` returns it.
@@ -62,7 +62,7 @@ pub unsafe fn is_value_longer(count: Count, value: &pg_sys::JsonbValue, limit: u
 unsafe fn is_container_longer(count: Count, root: *mut pg_sys::JsonbContainer, limit: usize) -> bool {
     use pg_sys::JsonbIteratorToken::{WJB_DONE, WJB_ELEM, WJB_KEY, WJB_VALUE};
     let mut length = 0_usize;
-    // SAFETY: on the caller's promise; the iterator keeps its place in memory of its own, however deep it is.
+    // SAFETY: on the caller's promise; the iterator keeps its state in memory of its own, whatever the depth.
     unsafe {
         let mut place = pg_sys::JsonbIteratorInit(root);
         let mut value = pg_sys::JsonbValue::default();
@@ -85,7 +85,7 @@ unsafe fn is_container_longer(count: Count, root: *mut pg_sys::JsonbContainer, l
 /// # Safety
 /// A valid scalar.
 unsafe fn scalar(count: Count, value: &pg_sys::JsonbValue) -> usize {
-    // SAFETY: the type says which field of the union counts.
+    // SAFETY: the type determines which field of the union is valid.
     unsafe {
         match value.type_ {
             pg_sys::jbvType::jbvString => {

@@ -43,7 +43,7 @@ fn each<F: FnMut(&libc::dl_phdr_info) -> bool>(mut visit: F) {
         _size: usize,
         visit: *mut c_void,
     ) -> c_int {
-        // SAFETY: called by dl_iterate_phdr below, with what it was given.
+        // SAFETY: invoked by dl_iterate_phdr below, with the argument that it received.
         let (library, visit) = unsafe { (&*library, &mut *visit.cast::<F>()) };
         c_int::from(!visit(library))
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// The length in bytes at which messages are truncated, since errors of users' functions may be of any length.
 const MAX_MESSAGE: usize = 8192;
 
-/// How important an event is.
+/// The severity of an event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, PostgresGucEnum)]
 pub enum LogLevel {
     #[name = c"debug"]
@@ -22,10 +22,10 @@ pub enum LogLevel {
     Error,
 }
 
-/// Reads the setting that says which events are logged.
+/// Reads the setting that determines which events are logged.
 static THRESHOLD: OnceLock<fn() -> LogLevel> = OnceLock::new();
 
-/// Has only events of the level that `threshold` returns, or of a higher one, logged from now on.
+/// Restricts logging to events of the level that `threshold` returns, or of a higher one.
 pub fn set_threshold(threshold: fn() -> LogLevel) {
     let _ = THRESHOLD.set(threshold);
 }
@@ -49,7 +49,7 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     if !is_wanted(level) {
         return;
     }
-    // LOG always reaches the server log. ERROR is out of the question, since it would abort what is running.
+    // LOG always reaches the server log. ERROR cannot be used, since it would abort the current operation.
     let severity = match level {
         LogLevel::Debug | LogLevel::Info => PgLogLevel::LOG,
         LogLevel::Warning | LogLevel::Error => PgLogLevel::WARNING,

@@ -1,10 +1,10 @@
-//! Whether the open transaction is one of a worker's own.
+//! Records whether the open transaction is one of the worker's own.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static OWN: AtomicBool = AtomicBool::new(false);
 
-/// A worker opens or closes a transaction of its own.
+/// Notes that a worker opens or closes a transaction of its own.
 pub(super) fn set(is_own: bool) {
     OWN.store(is_own, Relaxed);
 }

@@ -9,11 +9,11 @@ use std::os::raw::c_char;
 
 thread_local! {
     static HIDDEN: Cell<usize> = const { Cell::new(0) };
-    /// Whether a setting was set since [`hide`] was called last.
+    /// Whether a setting was set since the previous invocation of [`hide`].
     static SET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A setting is about to be set.
+/// Notes that a setting is about to be set.
 pub fn note_setting() {
     SET.set(true);
 }
@@ -24,7 +24,7 @@ pub fn hidden() -> usize {
 }
 
 /// Hides the placeholders that a new session would not have. PostgreSQL cannot remove a placeholder from its list, so
-/// each gets a name that nobody asks for.
+/// each is given a name that cannot be requested.
 pub fn hide() {
     if !since_16::may_have_new_settings(SET.take()) {
         return;
@@ -37,7 +37,7 @@ pub fn hide() {
 /// The first character of a hidden name. No name of a setting begins with it, and it sorts before all others.
 const MARK: c_char = if c_char::MIN == 0 { 1 } else { c_char::MIN };
 
-/// Renames the record of a placeholder that has no value; false if it is none.
+/// Renames the record of a placeholder that has no value; false if the record is not one.
 unsafe fn rename(record: *mut pg_sys::config_generic) -> bool {
     // SAFETY: a valid record. The name of a placeholder was allocated for it.
     unsafe {

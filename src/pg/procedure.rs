@@ -70,7 +70,7 @@ fn library_of_function(function: pg_sys::Oid) -> Option<String> {
 
 /// A terminated text that was allocated for the caller; `None` for null.
 unsafe fn owned_text(text: *mut std::os::raw::c_char) -> Option<String> {
-    // SAFETY: on the caller's promise; the copy is what is used from here on.
+    // SAFETY: on the caller's promise; only the copy is used afterwards.
     unsafe {
         let owned = (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())?;
         pg_sys::pfree(text.cast());

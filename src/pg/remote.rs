@@ -45,7 +45,7 @@ pub fn secure_commit() {
     if citus::remote() == Remote::Open {
         citus::ask_for_two_phases();
     }
-    // SAFETY: a mark of the current transaction.
+    // SAFETY: sets a flag of the current transaction.
     unsafe { pg_sys::ForceSyncCommit() }
 }
 

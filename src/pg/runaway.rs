@@ -1,9 +1,9 @@
-//! Ends a worker whose handler computes without end in the interpreter of a procedural language.
+//! Ends a worker whose handler runs an endless computation in the interpreter of a procedural language.
 //!
-//! Signals take effect at CHECK_FOR_INTERRUPTS, which such an interpreter never reaches by itself. If a process that
-//! was told to end goes on computing, a timer that counts its CPU time examines what it executes. If it holds off no
-//! interrupts and executes code of an interpreter, it is ended immediately, as by a FATAL error: then no code of
-//! PostgreSQL or of the allocator has been interrupted. In all other cases nothing is done.
+//! Signals take effect at CHECK_FOR_INTERRUPTS, which such an interpreter never reaches by itself. If a process
+//! continues after a request to end, a timer that measures its CPU time examines what it executes. If the process holds
+//! off no interrupts and executes code of an interpreter, it is ended immediately, as by a FATAL error: no code of
+//! PostgreSQL or of the allocator has been interrupted then. In all other cases nothing is done.
 
 use super::{backend, libraries, log};
 use pgrx::pg_sys;
@@ -11,8 +11,8 @@ use std::ops::ControlFlow;
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// The CPU time in seconds that the process may use after it was told to end. Code that checks for interrupts has done
-/// so by then.
+/// The CPU time in seconds that the process may use after a request to end. Code that checks for interrupts has done so
+/// by then.
 const GRACE: libc::time_t = 1;
 /// The pause between two examinations after [`GRACE`], in microseconds.
 const AGAIN: libc::suseconds_t = 20_000;
@@ -25,7 +25,7 @@ const MAX_LINE: usize = 512;
 
 /// Installs the handler of the timer's signal.
 pub fn install() {
-    // SAFETY: a complete description, and a handler of the kind that SA_SIGINFO asks for.
+    // SAFETY: a complete description, and a handler of the type that SA_SIGINFO requires.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_time as *const () as usize;
@@ -34,10 +34,10 @@ pub fn install() {
     }
 }
 
-/// Whether the timer runs. A process is told to end repeatedly; only the first time starts the timer.
+/// Whether the timer runs. Only the first of several requests to end starts the timer.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to watch this process, which was told to end. It may be called in a signal handler.
+/// Starts to watch this process after a request to end. It may be invoked in a signal handler.
 pub fn watch() {
     if WATCHED.swap(true, Relaxed) {
         return;
@@ -95,7 +95,7 @@ static LOADED: AtomicU64 = AtomicU64::new(0);
 /// Whether an interpreter was among them.
 static HAS_INTERPRETER: AtomicBool = AtomicBool::new(false);
 
-/// True if this process has loaded an interpreter. As long as it loads no further library, this costs next to nothing.
+/// True if this process has loaded an interpreter. As long as it loads no further library, the check is cheap.
 pub fn has_interpreter() -> bool {
     let loads = libraries::loads();
     if LOADED.swap(loads, Relaxed) != loads {
@@ -104,7 +104,7 @@ pub fn has_interpreter() -> bool {
     HAS_INTERPRETER.load(Relaxed)
 }
 
-/// The instruction that the signal interrupted.
+/// The address of the instruction that the signal interrupted.
 unsafe fn program_counter(context: *const libc::ucontext_t) -> Option<usize> {
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     // SAFETY: on the caller's promise.
@@ -119,7 +119,7 @@ unsafe fn program_counter(context: *const libc::ucontext_t) -> Option<usize> {
     }
 }
 
-/// True if the code at this address is an interpreter's. It makes system calls only and allocates nothing.
+/// True if the code at this address belongs to an interpreter. It makes system calls only and allocates nothing.
 fn is_in_interpreter(address: usize) -> bool {
     let mut found = false;
     let mut line = [0; MAX_LINE];

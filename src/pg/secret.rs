@@ -16,7 +16,7 @@ pub struct Secret<const N: usize, C = OneLine> {
     pub value: GucSetting<Option<CString>>,
     /// The server's environment variable that is used if the setting is empty.
     pub environment: &'static str,
-    /// The rule for its value.
+    /// The rule for the value of the secret.
     pub rule: PhantomData<fn() -> C>,
 }
 
@@ -37,7 +37,7 @@ impl Check for OneLine {
 static SECRETS: [AtomicPtr<c_char>; 5] = [const { AtomicPtr::new(std::ptr::null_mut()) }; 5];
 
 impl<const N: usize, C> Secret<N, C> {
-    /// The secret; `None` if it is set nowhere.
+    /// The secret; `None` if it is not set anywhere.
     pub fn get(&self) -> Option<String> {
         // SAFETY: null or a string that lives until the next assignment; copied at once.
         let set = unsafe { text_of(SECRETS[N].load(Relaxed)) };
@@ -70,7 +70,7 @@ impl<const N: usize, C: Check> Setting for Secret<N, C> {
     }
 }
 
-/// The check hook. It moves the value into `extra` and leaves an empty string.
+/// The check hook, which moves the value into `extra` and leaves an empty string.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn check_secret<C: Check>(
     value: *mut *mut c_char,
@@ -87,7 +87,7 @@ unsafe extern "C-unwind" fn check_secret<C: Check>(
         );
         return false;
     }
-    // SAFETY: a private copy of the value, null or terminated; `extra` becomes PostgreSQL's.
+    // SAFETY: a private copy of the value, null or terminated; `extra` is passed on to PostgreSQL.
     unsafe {
         let text = text_of(*value);
         if let Err(reason) = C::check(&text) {

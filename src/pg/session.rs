@@ -156,7 +156,7 @@ fn settings_scope<R>(body: impl FnOnce() -> R) -> R {
 /// Runs a handler as the session's role, with the role's own settings, interruptible, and restores all settings that it
 /// changes.
 ///
-/// Called in a subtransaction, whose abort restores them if `body` raises an error.
+/// It is invoked in a subtransaction, whose abort restores them if `body` raises an error.
 pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
     settings_scope(|| {
         interrupt::allow_cancel();
@@ -166,13 +166,13 @@ pub fn handler_scope<R>(body: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Removes what a handler left and its subtransaction does not undo.
+/// Removes what a handler has left behind and its subtransaction does not undo.
 pub fn forget_handler() {
     traces::remove();
 }
 
-/// Removes what a task's handlers left in the session: cursors, prepared statements, temporary objects, advisory locks,
-/// cached sequence values, signal handlers and connections.
+/// Removes what a task's handlers have left in the session: cursors, prepared statements, temporary objects, advisory
+/// locks, cached sequence values, signal handlers and connections.
 ///
 /// This is what DISCARD ALL does (commands/discard.c), but within the task's transaction, and it keeps the worker's
 /// plans.

@@ -1,6 +1,6 @@
-//! Whether a statement that writes a row of one of our tables would do anything else: fire a trigger, apply a rule,
-//! check a constraint, insert into another index. That is read from the catalogs and cached until an invalidation
-//! message for the table or one of its indexes arrives.
+//! Determines whether a statement that writes a row of one of the extension's tables would do anything else: fire a
+//! trigger, apply a rule, check a constraint, insert into another index. This is read from the catalogs and cached
+//! until an invalidation message for the table or one of its indexes arrives.
 
 use super::session;
 use super::spi::Statement;
@@ -14,12 +14,13 @@ static SHAPE: Statement = Statement::new(
     &[OIDOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, BOOLOID],
 );
 
-/// Indexes whose changes are listened to. A table with more has some that are not ours.
+/// The maximum number of indexes whose changes are tracked. A table with more has some that the extension did not
+/// create.
 const MAX_INDEXES: usize = 8;
-/// How often the catalogs are read before a table that keeps changing is left to statements.
+/// The number of times that the catalogs are read before statements are used for a table that keeps changing.
 const MAX_READS: usize = 3;
 
-// States of what is kept.
+// The states of a cached shape.
 /// The first look of a process says that statements have to be used: reading the catalogs takes a new process longer
 /// than a task, and a task that had to wait for the process should start.
 const NEW: u8 = 0;
@@ -27,10 +28,10 @@ const UNKNOWN: u8 = 1;
 const READING: u8 = 2;
 const KNOWN: u8 = 3;
 
-/// Columns of a shape at most.
+/// The maximum number of columns of a shape.
 const MAX_COLUMNS: usize = 16;
 
-/// A column, by its place in the list of its [`Shape`].
+/// A column, by its index in the list of its [`Shape`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Column(pub usize);
 
@@ -44,13 +45,13 @@ impl Column {
 pub struct Numbers([i16; MAX_COLUMNS]);
 
 impl Numbers {
-    /// The place of a column in an array of all attributes.
+    /// The index of a column in an array of all attributes.
     pub fn index(&self, column: Column) -> usize {
         self.0[column.0] as usize - 1
     }
 }
 
-/// What has to be known of a table to write its rows without the executor.
+/// The layout of a table whose rows can be written without the executor.
 #[derive(Clone, Copy)]
 pub struct Layout {
     /// The index of the primary key.
@@ -60,19 +61,19 @@ pub struct Layout {
 
 /// A table with one bigint column as primary key.
 pub struct Shape {
-    /// Its columns as shape.sql writes them, the key first. The table may have them in any order, and others beside
-    /// them unless rows are inserted.
+    /// The columns in the format of shape.sql, the key first. The table may have them in any order, and may have others
+    /// unless rows are inserted.
     columns: &'static [&'static str],
-    /// The columns that are changed; they are in no key.
+    /// The columns that are changed. They are part of no key.
     changed: &'static [Column],
-    /// The predicates of its partial indexes, as PostgreSQL writes them: true of each row that is inserted, false of
-    /// each row that was changed.
+    /// The predicates of the partial indexes, as PostgreSQL writes them. They are true of each row that is inserted,
+    /// and false of each row that was changed.
     predicates: &'static [&'static str],
     inserts: bool,
     kept: Kept,
 }
 
-/// What is known of the table.
+/// What is cached about the table.
 struct Kept {
     registered: AtomicBool,
     state: AtomicU8,
@@ -158,7 +159,7 @@ impl Kept {
         }
     }
 
-    /// False if the table has changed since reading began; then what was read is not used.
+    /// False if the table has changed since reading began. The result is then not used.
     fn keep(&self, key: i64, indexes: &[i64], numbers: &[i16]) -> bool {
         let is_current = self.state.load(Relaxed) == READING;
         let key = if is_current && indexes.len() <= MAX_INDEXES { key } else { 0 };
@@ -175,7 +176,7 @@ impl Kept {
         is_current
     }
 
-    /// While the catalogs are read, a change of any relation counts: the indexes of the table are not known yet.
+    /// While the catalogs are read, a change of any relation counts, since the indexes of the table are not known yet.
     fn concerns(&self, relation: u32) -> bool {
         relation == 0
             || self.state.load(Relaxed) == READING
@@ -184,9 +185,9 @@ impl Kept {
     }
 }
 
-/// Neither allocates nor fails. `relation`: none means all.
+/// Neither allocates nor fails. An invalid `relation` stands for all relations.
 unsafe extern "C-unwind" fn on_change(kept: pg_sys::Datum, relation: pg_sys::Oid) {
-    // SAFETY: what `listen` has registered.
+    // SAFETY: the value that `listen` has registered.
     let kept = unsafe { &*kept.cast_mut_ptr::<Kept>() };
     if kept.concerns(relation.to_u32()) {
         kept.state.store(UNKNOWN, Relaxed);

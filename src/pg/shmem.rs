@@ -1,4 +1,4 @@
-//! The one piece of shared memory and its lock.
+//! The single piece of shared memory and its lock.
 
 use super::journal;
 use super::latch::LatchRef;
@@ -6,9 +6,9 @@ use pg_errand_queue::{Journal, Phase};
 use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
-/// What is in shared memory.
+/// The contents of shared memory.
 pub type Shared = pg_errand_queue::Shared<LatchRef>;
-/// A worker process in it.
+/// The slot of a worker process in shared memory.
 pub type Slot = pg_errand_queue::Slot<LatchRef>;
 
 /// The postmaster builds it on its stack.

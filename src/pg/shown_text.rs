@@ -1,4 +1,4 @@
-//! The texts of statements as they are shown, and which pieces of them are hidden.
+//! The texts of statements as they are shown, and the pieces of them that are hidden.
 
 use pgrx::pg_sys;
 use std::cell::RefCell;
@@ -41,7 +41,7 @@ pub unsafe fn bytes<'a>(text: *const c_char) -> &'a [u8] {
 /// The bytes of a terminated text, to be changed; none if it is null.
 ///
 /// # Safety
-/// Null, or a terminated text that nobody else accesses meanwhile.
+/// Null, or a terminated text that no other code accesses meanwhile.
 pub unsafe fn bytes_of<'a>(text: *mut c_char) -> &'a mut [u8] {
     if text.is_null() {
         return &mut [];
@@ -78,11 +78,11 @@ pub fn remember(shown: &[u8], pieces: Pieces) {
     });
 }
 
-/// Has another text logged for the running statement.
+/// Replaces the text that is logged for the running statement.
 pub fn stand_in(shown: CString, text: *const c_char) {
     STAND.with_borrow_mut(|stand| {
         let stand = stand.insert(Stand { shown, text });
-        // SAFETY: the text lives until the next one takes its place.
+        // SAFETY: the text lives until another one replaces it.
         unsafe { pg_sys::debug_query_string = stand.shown.as_ptr() }
     });
 }

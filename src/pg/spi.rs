@@ -53,13 +53,13 @@ impl Statement {
         self.rows(args, map).pop()
     }
 
-    /// [`Statement::row`], which leaves the AFTER triggers of the statement to `trigger::fire_afterwards`.
+    /// [`Statement::row`], except that `trigger::fire_afterwards` fires the AFTER triggers of the statement.
     pub fn row_leaving_triggers<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
         self.with_plan(|plan| plan.execute_with(args, std::ptr::null_mut(), false, map)).pop()
     }
 
-    /// Executes the statement for its effect in a trigger function, whose transition tables it may read. It leaves the
-    /// AFTER triggers of the statement to `trigger::fire_afterwards`.
+    /// Executes the statement for its effect in a trigger function, whose transition tables it may read. The AFTER
+    /// triggers of the statement are fired by `trigger::fire_afterwards`.
     pub fn run_in_trigger(&self, transition: &Transition) {
         session::with_own_settings(|| {
             connected(|| {
@@ -175,7 +175,7 @@ impl Plan {
         }
     }
 
-    /// False if objects that the plan refers to have changed since it was made.
+    /// False if objects to which the plan refers have changed since it was made.
     pub fn is_valid(self) -> bool {
         // SAFETY: a kept plan of ours.
         unsafe { pg_sys::SPI_plan_is_valid(self.0) }
@@ -203,7 +203,7 @@ pub fn connected<R>(body: impl FnOnce() -> R) -> R {
 
 /// A text value, copied into Rust.
 pub fn text(datum: pg_sys::Datum) -> Option<String> {
-    // SAFETY: for the text columns of our tables.
+    // SAFETY: for text columns of the extension's tables.
     unsafe { String::from_datum(datum, false) }
 }
 
@@ -237,7 +237,7 @@ impl Row {
     /// A column's value, copied into Rust; `None` for null.
     pub fn get<T: FromDatum>(&self, column: impl ResultColumn) -> Option<T> {
         let (datum, null) = self.datum(column);
-        // SAFETY: the statements of this crate ask for the type their column has.
+        // SAFETY: the statements of this crate request the type that their column has.
         unsafe { T::from_datum(datum, null) }
     }
 

@@ -1,5 +1,5 @@
-//! Masks secrets in the texts of statements before others can see them: in `pg_stat_activity`, in the server log, and
-//! in modules that record statements.
+//! Masks secrets in the texts of statements before other sessions can see them: in `pg_stat_activity`, in the server
+//! log, and in modules that record statements.
 
 use super::callbacks::{self, Ended};
 use super::command::{Hook as Utility, standard_ProcessUtility};
@@ -10,7 +10,7 @@ use std::ffi::CString;
 use std::os::raw::c_char;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
-/// What is hidden, and how.
+/// A rule that determines what is hidden, and how.
 pub struct Rule {
     /// Returns true if a text may contain something to hide.
     pub concerns: fn(&[u8]) -> bool,
@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn on_analysis(
     query: *mut pg_sys::Query,
     jumble: *mut pg_sys::JumbleState,
 ) {
-    // SAFETY: calls on with the same arguments, to the hook that was there.
+    // SAFETY: calls the previous hook with the same arguments.
     unsafe {
         hide_statement(state, query);
         let next = NEXT_ANALYSIS.load(Relaxed);
@@ -126,7 +126,7 @@ unsafe extern "C-unwind" fn hide_statement(state: *mut pg_sys::ParseState, query
 
 /// True for EXECUTE of a statement with something to hide.
 unsafe fn executes(query: *mut pg_sys::Query, rule: &Rule) -> bool {
-    // SAFETY: the tag tells the type of the node; the prepared statement lives while it is looked at.
+    // SAFETY: the tag determines the type of the node; the prepared statement lives while it is examined.
     unsafe {
         let node = (*query).utilityStmt;
         if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_ExecuteStmt {
@@ -140,7 +140,7 @@ unsafe fn executes(query: *mut pg_sys::Query, rule: &Rule) -> bool {
 /// Masks the copy of a Parse message's text that is made before the analysis (plancache.c, CreateCachedPlan), and that
 /// later messages show. It is the identifier of a memory context below the current one.
 unsafe fn hide_in_plan_sources(text: &[u8], rule: &Rule) {
-    // SAFETY: a list of contexts that live; the identifier is the copy, in one of them.
+    // SAFETY: a list of live contexts; the identifier is the copy, in one of them.
     unsafe {
         let mut context = (*pg_sys::CurrentMemoryContext).firstchild;
         while !context.is_null() {
@@ -161,7 +161,7 @@ fn show(text: *const c_char) {
     }
 }
 
-/// True in a client's session. In other processes, the text may be in any kind of memory.
+/// True in a client's session. In other processes, the text may be in any memory.
 fn is_session() -> bool {
     // SAFETY: state of this process.
     unsafe {
@@ -181,8 +181,8 @@ unsafe extern "C-unwind" fn on_utility(
     destination: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: calls on with the same arguments but the text. An error passes through this frame, in which nothing
-    // needs to be dropped; then the copy stays.
+    // SAFETY: calls the next hook with the same arguments except for the text. An error passes through this frame, in
+    // which nothing needs to be dropped; the copy is then not freed.
     unsafe {
         let copy = hidden_copy(text);
         let shown = if copy.is_null() { text } else { copy };
@@ -199,7 +199,7 @@ unsafe extern "C-unwind" fn on_utility(
 
 /// A masked copy of the text, which the caller frees; null if there is nothing to hide.
 unsafe extern "C-unwind" fn hidden_copy(text: *const c_char) -> *mut c_char {
-    // SAFETY: a terminated text; the copy is this function's until it returns.
+    // SAFETY: a terminated text; the copy belongs to this function until it returns.
     unsafe {
         let Some(rule) = rule().filter(|rule| (rule.concerns)(bytes(text))) else {
             return std::ptr::null_mut();
@@ -212,7 +212,7 @@ unsafe extern "C-unwind" fn hidden_copy(text: *const c_char) -> *mut c_char {
 
 /// Runs when a message is about to be logged.
 unsafe extern "C-unwind" fn on_log(entry: *mut pg_sys::ErrorData) {
-    // SAFETY: calls on with the same argument, to the hook that was there.
+    // SAFETY: calls the previous hook with the same argument.
     unsafe {
         if let Some(rule) = rule() {
             hide_in_entry(&mut *entry, rule);
@@ -226,7 +226,7 @@ unsafe extern "C-unwind" fn on_log(entry: *mut pg_sys::ErrorData) {
 
 /// Masks the texts of a message. It neither logs nor raises anything.
 unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
-    // SAFETY: the entry's texts are its own, terminated and allocated for it; none becomes longer.
+    // SAFETY: the texts belong to the entry, are terminated and were allocated for it; none becomes longer.
     unsafe {
         let text = pg_sys::debug_query_string;
         if text.is_null() {
@@ -272,13 +272,13 @@ fn at_transaction_end(ended: Ended) {
     if ended != Ended::Aborted || !is_session() {
         return;
     }
-    // SAFETY: what is shown of this process, terminated; debug_query_string is null by now.
+    // SAFETY: the text that is shown for this process, terminated; debug_query_string is null by now.
     let text = unsafe { pg_sys::pgstat_get_backend_current_activity(pg_sys::MyProcPid, false) };
     // SAFETY: a terminated text.
     let copy = unsafe { hidden_copy(text) };
     if !copy.is_null() {
         show(copy);
-        // SAFETY: allocated for us, and copied.
+        // SAFETY: allocated by this module, and copied.
         unsafe { libc::free(copy.cast()) }
     }
 }

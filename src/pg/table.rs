@@ -1,5 +1,5 @@
-//! Rows of the extension's tables, found by their key, locked and changed without the executor, at a fraction of the
-//! cost of a statement.
+//! Rows of the extension's tables that are found by their key, locked and changed without the executor, at a fraction
+//! of the cost of a statement.
 //!
 //! This is possible only while it is certain that a statement would do nothing else (see [`Shape`]). Triggers, rules,
 //! constraints and indexes that users have added are left to the executor.
@@ -32,7 +32,7 @@ pub enum Lock {
 /// A copy of a row that this transaction has locked. It lives as long as the transaction.
 pub struct Row {
     table: Table,
-    /// The file of the table when the row was locked. In another file the row has another address.
+    /// The file of the table when the row was locked. If the table has another file now, the row has another address.
     file: pg_sys::Oid,
     tuple: pg_sys::HeapTuple,
     numbers: Numbers,
@@ -40,7 +40,7 @@ pub struct Row {
     nulls: Vec<bool>,
 }
 
-/// A row as it stands on its page.
+/// The version of a row that was found on its page.
 pub struct Seen<'a> {
     numbers: &'a Numbers,
     values: &'a [pg_sys::Datum],
@@ -61,9 +61,9 @@ impl Row {
         Seen { numbers: &self.numbers, values: &self.values, nulls: &self.nulls }.get(column)
     }
 
-    /// Changes columns that are in no key, and takes the row out of all partial indexes. Returns false, without a change,
-    /// if a statement has to be used: because it would do more, or because a handler has changed the row or has altered,
-    /// rewritten or truncated the table since the row was locked.
+    /// Changes columns that are in no key, and removes the row from all partial indexes. Returns false, without a
+    /// change, if a statement has to be used: because it would do more, or because a handler has changed the row or has
+    /// altered, rewritten or truncated the table since the row was locked.
     pub fn update(&self, changes: &[(Column, Option<pg_sys::Datum>)]) -> bool {
         let width = self.values.len();
         let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![false; width]);
@@ -74,8 +74,8 @@ impl Row {
             nulls[index] = value.is_none();
             changed[index] = true;
         }
-        // SAFETY: within the transaction that locked the row; arrays as wide as the table, which nobody else can alter
-        // meanwhile.
+        // SAFETY: within the transaction that locked the row; arrays as wide as the table, which no other session can
+        // alter meanwhile.
         unsafe {
             let relation = heap::open(self.table.oid);
             let is_same = (*(*relation).rd_rel).relfilenode == self.file
@@ -205,7 +205,7 @@ impl Table {
                 !other && wanted(row)
             });
             pg_sys::ReleaseBuffer(buffer);
-            // The address may be another row's by now.
+            // The address may belong to another row by now.
             if other { Try::Moved } else { tried }
         }
     }
@@ -295,6 +295,6 @@ impl Table {
 enum Try {
     Locked(Row),
     Not,
-    /// The row has to be looked for, perhaps again.
+    /// The row has to be looked up, possibly again.
     Moved,
 }

@@ -30,7 +30,7 @@ unsafe extern "C-unwind" fn check_for_task(
     extra: *mut *mut c_void,
     source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: calls on with the same arguments; the function was stored as this very type.
+    // SAFETY: calls the previous hook with the same arguments; the function was stored as this very type.
     unsafe {
         if pg_sys::MyXactFlags & pg_sys::XACT_FLAGS_ACCESSEDTEMPNAMESPACE as c_int == 0 {
             return true;

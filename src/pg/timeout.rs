@@ -6,14 +6,14 @@ use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The pause between two interruptions of a handler that goes on, in milliseconds.
+/// The pause between two interruptions of a handler that continues, in milliseconds.
 const AGAIN_MS: c_int = 50;
 
 static ID: AtomicI32 = AtomicI32::new(-1);
 static FIRED: AtomicBool = AtomicBool::new(false);
 static TIMES: AtomicU32 = AtomicU32::new(0);
 
-/// The number of interruptions that a handler may catch before its worker is ended.
+/// The number of interruptions that a handler may catch before its worker is terminated.
 const PATIENCE: u32 = 40;
 
 /// Asks RegisterTimeout for a free id. Any value from `USER_TIMEOUT` of utils/timeout.h on does, which is 10 to 13,
@@ -33,7 +33,7 @@ pub fn register() {
     ID.store(unsafe { boundary(|| RegisterTimeout(ANY_USER_TIMEOUT, Some(on_timeout))) }, Relaxed);
 }
 
-/// Interrupts what runs after `limit` (zero: no limit), until [`disarm`].
+/// Interrupts what runs after `limit` (zero: no limit), until [`disarm`] is invoked.
 pub fn arm(limit: Duration) {
     FIRED.store(false, Relaxed);
     TIMES.store(0, Relaxed);
@@ -47,14 +47,14 @@ pub fn arm(limit: Duration) {
     }
 }
 
-/// Ends the limit; true if it interrupted something.
+/// Disarms the timeout; true if it has interrupted something.
 pub fn disarm() -> bool {
     // SAFETY: as in `arm`; disabling an idle timeout does nothing.
     unsafe { boundary(|| disable_timeout(ID.load(Relaxed), false)) }
     FIRED.swap(false, Relaxed)
 }
 
-/// Runs in SIGALRM's handler: flags only.
+/// Runs in SIGALRM's handler, so it only sets flags.
 unsafe extern "C-unwind" fn on_timeout() {
     FIRED.store(true, Relaxed);
     if TIMES.fetch_add(1, Relaxed) < PATIENCE {

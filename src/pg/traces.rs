@@ -1,5 +1,5 @@
-//! What a task leaves in its process and no command of PostgreSQL discards. Most of it is removed here; if something
-//! cannot be removed, the worker ends.
+//! State that a task leaves in its process and that no command of PostgreSQL discards. Most of it is removed here; if
+//! something cannot be removed, the worker exits.
 
 use super::{dblink, libraries, placeholder, procedure, temp_buffers};
 use pgrx::{IntoDatum, pg_sys};
@@ -23,7 +23,7 @@ thread_local! {
     static HAS_DBLINK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes note of what is there before the first task.
+/// Records the state before the first task.
 pub fn prepare() {
     temp_buffers::prepare();
     placeholder::hide();
@@ -33,17 +33,17 @@ pub fn prepare() {
     LIBRARIES.set(names);
 }
 
-/// What a task has left that only the end of this process removes.
+/// State that a task has left behind and that only the end of this process removes.
 pub fn lasting() -> Option<&'static str> {
     LASTING.get()
 }
 
-/// LOAD is about to be run.
+/// Notes that LOAD is about to be run.
 pub fn note_load() {
     LOAD_RUN.set(true);
 }
 
-/// A function is about to be run.
+/// Notes that a function is about to be run.
 pub fn note_function(function: pg_sys::Oid) {
     match function.to_u32() {
         pg_sys::F_SET_CONFIG => placeholder::note_setting(),
@@ -62,13 +62,14 @@ pub fn note_function(function: pg_sys::Oid) {
     }
 }
 
-/// Removes what a handler has left and the end of its savepoint does not remove.
+/// Removes what a handler has left behind and the end of its subtransaction does not remove.
 pub fn remove() {
     placeholder::hide();
     reseed();
 }
 
-/// Removes what the handlers of a task have left, and finds what cannot be removed. Runs in the task's transaction.
+/// Removes what the handlers of a task have left behind, and finds what cannot be removed. It runs in the task's
+/// transaction.
 pub fn remove_rest() {
     let loads = libraries::loads();
     let load_run = LOAD_RUN.take();
@@ -86,7 +87,7 @@ pub fn remove_rest() {
     }
 }
 
-/// Examines the libraries that were loaded since the last time.
+/// Examines the libraries that were loaded since the previous invocation.
 fn examine_libraries(load_run: bool) {
     let names = libraries::names();
     let new: Vec<&str> = LIBRARIES

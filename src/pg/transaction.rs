@@ -7,10 +7,10 @@ use crate::error::PgError;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// How the body of a transaction wants it to end.
+/// How the body of a transaction requests it to end.
 pub enum End<R> {
     Commit(R),
-    /// Roll back without an error; the value tells the caller what to do next.
+    /// Roll back without an error; the value determines what the caller does next.
     RollBack(R),
 }
 
@@ -55,7 +55,7 @@ pub fn savepoint<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     result
 }
 
-/// [`savepoint`] for any session: afterwards, cancels are held off only if they were before.
+/// [`savepoint`] for any session: afterwards, cancellations are held off only if they were before.
 pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     // SAFETY: within a transaction on the main thread. Context and resource owner are put back as
     // PL/pgSQL does around its exception blocks (pl_exec.c, exec_stmt_block).
@@ -107,12 +107,12 @@ pub fn skip_wait_if_allowed() {
     }
 }
 
-/// Waits until everything that this process has committed is as durable as `synchronous_commit` requires. Called
-/// outside of transactions. There is one wait for all asynchronous commits.
+/// Waits until all commits of this process have been flushed as `synchronous_commit` requires. It is invoked outside of
+/// transactions. There is one wait for all asynchronous commits.
 pub fn wait_until_durable() {
     interrupt::ignore_cancel(true);
-    // SAFETY: as at the end of a commit (xact.c, RecordTransactionCommit); interrupts are held, so that
-    // nothing is raised while it waits for a standby. Nobody else's position can be meant: it is this process's.
+    // SAFETY: as at the end of a commit (xact.c, RecordTransactionCommit); interrupts are held off, so that nothing is
+    // raised while it waits for a standby. The position is that of this process.
     unsafe {
         let end = pg_sys::XactLastCommitEnd;
         if end != 0 && pg_sys::synchronous_commit > pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_OFF as i32 {
@@ -126,7 +126,7 @@ pub fn wait_until_durable() {
     interrupt::ignore_cancel(false);
 }
 
-/// The position up to which WAL has to be flushed for all commits of this process to be durable; 0 if there is none.
+/// The position up to which WAL has to be flushed for all commits of this process; 0 if there is none.
 pub fn last_commit() -> u64 {
     // SAFETY: state of this process.
     unsafe { pg_sys::XactLastCommitEnd }
@@ -134,7 +134,7 @@ pub fn last_commit() -> u64 {
 
 /// Flushes WAL up to a position. Called outside of transactions.
 pub fn flush(end: u64) {
-    // SAFETY: any process may do that for all.
+    // SAFETY: any process may flush WAL for all others.
     unsafe { pg_sys::XLogFlush(end) }
 }
 
@@ -149,8 +149,8 @@ fn begin() {
     ASYNCHRONOUS.store(false, Relaxed);
     own::set(true);
     activity::begin_own_query();
-    // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI
-    // wants a snapshot below those that it takes for each statement.
+    // SAFETY: no transaction is open; now() and due tasks depend on the statement timestamp. SPI requires a snapshot
+    // below those that it takes for each statement.
     unsafe {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
@@ -169,10 +169,10 @@ impl Drop for Restore {
 }
 
 fn commit() {
-    // A late cancel must not interrupt the wait for a synchronous standby.
+    // A late cancellation must not interrupt the wait for a synchronous standby.
     interrupt::ignore_cancel(true);
     interrupt::forget_cancel();
-    // SAFETY: closes what `begin` opened.
+    // SAFETY: closes the transaction that `begin` opened.
     unsafe {
         pg_sys::PopActiveSnapshot();
         let _restore = Restore(pg_sys::synchronous_commit);
@@ -184,7 +184,7 @@ fn commit() {
 }
 
 fn abort() {
-    // The commit may have failed after it began to ignore cancels.
+    // The commit may have failed after it began to ignore cancellations.
     interrupt::ignore_cancel(false);
     // SAFETY: AbortCurrentTransaction cleans up in every state, also after a failed commit.
     unsafe { pg_sys::AbortCurrentTransaction() };

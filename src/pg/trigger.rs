@@ -13,7 +13,7 @@ pub struct NewRow {
 }
 
 impl NewRow {
-    /// The row of a trigger call. Raises an error if `fcinfo` is another kind of call.
+    /// The row of a trigger call. Raises an error if `fcinfo` is a call of another type.
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.
@@ -57,7 +57,7 @@ impl NewRow {
     }
 
     unsafe fn column<T: FromDatum + IntoDatum>(&self, tuple: pg_sys::HeapTuple, name: &CStr) -> Option<T> {
-        // SAFETY: a valid tuple with its own descriptor; the column is of the type that is asked for.
+        // SAFETY: a valid tuple with its own descriptor; the column has the requested type.
         unsafe {
             let mut null = false;
             let datum = pg_sys::heap_getattr(tuple, self.number::<T>(name)?, self.shape, &mut null);
@@ -107,8 +107,8 @@ impl NewRow {
 pub struct Transition(*mut pg_sys::TriggerData);
 
 impl Transition {
-    /// The rows of a trigger call after this operation (`TRIGGER_EVENT_…`). Raises an error if `fcinfo` is another kind
-    /// of call.
+    /// The rows of a trigger call after this operation (`TRIGGER_EVENT_…`). Raises an error if `fcinfo` is a call of
+    /// another type.
     ///
     /// # Safety
     /// `fcinfo` comes from PostgreSQL's function manager.

@@ -72,8 +72,8 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
     })
 }
 
-/// The request, or the setting or secret that is missing to send it. A missing one is a failure now, so that no call is
-/// stored that cannot be made.
+/// The request, or the setting or secret that is missing to send it. If one is missing, the task fails now, so that no
+/// call is stored that cannot be made.
 fn equipped(provider: &Arc<Provider>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
     if let Err(missing) = provider::check_settings(provider) {
         return Ok(Err(missing));

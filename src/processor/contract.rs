@@ -1,4 +1,4 @@
-//! What a processor is, and what it works with.
+//! The contract of processors, and what they work with.
 
 use crate::error::Failure;
 use crate::handler::{Handlers, Invocation, Returned, Stop};
@@ -32,12 +32,12 @@ pub trait OpenBatches {
     fn have_room_for(&self, provider: &Arc<Provider>) -> bool;
 }
 
-/// What processors work with.
+/// The context in which processors work.
 pub struct Context<'a> {
     pub handlers: &'a mut Handlers,
     pub slot: MySlot,
     pub batches: &'a dyn OpenBatches,
-    /// Finds the provider that tasks of a type go to.
+    /// Finds the provider of a task type.
     pub find_provider: fn(&str) -> Result<Arc<Provider>, Failure>,
     /// Whether a serialization failure lets the task run again.
     pub may_repeat: bool,
@@ -82,7 +82,7 @@ impl Context<'_> {
 /// The result of a task's first step.
 pub enum Started {
     Done(Result<Product, Failure>),
-    /// A call has to be made, whose response is the product.
+    /// A call has to be made; its response is the product.
     Call(Prepared),
 }
 

@@ -4,11 +4,12 @@ use super::MySlot;
 use crate::pg::callbacks;
 use std::sync::OnceLock;
 
-/// The slot to give back when this process ends.
+/// The slot that is released when this process ends.
 static ATTACHED: OnceLock<MySlot> = OnceLock::new();
 
-/// Attaches this process to a slot until it ends; `None` if the launcher has given it up meanwhile. Called before the
-/// connection, so that the slot is given back after the transaction of a dying worker was rolled back.
+/// Attaches this process to a slot until it ends; `None` if the launcher has freed the slot meanwhile. This is called
+/// before the process connects to its database, so that the slot is released only after the transaction of a dying
+/// worker has been rolled back.
 pub fn attach(slot: usize) -> Option<MySlot> {
     let slot = MySlot::attach(slot)?;
     let _ = ATTACHED.set(slot);
@@ -22,12 +23,12 @@ fn detach() {
     }
 }
 
-/// True in the process of the worker `owner`.
+/// True in the process of the worker with this identity.
 pub fn is_me(owner: i64) -> bool {
     ATTACHED.get().is_some_and(|slot| slot.owner.get() == owner)
 }
 
-/// True in the process of a worker.
+/// True in a worker process.
 pub fn is_one() -> bool {
     ATTACHED.get().is_some()
 }

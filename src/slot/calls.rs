@@ -1,4 +1,4 @@
-//! The calls of the worker, and the limits of their providers.
+//! The provider calls of this worker, and the limits of their providers.
 
 use super::MySlot;
 use crate::pg::{backend, shmem};
@@ -6,7 +6,7 @@ use crate::shared::{Admission, EndedCall, InFlight, Owner, TaskId, Terms, ToId};
 use std::time::Duration;
 
 impl MySlot {
-    /// Shows the number of calls in flight. `full`: no further task that needs a call can be claimed.
+    /// Publishes the number of calls in flight. `full`: no further task that needs a call can be claimed.
     pub fn set_in_flight(self, calls: usize, full: bool) {
         self.change(|slot| {
             slot.in_flight = calls as u32;
@@ -14,42 +14,42 @@ impl MySlot {
         });
     }
 
-    /// Does `Shared::set_calls` for this worker.
+    /// Applies `Shared::set_calls` to this worker.
     pub fn set_calls(self, calls: InFlight, ended: &mut [EndedCall]) {
         let now = backend::now();
         shmem::write(|shared| shared.set_calls(self.index, calls, ended, now));
     }
 
-    /// Does `Shared::admit` for this worker.
+    /// Applies `Shared::admit` to this worker.
     pub fn admit(self, terms: &Terms) -> Admission {
         let now = backend::now();
         shmem::write(|shared| shared.admit(self.index, terms, now))
     }
 
-    /// Does `Shared::give_back` for this worker.
+    /// Applies `Shared::give_back` to this worker.
     pub fn give_back(self, terms: &Terms) {
         let now = backend::now();
         shmem::write(|shared| shared.give_back(self.index, terms, now));
     }
 
-    /// Does `Shared::shut` for this worker.
+    /// Applies `Shared::shut` to this worker.
     pub fn shut(self, admission: Admission, terms: &Terms, definition_changes: u64) {
         shmem::write(|shared| shared.shut(self.index, admission, terms, definition_changes));
     }
 
-    /// Has no request of an account be sent for this long.
+    /// Lets no request of an account be sent for this long.
     pub fn pause(self, account: u64, length: Duration) {
         let now = backend::now();
         let until = now.saturating_add(i64::try_from(length.as_micros()).unwrap_or(i64::MAX));
         shmem::write(|shared| shared.pause(self.index, account, until, now));
     }
 
-    /// Forgets that the task of a call was cancelled, since it is over.
+    /// Discards the cancellation of a call's task, since the call is over.
     pub fn forget_cancelled(self, task_id: TaskId) {
         shmem::write_journal(|_, journal| journal.forget(self.database.id(), task_id.get()));
     }
 
-    /// Takes the tasks whose calls were cancelled since the last time.
+    /// Returns the tasks whose calls were cancelled since the previous invocation.
     pub fn take_cancels(self) -> Vec<TaskId> {
         let taken = self.change(|slot| {
             slot.has_cancels = false;
@@ -58,7 +58,7 @@ impl MySlot {
         taken.into_iter().filter(|id| *id != 0).map(TaskId::new).collect()
     }
 
-    /// Notes that `owner` is in use, by a worker of this server or of a server of which this one is a copy.
+    /// Notes that `owner` is in use by a worker of this server, or of a server of which this one is a copy.
     pub fn see_owner(self, owner: Owner) {
         shmem::write(|shared| shared.next_owner = shared.next_owner.max(owner.get().saturating_add(1)));
     }

@@ -1,4 +1,4 @@
-//! This worker's entry in shared memory: what it does, and what others want of it.
+//! This worker's slot in shared memory: what the worker does, and what other processes request of it.
 
 pub mod attached;
 mod calls;
@@ -27,8 +27,8 @@ pub struct MySlot {
 }
 
 impl MySlot {
-    /// Attaches this process to the slot that the launcher took for it; `None` if the launcher has given it up meanwhile.
-    /// Undone by [`MySlot::detach`].
+    /// Attaches this process to the slot that the launcher reserved for it; `None` if the launcher has freed the slot
+    /// meanwhile. [`MySlot::detach`] undoes it.
     pub fn attach(index: usize) -> Option<MySlot> {
         shmem::write(|shared| {
             let slot = shared.slots.get_mut(index)?;
@@ -49,7 +49,7 @@ impl MySlot {
                 owner: Owner::new(slot.owner),
             };
             if shared.database(mine.database.id()).is_some_and(|database| database.needs_worker) {
-                // One worker is started at a time.
+                // The launcher starts one worker at a time.
                 shared.launcher.set();
             }
             Some(mine)
@@ -72,14 +72,14 @@ impl MySlot {
         shmem::read(|shared| read(&shared.slots[self.index]))
     }
 
-    /// Shows a task as running, so that it can be cancelled; returns what is known of its earlier runs.
+    /// Publishes a task as running, so that it can be cancelled; returns what is known of its earlier runs.
     pub fn begin(self, task: &Brief) -> Result<Interrupted, Unavailable> {
         shmem::write_journal(|shared, journal| {
             shared.begin(journal, self.index, task.id.get(), &task.task_type, &task.handler, task.started_at)
         })
     }
 
-    /// Shows which handler is invoked.
+    /// Publishes the name of the handler that is invoked.
     pub fn set_handler(self, name: &str) {
         self.change(|slot| slot.handler.set(name));
     }
@@ -89,12 +89,12 @@ impl MySlot {
         shmem::phase().is_cancelled()
     }
 
-    /// Takes the task past the point where it can be cancelled; false if it was before.
+    /// Moves the task past the point up to which it can be cancelled; false if it was cancelled before.
     pub fn close(self) -> bool {
         shmem::phase().close()
     }
 
-    /// Notes that the current task is over or given back; returns the next signals.
+    /// Notes that the current task has ended or was given back; returns the next signals.
     pub fn end(self, how: Over) -> Signals {
         let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::write_journal(|shared, journal| {
@@ -104,12 +104,13 @@ impl MySlot {
             }
             let cancelled = shared.phases[self.index].is_cancelled();
             if how == Over::GivenBack {
-                // Under the same lock: a worker that takes the task while this slot shows it would leave it to this one.
+                // This happens under the same lock: a worker that takes the task while this slot shows it would skip
+                // it.
                 shared.put_back(self.index);
             }
             let slot = &mut shared.slots[self.index];
             if how == Over::GivenBack && cancelled && slot.task_id != 0 {
-                // The session that cancelled it was told that it would not run again.
+                // The session that cancelled the task was assured that the task would not run again.
                 journal.remember_cancelled(self.database.id(), slot.task_id);
             }
             slot.end(how);
@@ -122,30 +123,30 @@ impl MySlot {
         })
     }
 
-    /// Has the current task be cancellable again.
+    /// Allows the current task to be cancelled again.
     pub fn reopen(self) {
         shmem::phase().reopen();
     }
 
-    /// Notes that the configuration is about to be reread.
+    /// Notes that this worker is about to reload the configuration.
     pub fn note_reload(self) {
         self.change(|slot| slot.reload = false);
     }
 
-    /// Has this worker leave after its current task.
+    /// Requests that this worker exit after its current task.
     pub fn retire(self) {
         let now = backend::now();
         shmem::write(|shared| shared.retire(self.index, now));
     }
 
-    /// What others want of this worker.
+    /// Reads what other processes request of this worker.
     pub fn signals(self) -> Signals {
         let (now, poll_interval) = (backend::now(), config::poll_interval());
         shmem::read(|shared| Signals::read(shared, self.index, self.database.id(), now, poll_interval))
     }
 
-    /// True if a state of the database is new, and so is to be logged: no worker has reported it. `reported`: the field of
-    /// the state that was reported last.
+    /// True if a state of the database has not been reported by any worker, so that it has to be logged. `reported` is
+    /// the field that holds the state reported last.
     pub fn is_news<T: PartialEq + Copy>(
         self,
         reported: impl for<'a> FnOnce(&'a mut Database) -> &'a mut T,
@@ -159,13 +160,13 @@ impl MySlot {
         shmem::write(|shared| shared.database(self.database.id()).map(change))
     }
 
-    /// Does `Shared::go_idle` for this worker.
+    /// Applies `Shared::go_idle` to this worker.
     pub fn go_idle(self, announced: u64, rest: Option<Rest>) -> Option<i64> {
         let now = backend::now();
         shmem::write(|shared| shared.go_idle(self.index, announced, rest, now))
     }
 
-    /// Does `Shared::note_due` for this worker's database.
+    /// Applies `Shared::note_due` to this worker's database.
     pub fn note_due(self, due: i64) {
         shmem::write(|shared| shared.note_due(self.database.id(), due));
     }
@@ -176,7 +177,7 @@ impl MySlot {
         shmem::write(|shared| shared.wake_up(self.index, now));
     }
 
-    /// Does `Shared::leave` for this worker.
+    /// Applies `Shared::leave` to this worker.
     pub fn leave(self) -> bool {
         shmem::write(|shared| shared.leave(self.index))
     }

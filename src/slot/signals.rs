@@ -1,51 +1,51 @@
-//! Signals: what others want of a worker, read once a turn.
+//! Signals: what other processes request of a worker, read once a turn.
 
 use crate::pg::shmem::Shared;
 use crate::shared::{DatabaseId, LaneSet, Queue};
 
-/// Whether the settings that are stored for databases and roles are those that a worker has read.
+/// Whether a worker has read the current settings that are stored for databases and roles.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Settings {
     Same,
-    /// They may have changed, and are being read.
+    /// The stored settings may have changed, and are being read.
     Unknown,
     Changed,
 }
 
-/// What others want of a worker.
+/// What other processes request of a worker.
 #[derive(Clone, Copy)]
 pub struct Signals {
-    /// When they were read, in microseconds since 2000-01-01.
+    /// When the signals were read, in microseconds since 2000-01-01.
     pub at: i64,
-    /// The worker is to leave.
+    /// The worker has to exit.
     pub retire: bool,
-    /// The worker is to reread the configuration.
+    /// The worker has to reload the configuration.
     pub reload: bool,
     /// Calls of the worker were cancelled.
     pub cancels: bool,
-    /// `Database::announced`.
+    /// The value of `Database::announced`.
     pub announced: u64,
-    /// `Database::definition_changes`.
+    /// The value of `Database::definition_changes`.
     pub definition_changes: u64,
     /// There are orphaned calls.
     pub orphans: bool,
-    /// Something may have fallen due.
+    /// A task may have fallen due.
     pub due: bool,
-    /// It is time to look for tasks that were not announced.
+    /// A sweep is due, which finds tasks that were not announced.
     pub sweep: bool,
-    /// It is not known when something falls due, or a prepared transaction may bring tasks.
+    /// It is not known when the next task falls due, or a prepared transaction may add tasks.
     pub look_ahead: bool,
     /// The lanes in which tasks are known to wait.
     pub waiting: LaneSet,
-    /// `Shared::resumes`.
+    /// The value of `Shared::resumes`.
     pub resumes: u64,
-    /// `Database::unadopted_to_report`.
+    /// The value of `Database::unadopted_to_report`.
     pub unadopted_to_report: bool,
     pub settings: Settings,
 }
 
 impl Signals {
-    /// The signals for the worker of `slot`, in the database `id`.
+    /// The signals for the worker of `slot` in the database `id`.
     pub(super) fn read(
         shared: &Shared,
         slot: usize,

@@ -1,5 +1,5 @@
-//! Claim: takes the next ready task by locking its row. The lock ends with the transaction, so a task whose worker dies
-//! is ready again at once.
+//! Claim: locks the row of the next ready task. The lock ends with the transaction, so a task whose worker dies is
+//! ready again immediately.
 
 use super::deferred::Deferred;
 use super::tables::Tables;
@@ -26,8 +26,8 @@ pub enum Claimed {
     NotYet,
 }
 
-/// Claims the next ready task of `sources`, in the current transaction. If more tasks are ready, another worker is
-/// woken. `definition_changes`: as of when this worker knows the task types.
+/// Claims the next ready task of `sources` in the current transaction. If more tasks are ready, another worker is
+/// woken. `definition_changes` is the state of the task types that this worker has read.
 pub fn next(
     slot: MySlot,
     tables: &Tables,
@@ -52,7 +52,7 @@ pub fn next(
     }
 }
 
-/// Claims a task; `None` if it is not ready any more, or another worker was faster.
+/// Claims a task; `None` if it is no longer ready, or another worker has claimed it.
 fn one(tables: &Tables, candidate: Candidate) -> Option<Task> {
     let task_id = TaskId::new(candidate.position.task_id);
     match tables.tasks.lock(task_id.get(), candidate.address, |row| is_ready(row, tables.origin)) {
@@ -92,7 +92,7 @@ fn is_ready(row: &Seen, origin: i64) -> bool {
         && time(columns::NOT_BEFORE).is_none_or(|time| time <= now)
 }
 
-/// Claims a task whose transaction was rolled back once more; `None` if another worker was faster or it has ended.
+/// Claims a task again after its transaction was rolled back; `None` if another worker has claimed it or it has ended.
 pub fn again(tables: &Tables, task_id: TaskId) -> Option<Task> {
     tables.locking_tasks(|| CLAIM_AGAIN.row(&[task_id.get().into_datum()], |row| task_row::of_result(row, 1)))
 }

@@ -28,7 +28,7 @@ pub struct ClaimedTask<'a> {
 }
 
 impl ClaimedTask<'_> {
-    /// Claims the task once more; `None` if it is gone.
+    /// Claims the task again; `None` if another worker has claimed it or it has ended.
     fn claim(&self) -> Option<Task> {
         let task = claim::again(&self.runner.tables, self.brief.id)?;
         Some(Task { uncounted: self.brief.uncounted, ..task })

@@ -1,5 +1,5 @@
-//! The columns of `queues.task` and `queues.call` that are read and changed without a statement, by name: see
-//! sql/20_task.sql and sql/40_call.sql.
+//! The columns of `queues.task` and `queues.call` that are read and changed without a statement, by name. They are
+//! defined in sql/20_task.sql and sql/40_call.sql.
 
 use crate::pg::shape::{Column, Shape};
 use crate::pg::table::Table;
@@ -52,14 +52,14 @@ columns! { CALL_COLUMNS:
 static TASKS: Shape = Shape::new(
     TASK_COLUMNS,
     &[DEQUEUED_AT, ATTEMPTS, LEASED, NOT_BEFORE, CALLING, FINISHED_AT, FINAL_STATUS, OUTCOME],
-    // Each change ends the task, or begins its call and clears not_before.
+    // Each of these changes ends the task, or begins its call and clears not_before.
     &["((finished_at IS NULL) AND (NOT calling))", "((finished_at IS NULL) AND (not_before IS NOT NULL))"],
     false,
 );
 
 static CALLS: Shape = Shape::new(
     CALL_COLUMNS,
-    // Statements change these, too.
+    // Statements change these columns, too.
     &[CALL_OWNER, CALL_REQUEST, CALL_RESPONDED_AT, CALL_RESPONSE, CALL_FAILURE, CALL_BATCH, CALL_BATCH_SIZE],
     &["(request IS NOT NULL)"],
     true,

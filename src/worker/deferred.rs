@@ -1,4 +1,4 @@
-//! Deferred tasks: tasks that this worker leaves alone for a while, so that other tasks run.
+//! Deferred tasks: tasks that this worker does not run for a while, so that other tasks run.
 
 use crate::shared::{Lane, Position, TaskId};
 use std::collections::HashMap;
@@ -7,34 +7,34 @@ use std::time::{Duration, Instant};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 pub const LONGEST: Duration = Duration::from_secs(60);
-/// The longest pause after an error of the server, which may be over soon.
+/// The longest pause after an error of the server that may be temporary.
 pub const WHILE_PASSING: Duration = Duration::from_secs(5);
 
-/// Tasks that are left alone, each until some time.
+/// Tasks that are not run before a certain time.
 #[derive(Default)]
 pub struct Deferred(HashMap<TaskId, Pause>);
 
 struct Pause {
     until: Instant,
     length: Duration,
-    /// Its position in the queue, to which it is handed back at the end of the pause.
+    /// The position in the queue to which the task is handed back at the end of the pause.
     position: Option<(Lane, Position)>,
 }
 
 impl Deferred {
-    /// Leaves a task alone for a second, or for twice as long as the last time, up to `longest`.
+    /// Defers a task for a second, or for twice as long as the last time, up to `longest`.
     pub fn add(&mut self, task_id: TaskId, longest: Duration, position: Option<(Lane, Position)>) {
         let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(longest));
         self.hold(task_id, length, position);
     }
 
-    /// Leaves a task alone for this long.
+    /// Defers a task for this long.
     pub fn hold(&mut self, task_id: TaskId, length: Duration, position: Option<(Lane, Position)>) {
         self.0.retain(|_, pause| pause.until + LONGEST > Instant::now());
         self.0.insert(task_id, Pause { until: Instant::now() + length, length, position });
     }
 
-    /// True if a task is to be left alone now; then it is handed back later to its position.
+    /// True if a task is deferred now. It is handed back to its position later.
     pub fn holds(&mut self, lane: Lane, position: Position) -> bool {
         let Some(pause) =
             self.0.get_mut(&TaskId::new(position.task_id)).filter(|pause| pause.until > Instant::now())
@@ -58,7 +58,7 @@ impl Deferred {
             .collect()
     }
 
-    /// Time until the next pause is over.
+    /// The time until the next pause is over.
     pub fn next(&self) -> Option<Duration> {
         let waiting = self.0.values().filter(|pause| pause.position.is_some());
         waiting.map(|pause| pause.until.saturating_duration_since(Instant::now())).min()

@@ -8,16 +8,17 @@ use crate::slot::{MySlot, Signals};
 use crate::task_definition::TaskDefinitions;
 
 pub struct Definitions {
-    /// `Database::definition_changes` as of when the task types were read.
+    /// The value of `Database::definition_changes` as of when the task types were read.
     pub changes: u64,
-    /// The lanes that there are.
+    /// All lanes that are in use.
     pub lanes: LaneSet,
 }
 
 impl Definitions {
     pub const UNKNOWN: Definitions = Definitions { changes: 0, lanes: LaneSet::LOCAL };
 
-    /// Reads the task types again if they may have changed. `is_reloaded`: the settings were reread, which name providers.
+    /// Reads the task types again if they may have changed. `is_reloaded`: the settings, which name providers, were
+    /// reloaded.
     pub fn refresh(&mut self, slot: MySlot, signals: &Signals, is_reloaded: bool) -> Result<(), PgError> {
         if is_reloaded {
             self.lanes = TaskDefinitions::known().lanes();

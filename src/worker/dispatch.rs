@@ -1,4 +1,4 @@
-//! Dispatch: from a task's type to the processor that serves it.
+//! Dispatch: finds the processor that serves a task's type.
 
 use crate::built_in;
 use crate::error::Failure;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// The processor for `task_type`.
 ///
 /// # Errors
-/// A failure that names the known types. Enqueueing refuses other types, but a row may come from another database, and a
-/// type may be removed.
+/// A failure that names the known types. Enqueueing refuses other types, but a row may come from another database, and
+/// a type may be removed.
 pub fn select(task_type: &str) -> Result<&'static dyn Processor, Failure> {
     let definitions = TaskDefinitions::known();
     let found = match definitions.find(task_type) {

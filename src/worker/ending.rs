@@ -2,7 +2,7 @@
 
 use crate::error::Failure;
 
-/// The status that a task ends with, in `queues.task.final_status`.
+/// The final status of a task, in `queues.task.final_status`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
     Succeeded,
@@ -23,9 +23,9 @@ impl Status {
 /// The end of a task, as it is recorded.
 pub struct Ending {
     pub status: Status,
-    /// What a handler said besides success.
+    /// What a handler reported besides success.
     pub outcome: Option<String>,
-    /// Each becomes a row of `queues.error`.
+    /// The failures, each of which becomes a row of `queues.error`.
     pub failures: Vec<Failure>,
 }
 

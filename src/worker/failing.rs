@@ -1,5 +1,5 @@
-//! A step that was rolled back: the one path on which its task is repeated, cancelled, ended with the error, or left
-//! alone.
+//! Handles a step that was rolled back. On this one path, its task is repeated, cancelled, ended with the error, or
+//! deferred.
 
 use super::record;
 use super::tables::Tables;
@@ -11,40 +11,40 @@ use crate::shared::Over;
 use crate::slot::MySlot;
 use crate::task::Brief;
 
-/// A task whose step was rolled back. A claimed task and an answered call differ in how they are locked again, and in
+/// A task whose step was rolled back. Claimed tasks and answered calls differ in how they are locked again, and in
 /// where they wait.
 pub trait RolledBack {
     fn slot(&self) -> MySlot;
     fn tables(&self) -> Tables;
     fn brief(&self) -> Brief;
 
-    /// True if the step may succeed when it is run again.
+    /// True if a repetition of the step may succeed.
     fn may_repeat(&self, error: &PgError) -> bool;
 
-    /// Has the step run again later.
+    /// Schedules a repetition of the step.
     fn repeat(&mut self) -> Result<(), PgError>;
 
     /// Ends the task as cancelled.
     fn cancel(&mut self) -> Result<(), PgError>;
 
-    /// Ends the task with `error`, in a transaction in which its error handler is invoked. `None` if that handler is not
-    /// to be invoked, or cannot be.
+    /// Ends the task with `error`, in a transaction that invokes its error handler. `None` if that handler need not or
+    /// cannot be invoked.
     fn end_with_handler(&mut self, error: &PgError) -> Option<Result<(), Stop>>;
 
-    /// Ends the task with `error`, and invokes no handler.
+    /// Ends the task with `error` without invoking a handler.
     fn end_without_handlers(&mut self, error: PgError) -> Result<(), PgError>;
 
-    /// Leaves the task alone for a while.
+    /// Defers the task for a while.
     fn defer(&mut self);
 
-    /// Notes that the end cannot be written: no handler of the task is invoked again.
+    /// Notes that the end cannot be written, so that no handler of the task is invoked again.
     fn refuse(&mut self, error: PgError);
 }
 
-/// Decides what becomes of a task whose step was rolled back.
+/// Decides how to continue with a task whose step was rolled back.
 ///
 /// # Errors
-/// When the database does not allow it now; then the task is left alone for a while.
+/// If the database does not allow it now. The task is then deferred for a while.
 pub fn resolve(task: &mut impl RolledBack, why: Result<Stop, PgError>) -> Result<(), PgError> {
     match why {
         Ok(Stop::Cancelled) => task.cancel(),
@@ -54,7 +54,7 @@ pub fn resolve(task: &mut impl RolledBack, why: Result<Stop, PgError>) -> Result
     }
 }
 
-/// Ends the task with an error that came outside of its handlers, at the commit for instance.
+/// Ends the task with an error that was raised outside of its handlers, for instance at the commit.
 fn end(task: &mut impl RolledBack, error: PgError) -> Result<(), PgError> {
     match task.end_with_handler(&error) {
         Some(Ok(())) => return Ok(()),
@@ -64,7 +64,7 @@ fn end(task: &mut impl RolledBack, error: PgError) -> Result<(), PgError> {
     if task.slot().close() { task.end_without_handlers(error) } else { task.cancel() }
 }
 
-/// Leaves a task alone whose end cannot be written, so that other tasks go on. If a trigger or a rule prevents it, the
+/// Defers a task whose end cannot be written, so that other tasks run. If a trigger or a rule prevents the end, the
 /// handlers are not invoked again.
 pub fn leave_alone(task: &mut impl RolledBack, error: PgError) -> Result<(), PgError> {
     task.defer();
@@ -84,7 +84,7 @@ pub fn leave_alone(task: &mut impl RolledBack, error: PgError) -> Result<(), PgE
     Ok(())
 }
 
-/// The failure that is recorded of a task whose end could not be written because of `error`.
+/// The failure that is recorded for a task whose end could not be written because of `error`.
 fn cannot_be_written(what: &str, error: &PgError) -> Failure {
     let reason = format!("{}; the task is left alone until that is possible", error.message);
     Failure {

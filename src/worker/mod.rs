@@ -51,16 +51,16 @@ use std::time::{Duration, Instant};
 use stored_settings::StoredSettings;
 use tables::Tables;
 
-/// Pause after an error in the worker's own statements.
+/// The pause after an error in the worker's own statements.
 const FAULT_PAUSE: Duration = Duration::from_secs(1);
-/// How often a worker looks whether stored settings are known again.
+/// The interval at which a worker checks whether stored settings are known again.
 const SETTINGS_PAUSE: Duration = Duration::from_millis(2);
-/// How often a worker that waits for its last responses looks for work.
+/// The interval at which a worker that only waits for its last responses looks for work.
 const RETIRING_PAUSE: Duration = Duration::from_secs(1);
 /// Start-up grace period before orphaned calls are taken over: a worker first runs the task it was started for.
 const ORPHANS_GRACE: Duration = Duration::from_millis(20);
 
-/// The loop's own state. The steps get the parts that they need.
+/// The state of the loop itself. Each step receives the parts that it needs.
 struct Worker {
     slot: MySlot,
     tables: Tables,
@@ -76,7 +76,7 @@ struct Worker {
     idle_since: Instant,
 }
 
-/// The life of a worker process; never returns.
+/// The main function of a worker process; it never returns.
 pub fn main(slot: usize) -> ! {
     interrupt::install();
     backend::return_large_memory();
@@ -131,7 +131,7 @@ impl Worker {
         })
     }
 
-    /// One turn of the loop; false if the worker is to end.
+    /// One turn of the loop; false if the worker has to exit.
     fn turn(&mut self) -> Result<bool, PgError> {
         interrupt::check();
         let mut is_reloaded = interrupt::reload_if_asked();
@@ -156,7 +156,7 @@ impl Worker {
         is_busy |= calls::send_queued(&mut self.calls)?;
         is_busy |= calls::flush(&mut self.calls, false)?;
         is_busy |= calls::finish_answered(&mut self.runner, &mut self.calls)?;
-        // The handler of a response may just have left something that a task must not find.
+        // The handler of a response may have left something behind that a later task must not see.
         if may_claim && !self.is_unclean() {
             is_busy |= self.work(&signals)?;
         }
@@ -199,8 +199,8 @@ impl Worker {
         Ok(has_run | (may_take_over && calls::take_over(&mut self.calls, signals.orphans)?))
     }
 
-    /// True if a task has left something in this process that later tasks would find. Then no further handler is run
-    /// here, and the worker leaves.
+    /// True if a task has left something in this process that later tasks would see. The process then invokes no
+    /// further handler, and exits.
     fn is_unclean(&mut self) -> bool {
         let Some(trace) = session::lasting_trace() else { return false };
         if self.calls.stop_handlers() {
@@ -210,14 +210,14 @@ impl Worker {
         true
     }
 
-    /// Has other workers look for the calls that this worker leaves.
+    /// Lets other workers search for the calls that this worker leaves behind.
     fn leave_calls(&self) {
         if self.calls.leaves_orphans() {
             self.slot.change_database(|database| database.orphans = true);
         }
     }
 
-    /// Waits for work; false if it is time to leave.
+    /// Waits for work; false if it is time to exit.
     fn rest(&mut self, signals: &Signals) -> Result<bool, PgError> {
         self.calls.show();
         let report = self.statistics.report();
@@ -236,8 +236,8 @@ impl Worker {
         Ok(true)
     }
 
-    /// How long this worker may still idle. There is no limit while it waits for responses, or defers a task that only
-    /// it knows of.
+    /// How long this worker may remain idle. There is no limit while it waits for responses, or defers a task that is
+    /// known to no other process.
     fn time_to_leave(&self) -> Duration {
         let limit = config::MAX_IDLE_TIME.duration();
         let has_calls = self.calls.len() > 0 || self.calls.waits_for_orphans();
@@ -247,7 +247,7 @@ impl Worker {
         limit.saturating_sub(self.idle_since.elapsed())
     }
 
-    /// Goes on after an error in a statement of the worker's own.
+    /// Continues after an error in one of the worker's own statements.
     fn recover(&mut self, error: &PgError) {
         self.slot.end(Over::GivenBack);
         let _ = transaction::commit_after(session::discard_leftovers);

@@ -6,23 +6,23 @@ use pg_errand_calls::retry_after;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Calls in flight of a provider that has not answered yet, while other providers have some, too. As in TCP, the start is
-/// slow.
+/// The initial number of calls in flight to a provider that has not responded yet, while other providers have calls in
+/// flight, too. As in TCP, the start is slow.
 const FIRST: usize = 8;
-/// A provider that does not answer keeps at least this many.
+/// The minimum number of calls in flight to a provider that does not respond.
 const LEAST: usize = 4;
-/// The shortest pause that a provider can ask for.
+/// The shortest pause that a provider can request.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause that a provider can ask for.
+/// The longest pause that a provider can request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How many calls a provider may have in flight in this worker, while other providers want some, too: one more with each
-/// response, half as many after a call without one.
+/// The number of calls that a provider may have in flight in this worker while other providers need places, too. Each
+/// response increases it by one; a call without a response halves it.
 #[derive(Clone, Copy, Default)]
 struct Share(Option<usize>);
 
 impl Share {
-    /// Number of calls. `limit`: for all calls of this worker.
+    /// The number of calls. `limit`: the limit for all calls of this worker.
     fn of(self, limit: usize) -> usize {
         self.0.unwrap_or(FIRST.max(limit / 4)).min(limit / 2).max(1)
     }
@@ -34,20 +34,20 @@ impl Share {
     }
 }
 
-/// This many hosts are remembered, and all hosts that were called lately.
+/// The number of hosts that are remembered, besides all hosts that were called recently.
 const HOSTS: usize = 1024;
-/// A host counts as called lately for this time.
+/// The time for which a host counts as called recently.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// A host that lets all of its calls wait this long may be dead.
+/// A host may be unresponsive if none of its calls has ended for this time.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 struct Host {
     share: Share,
-    /// When one of its calls last ended, or since when it has calls in flight.
+    /// When one of the host's calls last ended, or since when it has calls in flight.
     heard_at: Instant,
 }
 
-/// The shares of lanes, and of hosts that have a lane in common.
+/// The shares of lanes, and of hosts that share a lane.
 #[derive(Default)]
 pub struct Pace {
     lanes: [Share; LANES],
@@ -64,17 +64,17 @@ impl Pace {
         self.hosts.get(&account).map_or(Share::default(), |host| host.share).of(limit)
     }
 
-    /// True if calls to this host have gone without an answer lately.
+    /// True if calls to this host have recently ended without a response.
     pub fn is_slowed(&self, account: u64, limit: usize) -> bool {
         self.of_host(account, limit) < Share::default().of(limit)
     }
 
-    /// When a host with calls in flight counts as silent, if none of them ends before.
+    /// The time at which a host with calls in flight counts as silent, unless one of them ends before.
     pub fn silent_at(&self, account: u64) -> Option<Instant> {
         self.hosts.get(&account).map(|host| host.heard_at + SILENT_AFTER)
     }
 
-    /// The first call to a host is in flight.
+    /// Notes that the first call to a host is in flight.
     pub fn begin_host(&mut self, account: u64) {
         self.host(account).heard_at = Instant::now();
     }
@@ -87,12 +87,12 @@ impl Pace {
         self.hosts.entry(account).or_insert_with(new)
     }
 
-    /// A call of a lane has ended, with a response or without.
+    /// Notes that a call of a lane has ended, with a response or without.
     pub fn note(&mut self, lane: Lane, answered: bool, limit: usize) {
         self.lanes[lane.index()].note(answered, limit);
     }
 
-    /// A call to a host has ended, with a response or without.
+    /// Notes that a call to a host has ended, with a response or without.
     pub fn note_host(&mut self, account: u64, answered: bool, limit: usize) {
         let host = self.host(account);
         host.share.note(answered, limit);
@@ -100,24 +100,24 @@ impl Pace {
     }
 }
 
-/// Number of calls that a lane may have in flight although others have taken all places, so that providers which do not
-/// answer hold up no others. `limit`: the places of this worker.
+/// The number of calls that a lane may have in flight although other lanes use all places, so that providers which do
+/// not respond do not delay others. `limit`: the places of this worker.
 pub fn own(limit: usize) -> usize {
     (limit / 8).max(1)
 }
 
-/// Number of extra places for those calls, for all lanes together.
+/// The number of extra places for those calls, for all lanes together.
 pub fn extra(limit: usize) -> usize {
     limit / 2
 }
 
-/// The lanes of `lanes` from which another task can be claimed when all places are taken.
+/// The lanes among `lanes` from which another task can be claimed when all places are in use.
 pub fn lanes_with_few(lanes: LaneSet, used: &[usize; LANES], limit: usize) -> LaneSet {
     lanes.iter().filter(|lane| used[lane.index()] >= own(limit)).fold(lanes, LaneSet::without)
 }
 
-/// The lanes of `lanes` from which another task can be claimed while places are free. `used`: the calls of each lane;
-/// `waiting`: the lanes in which tasks are known to wait.
+/// The lanes among `lanes` from which another task can be claimed while places are free. `used`: the calls of each
+/// lane; `waiting`: the lanes in which tasks are known to wait.
 pub fn open_lanes(
     lanes: LaneSet,
     waiting: LaneSet,
@@ -135,7 +135,7 @@ pub fn open_lanes(
     })
 }
 
-/// How long a response asks to wait, if it does: 429 or 503 with Retry-After.
+/// The pause that a response requests, if it does: 429 or 503 with Retry-After.
 pub fn asked_to_wait(response: &Response) -> Option<Duration> {
     if !matches!(response.status, 429 | 503) {
         return None;

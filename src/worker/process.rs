@@ -1,4 +1,4 @@
-//! Process: takes a task through its handlers, in the transaction that claimed it.
+//! Process: invokes the handlers of a task, in the transaction that claimed it.
 
 use super::calls::rows::StoredCall;
 use super::dispatch;
@@ -13,20 +13,20 @@ use crate::task::Task;
 use pg_errand_calls::prepared::Prepared;
 use pgrx::pg_sys;
 
-/// Where a first step has led.
+/// The result of a first step.
 pub enum Step {
     Done(Ending),
-    /// The request is stored, then sent.
+    /// The request has to be stored, and then sent.
     Call(Prepared),
 }
 
-/// A task is given up after this many deaths of workers that ran it.
+/// A task is given up after its workers have died more often than this.
 const MAX_DEATHS: u32 = 3;
-/// A task is given up after this many commands that interrupted it soon after its start, since its handler may have
-/// caused them.
+/// A task is given up after more commands than this have interrupted it soon after its start, since its handler may
+/// have caused them.
 const MAX_EVICTIONS: u32 = 5;
 
-/// True if a task must not be run again because its earlier runs ended with their workers.
+/// True if a task must not run again because earlier runs ended together with their workers.
 pub fn is_given_up(earlier: &Interrupted) -> bool {
     earlier.deaths >= MAX_DEATHS || earlier.early_evictions >= MAX_EVICTIONS
 }
@@ -34,13 +34,13 @@ pub fn is_given_up(earlier: &Interrupted) -> bool {
 /// Runs the first step of a claimed task.
 pub fn start(task: &Task, earlier: &Interrupted, context: &mut Context) -> Result<Step, Stop> {
     if task.is_given_up {
-        // Its error row has been written.
+        // The row of the failure has been written.
         return Ok(Step::Done(Ending::failed(Vec::new())));
     }
     if is_given_up(earlier) {
         let what = format!("{} {}", task.task_type, task.main_handler());
         let failure = Failure::new("58000", &what, &given_up(earlier));
-        // The error handler is invoked once: its worker may die, too.
+        // The error handler is invoked only once, since its worker may die, too.
         if earlier.deaths > MAX_DEATHS || earlier.early_evictions > MAX_EVICTIONS {
             return Ok(Step::Done(Ending::failed(vec![failure])));
         }
@@ -90,8 +90,8 @@ pub fn resume(stored: &StoredCall, earlier: &Interrupted, context: &mut Context)
     conclude(task, result, context)
 }
 
-/// Invokes the success or the error handler. A success handler that fails is an error of its own: the task has
-/// succeeded.
+/// Invokes the success handler or the error handler. A failure of the success handler is recorded as an error of its
+/// own, since the task has succeeded.
 pub fn conclude(
     task: &Task,
     result: Result<Product, Failure>,

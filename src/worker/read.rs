@@ -1,5 +1,5 @@
-//! Read: fills the windows of the queue's lanes, from which workers claim. Each read goes on where the last one ended;
-//! now and then a sweep starts again at the beginning of the table, for tasks that were not announced.
+//! Read: fills the windows of the queue's lanes, from which workers claim. Each read continues where the last one
+//! ended. A sweep occasionally starts again at the beginning of the table, to find tasks that were not announced.
 
 use super::tables::Tables;
 use crate::config;
@@ -23,8 +23,8 @@ static READ_DEFERRED: Statement = Statement::new(
     &[INT8OID, TEXTARRAYOID, BOOLOID, INT4OID],
 );
 
-/// Sweeps take at most one part in this many of a worker's time, whatever `pg_errand.poll_interval` is. While an old
-/// snapshot is held, a sweep passes over everything that was finished since.
+/// Sweeps use at most this fraction of a worker's time, whatever `pg_errand.poll_interval` is. While an old snapshot is
+/// held, a sweep scans the entries of all tasks that have finished since.
 const SWEEP_SHARE: i64 = 50;
 
 /// Reads the next tasks of a lane whose reader this worker is, in the current transaction.
@@ -35,7 +35,7 @@ pub fn fill(slot: MySlot, tables: &Tables, definition_changes: u64, lane: Lane, 
     slot.publish(&Read { lane, tasks: &tasks, all_due_at }, definition_changes);
 }
 
-/// The ready tasks after a position. If those are all, also the time as of which they were read.
+/// The ready tasks after a position. If there are no more, also the time as of which they were read.
 fn read(tables: &Tables, lane: Lane, after: Position) -> (Vec<Candidate>, Option<i64>) {
     let now = backend::now();
     let args: [Arg; 7] = [
@@ -52,7 +52,7 @@ fn read(tables: &Tables, lane: Lane, after: Position) -> (Vec<Candidate>, Option
     (tasks, is_all.then_some(now))
 }
 
-/// The tasks of a lane that were deferred until a time which has passed.
+/// The tasks of a lane whose deferral has ended.
 fn read_deferred(tables: &Tables, lane: Lane) -> Vec<Candidate> {
     let args: [Arg; 4] = [
         tables.origin.into_datum(),
@@ -71,8 +71,8 @@ fn candidate(row: &Row) -> Candidate {
     Candidate { position, address: row.address(c"ctid") }
 }
 
-/// Looks for ready tasks that were not announced: once per `pg_errand.poll_interval`, when a deferred task falls due,
-/// and when another process asks for it.
+/// Sweeps the lanes for ready tasks that were not announced: once per `pg_errand.poll_interval`, when a deferred task
+/// falls due, and when another process requests it.
 pub fn sweep_if_due(slot: MySlot, tables: &Tables, definition_changes: u64) -> Result<(), PgError> {
     let now = backend::now();
     let Some(wanted) = slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };

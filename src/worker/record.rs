@@ -1,4 +1,4 @@
-//! Record: the only writer of what becomes of tasks.
+//! Record: the only module that writes the results of tasks.
 
 use super::calls::rows;
 use super::columns;
@@ -32,8 +32,8 @@ static CALL_BEGIN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
 static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
 
-/// Ends a task, in the transaction of its handlers, and cleans the session. The commit need not wait for the disk,
-/// since the effects and the end are lost or kept together. Raises an error if the end was not written.
+/// Ends a task in the transaction of its handlers, and cleans the session. The commit does not wait for a flush, since
+/// the effects and the end are lost or kept together. Raises an error if the end was not written.
 pub fn finish(tables: &Tables, task: &Task, ending: &Ending, means: Means) {
     if !ending.failures.is_empty() {
         let brief = task.brief();
@@ -66,7 +66,7 @@ pub fn finish(tables: &Tables, task: &Task, ending: &Ending, means: Means) {
     transaction::commit_asynchronously();
 }
 
-/// Stores the request of a call, in the transaction of the handler that built it. It is sent after it has been flushed.
+/// Stores the request of a call, in the transaction of the handler that built it. The request is sent after the flush.
 pub fn begin_call(tables: &Tables, task: &Task, prepared: &Prepared) {
     rows::remove_earlier(tables, task.id);
     let call = rows::NewCall::new(task.id, prepared);
@@ -91,7 +91,7 @@ pub fn begin_call(tables: &Tables, task: &Task, prepared: &Prepared) {
     transaction::commit_asynchronously();
 }
 
-/// Gives a task back after a serialization failure or deadlock, to be run again a little later.
+/// Gives a task back after a serialization failure or deadlock, to be run again after a short pause.
 pub fn repeat(tables: &Tables, brief: &Brief) {
     let not_before = backend::now() + repeat_pause(brief.attempt as u32).as_micros() as i64;
     wake::note_due(not_before);
@@ -101,7 +101,7 @@ pub fn repeat(tables: &Tables, brief: &Brief) {
         timestamp(not_before),
         brief.uncounted.into_datum(),
     ];
-    // The row counts the run, or another process has taken the task meanwhile.
+    // The row counts the run, unless another process has taken the task meanwhile.
     let is_counted = |state: &State| state.calling || state.attempts >= brief.attempt;
     change_task(tables, brief.id, Means::Any, || REPEAT.run(&run), is_counted);
     session::discard_leftovers();
@@ -114,7 +114,7 @@ pub fn cancel(tables: &Tables, brief: &Brief) {
     session::discard_leftovers();
 }
 
-/// Records in `queues.error`, once, that the end of a task could not be written; claim.sql reads that row.
+/// Records in `queues.error`, once, that the end of a task could not be written. claim.sql reads that row.
 pub fn give_up(tables: &Tables, brief: &Brief, failure: &Failure) {
     append_error(tables, brief, failure);
     session::discard_leftovers();
@@ -158,7 +158,7 @@ fn change_task(
     );
 }
 
-/// The state of a task; `None` if it has ended or is gone.
+/// The state of a task; `None` if it has ended or does not exist.
 fn state_unless_ended(tables: &Tables, task_id: TaskId) -> Option<State> {
     let state = tables.as_owner(|| {
         TASK_STATE.row(&[task_id.get().into_datum()], |row| {
@@ -172,7 +172,7 @@ fn state_unless_ended(tables: &Tables, task_id: TaskId) -> Option<State> {
     state.flatten()
 }
 
-/// Records an error, if need be without users' triggers. If a trigger that is enabled ALWAYS suppresses the row, the
+/// Records an error, without users' triggers if necessary. If a trigger that is enabled ALWAYS suppresses the row, the
 /// error is only logged.
 fn append_error(tables: &Tables, brief: &Brief, failure: &Failure) {
     let error = &failure.error;
@@ -191,7 +191,7 @@ fn append_error(tables: &Tables, brief: &Brief, failure: &Failure) {
     unwritten::by_any_means(|| tables.as_owner(|| APPEND_ERROR.run(&args)));
 }
 
-/// A timestamptz argument from microseconds since 2000-01-01.
+/// Converts microseconds since 2000-01-01 to a timestamptz argument.
 fn timestamp(microseconds: i64) -> Arg {
     Some(pg_sys::Datum::from(microseconds))
 }

@@ -1,4 +1,4 @@
-//! How often, and after which pause, a step is run again.
+//! How often, and after which pause, a step is repeated.
 
 use std::time::Duration;
 

@@ -18,14 +18,14 @@ use std::time::Duration;
 static NEXT_DUE: Statement =
     Statement::new(include_str!("../../sql/runtime/next_due.sql"), &[TIMESTAMPTZOID, INT8OID]);
 
-/// Looks for the next task that falls due, in a transaction of its own. `looked_at`: a time before the claim that found
-/// nothing, so that no task falls due unseen in between.
+/// Looks up when the next task falls due, in a transaction of its own. `looked_at` is a time before the claim that
+/// found no task, so that no task that falls due in between is missed.
 pub fn look_ahead(tables: &Tables, looked_at: i64) -> Result<Rest, PgError> {
     transaction::commit_after(|| next_due(tables, looked_at))
 }
 
-/// Has another worker watch for the next task that falls due while this one is busy. Called in the transaction that has
-/// claimed a task.
+/// Lets another worker wait for the next task that falls due while this one is busy. This runs in the transaction that
+/// has claimed a task.
 pub fn pass_on_due(slot: MySlot, tables: &Tables, looked_at: i64) {
     slot.note_due(next_due(tables, looked_at).next_due);
 }
@@ -41,8 +41,8 @@ fn next_due(tables: &Tables, looked_at: i64) -> Rest {
         .unwrap_or(Rest { next_due: NEVER, nothing_prepared: false })
 }
 
-/// Waits until there may be work again, for at most `limit`. `announced` was read before the worker last looked: if
-/// something was announced since, this returns false at once.
+/// Waits until there may be work again, for at most `limit`. `announced` was read before the worker last looked for
+/// work: if anything has been announced since, this returns false immediately.
 pub fn wait(slot: MySlot, calls: &Calls, announced: u64, rest: Option<Rest>, limit: Duration) -> bool {
     inject::point("looked");
     let Some(next_due) = slot.go_idle(announced, rest) else { return false };
@@ -54,14 +54,14 @@ pub fn wait(slot: MySlot, calls: &Calls, announced: u64, rest: Option<Rest>, lim
     true
 }
 
-/// Waits for responses only, for at most `limit`.
+/// Waits only for responses, for at most `limit`.
 pub fn wait_for_calls(calls: &Calls, limit: Duration) {
     report_waiting(calls);
     latch::wait(Some(calls.readable()), limit.min(calls.next_repeat().unwrap_or(Duration::MAX)));
     calls.clear();
 }
 
-/// Shows in `pg_stat_activity` what a worker without work waits for.
+/// Reports in `pg_stat_activity` what an idle worker waits for.
 fn report_waiting(calls: &Calls) {
     match calls.tasks() {
         0 => activity::idle(),

@@ -1,5 +1,5 @@
-//! Retention: removes finished tasks and old errors in small portions along the primary key, so that no index on the time
-//! of the end has to be maintained.
+//! Retention: removes finished tasks and old errors in small portions in the order of the primary key, so that no index
+//! on the end time has to be maintained.
 
 use super::tables::Tables;
 use crate::config::{self, LogLevel};
@@ -11,10 +11,10 @@ use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
 use std::time::{Duration, Instant};
 
-/// A walk along the primary key of a table whose old rows are removed.
+/// A scan of a table, in the order of the primary key, that removes old rows.
 struct Walk {
     remove: Statement,
-    /// Finds the next row, to pass over a row that cannot be removed.
+    /// Finds the next row, to skip a row that cannot be removed.
     next: Statement,
     what: &'static str,
 }
@@ -36,24 +36,24 @@ static ERRORS: Walk = Walk {
     what: "error",
 };
 
-/// Number of rows that one transaction looks at.
+/// The number of rows that one transaction processes.
 const MAX_ROWS: i32 = 1_000;
-/// Time between two portions of a busy worker.
+/// The time between two portions of a busy worker.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
-/// Time between two passes over a database, in microseconds.
+/// The time between two passes over a database, in microseconds.
 const INTERVAL: i64 = 60 * 1_000_000;
 
-/// A pass over a database: where each walk goes on.
+/// A pass over a database: where each scan continues.
 #[derive(Clone, Copy, Default)]
 pub struct Retention {
     tasks: Option<i64>,
     errors: Option<i64>,
-    /// When a busy worker did its last portion.
+    /// When a busy worker removed its last portion.
     at: Option<Instant>,
 }
 
 impl Retention {
-    /// [`Retention::step`] for a worker that has other things to do: a portion now and then.
+    /// Does [`Retention::step`] in a worker that has other work, one portion at a time with pauses between.
     pub fn step_aside(&mut self, slot: MySlot, tables: &Tables) -> Result<(), PgError> {
         if self.at.is_none_or(|at| at.elapsed() >= BUSY_PAUSE) {
             self.step(slot, tables)?;
@@ -62,7 +62,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Does a portion if a pass is due or has begun; true if there is more to do at once.
+    /// Removes a portion if a pass is due or has begun; true if there is more to remove.
     pub fn step(&mut self, slot: MySlot, tables: &Tables) -> Result<bool, PgError> {
         let keep = config::RETENTION.duration();
         if keep.is_zero() {
@@ -79,7 +79,8 @@ impl Retention {
         activity::running(format_args!("removing finished tasks (pg_errand.retention)"));
         let before = now.saturating_sub(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
         let owner = tables.owner;
-        // There is a transaction for each, so that whoever drops both tables waits for one of them at a time.
+        // Each table has a transaction of its own, so that a command that drops both tables waits for only one at a
+        // time.
         let next = |walk, after: Option<i64>| match after {
             Some(after) => transaction::commit_after(|| portion(owner, walk, after, before)),
             None => Ok(None),
@@ -106,8 +107,8 @@ fn is_due(slot: MySlot, now: i64) -> bool {
     due == Some(true)
 }
 
-/// Removes the old ones among the next rows; returns where to go on, if there is more to do. If one of them cannot be
-/// removed, because of a foreign key of the user's for instance, they are removed one by one and that one is kept.
+/// Removes the old rows among the next ones; returns where to continue, if there are more. If one of them cannot be
+/// removed, for instance because of a user's foreign key, the rows are removed one by one and that one is kept.
 fn portion(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> {
     match transaction::savepoint(|| remove(owner, walk, after, before, MAX_ROWS)) {
         Ok(next) => next,
@@ -127,8 +128,8 @@ fn one(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64) -> Option<i64> 
     })
 }
 
-/// Removes the old ones among the next `limit` rows. Triggers and foreign keys of users' tables act with the rights of the
-/// worker's role.
+/// Removes the old rows among the next `limit` ones. Triggers and foreign keys of users' tables act with the rights of
+/// the worker's role.
 fn remove(owner: pg_sys::Oid, walk: &Walk, after: i64, before: i64, limit: i32) -> Option<i64> {
     let args = [after.into_datum(), Some(pg_sys::Datum::from(before)), limit.into_datum()];
     let statement = || {

@@ -23,26 +23,26 @@ use crate::unwritten::Means;
 use pg_errand_calls::prepared::Prepared;
 use std::time::Duration;
 
-/// Pause while another worker reads the next tasks.
+/// The pause while another worker reads the next tasks.
 const READING_PAUSE: Duration = Duration::from_millis(1);
 
-/// Where tasks are claimed from.
+/// The source from which tasks are claimed.
 pub struct Claimable {
     pub sources: Sources,
-    /// `Database::definition_changes` as of when the task types were read.
+    /// The value of `Database::definition_changes` as of when the task types were read.
     pub definition_changes: u64,
-    /// Since when another worker has to watch for the next task that falls due, if one has to.
+    /// Since when another worker has to wait for the next task that falls due, if this is required.
     pub pass_on_due_since: Option<i64>,
 }
 
-/// What came of an attempt to run a task.
+/// The result of an attempt to run a task.
 enum Ran {
     Nothing,
     /// Another worker is reading the next tasks.
     NotYet,
-    /// Another worker is about to write what became of the task.
+    /// Another worker is about to record the result of the task.
     Elsewhere,
-    /// This task is not run for so many microseconds.
+    /// The task is not run for this number of microseconds.
     Paused(TaskId, i64),
     Ended(Ending),
     Calling(Prepared),
@@ -63,14 +63,15 @@ pub fn run_next(
         inject::point("committed");
     }
     if !matches!(ran, Ok(Ran::Calling(_))) && needs_call(&brief) {
-        // Its provider had admitted it, which the limits no longer count.
+        // The provider had admitted a request that no longer counts towards its limits.
         calls.show();
     }
     go_on(runner, calls, deferred, from.definition_changes, brief, ran)?;
     Ok(true)
 }
 
-/// Claims a task and runs its first step, in the current transaction. `claimed`: the task, once it is shown as running.
+/// Claims a task and runs its first step in the current transaction. `claimed` is set to the task once it is published
+/// as running.
 fn claim_and_start(
     runner: &mut Runner,
     calls: &Calls,
@@ -85,7 +86,7 @@ fn claim_and_start(
         Claimed::NotYet => return Transaction::Commit(Ran::NotYet),
     };
     inject::point("claimed");
-    // Before the task is shown as running, since a cancel from then on must find its handler.
+    // This precedes the publication of the task as running: a cancellation from then on must reach its handler.
     if let Some(looked_at) = from.pass_on_due_since {
         rest::pass_on_due(slot, &runner.tables, looked_at);
     }
@@ -97,7 +98,7 @@ fn claim_and_start(
             return Transaction::RollBack(Ran::Paused(task.id, until - task.started_at));
         }
     };
-    // A task that was cancelled as its worker died, or that is given up, is only ended now.
+    // A task that was cancelled when its worker died, or that is given up, is only ended now.
     let runs_again = !earlier.cancelled && !process::is_given_up(&earlier);
     task.uncounted = earlier.runs as i32 + i32::from(runs_again);
     *claimed = Some(Brief { attempt: task.attempt(), uncounted: task.uncounted, ..brief });
@@ -108,7 +109,7 @@ fn claim_and_start(
     }
 }
 
-/// Goes on when no task was begun; false if there was none.
+/// Continues after an attempt that began no task; false if there was none.
 fn go_on_without_task(slot: MySlot, deferred: &mut Deferred, ran: Ran) -> Result<bool, PgError> {
     match ran {
         Ran::Nothing => return Ok(false),
@@ -119,7 +120,7 @@ fn go_on_without_task(slot: MySlot, deferred: &mut Deferred, ran: Ran) -> Result
     Ok(true)
 }
 
-/// Goes on after the transaction of a task's first step.
+/// Continues after the transaction of a task's first step.
 fn go_on(
     runner: &mut Runner,
     calls: &mut Calls,
@@ -142,7 +143,7 @@ fn go_on(
             return failing::resolve(&mut ClaimedTask { runner, calls, deferred, brief }, Ok(stop));
         }
         Ok(_) => slot.leave_to_other(),
-        // The error may be over soon, and no provider was called.
+        // The error may be temporary, and no provider was called.
         Err(error) if error.is_passing() => {
             deferred.add(brief.id, deferred::WHILE_PASSING, slot.taken());
             return Err(error.of_task(brief.id));
@@ -165,7 +166,7 @@ fn needs_call(brief: &Brief) -> bool {
     TaskDefinitions::known().find(&brief.task_type).is_some_and(|definition| definition.calls())
 }
 
-/// Runs the first step of a claimed task, and records what came of it.
+/// Runs the first step of a claimed task, and records its result.
 fn first_step(runner: &mut Runner, calls: &Calls, task: &Task, earlier: &Interrupted) -> Result<Ran, Stop> {
     let repeats = calls.repeats(task.id);
     match process::start(task, earlier, &mut runner.context(task, calls, repeats))? {
@@ -191,13 +192,14 @@ fn begin_call(slot: MySlot, calls: &mut Calls, brief: &Brief, prepared: Prepared
     calls.show();
 }
 
-/// The task's provider admits no request now: the task waits at its position, and its lane behind it.
+/// Closes the lane of a task whose provider admits no request now. The task waits at its position, and its lane behind
+/// it.
 fn shut_lane(slot: MySlot, admission: Admission, terms: &Terms, definition_changes: u64) {
     slot.shut(admission, terms, definition_changes);
     slot.end(Over::GivenBack);
 }
 
-/// Defers a task that must not be run for so many microseconds, so that other tasks run.
+/// Defers a task that must not run for this number of microseconds, so that other tasks run.
 fn defer_for(slot: MySlot, deferred: &mut Deferred, task_id: TaskId, pause: i64) {
     let pause = Duration::from_micros(pause.max(0) as u64);
     deferred.hold(task_id, pause, slot.taken());

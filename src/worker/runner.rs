@@ -15,7 +15,7 @@ pub struct Runner {
     pub slot: MySlot,
     pub tables: Tables,
     handlers: Handlers,
-    /// What others wanted of this worker as the last task ended.
+    /// The signals that were read when the last task ended.
     signals: Option<Signals>,
 }
 
@@ -24,12 +24,12 @@ impl Runner {
         Runner { slot, tables, handlers, signals: None }
     }
 
-    /// What others want of this worker.
+    /// Reads what other processes request of this worker.
     pub fn signals(&mut self) -> Signals {
         self.signals.take().unwrap_or_else(|| self.slot.signals())
     }
 
-    /// What the handlers of a task are invoked with. `repeats`: how often its last step has been repeated.
+    /// The context in which the handlers of a task are invoked. `repeats`: how often its last step has been repeated.
     pub fn context<'a>(&'a mut self, task: &Task, batches: &'a dyn OpenBatches, repeats: u32) -> Context<'a> {
         let may_repeat = task.attempt() < MAX_RUNS && repeats < MAX_RUNS as u32;
         Context {
@@ -41,7 +41,7 @@ impl Runner {
         }
     }
 
-    /// From here on the current task cannot be cancelled any more.
+    /// Makes the current task impossible to cancel from here on.
     pub fn close<T>(&self, value: T) -> Result<T, Stop> {
         if self.slot.close() { Ok(value) } else { Err(Stop::Cancelled) }
     }

@@ -1,4 +1,4 @@
-//! Set-up: whether there is anything to do for a worker in its database, and what it works with.
+//! Set-up: finds out whether a worker has anything to do in its database, and which objects it works with.
 
 use super::tables::Tables;
 use super::{columns, unadopted};
@@ -10,19 +10,19 @@ use crate::shared::Database;
 use crate::slot::MySlot;
 use pgrx::pg_sys;
 
-/// The version of the extension that this library works with.
+/// The version of the extension that this library supports.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 static EXTENSION: Statement = Statement::new(include_str!("../../sql/runtime/extension.sql"), &[]);
 
-/// What a worker works with.
+/// The objects that a worker works with.
 pub struct Found {
     pub tables: Tables,
     /// The role of the worker.
     pub role: String,
 }
 
-/// The row of extension.sql.
+/// The result row of extension.sql.
 struct Extension {
     owner: pg_sys::Oid,
     version: String,
@@ -30,7 +30,7 @@ struct Extension {
     tasks: pg_sys::Oid,
     calls: pg_sys::Oid,
     home: pg_sys::Oid,
-    /// Whether the role may do all that handlers need to enqueue.
+    /// Whether the role has all privileges that handlers need to enqueue.
     has_grants: bool,
     /// The schema of `run_function`, quoted.
     functions_schema: String,
@@ -39,12 +39,12 @@ struct Extension {
     errand_schema: String,
 }
 
-/// Finds out what a worker works with in its database; `None` if there is nothing to do for one.
+/// Finds the objects that a worker works with in its database; `None` if a worker has nothing to do there.
 ///
 /// # Errors
-/// When the catalogs cannot be read.
+/// If the catalogs cannot be read.
 pub fn set_up(slot: MySlot) -> Result<Option<Found>, PgError> {
-    // The role of the workers need not be able to read the catalogs.
+    // The workers' role need not be able to read the catalogs.
     let look = || session::as_owner(backend::SYSTEM, || EXTENSION.row(&[], extension));
     let (role, found) = transaction::commit_after(|| (backend::user_name(), look()))?;
     let Some(found) = found else {
@@ -90,7 +90,7 @@ fn extension(row: &Row) -> Extension {
     }
 }
 
-/// Logs once that the library is not the one for the extension's tables.
+/// Logs once that the library does not match the version of the extension's tables.
 fn report_version(slot: MySlot, version: &str) {
     report_that_tasks_wait(
         slot,
@@ -121,7 +121,7 @@ fn report_that_tasks_wait(slot: MySlot, message: String, hint: String) {
     }
 }
 
-/// Logs once which rights to enqueue the role lacks.
+/// Logs once which privileges for enqueueing the role lacks.
 fn report_rights(slot: MySlot, role: &str, found: &Extension) {
     slot.change_database(|database| database.reported_version = false);
     let is_news = slot.is_news(|database| &mut database.reported_rights, !found.has_grants);

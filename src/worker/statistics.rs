@@ -8,7 +8,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Statistics {
     reported_at: Instant,
-    /// Something was done since the last report.
+    /// There is activity that has not been reported.
     is_due: bool,
 }
 
@@ -19,12 +19,12 @@ impl Default for Statistics {
 }
 
 impl Statistics {
-    /// The worker has done something.
+    /// Notes that the worker has done something.
     pub fn note(&mut self) {
         self.is_due = true;
     }
 
-    /// Reports the statistics if it is time; otherwise returns the time until then, if there is something to report.
+    /// Reports the statistics if it is time; otherwise returns the time until then, if there is anything to report.
     pub fn report(&mut self) -> Option<Duration> {
         let left = INTERVAL.saturating_sub(self.reported_at.elapsed());
         if left.is_zero() && self.is_due {

@@ -1,9 +1,9 @@
-//! Settings that are stored for databases and roles: a worker reads them when it connects.
+//! Settings that are stored for databases and roles. A worker reads them when it connects.
 
 use crate::slot::{MySlot, Settings};
 use std::time::{Duration, Instant};
 
-/// While it is not known whether stored settings have changed, a worker claims no task for at most this time.
+/// The maximum time for which a worker claims no task while it is unknown whether stored settings have changed.
 const MAX_UNCERTAIN: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -13,8 +13,8 @@ pub struct StoredSettings {
 }
 
 impl StoredSettings {
-    /// False while stored settings have changed, or may have: the next task must not see old ones. A worker with old
-    /// ones leaves.
+    /// False while stored settings have changed or may have changed, since the next task must not run with outdated
+    /// ones. A worker with outdated settings exits.
     pub fn are_current(&mut self, slot: MySlot, settings: Settings) -> bool {
         match settings {
             Settings::Same => {

@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 /// The extension's tables, and what the worker's own statements need to read and write them.
 #[derive(Clone, Copy)]
 pub struct Tables {
-    /// The extension's owner. The worker's own statements run as this role.
+    /// The extension's owner, as which the worker's own statements run.
     pub owner: pg_sys::Oid,
     pub tasks: Table,
     pub calls: Table,
@@ -19,7 +19,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Runs a statement of the worker's own.
+    /// Runs one of the worker's own statements.
     pub fn as_owner<R>(&self, statement: impl FnOnce() -> R) -> R {
         session::as_owner(self.owner, statement)
     }
@@ -30,7 +30,7 @@ impl Tables {
         self.as_owner(statement)
     }
 
-    /// Runs a statement that changes which worker has a call, or which calls are sent in one request. Users' triggers
+    /// Runs a statement that changes which worker owns a call, or which calls go out in one request. Users' triggers
     /// and rules must not change that, so they are not applied.
     pub fn changing_owners<R>(&self, statement: impl FnOnce() -> R) -> R {
         self.calls.lock_for_writing();

@@ -1,4 +1,4 @@
-//! The log lines about a task.
+//! Log lines about a task.
 
 use super::ending::{Ending, Status};
 use crate::config::LogLevel;
@@ -7,14 +7,14 @@ use crate::pg::{backend, log};
 use crate::shared::TaskId;
 use crate::task::Brief;
 
-/// How much of a handler's name a log line shows, in bytes.
+/// The number of bytes of a handler's name that a log line shows.
 pub const MAX_LOGGED_NAME: usize = 300;
-/// How much of a message or an outcome a log line shows, in bytes.
+/// The number of bytes of a message or an outcome that a log line shows.
 const MAX_LOGGED_TEXT: usize = 1000;
 
-/// Logs the end of a task and its failures; called after the commit.
+/// Logs the end of a task and its failures, after the commit.
 pub fn ended(brief: &Brief, ending: &Ending) {
-    // Routine successes are logged only for debugging.
+    // Ordinary successes are logged only at a debug level.
     let level = match ending {
         Ending { status: Status::Succeeded, outcome: None, .. } => LogLevel::Debug,
         Ending { status: Status::Succeeded, .. } => LogLevel::Info,

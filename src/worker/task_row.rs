@@ -1,4 +1,4 @@
-//! From a locked row of `queues.task` to a task.
+//! Builds a task from a locked row of `queues.task`.
 
 use super::columns;
 use crate::config::MAX_PAYLOAD_SIZE;
@@ -13,8 +13,8 @@ use pgrx::pg_sys;
 /// Size limit of a handler's name, in bytes. A name may be surrounded by any number of spaces.
 const MAX_NAME: usize = 4 * 1024 * 1024;
 
-/// The task in a result row with task_id, task_type, payload and attempts. `uncounted`: runs that the row
-/// does not count yet.
+/// The task in a result row with task_id, task_type, payload and attempts. `uncounted`: runs that the row does not
+/// count yet.
 pub fn of_result(row: &spi::Row, uncounted: i32) -> Task {
     let payload = row.keep(c"payload").unwrap_or(pg_sys::Datum::null());
     let task = plain(
@@ -38,7 +38,7 @@ pub fn of_locked(row: table::Row) -> Task {
     with_handlers(Task { uncounted: 1, row: Some(row), ..task })
 }
 
-/// A task without what its payload says.
+/// A task whose payload has not been examined.
 fn plain(id: TaskId, task_type: String, payload: pg_sys::Datum, attempts: i32) -> Task {
     Task {
         id,
@@ -57,7 +57,7 @@ fn plain(id: TaskId, task_type: String, payload: pg_sys::Datum, attempts: i32) -
     }
 }
 
-/// Reads the handlers' names in a task's payload, and finds out what is wrong with the payload.
+/// Reads the handlers' names from a task's payload, and checks the payload.
 fn with_handlers(mut task: Task) -> Task {
     let limit = MAX_PAYLOAD_SIZE.get() as usize;
     if is_longer(task.payload, limit) {

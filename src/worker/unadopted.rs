@@ -1,4 +1,4 @@
-//! Unadopted tasks came from another database. A copy gets an origin of its own, and reports how many of them wait.
+//! Unadopted tasks come from another database. A copy gets an origin of its own, and reports how many of them wait.
 
 use super::tables::Tables;
 use crate::config::LogLevel;
@@ -16,7 +16,7 @@ use pgrx::pg_sys::{
     BuiltinOid::{INT8OID, OIDOID},
 };
 
-/// Unadopted tasks are counted up to this number.
+/// The maximum number up to which unadopted tasks are counted.
 const COUNTED: i64 = 100_000;
 
 static MAKE_HOME: Statement =
@@ -24,10 +24,10 @@ static MAKE_HOME: Statement =
 static COUNT_UNADOPTED: Statement =
     Statement::new(include_str!("../../sql/runtime/count_unadopted.sql"), &[INT8OID, INT8OID]);
 
-/// pg_upgrade does not keep this dependency.
+/// pg_upgrade does not preserve this dependency.
 static DEPEND: Statement = Statement::new(include_str!("../../sql/runtime/depend_on_internal.sql"), &[]);
 
-/// The origin of the tasks that are run here; stored first if this database is a copy. `None` if the extension was
+/// The origin of the tasks that run here, which is stored first if this database is a copy. `None` if the extension was
 /// dropped meanwhile.
 pub fn make_home(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> {
     let found = transaction::commit_after(|| {
@@ -66,7 +66,7 @@ pub fn report(slot: MySlot, tables: &Tables) -> Result<(), PgError> {
         database.unadopted_to_report = false;
         database.reported_unadopted
     });
-    // After the first report, it matters only whether there are any.
+    // After the first report, it only matters whether there are any.
     let limit = if was_reported == Some(true) { 1 } else { COUNTED };
     let count: i64 = transaction::commit_after(|| {
         tables.as_owner(|| {

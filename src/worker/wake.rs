@@ -12,14 +12,14 @@ thread_local! {
     static PENDING: RefCell<Announcement> = const { RefCell::new(Announcement::NOTHING) };
 }
 
-/// Has this process announce at each commit what its transaction enqueued.
+/// Installs the callbacks that announce at each commit what the transaction has enqueued.
 pub fn init() {
     callbacks::on_transaction_end(at_transaction_end);
     callbacks::before_commit(before_commit);
 }
 
-/// Makes sure that a transaction with a part on another server does not lose its local part in a crash: its task would be
-/// run again, or never.
+/// Ensures that a transaction with a part on another server does not lose its local part in a crash: its task would
+/// otherwise run again, or never.
 fn before_commit() {
     if transaction::is_own() {
         if remote::is_open() { remote::secure_commit() } else { transaction::skip_wait_if_allowed() }
@@ -36,22 +36,22 @@ pub fn note_task(lane: Lane, position: Position) {
     PENDING.with_borrow_mut(|pending| pending.task(lane, position));
 }
 
-/// Notes that by the current transaction something becomes ready at `due`.
+/// Notes that the current transaction makes a task ready at `due`.
 pub fn note_due(due: i64) {
     PENDING.with_borrow_mut(|pending| pending.due(due));
 }
 
-/// Notes that the current transaction brings a task of another database.
+/// Notes that the current transaction adds a task of another database.
 pub fn note_unadopted() {
     PENDING.with_borrow_mut(|pending| pending.unadopted = true);
 }
 
-/// Notes that the current transaction brings orphaned calls.
+/// Notes that the current transaction adds orphaned calls.
 pub fn note_orphans() {
     PENDING.with_borrow_mut(|pending| pending.orphans = true);
 }
 
-/// Notes that the current transaction has changed the task types, or where their tasks go.
+/// Notes that the current transaction has changed the task types, or the providers of their tasks.
 pub fn note_definitions() {
     PENDING.with_borrow_mut(|pending| pending.definitions = true);
 }
@@ -61,8 +61,8 @@ pub fn note_prepared() {
     PENDING.with_borrow_mut(|pending| pending.prepared = true);
 }
 
-/// Runs in the middle of the commit: neither allocates nor fails. A savepoint that was rolled back may leave an
-/// announcement without a task; then a worker looks and finds nothing.
+/// Announces at the end of a transaction. This runs in the middle of the commit: it neither allocates nor fails. A
+/// savepoint that was rolled back may leave an announcement without a task; a worker then looks and finds nothing.
 fn at_transaction_end(ended: Ended) {
     PENDING.with_borrow_mut(|pending| {
         if !pending.is_nothing() {
@@ -93,7 +93,7 @@ fn announce(ended: Ended, pending: &Announcement) {
                 }
             });
         }
-        // Nobody announces the later commit, so workers have to look for it.
+        // The later commit is not announced, so workers have to look for it.
         Ended::Prepared => shmem::write(|shared| {
             if let Some(entry) = shared.database_or_new(database) {
                 entry.unannounced = true;

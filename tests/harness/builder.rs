@@ -1,4 +1,4 @@
-//! How a cluster is set up.
+//! Describes how a cluster is set up.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -58,13 +58,13 @@ impl Builder {
         self
     }
 
-    /// Loads the library that has injection points, see `points`.
+    /// Loads the library with injection points, see `points`.
     pub fn with_points(self) -> Self {
         let path = format!("{}:$libdir", injection_dir().display());
         self.set("dynamic_library_path", &path)
     }
 
-    /// Runs `postgres -C`, which loads libraries, before the data directory is marked as a standby's.
+    /// Runs `postgres -C`, which loads libraries, before the data directory is marked as that of a standby.
     pub fn tried_before(self) -> Self {
         Self { tried_before: true, ..self }
     }

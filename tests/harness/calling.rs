@@ -1,4 +1,4 @@
-//! What tests of calls by HTTP share: a cluster whose workers may call a server on loopback, and that server.
+//! The fixture of tests of calls by HTTP: a cluster whose workers may call a server on loopback, and that server.
 
 use postgres::{Client, Error};
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ pub fn handled(task_type: &str, request: &Value) -> Value {
 /// Inserts a provider with these fields, and a task type of the same name.
 ///
 /// # Errors
-/// What the server says.
+/// If the server reports an error.
 pub fn register(client: &mut Client, name: &str, fields: &Value) -> Result<(), Error> {
     insert_provider(client, name, fields)?;
     client
@@ -148,7 +148,7 @@ pub fn register(client: &mut Client, name: &str, fields: &Value) -> Result<(), E
 /// Inserts a provider with these fields.
 ///
 /// # Errors
-/// What the server says.
+/// If the server reports an error.
 pub fn insert_provider(client: &mut Client, name: &str, fields: &Value) -> Result<(), Error> {
     let mut fields = fields.clone();
     fields["name"] = name.into();

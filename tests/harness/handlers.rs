@@ -1,4 +1,4 @@
-//! Handlers for tests, and ways to have them wait.
+//! Handlers for tests, and ways to make them wait.
 
 use postgres::Client;
 use postgres::types::FromSqlOwned;
@@ -144,7 +144,7 @@ pub fn runner(client: &mut Client, task_id: i64) -> i32 {
     })
 }
 
-/// Has the tasks that run `gate` with its number wait until it is opened or dropped.
+/// Makes the tasks that run `gate` with its number wait until it is opened or dropped.
 pub struct Gate {
     holder: Client,
     number: i64,

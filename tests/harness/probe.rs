@@ -1,4 +1,4 @@
-//! A cluster with one worker that stays, for tests of handlers that misbehave, and the outcome of its tasks.
+//! A cluster with one worker that remains alive, for tests of misbehaving handlers, and the outcomes of its tasks.
 
 use postgres::Client;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ pub struct Probe {
     pub pid: i32,
 }
 
-/// The parts of a row of `queues.error` that are small.
+/// The small fields of a row of `queues.error`.
 #[derive(Debug)]
 pub struct Fault {
     /// The beginning of the message.
@@ -91,7 +91,7 @@ impl Probe {
         let base = [
             ("pg_errand.concurrency", "1"),
             ("pg_errand.max_idle_time", "0"),
-            // Shared pages that a process has touched count for its peak.
+            // Shared pages that a process has accessed count towards its peak.
             ("shared_buffers", "16MB"),
         ];
         let cluster = base.iter().fold(builder, |builder, (name, value)| builder.set(name, value)).start();

@@ -50,7 +50,7 @@ pub fn give_to_server_user(path: &Path) {
 /// Runs a command to its end and returns what it wrote to standard output.
 ///
 /// # Panics
-/// It cannot be run or fails; the message holds what it wrote to standard error.
+/// If the command cannot be run or fails; the message contains its standard error.
 #[track_caller]
 pub fn output(command: &mut Command) -> String {
     let Output { status, stdout, stderr } =

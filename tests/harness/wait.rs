@@ -89,7 +89,7 @@ pub fn within(limit: Duration, mut look: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Returns the time limit for what takes less than `deadline` on an idle machine.
+/// Returns the time limit for an operation that takes less than `deadline` on an idle machine.
 pub fn patience(deadline: Duration) -> Duration {
     let factor = std::env::var("PG_ERRAND_TEST_PATIENCE").ok();
     match factor.map(|factor| factor.parse::<f64>()) {

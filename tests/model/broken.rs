@@ -1,4 +1,4 @@
-//! Protocols that differ from the real one in one point; each has to yield a counterexample.
+//! Protocols that differ from the real one in one point. Each of them has to yield a counterexample.
 
 use crate::check::assert_broken;
 use crate::queue::Queue;
@@ -15,112 +15,111 @@ pub enum Broken {
     EndBeforeEffects,
     /// The request is sent before the commit that stores it.
     SentBeforeStored,
-    /// The request is sent before its commit is on disk.
+    /// The request is sent before its commit is flushed.
     SentBeforeFlush,
-    /// A worker that is to end sends its request, although the wait for the standby was broken off.
+    /// A worker that has to exit sends its request, although the wait for the standby was interrupted.
     SentAfterBrokenWait,
-    /// The handler is called before the commit that stored its answer is on disk.
+    /// The handler is invoked before the commit that stored its response is flushed.
     HandledBeforeFlush,
     /// A call that is taken over gets a new key.
     NewKeyAtRepeat,
-    /// A call is taken over however old it is.
+    /// A call is taken over whatever its age.
     AgeIgnored,
-    /// Calls are taken over after some time, whether their worker lives or not.
+    /// Calls are taken over after some time, whether or not their worker is alive.
     TakenOverByTime,
-    /// Workers that are newer than the list of those who live are taken for dead.
+    /// Workers that are newer than the list of live ones are treated as dead.
     NewOwnersTakenForDead,
-    /// Identities of workers start anew with the server.
+    /// The identities of workers start again with the server.
     OwnersRepeat,
     /// Identities are not raised above those of open calls.
     OwnersNotRaised,
-    /// Workers outside get tasks whose call is under way.
+    /// Workers outside are given tasks whose call is open.
     CallsHandedOut,
-    /// Workers outside end tasks whose call is under way.
+    /// Workers outside end tasks whose call is open.
     CallsCompletedOutside,
     /// A task is run although another worker's slot shows it.
     RunsWhileShownElsewhere,
-    /// The commit is not preceded by the point from which on there is no cancel.
+    /// The commit is not preceded by the point up to which the task can be cancelled.
     NeverCloses,
     /// A task can be cancelled after that point.
     CancelTooLate,
     /// A call can be given up while its last handler runs.
     CallCancelledInHandler,
-    /// What a worker was told to cancel is forgotten when it ends.
+    /// The cancellations that a worker has received are lost when it ends.
     CancelDiesWithWorker,
-    /// A cancelled call is taken from the slot before its end is committed.
+    /// A cancelled call is removed from the slot before its end is committed.
     CancelTakenTooEarly,
-    /// A cancel is forgotten when its task is given back, after a serialization failure for instance.
+    /// A cancellation is lost when its task is given back, for instance after a serialization failure.
     CancelNotGivenBack,
-    /// A call whose last commit failed is forgotten if another session holds the row at that moment.
+    /// A call whose last commit failed is lost if another session has locked the row at that moment.
     LockedCallForgotten,
     /// A task whose commit failed can be cancelled until it is recorded as failed.
     FailureStaysOpen,
-    /// A task given back is free, even if a worker outside has got it meanwhile.
+    /// A task that was given back can be claimed, even if a worker outside has dequeued it meanwhile.
     RepeatTakesLease,
-    /// A task whose commit failed is ended, even if a worker outside has got it meanwhile.
+    /// A task whose commit failed is ended, even if a worker outside has dequeued it meanwhile.
     FailureTakesLease,
     /// A transaction announces its tasks before they are visible.
     AnnouncedTooEarly,
-    /// A worker waits without comparing what was announced since it looked.
+    /// A worker waits without checking what was announced since it looked for work.
     SettlesUnchecked,
-    /// A worker leaves without a look at whether it was woken.
+    /// A worker exits without checking whether it was woken.
     LeavesUnchecked,
-    /// What a dead worker was woken for is not passed on.
+    /// The work for which a dead worker was woken is not passed on.
     DeathNotPassedOn,
-    /// A dying worker gives its slot back before its transaction is undone.
+    /// A dying worker releases its slot before its transaction is rolled back.
     SlotGivenBackFirst,
     /// A worker clears its latch just before it waits.
     LatchClearedBeforeWait,
-    /// A worker that is busy is woken like an idle one.
+    /// A busy worker is woken like an idle one.
     BusyWorkerWoken,
-    /// A worker that finds more than it can run wakes nobody.
+    /// A worker that finds more tasks than it can run wakes no other worker.
     MoreWorkKept,
-    /// A worker that looks for what has fallen due does not say when the next task does.
+    /// A worker that looks for due tasks does not report when the next task falls due.
     DueTimeKept,
-    /// The launcher notes that a worker will look when the worker may have looked already.
+    /// The launcher records that a worker will look for work when the worker may have looked already.
     ExpectedTooLate,
-    /// A reader's cursor moves to the end of what it has read, although something was announced meanwhile.
+    /// The cursor moves to the end of a read, although a task was announced during the read.
     AnnouncedDuringReadForgotten,
-    /// A task is handed over, and the cursor moved after it, although not all others are known.
+    /// A task is added to the window, and the cursor moves after it, although not all other tasks are known.
     HandedOverAmongUnknown,
-    /// The same, although something before it has fallen due that nobody has looked for yet.
+    /// The same, although a task before it has fallen due that no worker has looked for yet.
     CursorPassesDue,
-    /// Read as of the begin of the transaction, which may be before what the cursor came back for.
+    /// A read is as of the start of the transaction, which may precede the event for which the cursor moved back.
     ReadAsOfBegin,
-    /// The cursor moves after all that is due when the batch is taken in, instead of when it was read.
+    /// The cursor moves after all tasks that are due when a read is published, instead of when they were read.
     CursorAfterSnapshot,
-    /// A task that the full window has no room for is not read again.
+    /// A task for which the full window has no room is not read again.
     DroppedForGood,
-    /// After a start of the server, nobody looks for what falls due until a worker has nothing to do.
+    /// After a start of the server, no process looks for due tasks until a worker is idle.
     DueForgottenAtStart,
-    /// A worker that takes the last task known, although something has fallen due that was not read, wakes
-    /// nobody.
+    /// A worker that takes the last known task wakes no other worker, although a task has fallen due that was not read.
     UnreadKept,
-    /// Something falls due, and all is taken to be known all the same.
+    /// A task falls due, but all tasks still count as known.
     DueKeepsAllKnown,
-    /// Something falls due while somebody reads, who may have begun before that, and all is taken to be known.
+    /// A task falls due during a read that may have begun earlier, and all tasks count as known.
     DueDuringReadForgotten,
-    /// Something falls due, and those that were held back are not looked for.
+    /// A task falls due, but deferred tasks are not looked for.
     HeldNotLookedFor,
     /// A reader that dies remains the reader.
     DeadReaderStays,
-    /// What a worker took is not handed out again when it dies.
+    /// A task that a worker has taken is not handed out again when the worker dies.
     TakenDiesWithWorker,
-    /// A reader leaves out tasks that somebody has taken, and may not get.
+    /// A reader leaves out tasks that another worker has taken, but may fail to lock.
     TakenCounts,
-    /// The same; and a worker that did not get what it took counts as having it until it takes the next one.
+    /// The same, and a task that a worker failed to lock counts as taken until the worker takes another one.
     TakenForEver,
     /// A task is handed out again before the slot stops showing it.
     PutBackBeforeEnd,
-    /// A worker forgets a task that another one's slot shows.
+    /// A worker drops a task that the slot of another worker shows.
     ElsewhereForgotten,
     /// A task that is given back, or cannot be locked again for its error handler, is not handed out again.
     GivenBackForgotten,
-    /// Tasks that are known are taken before earlier ones that are to be read.
+    /// Known tasks are taken before earlier ones that have to be read.
     KnownOnesFirst,
-    /// A worker that polls reads on from the cursor, and not from the start.
+    /// A worker that polls reads on from the cursor instead of from the start.
     PollReadsOn,
-    /// What was taken from the window is run without its row's lock.
+    /// A task from the window is run without its row's lock.
     WindowIsClaim,
 }
 

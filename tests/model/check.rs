@@ -1,4 +1,4 @@
-//! The search through all states of a model, for safety and for progress at once.
+//! Searches all states of a model, for safety and progress at the same time.
 
 use stateright::{Expectation, Model};
 use std::collections::{HashMap, VecDeque};
@@ -6,15 +6,15 @@ use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
-/// A model in which everything should be able to come to its end.
+/// A model in which every task should be able to come to its end.
 pub trait Ends: Model {
-    /// Everything has come to its end.
+    /// True if every task has come to its end.
     fn is_over(&self, state: &Self::State) -> bool;
-    /// Something that may happen, but that nobody may wait for: a crash, for instance.
+    /// True for an action that may happen, but on which progress must not depend, for instance a crash.
     fn is_fault(&self, action: &Self::Action) -> bool;
 }
 
-/// What the search is run on.
+/// The models on which the search can run.
 pub trait Checked:
     Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Debug + PartialEq>
 {
@@ -24,8 +24,8 @@ impl<M: Ends<State: Clone + Debug + Hash + Eq + Send + Sync, Action: Clone + Deb
 {
 }
 
-/// Fails unless every property holds in every state, each «sometimes» is found, and the end can be
-/// reached from every state without a further fault.
+/// Fails unless every property holds in every state, each "sometimes" property is found, and the end can be reached
+/// from every state without a further fault.
 pub fn assert_holds<M: Checked>(name: &str, model: M) {
     let begin = Instant::now();
     let states = match violation(&model) {
@@ -48,7 +48,7 @@ pub fn assert_broken<M: Checked>(name: &str, model: M) {
     }
 }
 
-/// The property that does not hold, and the way there; or the number of states.
+/// The number of states, or the property that does not hold and a path to a state that violates it.
 fn violation<M: Checked>(model: &M) -> Result<usize, (&'static str, Vec<String>)> {
     let graph = explore(model)?;
     match graph.dead_end() {
@@ -60,13 +60,13 @@ fn violation<M: Checked>(model: &M) -> Result<usize, (&'static str, Vec<String>)
 /// All states, numbered in the order of a breadth-first search.
 struct Graph<A> {
     over: Vec<bool>,
-    /// The states from which each one is reached without a fault.
+    /// The predecessors of each state by steps that are not faults.
     before: Vec<Vec<u32>>,
-    /// From where each one was reached first, and how.
+    /// The predecessor from which each state was first reached, and the action.
     reached: Vec<Option<(u32, A)>>,
 }
 
-/// Ends with a property that does not hold, and the shortest way there.
+/// Returns all states, or a property that does not hold and the shortest path to a state that violates it.
 fn explore<M: Checked>(model: &M) -> Result<Graph<M::Action>, (&'static str, Vec<String>)> {
     let mut graph = Graph { over: Vec::new(), before: Vec::new(), reached: Vec::new() };
     let mut numbers = HashMap::new();
@@ -100,10 +100,10 @@ fn explore<M: Checked>(model: &M) -> Result<Graph<M::Action>, (&'static str, Vec
 }
 
 impl<A: Clone + Debug> Graph<A> {
-    /// The shortest way to a state from which the end cannot be reached without a further fault.
+    /// The shortest path to a state from which the end cannot be reached without a further fault.
     ///
-    /// A state without any step is not all that can be wrong: workers may also go round for ever. So
-    /// the search goes back from the ends, along all steps that are no faults.
+    /// Apart from states without a step, there may be endless cycles. The search therefore goes back from the final
+    /// states, along all steps that are not faults.
     fn dead_end(&self) -> Option<Vec<String>> {
         let mut can_end = self.over.clone();
         let mut pending: Vec<usize> = (0..can_end.len()).filter(|index| can_end[*index]).collect();
@@ -149,7 +149,7 @@ impl<A: Clone + Debug> Graph<A> {
     }
 }
 
-/// Stands for the state: two of a few million states to have the same one is as good as impossible.
+/// Identifies the state. A collision among a few million states is very unlikely.
 pub fn fingerprint(state: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     state.hash(&mut hasher);

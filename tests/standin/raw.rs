@@ -20,7 +20,7 @@ impl RawServer {
     /// Listens on a free port of 127.0.0.1. [`Behaviour::usual`] answers 200 with `{}` here.
     ///
     /// # Errors
-    /// No port or thread to be had.
+    /// If no port or thread is available.
     pub fn start(rule: impl FnMut(&Request) -> Behaviour + Send + 'static) -> io::Result<Self> {
         let service = Arc::new(Anything(Mutex::new(Box::new(rule))));
         Ok(Self { server: Server::start(Options::default().listen, service)? })

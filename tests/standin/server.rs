@@ -83,7 +83,7 @@ impl Server {
     /// Listens on a loopback address.
     ///
     /// # Errors
-    /// The address is not a loopback address or is taken; no thread is to be had.
+    /// If the address is not a loopback address or is in use, or no thread is available.
     pub(crate) fn start(listen: SocketAddr, service: Arc<dyn Service>) -> io::Result<Self> {
         if !listen.ip().is_loopback() {
             return Err(io::Error::new(

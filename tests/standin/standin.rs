@@ -18,7 +18,7 @@ impl Standin {
     /// Starts a stand-in; when this returns, it listens.
     ///
     /// # Errors
-    /// The address is not a loopback address or is taken; the mailbox cannot be opened; no thread is to be had.
+    /// If the address is not a loopback address or is in use, the mailbox cannot be opened, or no thread is available.
     pub fn start(options: Options) -> io::Result<Self> {
         let resend = Arc::new(Resend::new(&options)?);
         let server = Server::start(options.listen, resend.clone())?;

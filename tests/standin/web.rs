@@ -12,7 +12,7 @@ impl Web {
     /// Listens on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// No port or thread to be had.
+    /// If no port or thread is available.
     pub fn start(mut rule: impl FnMut(&Request) -> Answer + Send + 'static) -> io::Result<Self> {
         RawServer::start(move |request| Behaviour::answer(rule(request))).map(Self)
     }

@@ -65,7 +65,7 @@ const HANDLED: &str = "
 /// Gathers everything.
 ///
 /// # Errors
-/// As the server says.
+/// If the server reports an error.
 pub fn gather(world: &World, client: &mut Client) -> Result<AllEvidence, Error> {
     let mut all = AllEvidence::new();
     for row in client.query(TASKS, &[])? {

@@ -39,7 +39,7 @@ const NONE: [(&str, &str); 5] = [
 /// Complaints about the server as a whole.
 ///
 /// # Errors
-/// As the server says.
+/// If the server reports an error.
 pub fn complaints(world: &World, client: &mut Client) -> Result<Vec<String>, Error> {
     let mut complaints = world.history.complaints();
     for (sql, meaning) in NONE {

@@ -116,7 +116,7 @@ impl World {
     /// Connects once to the database whose tasks are counted.
     ///
     /// # Errors
-    /// As the server says.
+    /// If the server reports an error.
     pub fn try_connect(&self) -> Result<Client, Error> {
         self.cluster.try_connect("postgres", DATABASE)
     }

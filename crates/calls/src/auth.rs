@@ -18,10 +18,10 @@ const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 /// The smallest signing key in bytes. The specification asks for 24 to 64.
 const MIN_KEY: usize = 16;
 
-/// Returns what is added to a request when it is sent.
+/// Returns the credentials that are added to a request when it is sent.
 ///
 /// # Errors
-/// Which secret is missing, or what is wrong with it.
+/// If a secret is missing or invalid.
 pub fn credentials(
     provider: &ProviderRow,
     settings: &dyn Settings,
@@ -56,7 +56,7 @@ pub fn credentials(
 /// The setting's secret is only sent to the base URL of the interface's own setting.
 ///
 /// # Errors
-/// Which secret is missing. `missing` is the message for a missing setting.
+/// If the secret is missing. `missing` is the message for a missing setting.
 pub fn secret_or_setting(
     provider: &ProviderRow,
     settings: &dyn Settings,
@@ -93,7 +93,7 @@ pub fn login(user: String, password: String) -> Credential {
 /// Returns the headers that are stored with the request, because they stay the same when it is sent again.
 ///
 /// # Errors
-/// The key contains a dot, which separates the parts of what is signed.
+/// If the key contains a dot, which separates the parts of the signed text.
 pub fn stored_headers(provider: &ProviderRow, key: &str) -> Result<Option<(String, String)>, String> {
     match provider.auth {
         Auth::Webhook if key.contains('.') => {
@@ -115,8 +115,8 @@ pub fn owns_header(provider: &ProviderRow, name: &str) -> bool {
     }
 }
 
-/// Signs a webhook. A secret may consist of several, separated by blanks, while one is being replaced; each makes a
-/// signature.
+/// Signs a webhook. While a secret is being replaced, it may consist of several ones, separated by blanks; each of them
+/// makes a signature.
 fn signed(request: &HttpRequest, secret: &str, name: &str) -> Result<Vec<Credential>, String> {
     let id = request.headers.iter().find(|(known, _)| known == WEBHOOK_ID).map_or("", |(_, id)| id);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -192,7 +192,7 @@ mod tests {
         let value = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned();
         assert_eq!(placed, Placed::Header { name: "Authorization".into(), value });
         assert_eq!(secrets, ["open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
-        // An empty text is no secret: it would be redacted everywhere.
+        // An empty text is not a secret, since it would be redacted everywhere.
         let Credential { placed, secrets } = basic("Aladdin", String::new());
         let value = "Basic QWxhZGRpbjo=".to_owned();
         assert_eq!(placed, Placed::Header { name: "Authorization".into(), value: value.clone() });

@@ -2,9 +2,9 @@
 
 use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 
-/// Returns a body as text. `media_type` is its media type in lower case, `charset` the parameter of that type. `None` if the
-/// body is not text, or contains a NUL, which no text in PostgreSQL can. If the body `is_cut` off, an incomplete
-/// character at its end is left out.
+/// Returns a body as text. `media_type` is its media type in lower case, `charset` the parameter of that type. `None`
+/// if the body is not text, or contains a NUL, which PostgreSQL's texts cannot contain. `is_cut` means that an
+/// incomplete character at the end of the body is left out.
 pub fn text(media_type: &str, charset: Option<&str>, body: &[u8], is_cut: bool) -> Option<String> {
     if is_binary(media_type) {
         return None;
@@ -27,7 +27,7 @@ fn decode(media_type: &str, charset: Option<&str>, body: &[u8], is_cut: bool) ->
     if let Some(encoding) = declared.filter(|encoding| !encoding.is_ascii_compatible()) {
         return by(encoding, body);
     }
-    // Text that is valid UTF-8 and not only ASCII makes no sense in another encoding, whatever is declared.
+    // Text that is valid UTF-8 and not only ASCII is not valid in another encoding, whatever is declared.
     if let Some(text) = by(UTF_8, body) {
         return Some(text);
     }

@@ -1,5 +1,5 @@
 //! Containment in JSON, by the rules of jsonb's operator `@>` (PostgreSQL documentation, "jsonb Containment and
-//! Existence"). Responses are judged before they are stored, and may contain what jsonb cannot.
+//! Existence"). Responses are judged before they are stored, and may contain what jsonb cannot hold.
 
 use serde_json::{Number, Value};
 use std::collections::HashSet;
@@ -28,7 +28,7 @@ fn contains_deep(value: &Value, part: &Value) -> bool {
     }
 }
 
-/// Looks at each item and at each scalar once, so that large arrays take linear time.
+/// Visits each item and each scalar once, so that large arrays take linear time.
 fn has_scalars(items: &[Value], scalars: &[&Value]) -> bool {
     match scalars {
         [] => true,
@@ -59,7 +59,7 @@ fn is_same(one: &Value, other: &Value) -> bool {
     Scalar::of(one).is_some_and(|one| Some(one) == Scalar::of(other))
 }
 
-/// A value without elements. Two scalars are equal if they mean the same.
+/// A value without elements. Two scalars are equal if they stand for the same value.
 #[derive(PartialEq, Eq, Hash)]
 enum Scalar<'a> {
     Null,
@@ -68,7 +68,7 @@ enum Scalar<'a> {
     /// Most numbers are integers, which need no [`Decimal`].
     Integer(i64),
     Decimal(Decimal),
-    /// A number whose exponent is too large to be computed with.
+    /// A number whose exponent is too large for computations.
     Unbounded(&'a Number),
 }
 

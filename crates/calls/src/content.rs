@@ -1,4 +1,4 @@
-//! Responses in the form that handlers get.
+//! Responses in the form that handlers receive.
 
 use crate::response::Response;
 use crate::{charset, json, redact, unfollowed};
@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-/// Headers that give access to something.
+/// Headers that grant access to something.
 const PERSONAL: &[&str] = &[
     "set-cookie",
     "set-cookie2",
@@ -24,8 +24,8 @@ pub fn flawed(response: &Response, flaw: &str) -> Value {
     answer
 }
 
-/// Returns what is kept of a response that means failure. Headers that give access to something are left out, since
-/// nobody needs them.
+/// Returns what is kept of a response that means failure. Headers that grant access to something are left out, since
+/// they are not needed.
 pub fn refused(response: &Response) -> Value {
     let may_be_kept = |(name, _): &&(String, String)| !PERSONAL.contains(&name.as_str());
     let headers = response.headers.iter().filter(may_be_kept).cloned().collect();
@@ -33,7 +33,7 @@ pub fn refused(response: &Response) -> Value {
     response.flaw.as_ref().map_or_else(|| json_of(&kept), |flaw| flawed(&kept, &flaw.reason))
 }
 
-/// Returns `{status, headers, body}`: JSON as it is, text as text, and anything else as base64, with a note.
+/// Returns `{status, headers, body}`. JSON and text are kept as they are; other bodies become base64, with a note.
 pub fn json_of(response: &Response) -> Value {
     let (body, is_base64) = body_of(response);
     let mut answer = json!({ "status": response.status, "headers": headers_of(response), "body": body });
@@ -91,7 +91,7 @@ pub fn parsed(response: &Response) -> Option<Value> {
     })
 }
 
-/// Returns the body, or as much of it as arrived, as text.
+/// Returns the received part of the body as text.
 fn text_of(response: &Response, media_type: &str, charset: Option<&str>, body: &[u8]) -> Option<String> {
     charset::text(media_type, charset, body, response.flaw.is_some())
 }

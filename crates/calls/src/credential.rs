@@ -1,6 +1,6 @@
-//! What proves our identity to a provider.
+//! Credentials, which prove the sender's identity to a provider.
 
-/// A secret that goes out with a request.
+/// A secret that is sent with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     pub placed: Placed,
@@ -39,7 +39,7 @@ pub struct ClientCertificate {
     pub pem: String,
 }
 
-/// All that a request is sent with.
+/// All credentials that are sent with a request.
 pub struct Credentials {
     pub added: Vec<Credential>,
     pub client_certificate: Option<ClientCertificate>,

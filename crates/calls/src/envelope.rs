@@ -1,17 +1,17 @@
-//! What DB functions return: `{success, error, validation_failure_message, payload}`, or the newer
-//! `{status, payload}`. Only these fields are looked at, whatever else there is.
+//! What database functions return: `{success, error, validation_failure_message, payload}`, or the newer `{status,
+//! payload}`. Only these fields are read; others are ignored.
 
 use crate::json;
 use serde_json::Value;
 
-/// Bytes that are read at most of a returned error, validation failure message or status.
+/// The maximum number of bytes that are read of a returned error, validation failure message or status.
 const MAX_SAID: usize = 16 * 1024 * 1024;
 
-/// What a returned value says.
+/// The meaning of a returned value.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     Success,
-    /// An outcome that is neither success nor failure; the text says which.
+    /// An outcome that is neither success nor failure, as text.
     Unsuccessful(String),
     Failure(String),
 }
@@ -19,20 +19,20 @@ pub enum Verdict {
 /// Why a provider must not be called.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The handler has returned that, or no usable envelope.
+    /// The handler has returned this reason, or no usable envelope.
     Said(String),
     /// The request is too large.
     TooLarge(String),
 }
 
-/// A returned value, in whatever form the caller has it.
+/// A returned value, in the form that the caller uses.
 pub trait Returned {
     type Field: Field;
 
     /// A field of the object; `None` if there is no such field.
     fn get(&self, name: &str) -> Option<Self::Field>;
 
-    /// What the value is, with its article, if it is not an object.
+    /// The type of the value, with its article, if it is not an object.
     fn kind_if_no_object(&self) -> Option<&'static str>;
 }
 
@@ -53,13 +53,13 @@ pub trait Field: Sized {
     /// The value as JSON.
     ///
     /// # Errors
-    /// It would have more than `max_size` bytes.
+    /// If it would have more than `max_size` bytes.
     fn json(&self, max_size: usize) -> Result<String, TooLong>;
 
-    /// [`Field::json`], where only the content counts for `max_size`, without escapes.
+    /// The same as [`Field::json`], except that escapes do not count towards `max_size`.
     ///
     /// # Errors
-    /// As [`Field::json`].
+    /// The errors of [`Field::json`].
     fn json_by_content(&self, max_size: usize) -> Result<String, TooLong>;
 }
 
@@ -92,7 +92,7 @@ pub fn judge(returned: &impl Returned) -> Verdict {
 /// Returns the `payload` of what a `before_handler` returned.
 ///
 /// # Errors
-/// Why the provider must not be called.
+/// If the provider must not be called.
 pub fn provider_payload(returned: &impl Returned, max_size: usize) -> Result<Value, Refusal> {
     match judge(returned) {
         Verdict::Failure(reason) | Verdict::Unsuccessful(reason) => return Err(Refusal::Said(reason)),
@@ -107,7 +107,7 @@ pub fn provider_payload(returned: &impl Returned, max_size: usize) -> Result<Val
 /// Reads what a request is built from. Its size is measured before it is converted to text.
 ///
 /// # Errors
-/// It is larger than `max_size` bytes, or cannot be read.
+/// If it is larger than `max_size` bytes, or cannot be read.
 pub fn request_of(field: &impl Field, max_size: usize) -> Result<Value, Refusal> {
     let text = field.json_by_content(max_size).map_err(|TooLong| {
         Refusal::TooLarge(format!(
@@ -122,7 +122,7 @@ fn is_blank(field: &impl Field) -> bool {
     field.is_null() || field.is_false() || field.is_empty()
 }
 
-/// A value for people: the content of a string, the `message` of an object, other values as JSON.
+/// A value as readable text: the content of a string, the `message` of an object, other values as JSON.
 fn message_of<F: Field>(field: &F) -> String {
     let text = field.string(MAX_SAID).or_else(|| field.get("message")?.string(MAX_SAID));
     text.or_else(|| field.json(MAX_SAID).ok())

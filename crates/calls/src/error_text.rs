@@ -3,7 +3,7 @@
 use crate::form::text_of;
 use serde_json::Value;
 
-/// Formats a value for people: strings as they are, the entries of an array one after the other.
+/// Formats a value as readable text: strings as they are, the entries of an array one after the other.
 pub fn error_text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

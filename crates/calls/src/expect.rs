@@ -5,7 +5,7 @@ use crate::fields;
 use crate::json;
 use serde_json::Value;
 
-/// The deepest nesting. A stored request contains the condition two levels deep, and has to be read again.
+/// The deepest nesting. A stored request contains the condition two levels deep, and must remain readable.
 const MAX_DEPTH: usize = json::MAX_DEPTH - 3;
 
 const FIELDS: &[&str] = &["status", "body"];
@@ -13,7 +13,7 @@ const FIELDS: &[&str] = &["status", "body"];
 /// Checks a condition.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it is invalid; the message states what is wrong.
 pub fn check(expect: &Value) -> Result<(), String> {
     if json::is_deeper(expect, MAX_DEPTH) {
         return Err(format!("expect is nested too deeply: {MAX_DEPTH} levels are allowed"));

@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 /// How many characters of a name an error shows.
 const SHOWN: usize = 60;
 
-/// A provider's name for one of our fields, and our own name.
+/// A provider's name for a field, and the name that payloads use.
 pub type Alias = (&'static str, &'static str);
 
-/// Refuses fields that are not `known`, since nothing would read them. A field that is null counts as absent.
+/// Refuses fields that are not `known`, since they would be ignored. A field that is null counts as absent.
 ///
 /// # Errors
-/// The unknown field of `what`, and the one that was probably meant.
+/// If `what` has an unknown field; the message suggests the one that was probably meant.
 pub fn check(
     what: &str,
     given: &Map<String, Value>,

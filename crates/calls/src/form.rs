@@ -7,7 +7,7 @@ use url::form_urlencoded::Serializer;
 /// names such as `a[b]` (deepObject in OpenAPI) and, in arrays of objects, `a[0][b]`.
 ///
 /// # Errors
-/// `fields` is not an object.
+/// If `fields` is not an object.
 pub fn form(fields: &Value, what: &str) -> Result<String, String> {
     let fields = fields.as_object().ok_or_else(|| format!("{what} has to be an object"))?;
     let mut encoded = Serializer::new(String::new());

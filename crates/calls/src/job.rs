@@ -25,10 +25,10 @@ pub struct Job {
     pub repeatable: bool,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 pub struct Outcome {
     pub id: i64,
-    /// The provider's response, or why there is none. Secrets are redacted in both.
+    /// The provider's response, or the reason why there is none. Secrets are redacted in both.
     pub response: Result<Response, String>,
     pub credentials: Vec<Credential>,
     pub took: Duration,

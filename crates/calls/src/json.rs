@@ -8,12 +8,12 @@ use std::fmt;
 /// The deepest nesting that is read. Values are compared, filled in and written by recursion, on the stacks of threads.
 pub const MAX_DEPTH: usize = 1000;
 
-/// Why a text cannot be read as JSON.
+/// The reason why a text cannot be read as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The place, without anything of the text.
+    /// The place of the error, without any part of the text.
     pub place: String,
-    /// What is wrong at this place; may contain a character of the text.
+    /// What is wrong at this place. It may contain a character of the text.
     reason: String,
 }
 
@@ -39,7 +39,7 @@ enum Open {
 /// Reads a JSON text. Numbers keep their digits. Of fields with the same name the last one counts, as in jsonb.
 ///
 /// # Errors
-/// What is wrong with the text, and where.
+/// If the text is not valid JSON; the error states the place and the reason.
 pub fn read(text: impl AsRef<[u8]>) -> Result<Value, Problem> {
     let mut parser = SliceJsonParser::new(text.as_ref());
     let (mut open, mut whole) = (Vec::new(), Value::Null);
@@ -140,7 +140,7 @@ mod tests {
         {
             assert_eq!(read(text), Ok(value), "{text}");
         }
-        // The result is the same as serde_json's where that reader would do.
+        // The result is the same as that of serde_json where its reader is sufficient.
         assert_eq!(read(text).unwrap(), serde_json::from_str::<Value>(text).unwrap());
         assert_eq!(read(r#"{"a": 1, "b": 2, "a": 3}"#).unwrap().to_string(), r#"{"a":3,"b":2}"#);
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 pub const FIELD: &str = "idempotency_key";
 /// The header for the key, unless the provider's row names one.
 pub const DEFAULT_HEADER: &str = "Idempotency-Key";
-/// The longest key in characters; Stripe and Resend take no longer ones.
+/// The longest key in characters. Stripe and Resend accept no longer ones.
 const MAX_LENGTH: usize = 255;
 
 /// The key of a request.
@@ -19,10 +19,10 @@ pub struct Key {
 }
 
 impl Key {
-    /// Returns the given key, or a random one, which nobody can guess or repeat by accident.
+    /// Returns the given key, or a random one, which cannot be guessed or repeated by accident.
     ///
     /// # Errors
-    /// The given value is not a valid key.
+    /// If the given value is not a valid key.
     pub fn of(given: Option<&Value>) -> Result<Key, String> {
         match given.filter(|given| !given.is_null()) {
             None => Ok(Key { text: Uuid::new_v4().to_string(), is_own: false }),

@@ -1,11 +1,11 @@
-//! What a provider call needs outside the database: interfaces, requests and responses, the network, and the threads
+//! The parts of a provider call that need no database: interfaces, requests and responses, the network, and the threads
 //! that use it.
 //!
-//! Nothing here knows PostgreSQL: settings and secrets are handed in, see [`settings::Settings`]. So no thread can touch
-//! a symbol of the server, and the tests need none.
+//! The crate does not depend on PostgreSQL: settings and secrets are passed in, see [`settings::Settings`]. So no
+//! thread can use a symbol of the server, and the tests need no server.
 //!
-//! Arrows go one way: values such as [`request`] and [`response`] are at the bottom, the [`interface`]s use them, a
-//! [`provider`] is a row with its interface, and the [`pool`] sends requests by the clients for HTTP and SMTP.
+//! Dependencies go one way: values such as [`request`] and [`response`] are at the bottom, the [`interface`]s use them,
+//! a [`provider`] is a row with its interface, and the [`pool`] sends requests by the clients for HTTP and SMTP.
 
 #![forbid(unsafe_code)]
 

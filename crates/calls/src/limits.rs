@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The longest time between two requests, in microseconds: a day.
 const MAX_INTERVAL: f64 = 86_400e6;
-/// No circuit breaker stays open for longer.
+/// The maximum time for which a circuit breaker stays open.
 pub const MAX_COOLDOWN: Duration = Duration::from_secs(3600);
 const MAX_BURST: i64 = 1_000_000;
 
@@ -20,7 +20,7 @@ pub struct Limits {
     pub burst: Option<u32>,
     /// Calls in flight, of all workers together.
     pub max_in_flight: Option<u32>,
-    /// How long a request waits at most if the provider asks for a pause.
+    /// The maximum time that a request waits if the provider requests a pause.
     #[serde(deserialize_with = "seconds::read")]
     pub max_wait: Option<Duration>,
     /// The number of consecutive failures that opens the circuit breaker.
@@ -45,7 +45,7 @@ impl Limits {
     pub fn quota(&self) -> Quota {
         let rate = self.requests_per_second.filter(|rate| *rate > 0.0);
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        // With less than a tenth of a second's requests at once, a fast provider would wake us for each request.
+        // A burst of less than a tenth of a second would wake a worker for each request to a fast provider.
         let usual_burst = || rate.map_or(1, |rate| (rate / 10.0) as i64);
         Quota {
             interval: rate.map_or(0, |rate| (1e6 / rate).ceil().min(MAX_INTERVAL) as i64),
@@ -60,7 +60,7 @@ impl Limits {
 /// Checks the numbers of a row that is being written.
 ///
 /// # Errors
-/// Which column is not above 0.
+/// If a column is not above 0.
 pub fn check(row: &Value) -> Result<(), String> {
     for name in ["requests_per_second", "burst", "max_in_flight", "breaker_threshold", "batch_size"] {
         let value = row.get(name).filter(|value| !value.is_null());

@@ -17,8 +17,8 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let changes = |other: &str| {
         let other = self::letters(other);
         let changes = osa_distance(&letters, &other);
-        // Two changes of a short name leave nothing of it. Other words can be as near, as my_function and db_function
-        // are.
+        // Two changes of a short name would leave nothing of it. Other words can be as similar, for example my_function
+        // and db_function.
         let is_near = changes * 3 <= letters.len() && (changes < 2 || other.get(..1) == letters.get(..1));
         (changes <= MAX_CHANGES && is_near).then_some(changes)
     };

@@ -1,4 +1,4 @@
-//! How calls may use the network. The settings are read on the main thread and handed to the threads that send.
+//! How calls may use the network. The settings are read on the main thread and passed to the threads that send.
 
 use crate::hosts::AllowList;
 use std::fmt;

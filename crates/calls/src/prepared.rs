@@ -15,10 +15,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Builds the request for what a `before_handler` returned, or for the request in the task's payload.
+    /// Builds the request from the payload that a `before_handler` returned, or from the request in the task's payload.
     ///
     /// # Errors
-    /// What is wrong with the payload or the settings.
+    /// If the payload or the settings are invalid.
     pub fn new(provider: Arc<Provider>, settings: &dyn Settings, payload: &Value) -> Result<Self, String> {
         let given = provider.interface.own_key(&provider, payload)?;
         let key = Key::of(given.as_ref())?;

@@ -12,8 +12,8 @@ use std::time::Duration;
 #[derive(Clone, Default, Deserialize)]
 pub struct ProviderRow {
     pub name: String,
-    /// The URL that a request's path is appended to, in its normal form. Null stands for the interface's own setting, or
-    /// for none.
+    /// The URL to which a request's path is appended, in its normal form. Null stands for the interface's own setting,
+    /// or for none.
     #[serde(default, deserialize_with = "base_url")]
     pub base_url: Option<String>,
     /// A superuser has set the base URL, so it may lead into a private network.
@@ -37,7 +37,7 @@ pub struct ProviderRow {
     /// The condition for success.
     #[serde(skip)]
     pub expect: Option<Value>,
-    /// The template of the value that the success handler gets.
+    /// The template of the value that the success handler receives.
     #[serde(skip)]
     pub answer: Option<Value>,
     /// The template of the reason for a failure.
@@ -54,7 +54,7 @@ pub struct ProviderRow {
     pub limits: Limits,
 }
 
-/// How a request proves our identity.
+/// How a request is authenticated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {

@@ -6,8 +6,8 @@ use serde_json::Value;
 /// The number of redirects that are followed in one call.
 pub const MAX: usize = 5;
 
-/// Which redirects are followed. A redirect that would drop the method and body of the request is followed only if that
-/// is asked for.
+/// Which redirects are followed. A redirect that would drop the method and body of the request is followed only if the
+/// request allows it explicitly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Redirects {
@@ -16,7 +16,7 @@ pub enum Redirects {
     /// Redirects to the same scheme, host and port are followed.
     #[default]
     SameHost,
-    /// All redirects are followed. Credentials, and headers that identify the sender, stay with the first host.
+    /// All redirects are followed. Credentials, and headers that identify the sender, are sent to the first host only.
     All,
     /// Like `SameHost`, even if the request becomes a GET without a body.
     SameHostAsGet,
@@ -28,7 +28,7 @@ impl Redirects {
     /// Reads the field of a request.
     ///
     /// # Errors
-    /// The values that are allowed.
+    /// If the value is invalid; the message names the values that are allowed.
     pub fn of_field(given: &Value) -> Result<Redirects, String> {
         match given {
             Value::Bool(false) => Ok(Redirects::None),
@@ -71,7 +71,7 @@ pub fn becomes_get(method: &str, status: u16) -> bool {
     }
 }
 
-/// Why a redirect was not followed.
+/// The reason why a redirect was not followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotFollowed {
     /// The request does not allow this redirect.

@@ -1,4 +1,4 @@
-//! What is sent to a provider, in the form in which `queues.call` stores it.
+//! Requests to a provider, in the form in which `queues.call` stores them.
 
 use crate::json;
 use crate::key;
@@ -22,7 +22,7 @@ pub enum Request {
     Local {
         #[serde(skip_deserializing)]
         response: Value,
-        /// What would have been sent. It is logged when the call starts, so it is not stored.
+        /// The request that would have been sent. It is logged when the call starts, so it is not stored.
         #[serde(skip)]
         message: Option<Value>,
     },
@@ -32,10 +32,10 @@ impl Request {
     /// Reads a stored request.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// If it cannot be read.
     pub fn read(text: &str) -> Result<Request, String> {
         let mut stored = json::read(text)?;
-        // These two hold any JSON, which serde_json must not interpret.
+        // These two fields contain any JSON, which serde_json must not interpret.
         let mut take = |kind: &str, field| {
             let fields = stored.get_mut(kind);
             fields.and_then(|fields| json::take(fields, [field]).into_iter().next().flatten())
@@ -60,17 +60,18 @@ impl Request {
         }
     }
 
-    /// True if it cannot be part of a batch.
+    /// True if the request cannot be part of a batch.
     pub fn goes_alone(&self) -> bool {
         matches!(self, Request::Http(HttpRequest { has_own_key: true, .. }))
     }
 
-    /// True if it changes nothing at the provider, so that only its response is of use (RFC 9110, section 9.2.1).
+    /// True if the request changes nothing at the provider, so that only its response is of use (RFC 9110, section
+    /// 9.2.1).
     pub fn only_reads(&self) -> bool {
         matches!(self, Request::Http(request) if matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS"))
     }
 
-    /// The size of its body in bytes, as it is stored.
+    /// The size of the request's body in bytes, as it is stored.
     pub fn size(&self) -> usize {
         match self {
             Request::Http(HttpRequest { body: Body::Text(text) | Body::Binary { base64: text }, .. }) => {
@@ -97,7 +98,7 @@ pub struct HttpRequest {
     /// The user has chosen the idempotency key. Such a request cannot be part of a batch, which has a key of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_own_key: bool,
-    /// What counts as success, if the payload says so.
+    /// The condition for success, if the payload specifies one.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Value>,
 }
@@ -118,7 +119,7 @@ impl Body {
     }
 
     /// # Errors
-    /// The stored base64 is not valid.
+    /// If the stored base64 is invalid.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
         match self {
             Body::Text(text) => Ok(text.clone().into_bytes()),
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_stored_request_is_read_back_as_it_was() {
-        // A key that serde_json uses for itself has no meaning in users' JSON.
+        // A key that serde_json uses internally has no special meaning in users' JSON.
         let own = json::read(r#"{"body": {"$serde_json::private::Number": "1"}, "n": 1.10}"#).unwrap();
         let request = Request::Http(HttpRequest {
             method: "POST".into(),

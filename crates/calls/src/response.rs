@@ -1,4 +1,4 @@
-//! What a provider sent back.
+//! Responses of providers.
 
 use crate::redirect::NotFollowed;
 
@@ -18,16 +18,16 @@ pub struct Response {
     pub not_followed: Option<NotFollowed>,
 }
 
-/// Why a response is incomplete.
+/// The reason why a response is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
     pub reason: String,
-    /// The response was complete, but larger than our limit.
+    /// The response was complete, but exceeded the limit of this client.
     pub is_limit: bool,
 }
 
 impl Response {
-    /// True if the peer has sent the whole response, or as much of it as our limit allows.
+    /// True if the whole response has arrived, or as much of it as the limit of this client allows.
     pub fn is_complete(&self) -> bool {
         self.flaw.as_ref().is_none_or(|flaw| flaw.is_limit)
     }

@@ -1,4 +1,4 @@
-//! What a call came to for its task.
+//! The result of a call for its task.
 
 use crate::content;
 use crate::credential::Credential;
@@ -9,13 +9,13 @@ use crate::request::Request;
 use crate::response::Response;
 use serde_json::Value;
 
-/// The value for the success handler, or why there is none.
+/// The value for the success handler, or the failure of the call.
 pub type CallResult = Result<Value, CallFailure>;
 
-/// Why a call has failed.
+/// The failure of a call.
 #[derive(Debug, PartialEq)]
 pub struct CallFailure {
-    /// Names the provider.
+    /// The message, which names the provider.
     pub message: String,
     /// The provider's response, if there was one.
     pub response: Option<Value>,
@@ -33,9 +33,10 @@ pub struct Judged {
     pub warning: Option<String>,
 }
 
-/// Judges the response to a request, or why there is none. What its status says has been done counts as done, whatever is
-/// wrong with the rest of the response. Secrets are redacted here a second time: [`redact::outcome`] sees the raw response,
-/// in which a secret can be encoded in a way that only the decoded value shows.
+/// Judges the response to a request, or the reason why there is none. If the status reports that the request was
+/// carried out, it counts as carried out, even if the rest of the response is malformed. Secrets are redacted here a
+/// second time: [`redact::outcome`] processes the raw response, in which a secret can be encoded in a way that only the
+/// decoded value reveals.
 pub fn judge(
     provider: &Provider,
     request: &Request,
@@ -63,7 +64,7 @@ pub fn judge(
 }
 
 /// # Errors
-/// The provider's reason, or that the response is missing which was all that the request was for.
+/// If the provider reports a failure, or the response is missing and was the only purpose of the request.
 fn success_of(provider: &Provider, request: &Request, response: &Response) -> Result<Success, String> {
     let judged = provider.interface.judge(provider, request, response);
     match (&response.flaw, judged) {
@@ -76,7 +77,7 @@ fn success_of(provider: &Provider, request: &Request, response: &Response) -> Re
     }
 }
 
-/// A text from outside without the queries of URLs, which may give access to something. The URLs in responses of mail
+/// A text from outside without the queries of URLs, which may grant access to something. The URLs in responses of mail
 /// servers lead to explanations.
 pub fn shown(request: &Request, text: &str) -> String {
     match request {

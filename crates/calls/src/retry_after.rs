@@ -1,4 +1,4 @@
-//! How long a provider asks to wait: `Retry-After` (RFC 9110, section 10.2.3), including common misspellings of its
+//! The pause that a provider requests: `Retry-After` (RFC 9110, section 10.2.3), including common misspellings of its
 //! value.
 
 use std::time::{Duration, SystemTime};

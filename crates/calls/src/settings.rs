@@ -1,8 +1,8 @@
-//! What interfaces need of the server's settings. Whoever uses this crate implements it.
+//! The settings of the server that interfaces need. The user of this crate implements the trait.
 
 use crate::request::SmtpTls;
 
-/// The settings and secrets, as they are when they are asked for.
+/// The settings and secrets, with their current values.
 pub trait Settings {
     fn resend(&self) -> ResendSettings;
     fn smtp(&self) -> SmtpSettings;
@@ -14,7 +14,7 @@ pub trait Settings {
     /// The value of the secret that a provider's row names.
     ///
     /// # Errors
-    /// There is no such secret, or it cannot be read.
+    /// If there is no such secret, or it cannot be read.
     fn named_secret(&self, name: &str) -> Result<String, String>;
 }
 

@@ -19,7 +19,7 @@ const FIELDS: &[&str] = &[
 /// Fields that have to be strings.
 const TEXTS: &[&str] = &["to_number", "body", "from_number", "status_callback", "content_sid"];
 
-/// Twilio's names for our fields.
+/// Twilio's names for these fields.
 const ALIASES: &[Alias] = &[
     ("to", "to_number"),
     ("from", "from_number"),
@@ -37,7 +37,7 @@ pub fn is_sid(prefix: &str, value: &str) -> bool {
 /// Reads the fields of a text message. Null fields are left out.
 ///
 /// # Errors
-/// What is missing, wrong or unknown.
+/// If a field is missing, invalid or unknown.
 pub fn fields(payload: &Value) -> Result<Map<String, Value>, String> {
     let given = payload.as_object().ok_or("the payload has to be an object")?;
     fields::check("the payload", given, FIELDS, ALIASES)?;

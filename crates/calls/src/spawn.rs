@@ -1,6 +1,6 @@
-//! How threads are started.
+//! Starts threads.
 
-/// Starts a thread in the way that the process allows.
+/// A function that starts a thread in the way that the process allows.
 pub type Spawn = fn(Box<dyn FnOnce() + Send>) -> std::io::Result<()>;
 
 #[cfg(test)]

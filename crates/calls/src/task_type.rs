@@ -29,7 +29,7 @@ fn known(task_type: &str) -> Option<&'static Known> {
 /// Checks whether this provider can serve tasks of this type. With a template, a provider can serve any type.
 ///
 /// # Errors
-/// Why it cannot.
+/// If it cannot.
 pub fn check(task_type: &str, provider: &Provider) -> Result<(), String> {
     known(task_type)
         .map_or(Ok(()), |known| known.check(provider.interface.name(), provider.request.is_some()))
@@ -53,7 +53,7 @@ impl Known {
 /// their `before_handler` builds the payload.
 ///
 /// # Errors
-/// Why it cannot.
+/// If it cannot.
 pub fn check_template(task_type: &str, provider: &Provider) -> Result<(), String> {
     let address = known(task_type).and_then(|known| known.address);
     let (Some(address), Some(request)) = (address, &provider.request) else { return Ok(()) };

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// field is left out. In a longer string, values are inserted as text.
 ///
 /// # Errors
-/// Which value in a longer string is missing or is not text.
+/// If a value in a longer string is missing or is not text.
 pub fn fill(template: &Value, input: &Value) -> Result<Value, String> {
     Ok(filled(template, input)?.unwrap_or(Value::Null))
 }
@@ -14,7 +14,7 @@ pub fn fill(template: &Value, input: &Value) -> Result<Value, String> {
 /// Checks that each `{{` in a template has its `}}`.
 ///
 /// # Errors
-/// Which string lacks it.
+/// If a string lacks it.
 pub fn check(template: &Value) -> Result<(), String> {
     let mut problem = Ok(());
     for_each_text(template, &mut |text| {
@@ -82,7 +82,7 @@ fn filled(template: &Value, input: &Value) -> Result<Option<Value>, String> {
 /// Inserts values into a text, each one changed by `escape`.
 ///
 /// # Errors
-/// Which value is missing or is not text.
+/// If a value is missing or is not text.
 pub fn insert(text: &str, input: &Value, escape: &mut dyn FnMut(String) -> String) -> Result<String, String> {
     let mut result = String::new();
     let mut rest = text;

@@ -26,8 +26,8 @@ impl Timed {
         self.socket.local_addr()
     }
 
-    /// Writes as much as the peer takes. While it takes nothing, this looks every `look` whether the peer has refused
-    /// the rest, and if so fails as if the peer had closed the connection.
+    /// Writes as much as the peer accepts. While it accepts nothing, this checks every `look` whether the peer has
+    /// refused the rest, and if so fails as if the peer had closed the connection.
     pub fn write_within(&mut self, bytes: &[u8], look: Duration) -> io::Result<usize> {
         loop {
             let left = self.left()?;

@@ -5,7 +5,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::time::SystemTime;
 
-/// Tells whether the file has changed.
+/// A value that changes when the file has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     changed: Option<SystemTime>,
@@ -13,7 +13,7 @@ pub struct Version {
 }
 
 /// # Errors
-/// Why the file cannot be read.
+/// If the file cannot be read.
 pub fn version(ca_file: &str) -> Result<Version, String> {
     let about = std::fs::metadata(ca_file).map_err(|error| unreadable(ca_file, &error))?;
     Ok(Version { changed: about.modified().ok(), size: about.len() })
@@ -22,7 +22,7 @@ pub fn version(ca_file: &str) -> Result<Version, String> {
 /// Reads the certificates in the file.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it is invalid; the message states what is wrong.
 pub fn authorities(ca_file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = std::fs::read(ca_file).map_err(|error| unreadable(ca_file, &error))?;
     let wrong = |reason: String| format!("pg_errand.http_ca_file ({ca_file}): {reason}");
@@ -39,7 +39,7 @@ pub fn authorities(ca_file: &str) -> Result<Vec<CertificateDer<'static>>, String
     Ok(own)
 }
 
-/// Adds advice to an error that few people understand.
+/// Adds advice to an error that is hard to understand.
 pub fn explained(error: String) -> String {
     if !error.contains("CaUsedAsEndEntity") {
         return error;

@@ -3,7 +3,7 @@
 use crate::redirect::{MAX, NotFollowed};
 use crate::response::Response;
 
-/// How many characters of a redirect's target an error shows.
+/// The number of characters of a redirect's target that an error shows.
 const SHOWN: usize = 200;
 
 /// Returns where a redirect leads and why it was not followed; `None` for another response. `may_choose` means that the

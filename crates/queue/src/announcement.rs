@@ -1,4 +1,4 @@
-//! What a committed transaction tells the workers of its database.
+//! What a committed transaction announces to the workers of its database.
 
 use crate::lane::{LANES, Lane};
 use crate::numbers::NEVER;
@@ -15,15 +15,15 @@ pub struct Announcement<const FEW: usize = MAX_SINGLE> {
     first: [Position; LANES],
     /// The tasks themselves, as long as there is room for them.
     few: [(Lane, Position); FEW],
-    /// The earliest time at which something becomes ready.
+    /// The earliest time at which a task becomes ready.
     pub due: i64,
-    /// The latest time at which something becomes ready.
+    /// The latest time at which a task becomes ready.
     last: i64,
     /// A task whose position is unknown becomes ready, for instance a deferred one.
     pub elsewhere: bool,
-    /// Unadopted tasks have come from another database.
+    /// The transaction has added unadopted tasks.
     pub unadopted: bool,
-    /// Orphaned calls have come.
+    /// The transaction has added orphaned calls.
     pub orphans: bool,
     /// Task definitions or providers have changed.
     pub definitions: bool,
@@ -67,7 +67,7 @@ impl<const FEW: usize> Announcement<FEW> {
         *first = place.min(*first);
     }
 
-    /// Adds something that becomes ready at `due`.
+    /// Adds a task that becomes ready at `due`.
     pub fn due(&mut self, due: i64) {
         self.note_time(due);
         self.elsewhere = true;
@@ -83,7 +83,7 @@ impl<const FEW: usize> Announcement<FEW> {
         self.last > now
     }
 
-    /// The tasks, unless there were too many to keep.
+    /// The tasks, unless there were too many to keep them.
     pub fn all(&self) -> Option<&[(Lane, Position)]> {
         self.few.get(..self.tasks as usize)
     }

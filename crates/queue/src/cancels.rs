@@ -1,4 +1,4 @@
-//! Cancelling tasks and calls.
+//! Cancels tasks and calls.
 
 use crate::ids::DatabaseId;
 use crate::journal::Journal;
@@ -40,8 +40,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(pid)
     }
 
-    /// Marks the call of task `task_id`, which the worker `owner` has in flight, as cancelled. Returns `None` if the database
-    /// has no such worker: a copy of a database has calls of the original's workers.
+    /// Marks the call of task `task_id`, which the worker `owner` has in flight, as cancelled. Returns `None` if the
+    /// database has no such worker: a copy of a database has calls of the original's workers.
     pub fn cancel_call<const R: usize>(
         &mut self,
         journal: &mut Journal<S, R>,
@@ -52,7 +52,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let is_it = |slot: &&mut Slot<L>| slot.is_live() && slot.database == database && slot.owner == owner;
         let slot = self.slots.iter_mut().filter(|_| task_id != 0).find(is_it)?;
         if slot.task_id == task_id {
-            // The last handler of the task runs: see `cancel_running`.
+            // The last handler of the task is running: see `cancel_running`.
             return Some(CancelReply::NotNow);
         }
         let place = slot.cancels.iter_mut().find(|id| **id == 0 || **id == task_id);

@@ -7,8 +7,9 @@ use crate::text::Text;
 
 /// The longest pause before a worker is started after several workers that failed, in microseconds.
 pub(super) const LONGEST_PAUSE: i64 = 60_000_000;
-/// The longest pause after commands that quiesce the database in a row, in microseconds. Commands are in a row if the time
-/// between them is less than twice this pause: the workers that were started in between may have caused the second one.
+/// The longest pause after commands that quiesce the database in a row, in microseconds. Commands are in a row if the
+/// time between them is less than twice this pause: the workers that were started in between may have caused the second
+/// one.
 const QUIESCE_PAUSE: i64 = 1_000_000;
 
 /// A database that has the extension, or may have it.
@@ -18,49 +19,49 @@ pub struct Database {
     pub id: DatabaseId,
     /// The database is known to have the extension.
     pub has_extension: bool,
-    /// A worker found no extension; the launcher drops the entry.
+    /// A worker found no extension, so the launcher removes the entry.
     pub no_extension: bool,
     /// A worker has to be started: the extension may be new, or there may be tasks that were not announced.
     pub look: bool,
-    /// The workers of the database cannot take up all of its work.
+    /// The workers of the database cannot process all of its tasks.
     pub needs_worker: bool,
-    /// The number of announcements, by which a worker can tell whether it missed one.
+    /// The number of announcements, by which a worker can determine whether it missed one.
     pub announced: u64,
     /// The number of changes of task definitions and providers.
     pub definition_changes: u64,
     /// The time at which the next known task falls due.
     pub next_due: i64,
-    /// The time of the next due task is unknown, because nobody has looked for it since the last one fell due.
+    /// The time of the next due task is unknown, since no worker has looked it up after the last one fell due.
     pub due_unknown: bool,
-    /// The process IDs of sessions that quiesce the database, for DROP DATABASE for instance; 0 for a free place.
+    /// The process IDs of sessions that quiesce the database, for example for DROP DATABASE; 0 for a free entry.
     pub quiesced_by: [i32; MAX_QUIESCERS],
-    /// The time at which the last such session ended that.
+    /// The time at which the last such session stopped quiescing the database.
     pub quiesce_ended_at: i64,
-    /// The number of times in a row that the database was quiesced soon after the last time.
+    /// The number of times in a row that the database was quiesced shortly after the previous time.
     pub quiesces_in_a_row: u32,
     /// Tasks may become ready without an announcement (PREPARE TRANSACTION).
     pub unannounced: bool,
     /// The time at which the last worker was started.
     pub looked_at: i64,
-    /// There are orphaned calls to take over.
+    /// There are orphaned calls.
     pub orphans: bool,
     /// The origin of tasks that are enqueued here, once a worker has read it from the table `home`.
     pub origin: Option<i64>,
     pub home: TableId,
-    /// Unadopted tasks may have come that have to be reported.
+    /// There may be new unadopted tasks that have to be reported.
     pub unadopted_to_report: bool,
     /// Unadopted tasks have been reported.
     pub reported_unadopted: bool,
     /// The time of the last search for finished tasks to remove.
     pub retained_at: i64,
-    /// The number of workers in a row that ended without having done anything.
+    /// The number of consecutive workers that ended without having done anything.
     pub failures: u32,
     pub failed_at: i64,
-    /// It has been reported that the role lacks rights.
+    /// The missing privileges of the role have been reported.
     pub reported_rights: bool,
-    /// It has been reported that the library does not match the tables.
+    /// The version mismatch between library and tables has been reported.
     pub reported_version: bool,
-    /// It has been reported that the lease of a task ended before the task.
+    /// The end of a lease before the end of its task has been reported.
     pub reported_lease: bool,
     /// A digest of the reported rows that cannot be used; 0 if there are none.
     pub reported_rows: i64,
@@ -122,7 +123,7 @@ impl Database {
         }
     }
 
-    /// True if a worker should be there at `now`.
+    /// True if a worker should be running at `now`.
     pub fn has_work(&self, now: i64) -> bool {
         self.look || self.needs_worker || self.orphans || self.next_due <= now
     }
@@ -137,8 +138,8 @@ impl Database {
         due
     }
 
-    /// The earliest time at which the next worker may be started: at once after a first failure, then after 1 s, 2 s, 4 s and
-    /// so on up to a minute, and up to a second after commands in a row that quiesced the database.
+    /// The earliest time at which the next worker may be started: immediately after a first failure, then after 1 s, 2
+    /// s, 4 s and so on up to a minute, and up to a second after consecutive commands that quiesced the database.
     pub fn start_allowed_at(&self) -> i64 {
         let after_failures = match self.failures {
             0 | 1 => 0,
@@ -151,7 +152,7 @@ impl Database {
         after_failures.max(after_quiesces)
     }
 
-    /// Quiesces the database for process `by`; false if too many processes do that already.
+    /// Quiesces the database for process `by`; false if too many processes do so already.
     pub(super) fn quiesce(&mut self, by: i32, now: i64) -> bool {
         if self.quiesced_by.contains(&by) {
             return true;

@@ -9,7 +9,7 @@ use crate::position::Position;
 use crate::shared::Shared;
 use crate::slot::Slot;
 
-/// A call that has ended, and what it did to its provider's circuit breaker.
+/// A call that has ended, and its effect on its provider's circuit breaker.
 pub struct EndedCall {
     pub terms: Terms,
     pub outcome: CallOutcome,
@@ -20,7 +20,8 @@ pub struct EndedCall {
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// Admits a request of a worker, which then counts, or refuses it. The lane of a refused task is closed by [`Shared::shut`].
+    /// Admits a request of a worker, which then counts, or refuses it. The lane of a refused task is closed by
+    /// [`Shared::shut`].
     pub fn admit(&mut self, slot: usize, terms: &Terms, now: i64) -> Admission {
         let in_flight = self.in_flight(terms.account);
         let admission = self.limiter.admit(self.slots[slot].database, terms, in_flight, now);
@@ -30,7 +31,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         admission
     }
 
-    /// Takes back the admission of a request that is not sent, so that others may be.
+    /// Revokes the admission of a request that is not sent, so that other requests can be admitted.
     pub fn give_back(&mut self, slot: usize, terms: &Terms, now: i64) {
         let Slot { database, .. } = self.slots[slot];
         if terms.max_in_flight > 0 {
@@ -48,13 +49,13 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         live.map(|slot| slot.calls.of(account)).sum()
     }
 
-    /// Pauses an account in the database of a worker, because its provider has asked for that.
+    /// Pauses an account in the database of a worker, because its provider requests it.
     pub fn pause(&mut self, slot: usize, account: u64, until: i64, now: i64) {
         self.limiter.pause(self.slots[slot].database, account, until, now);
     }
 
-    /// Shuts the lane of the task that the worker of `slot` took, and puts the task back. If the definitions have changed since
-    /// the worker read them (as of `definition_changes`), the lane stays open.
+    /// Closes the lane of the task that the worker of `slot` took, and puts the task back. If the definitions have
+    /// changed since the worker read them (as of `definition_changes`), the lane stays open.
     pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, definition_changes: u64) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         let is_current =
@@ -119,7 +120,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.tell_of_resume();
     }
 
-    /// Opens the lane of an account in a database, whatever it waits for.
+    /// Opens the lane of an account in a database, whatever the reason why it is closed.
     fn open_in(&mut self, database: DatabaseId, account: u64) {
         if let Some(place) = self.queues.iter().position(|queue| queue.database == database) {
             self.open_queue(place, account, true);

@@ -1,4 +1,4 @@
-//! Handing tasks out to workers.
+//! Hands tasks out to workers.
 
 use crate::journal::{Interrupted, Journal};
 use crate::lane::Sources;
@@ -7,10 +7,10 @@ use crate::queue::{Next, Queue, Read};
 use crate::shared::Shared;
 use crate::slot::Slot;
 
-/// Why a task cannot be begun now.
+/// The reason why a task cannot be begun now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unavailable {
-    /// Another worker still shows the task. It has rolled back, and is about to record that.
+    /// The slot of another worker still shows the task. That worker has rolled back, and is about to record that.
     Elsewhere,
     /// The task must not start before this time.
     Paused(i64),
@@ -19,8 +19,8 @@ pub enum Unavailable {
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// Gives the next task to the worker of `slot`, or says what the worker has to do first. Wakes another worker if there are
-    /// more tasks. `definition_changes` is the change as of which the worker knows the task definitions.
+    /// Gives the next task to the worker of `slot`, or returns what the worker has to do first. Wakes another worker if
+    /// there are more tasks. `definition_changes` is the change as of which the worker knows the task definitions.
     pub fn take(
         &mut self,
         slot: usize,
@@ -50,17 +50,18 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         next
     }
 
-    /// Takes in what the worker of `slot`, the reader of the lane, has read with the definitions as of `definition_changes`.
+    /// Adds what the worker of `slot`, the reader of the lane, has read with the definitions as of
+    /// `definition_changes`.
     pub fn publish(&mut self, slot: usize, read: &Read, definition_changes: u64) {
         self.take_in(slot, definition_changes, |queue, running| queue.publish(read, running));
     }
 
-    /// Takes in tasks that the worker of `slot` has not found by reading on from the cursor.
+    /// Adds tasks that the worker of `slot` has found otherwise than by reading on from the cursor.
     pub fn add(&mut self, slot: usize, read: &Read, definition_changes: u64) {
         self.take_in(slot, definition_changes, |queue, running| queue.add(read, running));
     }
 
-    /// Takes in what the worker of `slot` has read from the start of the table.
+    /// Adds what the worker of `slot` has read from the start of the table.
     pub fn sweep(&mut self, slot: usize, read: &Read, definition_changes: u64) {
         self.take_in(slot, definition_changes, |queue, running| queue.sweep(read, running));
     }
@@ -79,7 +80,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         if is_current {
             change(queue, &|task_id| slots.iter().any(|slot| slot.shows(id, task_id)));
         } else {
-            // Tasks of new types would be in the wrong lane. `forget_queue` has the table read again.
+            // Tasks of new types would be added to the wrong lane. `forget_queue` lets the table be read again.
             queue.stop_reading(slot);
         }
         for slot in slots.iter_mut().filter(|slot| slot.database == id && slot.waits) {
@@ -88,7 +89,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Puts back the task that the worker of `slot` took, so that somebody takes it again.
+    /// Puts back the task that the worker of `slot` took, so that a worker takes it again.
     pub fn put_back(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         self.slots[slot].taken = None;
@@ -99,8 +100,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Leaves the task that the worker of `slot` took to the worker whose slot shows it, and which hands it out again if it does
-    /// not end it. If no slot shows it any more, that has happened while this worker had the lock, and the task is put back.
+    /// Leaves the task that the worker of `slot` took to the worker whose slot shows it, and which hands it out again
+    /// unless it ends it. If no slot shows it any more, that worker finished while this one held the row lock, and the
+    /// task is put back.
     pub fn leave_to_other(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         let Some((_, task)) = taken else { return };
@@ -111,7 +113,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Shows a task as running in `slot`, and returns what is known of its earlier runs.
+    /// Publishes a task as running in `slot`, and returns what is known of its earlier runs.
     pub fn begin<const R: usize>(
         &mut self,
         journal: &mut Journal<S, R>,

@@ -1,8 +1,8 @@
-//! Numbers of PostgreSQL's objects, each kind a type of its own.
+//! Identifiers of PostgreSQL's objects, with a type for each class of objects.
 
 use std::fmt::{self, Display, Formatter};
 
-/// Defines the type of one kind of object. 0 means none, as in PostgreSQL.
+/// Defines the type of identifiers of one class. 0 means none, as in PostgreSQL.
 macro_rules! object_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

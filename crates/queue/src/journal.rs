@@ -1,7 +1,7 @@
-//! The journal: which worker runs which task, and how earlier runs ended. It outlives shared memory, which a crash of any
-//! process wipes, and so tells which task has crashed the server.
+//! The journal: which worker runs which task, and how earlier runs ended. It survives crash restarts, which reset
+//! shared memory, and therefore identifies the task that has crashed the server.
 //!
-//! Plain data like [`super::Shared`], changed under the same lock.
+//! It is plain data like [`super::Shared`], and is changed under the same lock.
 
 use crate::ids::DatabaseId;
 use crate::sizes::MAX_SLOTS;
@@ -17,13 +17,13 @@ pub struct Interrupted {
     pub task_id: i64,
     /// The number of runs that are not counted in the task's row yet.
     pub runs: u32,
-    /// The number of earlier runs whose worker ended without having been told to.
+    /// The number of earlier runs whose worker ended without a request to end.
     pub deaths: u32,
-    /// The worker of the last run ended without having been told to. A stop of the server clears this.
+    /// The worker of the last run ended without a request to end. A shutdown of the server clears this.
     pub died: bool,
     /// The task was cancelled.
     pub cancelled: bool,
-    /// The number of runs that a command ended which quiesced the database, if no other task had started later.
+    /// The number of runs that were ended by a command that quiesced the database, if no other task had started later.
     #[serde(default)]
     pub evictions: u32,
     /// The number of evictions that came soon after the start of the run.
@@ -37,11 +37,12 @@ pub struct Interrupted {
 /// How the worker of a task has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RunEnd {
-    /// It was told to end.
+    /// The worker was requested to end.
     Left,
-    /// It ended without having been told to.
+    /// The worker ended without a request to end.
     Died,
-    /// A command quiesced the database, and this task had started last. `early` is true if that was just before the command.
+    /// A command quiesced the database, and this task had started last. `early` is true if that was just before the
+    /// command.
     Evicted { early: bool, now: i64 },
 }
 
@@ -60,7 +61,7 @@ impl Interrupted {
         not_before: 0,
     };
 
-    /// Counts a run that has ended.
+    /// The entry after another run has ended.
     fn ended(self, how: RunEnd) -> Interrupted {
         let ended = Interrupted { runs: self.runs + 1, died: how == RunEnd::Died, ..self };
         let RunEnd::Evicted { early, now } = how else { return ended };
@@ -76,12 +77,12 @@ impl Interrupted {
         }
     }
 
-    /// True if the task has to wait at `now`. It does not if the clock was set back since.
+    /// True if the task has to wait at `now`. It need not if the clock was set back since.
     fn is_paused(&self, now: i64) -> bool {
         (now + 1..=now + LONGEST_PAUSE).contains(&self.not_before)
     }
 
-    /// Counts the last run as a death if its worker died.
+    /// The entry with the last run counted as a death if its worker died.
     fn counted(self) -> Interrupted {
         Interrupted { deaths: self.deaths + u32::from(self.died), died: false, ..self }
     }
@@ -149,13 +150,13 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
     }
 
-    /// Remembers that a task was cancelled, which its row does not say yet.
+    /// Notes that a task was cancelled, which its row does not show yet.
     pub fn remember_cancelled(&mut self, database: DatabaseId, task_id: i64) {
         let known = self.forget(database, task_id).unwrap_or(Interrupted { task_id, ..Interrupted::NONE });
         self.add(database.get(), Interrupted { cancelled: true, ..known });
     }
 
-    /// Forgets a task that has ended, and returns what was known of it.
+    /// Removes the entry of a task that has ended, and returns it.
     pub fn forget(&mut self, database: DatabaseId, task_id: i64) -> Option<Interrupted> {
         if self.count == 0 {
             return None;
@@ -166,7 +167,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         Some(std::mem::replace(entry, Entry::FREE).runs)
     }
 
-    /// Forgets all tasks of a database whose extension was dropped: new tasks may have the same numbers.
+    /// Removes all entries of a database whose extension was dropped, since new tasks may have the same numbers.
     pub fn forget_all(&mut self, database: DatabaseId) {
         for entry in &mut self.remembered {
             if entry.runs.task_id != 0 && entry.database == database.get() {
@@ -198,8 +199,8 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
     }
 
-    /// The entries that outlive the server, which has stopped. Its stop counts as no death of the tasks that ran, but a crash
-    /// that caused it does.
+    /// The entries that survive the shutdown of the server. The shutdown does not count as a death of the tasks that
+    /// ran, but a crash that caused it does.
     pub fn at_end(&mut self, spared: impl Fn(usize) -> bool) -> Vec<(u32, Interrupted)> {
         for entry in &mut self.remembered {
             entry.runs.died = false;
@@ -209,7 +210,7 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         taken.map(|entry| (entry.database, entry.runs)).collect()
     }
 
-    /// Restores what [`Journal::at_end`] returned.
+    /// Restores the entries that [`Journal::at_end`] returned.
     pub fn restore(&mut self, kept: &[(u32, Interrupted)]) {
         kept.iter()
             .filter(|(_, runs)| runs.task_id != 0)

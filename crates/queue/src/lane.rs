@@ -1,6 +1,6 @@
-//! Lanes: tasks that wait together.
+//! Lanes: groups of tasks that wait together.
 
-/// Where a task waits: in the local lane, or in the lane of a provider.
+/// The lane in which a task waits: the local one, or that of a provider.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lane(u8);
 
@@ -61,8 +61,8 @@ impl LaneSet {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Sources {
     pub lanes: LaneSet,
-    /// Lanes from which the worker takes tasks even while they are shut, because it can add these tasks to a
-    /// request that has already been admitted.
+    /// Lanes from which the worker takes tasks even while they are closed, since it can add these tasks to a request
+    /// that has already been admitted.
     pub shut_too: LaneSet,
 }
 

@@ -1,11 +1,11 @@
-//! What the launcher, the workers and every backend that enqueues know in common.
+//! The state that the launcher, the workers and every backend that enqueues share.
 //!
-//! This is plain data for shared memory, and the decisions taken under its lock. Nothing in here allocates
-//! or fails, since part of it runs in the middle of commits. The crate knows nothing of PostgreSQL: whoever uses it
-//! says what a latch is, and how large the tables and windows are.
+//! This is plain data for shared memory, and the decisions that are made under its lock. No code here allocates or
+//! fails, since part of it runs in the middle of commits. The crate does not depend on PostgreSQL: its user defines the
+//! type of latches, and the sizes of the tables and windows.
 //!
-//! All of it is a hint, or derived from live processes. Rows and row locks alone decide who may run a task and whether it
-//! has ended, so a lost or stale entry delays a task, and never loses it.
+//! All of it is a hint, or derived from live processes. Rows and row locks alone decide which worker may run a task and
+//! whether the task has ended. A lost or stale entry delays a task, but never loses it.
 
 mod address;
 mod announcement;

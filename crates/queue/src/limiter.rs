@@ -21,8 +21,8 @@ pub const MAX_ACCOUNTS: usize = 64;
 /// How long other requests wait for the outcome of the first request after a pause, in microseconds.
 const PROBE: i64 = 250_000;
 
-/// The index for a new entry: a free one, or that of the least valuable entry of the database with most entries. So a
-/// database with many entries displaces its own.
+/// The index for a new entry: a free one, or that of the least valuable entry of the database with the most entries. A
+/// database with many entries therefore replaces its own ones.
 fn place_for<T: Copy, V: Ord>(
     entries: &[T],
     of: impl Fn(&T) -> Option<DatabaseId>,
@@ -49,8 +49,8 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         self.accounts.iter_mut().find(|account| account.id == id && account.database == database)
     }
 
-    /// The account, which is added if it is unknown. A new account displaces one without a pause or failures, and of these the
-    /// one that was not used for longest.
+    /// The account, which is added if it is unknown. A new account replaces one without a pause or failures, and of
+    /// these the least recently used one.
     fn account(&mut self, database: DatabaseId, id: u64, now: i64) -> &mut Account {
         if self.known(database, id).is_none() {
             let of = |account: &Account| (account.id != 0).then_some(account.database);
@@ -105,8 +105,8 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         Admission::Admitted
     }
 
-    /// Takes back the admission of a request that is not sent, also as the first one after a pause. True if others may wait for
-    /// that.
+    /// Revokes the admission of a request that is not sent, even if it was the first one after a pause. True if other
+    /// requests may wait for that.
     pub fn give_back(&mut self, database: DatabaseId, terms: &Terms, now: i64) -> bool {
         if terms.interval > 0 {
             let bucket = self.bucket(database, terms);
@@ -158,7 +158,7 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         Noted { resumed: false, breaker }
     }
 
-    /// Closes the circuit breakers of a database, and forgets the failures that they have counted.
+    /// Closes the circuit breakers of a database, and resets their counts of failures.
     pub fn close_breakers(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             account.broken_until = i64::MIN;
@@ -166,14 +166,14 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
         }
     }
 
-    /// Forgets a database that was dropped, or has no extension any more.
+    /// Removes the entries of a database that was dropped, or has no extension any more.
     pub fn forget(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             *account = Account::FREE;
         }
     }
 
-    /// Ends all pauses, because the clock was set back to `now` and they would last too long.
+    /// Ends all pauses, since the clock was set back to `now` and they would last too long.
     pub fn set_clock_back(&mut self, now: i64) {
         for account in &mut self.accounts {
             (account.paused_until, account.broken_until) = (i64::MIN, i64::MIN);

@@ -2,18 +2,18 @@
 
 use crate::position::{Candidate, Position};
 
-/// What is known of the tasks after the cursor.
+/// The knowledge of the tasks after the cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Known {
     /// No task is after the cursor.
     All,
     /// Some tasks after the cursor were announced.
     Announced,
-    /// The last read found as many tasks as it asked for, so there may be more.
+    /// The last read found as many tasks as it requested, so there may be more.
     Part,
 }
 
-/// The value of [`Line::reader`] while nobody reads.
+/// The value of [`Line::reader`] while no worker reads.
 pub const NOBODY: u32 = u32::MAX;
 
 /// The state of a lane.
@@ -22,15 +22,15 @@ pub struct Line {
     /// The position from which the table is read next. Every ready task before it has been handed out, or was announced
     /// and is covered by `low`.
     pub cursor: Position,
-    /// The position before the first task that was announced while somebody reads.
+    /// The position before the first task that was announced during the current read.
     pub low: Position,
     /// The slot of the worker that reads, or [`NOBODY`].
     pub reader: u32,
     pub known: Known,
     /// The number of tasks in the window.
     pub len: usize,
-    /// The provider of the lane takes no request before this time, in microseconds since 2000-01-01. `NEVER` means not
-    /// before a call of `account` has ended.
+    /// The provider of the lane accepts no request before this time, in microseconds since 2000-01-01. `NEVER` means
+    /// not before a call of `account` has ended.
     pub opens_at: i64,
     /// The account that the lane waits for; 0 if there is none.
     pub account: u64,
@@ -53,7 +53,7 @@ impl Line {
         account: 0,
     };
 
-    /// True if tasks may be after the cursor and nobody is reading.
+    /// True if there may be tasks after the cursor and no worker is reading.
     pub(super) fn is_unread(&self) -> bool {
         self.known != Known::All && self.reader == NOBODY
     }
@@ -70,7 +70,7 @@ impl Line {
         }
     }
 
-    /// Ends the current read, and returns to what was announced during it.
+    /// Ends the current read, and moves the cursor back to what was announced during it.
     pub(super) fn stop_reading(&mut self) {
         self.reader = NOBODY;
         self.cursor = self.cursor.min(self.low);
@@ -95,10 +95,10 @@ impl Window<'_> {
         Some(task)
     }
 
-    /// True if the table has to be read before the next task is taken: the window runs low, or a task that comes before
-    /// those in the window was announced.
+    /// True if the table has to be read before the next task is taken: the window is nearly empty, or a task that
+    /// precedes those in the window was announced.
     pub fn wants_reading(&self) -> bool {
-        // The next read starts early enough for other workers to go on with the rest of the window.
+        // The next read starts early enough for other workers to continue with the rest of the window.
         let enough = if self.line.known == Known::Part { self.tasks.len() * 3 / 8 } else { 0 };
         self.line.known != Known::All
             && (self.line.len <= enough || self.line.cursor < self.tasks[0].position)
@@ -125,8 +125,8 @@ impl Window<'_> {
         }
     }
 
-    /// Takes in a task that is due. It goes into the window if all earlier tasks are known; otherwise it is read later.
-    /// `passes` is true if no unknown task before it is due; then the cursor moves past the task.
+    /// Adds a task that is due. It is added to the window if all earlier tasks are known; otherwise it is read later.
+    /// `passes` is true if no unknown task before it is due; the cursor then moves past the task.
     pub fn hand_over(&mut self, task: Position, passes: bool) {
         if self.line.known == Known::All && self.line.reader == NOBODY && self.line.len < self.tasks.len() {
             self.insert(Candidate { position: task, address: None });

@@ -1,8 +1,8 @@
-//! Numbers that must not be mistaken for one another, and a time that never comes.
+//! Numbers of different types, which the compiler keeps apart, and a time that never comes.
 
 use std::fmt::{self, Display, Formatter};
 
-/// Defines the type of one kind of number.
+/// Defines a type of numbers.
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -28,11 +28,11 @@ macro_rules! number {
 }
 
 number! {
-    /// A task, as `queues.task.task_id` has it.
+    /// The number of a task, as in `queues.task.task_id`.
     TaskId
 }
 number! {
-    /// The identity of a worker, as `queues.call.owner` has it. Identities never repeat.
+    /// The identity of a worker, as in `queues.call.owner`. Identities never repeat.
     Owner
 }
 

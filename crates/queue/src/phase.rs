@@ -1,5 +1,5 @@
-//! Whether the task of a worker can still be cancelled. This is an atomic, because the worker asks between any two steps and
-//! takes no lock for that.
+//! Whether the task of a worker can still be cancelled. This is an atomic, since the worker reads it between any two
+//! steps without a lock.
 
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
@@ -50,13 +50,13 @@ impl Phase {
         result.is_ok() || result == Err(CANCELLED)
     }
 
-    /// Takes the task past the point where it can be cancelled; false if it was before.
+    /// Moves the task past the point up to which it can be cancelled; false if it was cancelled before.
     pub fn close(&self) -> bool {
         let result = self.0.compare_exchange(OPEN, CLOSING, SeqCst, SeqCst);
         result.is_ok() || result == Err(CLOSING)
     }
 
-    /// Makes it possible again to cancel the task.
+    /// Allows the task to be cancelled again.
     pub fn reopen(&self) {
         let _ = self.0.compare_exchange(CLOSING, OPEN, SeqCst, SeqCst);
     }

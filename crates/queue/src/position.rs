@@ -25,7 +25,7 @@ impl Position {
     }
 }
 
-/// A task in the window. Whoever takes it still has to lock its row.
+/// A task in the window. The worker that takes it still has to lock its row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Candidate {
     pub position: Position,

@@ -1,8 +1,8 @@
-//! The head of a database's queue: the tasks that are handed out next, in order, and how far the
-//! table has been read for them.
+//! The head of a database's queue: the tasks that are handed out next, in order, and the positions up to which the
+//! table has been read.
 //!
-//! All of it is a hint. Whoever takes a task from here still has to lock its row. A sweep, which reads the
-//! table from its start, finds the tasks that are missing here.
+//! All of it is a hint. A worker that takes a task from here still has to lock the row. A sweep, which reads the table
+//! from its start, finds the tasks that are missing here.
 
 use super::line::{Known, Line, NOBODY, Window};
 use crate::ids::DatabaseId;
@@ -10,15 +10,15 @@ use crate::lane::{LANES, Lane, LaneSet, Sources};
 use crate::numbers::NEVER;
 use crate::position::{Candidate, Position};
 
-/// Tasks known ahead in the local lane.
+/// The number of tasks in the window of the local lane.
 pub const WINDOW: usize = 64;
-/// Tasks known ahead in the lane of a provider.
+/// The number of tasks in the window of a provider's lane.
 pub const CALL_WINDOW: usize = 8;
 
 /// How long a requested sweep waits while tasks are known, in microseconds.
 const SWEEP_PATIENCE: i64 = 10_000;
 
-/// What a worker that looks for work finds.
+/// The result of a worker's search for a task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Next {
     Task(Lane, Candidate),
@@ -96,9 +96,9 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         Window { line: &mut self.lines[lane.index()], tasks }
     }
 
-    /// Removes the next task from the window for the worker of `slot`, or says what the worker has to do first.
-    /// `occupied` is true for pages on which another worker is briefly busy. Workers keep to different pages, because they
-    /// would wait for each other's page locks.
+    /// Removes the next task from the window for the worker of `slot`, or returns what the worker has to do first.
+    /// `occupied` is true for pages on which another worker is briefly busy. Workers use different pages, since they
+    /// would otherwise wait for each other's page locks.
     pub fn take(&mut self, slot: usize, sources: Sources, now: i64, occupied: impl Fn(u32) -> bool) -> Next {
         let mut reading = false;
         let mut first: Option<(Position, Lane)> = None;
@@ -127,7 +127,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         }
     }
 
-    /// True if a worker that takes from `lanes` would find a task, or something to read.
+    /// True if a worker that takes from `lanes` would find a task, or tasks to read.
     pub fn has_more(&self, lanes: LaneSet, now: i64) -> bool {
         let lines = lanes.iter().map(|lane| &self.lines[lane.index()]).filter(|line| line.opens_at <= now);
         lines.into_iter().any(|line| line.len > 0 || line.is_unread())
@@ -167,7 +167,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         shut.map(|line| line.opens_at).min().unwrap_or(NEVER)
     }
 
-    /// Takes in what the reader of a lane has found. `running` is true for tasks that a worker runs.
+    /// Adds what the reader of a lane has found. `running` is true for tasks that a worker runs.
     pub fn publish(&mut self, read: &Read, running: impl Fn(i64) -> bool) {
         let mut window = self.lane(read.lane);
         let line = &mut *window.line;
@@ -186,7 +186,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         new.for_each(|task| window.insert(*task));
     }
 
-    /// Takes in what a sweep has found. If that is all, and every announced task is known, the cursor moves after it.
+    /// Adds what a sweep has found. If it has found all, and every announced task is known, the cursor moves after it.
     pub fn sweep(&mut self, read: &Read, running: impl Fn(i64) -> bool) {
         self.add(read, running);
         let line = &mut self.lines[read.lane.index()];
@@ -195,7 +195,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         }
     }
 
-    /// Takes in tasks that were not found by reading on from the cursor.
+    /// Adds tasks that were found otherwise than by reading on from the cursor.
     pub fn add(&mut self, read: &Read, running: impl Fn(i64) -> bool) {
         let mut window = self.lane(read.lane);
         let new = read.tasks.iter().filter(|task| !running(task.position.task_id));
@@ -240,7 +240,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         self.lines.iter_mut().filter(|line| line.reader == slot as u32).for_each(Line::stop_reading);
     }
 
-    /// Takes in a single announced task. `all_due_known` is true if every task that has fallen due has been looked for.
+    /// Adds a single announced task. `all_due_known` is true if every task that has fallen due has been looked for.
     pub fn hand_over(&mut self, lane: Lane, task: Position, all_due_known: bool) {
         self.lane(lane).hand_over(task, all_due_known);
     }
@@ -250,13 +250,13 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         self.lane(lane).hand_over(task, false);
     }
 
-    /// Returns to `first`, the first of several announced tasks.
+    /// Moves the cursor back to `first`, the first of several announced tasks.
     pub fn rewind(&mut self, lane: Lane, first: Position) {
         self.lines[lane.index()].rewind(first.before());
     }
 
-    /// Makes workers look for a task that has fallen due. Such a task is after the cursor, but a read that is under way may
-    /// have begun too early to see it.
+    /// Makes workers look for a task that has fallen due. Such a task is after the cursor, but a read that is in
+    /// progress may have begun too early to see it.
     pub fn note_due(&mut self) {
         self.deferred_due = true;
         self.lines.iter_mut().for_each(|line| line.rewind(Position::END.before()));

@@ -1,4 +1,4 @@
-//! What is in shared memory.
+//! The contents of shared memory.
 
 use crate::database::Database;
 use crate::ids::DatabaseId;
@@ -11,7 +11,7 @@ use crate::queue::{CALL_WINDOW, Queue, WINDOW};
 use crate::sizes::{MAX_DATABASES, MAX_SLOTS};
 use crate::slot::{Slot, SlotState};
 
-/// What a worker has found out about the work to come.
+/// What a worker has found out about future tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rest {
     /// The time at which the next task becomes ready by time alone.
@@ -20,7 +20,8 @@ pub struct Rest {
     pub nothing_prepared: bool,
 }
 
-/// What is in shared memory: `S` slots, `D` databases, windows of `W` local tasks and `C` tasks of a provider, `A` accounts.
+/// The contents of shared memory: `S` slots, `D` databases, windows of `W` local tasks and `C` tasks of a provider, `A`
+/// accounts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Shared<
     L,
@@ -39,7 +40,7 @@ pub struct Shared<
     pub missed_extension: bool,
     /// The identity of the next worker, greater than all earlier ones, also of earlier runs of the server.
     pub next_owner: i64,
-    /// The end of the WAL that the launcher has to flush for ended tasks; 0 if all is flushed.
+    /// The end of the WAL that the launcher has to flush for ended tasks; 0 if all of it is flushed.
     pub(crate) unflushed: u64,
     /// The launcher flushes WAL.
     pub(crate) flushing: bool,
@@ -83,7 +84,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Has the launcher flush WAL up to `end`.
+    /// Requests that the launcher flush WAL up to `end`.
     pub fn note_unflushed(&mut self, end: u64) {
         self.unflushed = self.unflushed.max(end);
         if !self.flushing {
@@ -92,7 +93,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// The end of the WAL to flush, or `None` if all is flushed. The launcher asks until it gets `None`.
+    /// The end of the WAL to flush, or `None` if all of it is flushed. The launcher repeats this until it returns
+    /// `None`.
     pub fn take_unflushed(&mut self) -> Option<u64> {
         let end = std::mem::take(&mut self.unflushed);
         self.flushing = end != 0;
@@ -114,8 +116,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(&mut self.databases[index])
     }
 
-    /// The entry of a database that the launcher has found, which is added if there is room. `prepared` is true if transactions
-    /// of earlier runs of the server may be prepared.
+    /// The entry of a database that the launcher has found, which is added if there is room. `prepared` is true if
+    /// transactions of earlier runs of the server may be prepared.
     pub fn know(&mut self, id: DatabaseId, prepared: bool) -> Option<&mut Database> {
         let new = self.database(id).is_none();
         let database = self.database_or_new(id)?;
@@ -168,7 +170,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         })
     }
 
-    /// Has all tasks read again, because definitions have changed and tasks may belong in other lanes.
+    /// Lets all tasks be read again, since definitions have changed and tasks may belong to other lanes.
     pub fn forget_queue(&mut self, id: DatabaseId, now: i64) {
         if let Some(database) = self.database(id) {
             database.definition_changes += 1;
@@ -185,8 +187,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.wake(id, 1);
     }
 
-    /// Adapts all times after the clock was set back to `now`. Events count as having happened now, because pauses after them
-    /// would otherwise last until the clock is where it was.
+    /// Adjusts all times after the clock was set back to `now`. Events count as having happened now, since pauses after
+    /// them would otherwise last until the clock reaches its former time.
     pub fn set_clock_back(&mut self, now: i64) {
         for database in self.databases.iter_mut() {
             let times = [
@@ -204,7 +206,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.no_sweep_before = now.min(queue.no_sweep_before);
             queue.ask_for_sweep(now);
-            // Tasks that fall due before the clock is where it was are before the cursor.
+            // Tasks that fall due before the clock reaches its former time are before the cursor.
             LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
         }
         for slot in self.slots.iter_mut() {

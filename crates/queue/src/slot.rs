@@ -10,11 +10,11 @@ use crate::position::Candidate;
 use crate::sizes::{MAX_CANCELS, MAX_RECENT};
 use crate::text::Text;
 
-/// The lifetime after which a worker counts as started successfully, in microseconds. It is as long as the longest pause
-/// between starts, because workers could end after a shorter life for ever.
+/// The lifetime after which a worker counts as started successfully, in microseconds. It is as long as the longest
+/// pause between starts: otherwise workers that always end after a shorter life would be restarted without a pause.
 const STEADY_AFTER: i64 = LONGEST_PAUSE;
 
-/// The runtime after which a task is not short any more, in microseconds.
+/// The duration after which a task is not short any more, in microseconds.
 const SHORT: i64 = 250;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -25,7 +25,7 @@ pub enum SlotState {
     Working,
     /// The worker waits for work, and can be woken.
     Idle,
-    /// The worker is about to end, and must not be woken.
+    /// The worker is about to exit, and must not be woken.
     Leaving,
 }
 
@@ -45,7 +45,7 @@ pub enum Over {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CancelReply {
     Marked,
-    /// The worker has too many cancelled calls, or is handling the response.
+    /// The worker has too many cancelled calls, or is processing the response.
     NotNow,
 }
 
@@ -68,14 +68,14 @@ pub struct Slot<L> {
     pub latch: L,
     /// The identity of the worker in `queues.call.owner`.
     pub owner: i64,
-    /// The worker has to leave after its current task.
+    /// The worker has to exit after its current task.
     pub retire: bool,
-    /// The time at which the worker was told to leave.
+    /// The time at which the worker was requested to exit.
     pub retire_since: i64,
-    /// Set if a command quiesces the database and the task of this worker was started last. The value is true if that was just
-    /// before the command.
+    /// Set if a command quiesces the database and the task of this worker was started last. The value is true if that
+    /// was just before the command.
     pub evicted: Option<bool>,
-    /// The worker has to reread the configuration. SIGHUP alone is lost on a process that is just starting.
+    /// The worker has to reload the configuration. SIGHUP alone is lost on a process that is just starting.
     pub reload: bool,
     pub started_at: i64,
     /// The task that the worker has taken from the queue. It may fail to lock the row.
@@ -98,11 +98,11 @@ pub struct Slot<L> {
     pub failed: u64,
     /// The time at which the task was cancelled, if it was.
     pub cancelled_at: i64,
-    /// The last tasks that ended or went on to their call, in a ring. A reader with an older snapshot sees them as they were
-    /// before.
+    /// The last tasks that ended or whose call was stored, in a ring. A reader with an older snapshot sees them in
+    /// their earlier state.
     pub recent: [i64; MAX_RECENT],
     pub next_recent: usize,
-    /// The tasks whose calls were cancelled; 0 for a free place.
+    /// The tasks whose calls were cancelled; 0 for a free entry.
     pub cancels: [i64; MAX_CANCELS],
     pub has_cancels: bool,
 }
@@ -143,7 +143,7 @@ impl<L: Latch> Slot<L> {
         has_cancels: false,
     };
 
-    /// True for a process that has attached and not left.
+    /// True for a process that has attached and is not exiting.
     pub fn is_live(&self) -> bool {
         !matches!(self.state, SlotState::Free | SlotState::Starting)
     }
@@ -153,7 +153,7 @@ impl<L: Latch> Slot<L> {
         self.database == database && self.task_id == task_id
     }
 
-    /// True if the worker is busy with a row of the page, and is not likely to be for long.
+    /// True if the worker is busy with a row of the page, and is not expected to be for long.
     pub(super) fn occupies(&self, database: DatabaseId, page: u32, now: i64) -> bool {
         self.database == database
             && self.busy_since + SHORT > now

@@ -1,4 +1,4 @@
-//! Workers that start and end.
+//! Starts and ends of workers.
 
 use crate::ids::DatabaseId;
 use crate::journal::Journal;
@@ -7,13 +7,13 @@ use crate::numbers::NEVER;
 use crate::shared::Shared;
 use crate::slot::{Slot, SlotState};
 
-/// How soon after its start a task is interrupted that may have caused the interruption, in microseconds.
+/// The time after its start within which a task that is interrupted may have caused the interruption, in microseconds.
 const EARLY: i64 = 5_000_000;
 
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// Lets an idle worker leave; false if it was woken meanwhile.
+    /// Lets an idle worker exit; false if it was woken meanwhile.
     pub fn leave(&mut self, slot: usize) -> bool {
         let slot = &mut self.slots[slot];
         let may = slot.state == SlotState::Idle;
@@ -23,7 +23,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         may
     }
 
-    /// Has all workers reread the configuration, including those that are just starting.
+    /// Requests that all workers reload the configuration, including those that are just starting.
     pub fn reload(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.state != SlotState::Free) {
             slot.reload = true;
@@ -31,7 +31,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Has the worker of `slot` leave after its current task. An idle worker cannot be woken any more.
+    /// Requests that the worker of `slot` exit after its current task. An idle worker cannot be woken any more.
     pub fn retire(&mut self, slot: usize, now: i64) {
         let slot = &mut self.slots[slot];
         if slot.state == SlotState::Idle {
@@ -42,11 +42,11 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         slot.latch.set();
     }
 
-    /// Frees the slot of a process that ends, and passes on what it may have been woken for.
+    /// Frees the slot of a process that ends, and passes on the work for which it may have been woken.
     pub fn detach<const R: usize>(&mut self, journal: &mut Journal<S, R>, slot: usize, now: i64) {
         let gone = self.slots[slot];
         self.put_back(slot);
-        // Without workers, nobody knows which lanes are shut.
+        // Without workers, no process knows which lanes are closed.
         let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
         journal.interrupt(slot, gone.run_end(now), self.phases[slot].is_cancelled());
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
@@ -66,7 +66,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.launcher.set();
     }
 
-    /// Frees a slot for which no process was started. Its work is left to the next worker.
+    /// Frees a slot for which no process was started. The next worker does its work.
     pub fn return_slot(&mut self, slot: usize) {
         let id = self.slots[slot].database;
         if let Some(database) = self.database(id) {
@@ -88,7 +88,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Notes that a worker is about to start, which will look for everything there is to do.
+    /// Notes that a worker is about to start, which will look for all work.
     pub fn expect_worker(&mut self, id: DatabaseId, now: i64) {
         if let Some(database) = self.database(id) {
             database.look = false;
@@ -101,8 +101,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Quiesces a database for process `by`, and returns the process IDs of the workers that have to be ended; 0 for none.
-    /// Returns `None` if too many sessions quiesce the database already.
+    /// Quiesces a database for process `by`, and returns the process IDs of the workers that have to be terminated; 0
+    /// for none. Returns `None` if too many sessions quiesce the database already.
     pub fn quiesce(&mut self, id: DatabaseId, by: i32, now: i64) -> Option<[i32; S]> {
         let mut pids = [0; S];
         if self.database_or_new(id).is_some_and(|database| !database.quiesce(by, now)) {
@@ -124,8 +124,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(pids)
     }
 
-    /// Marks the task that was started last, which most likely has caused the command that quiesces the database. The other
-    /// tasks that the command interrupts are not delayed.
+    /// Marks the task that was started last, which most likely has caused the command that quiesces the database. The
+    /// other tasks that the command interrupts are not delayed.
     fn suspect_last_started(&mut self, id: DatabaseId, now: i64) {
         let busy = self
             .slots
@@ -136,7 +136,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Ends all that process `by` began with [`Shared::quiesce`].
+    /// Ends everything that process `by` began with [`Shared::quiesce`].
     pub fn end_quiesce(&mut self, by: i32, now: i64) {
         self.databases.iter_mut().for_each(|database| database.end_quiesce(by, now));
         self.launcher.set();

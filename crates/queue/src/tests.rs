@@ -1,6 +1,6 @@
 use super::*;
 
-/// A latch that knows whether it is set.
+/// A latch that records whether it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Flag(bool);
 
@@ -32,7 +32,7 @@ fn shared_with(states: &[SlotState]) -> Box<Shared> {
     shared
 }
 
-/// So many tasks, due at some time.
+/// A number of tasks that are due at the same time.
 fn tasks(count: i64, due: i64) -> Announcement {
     let mut announcement: Announcement = Announcement::NOTHING;
     for task_id in 1..=count {
@@ -130,7 +130,7 @@ fn of_the_tasks_that_a_bar_interrupts_the_one_that_was_started_last_is_suspected
         shared.begin(&mut journal, slot, 7 + slot as i64, "db_function", "f", since).unwrap();
     }
     shared.quiesce(DATABASE, 9, 10 * second).unwrap();
-    // Another session that wants the same while they leave.
+    // Another session quiesces the database while the workers exit.
     shared.quiesce(DATABASE, 10, 11 * second).unwrap();
     (0..3).for_each(|slot| shared.detach(&mut journal, slot, 12 * second));
     let evictions = |journal: &mut Journal, id| journal.begin(0, DATABASE, id).early_evictions;
@@ -244,7 +244,7 @@ fn a_task_that_has_fallen_due_unnoticed_is_read_though_a_later_one_is_handed_ove
     let mut shared = shared_with(&[SlotState::Working]);
     read_all(&mut shared, &[], 10);
     shared.announce(DATABASE, &tasks(1, 50), 20);
-    // Nobody has time to look at 50.
+    // No worker is free at 50.
     shared.announce(DATABASE, &tasks(1, 60), 60);
     shared.see_to_due(DATABASE, 70);
     let after = Position::after_all_due(10);
@@ -310,14 +310,14 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     assert_eq!(refused, Admission::Wait(500));
     shared.shut(1, refused, &terms, 0);
     assert_eq!(shared.take(1, lanes, 0, 499), Next::Nothing);
-    // It goes out with what has been let pass.
+    // The task joins a request that has already been admitted.
     let beside = Sources { lanes, shut_too: LaneSet::NONE.with(lane) };
     assert_eq!(shared.take(1, beside, 0, 499), Next::Task(lane, task(2)));
     shared.shut(1, refused, &terms, 0);
     assert_eq!(shared.go_idle(1, 0, Some(REST), 20), Some(500));
     assert_eq!(shared.take(1, lanes, 0, 500), Next::Task(lane, task(2)));
 
-    // With the last worker it is the database's business.
+    // Without workers, the database's entry keeps the time.
     shared.shut(1, Admission::Wait(900), &terms, 0);
     shared.detach(&mut journal(), 0, 600);
     shared.detach(&mut journal(), 1, 600);
@@ -434,7 +434,7 @@ fn a_provider_shuts_the_lane_of_no_other_tasks() {
     shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(1)));
     shared.shut(0, Admission::Wait(500), &terms, 0);
-    // It is looked for in its own lane.
+    // The task is searched for in its own lane.
     assert!(matches!(shared.take(0, LaneSet::NONE.with(Lane::call(1)), 0, 10), Next::Read(..)));
     shared.put_back(0);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));

@@ -1,6 +1,6 @@
 //! Texts in shared memory.
 
-/// A short text of fixed size; longer ones are cut at a character.
+/// A short text of fixed size; longer ones are truncated at a character boundary.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Text<const N: usize> {
     length: u16,

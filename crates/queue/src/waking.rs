@@ -11,7 +11,7 @@ use crate::slot::{Slot, SlotState};
 impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
     Shared<L, S, D, W, C, A>
 {
-    /// Takes in the announcement of a transaction that has become visible, and wakes workers for its tasks.
+    /// Processes the announcement of a transaction that has become visible, and wakes workers for its tasks.
     pub fn announce<const FEW: usize>(&mut self, id: DatabaseId, what: &Announcement<FEW>, now: i64) {
         let Some(database) = self.database_or_new(id) else {
             self.launcher.set();
@@ -50,7 +50,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.wake(id, what.tasks());
     }
 
-    /// Has workers look for the tasks that a prepared transaction, which was committed, may have enqueued.
+    /// Makes workers look for the tasks that a committed prepared transaction may have enqueued.
     pub fn announce_prepared(&mut self, id: DatabaseId, now: i64) {
         if self.database(id).is_some_and(|database| database.unannounced) {
             let mut unknown = Announcement::<0>::NOTHING;
@@ -59,7 +59,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Takes in that unadopted tasks or orphaned calls have come from another database.
+    /// Processes the arrival of unadopted tasks or orphaned calls from another database.
     pub fn announce_unadopted(&mut self, id: DatabaseId, unadopted: bool, orphans: bool) {
         if let Some(database) = self.database_or_new(id).filter(|_| unadopted || orphans) {
             database.unadopted_to_report |= unadopted;
@@ -69,7 +69,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Has up to `tasks` more workers look for work.
+    /// Wakes up to `tasks` more workers to look for work.
     pub fn wake(&mut self, id: DatabaseId, tasks: u32) {
         for _ in 0..tasks {
             if !self.wake_idle(id) {
@@ -79,7 +79,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Asks the launcher for another worker, unless that has been done since it last started one.
+    /// Requests another worker from the launcher, unless that was done since the launcher last started one.
     pub(super) fn request_worker(&mut self, id: DatabaseId) {
         if let Some(database) = self.database(id).filter(|database| !database.needs_worker) {
             database.needs_worker = true;
@@ -119,7 +119,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn see_to_due(&mut self, id: DatabaseId, now: i64) {
         let known = self.consume_due(id, now);
         if !known && let Some(queue) = self.queue(id) {
-            // Another worker has been told, and more tasks may have fallen due since.
+            // Another worker has been notified, and more tasks may have fallen due since.
             queue.note_due();
         }
     }
@@ -133,9 +133,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
     }
 
-    /// Lets a worker that found nothing wait until the time that this returns. Returns `None` if it has to look again: something
-    /// was announced since it read `announced`, or nobody knows what falls due next. `rest` is what the worker knows about the
-    /// work to come, if it has looked.
+    /// Lets a worker that found nothing wait until the time that this returns. Returns `None` if it has to look again:
+    /// something was announced since it read `announced`, or it is unknown what falls due next. `rest` is what the
+    /// worker knows about future tasks, if it has looked.
     pub fn go_idle(&mut self, slot: usize, announced: u64, rest: Option<Rest>, now: i64) -> Option<i64> {
         let Slot { database: id, full, .. } = self.slots[slot];
         let Some(database) = self.database(id) else { return Some(NEVER) };
@@ -153,7 +153,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let next_due = database.next_due;
         let opens_at = self.queue(id).map_or(NEVER, |queue| queue.opens_at(now));
         self.slots[slot].state = SlotState::Idle;
-        // The launcher watches, too: this worker may be taken away by another task until then.
+        // The launcher waits for it, too, since this worker may be busy with another task then.
         if next_due != NEVER && next_due != known {
             self.launcher.set();
         }

@@ -22,7 +22,7 @@ pub(super) fn install() {
     }
 }
 
-/// True if another library is told of accesses, such as executions of functions (pgaudit).
+/// True if another library is notified of accesses, such as executions of functions (pgaudit).
 pub fn is_access_watched() -> bool {
     // SAFETY: a plain pointer, of which only the address counts.
     let first = unsafe { pg_sys::object_access_hook }.map(|hook| hook as *const ());
@@ -61,12 +61,12 @@ unsafe extern "C-unwind" fn on_access(
 
 /// True if PostgreSQL itself creates the object, such as a foreign key's triggers.
 unsafe fn is_internal(arg: *mut c_void) -> bool {
-    // SAFETY: null, or what the hook is given when an object is created.
+    // SAFETY: null, or the argument that the hook receives when an object is created.
     unsafe { !arg.is_null() && (*arg.cast::<pg_sys::ObjectAccessPostCreate>()).is_internal }
 }
 
-/// An extension is dropped, perhaps along with something that it depends on: then PostgreSQL has checked the rights on
-/// that only.
+/// The extension may be dropped along with an object that it depends on. PostgreSQL has then checked only the rights on
+/// that object.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_drop(extension: pg_sys::Oid) {
     if has_observer() && catalog::extension(EXTENSION) == Some(extension) {

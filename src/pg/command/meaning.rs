@@ -1,4 +1,4 @@
-//! What a command means for workers, read from its parse tree.
+//! Determines from the parse tree of a command what it means for workers.
 
 use super::super::{backend, catalog};
 use super::notice::{EXTENSION, Notice};
@@ -7,14 +7,14 @@ use pgrx::pg_sys;
 use std::ffi::CStr;
 use std::os::raw::c_char;
 
-/// What the command means; `None` if it does not concern workers. Rights are checked first: whoever may not run a
-/// command must not be able to stop workers by trying.
+/// What the command means; `None` if it does not concern workers. Rights are checked first, since a role that may not
+/// run a command must not be able to stop workers by trying.
 ///
 /// # Safety
 /// `node` is the parse tree of a utility statement.
 pub(super) unsafe fn of(node: *mut pg_sys::Node) -> Option<Notice> {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells the type of the node.
+    // SAFETY: the tag determines the type of the node.
     unsafe {
         match (*node).type_ {
             T_CreateExtensionStmt => {
@@ -34,7 +34,7 @@ pub(super) unsafe fn of(node: *mut pg_sys::Node) -> Option<Notice> {
                     {
                         (catalog::owns_extension(EXTENSION) == Some(true)).then_some(Notice::Drop)
                     }
-                    // The schema holds a function of the extension, so the extension goes with it.
+                    // The schema holds a function of the extension, so the extension is dropped with it.
                     pg_sys::ObjectType::OBJECT_SCHEMA
                         if cascades
                             && tree::names(stmt.objects).any(|name| CStr::from_ptr(name) == c"internal") =>
@@ -142,7 +142,7 @@ unsafe fn joins_own_role(options: *mut pg_sys::List) -> bool {
 
 /// True if one of these roles owns the queue, and the current user may act as all of them.
 unsafe fn own_the_queue(roles: *mut pg_sys::List) -> bool {
-    // SAFETY: RoleSpec nodes; a name that is no role's is refused here as it is by the command.
+    // SAFETY: RoleSpec nodes; a name that no role has is refused here as it is by the command.
     let ids: Vec<pg_sys::Oid> = unsafe {
         let ids = pg_sys::roleSpecsToIds(roles);
         (0..(*ids).length).map(|i| pg_sys::list_nth_oid(ids, i)).collect()
@@ -151,15 +151,15 @@ unsafe fn own_the_queue(roles: *mut pg_sys::List) -> bool {
     owner.is_some_and(|owner| ids.contains(&owner)) && ids.iter().all(|id| catalog::has_rights_of(*id))
 }
 
-/// What a command that only the owner of the database may run means.
+/// The meaning of a command that only the owner of the database may run.
 unsafe fn quiesce_owned(name: *const c_char) -> Option<Notice> {
     // SAFETY: a terminated string of the parse tree.
     let oid = catalog::database_oid(unsafe { CStr::from_ptr(name) })?;
     catalog::owns_database(oid).then_some(Notice::Quiesce(oid))
 }
 
-/// What CREATE DATABASE from this database means. Its owner may copy it, and everybody may copy a template, which has
-/// no workers.
+/// The meaning of CREATE DATABASE from this database. Its owner may copy it; any role may copy a template, which has no
+/// workers.
 unsafe fn quiesce_template(name: *const c_char) -> Option<Notice> {
     // SAFETY: as for `quiesce_owned`.
     unsafe { quiesce_owned(name) }.or(Some(Notice::Changes))

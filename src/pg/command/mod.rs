@@ -10,8 +10,8 @@ pub use access::is_access_watched;
 pub use notice::Notice;
 pub(super) use utility::{Hook, standard_ProcessUtility};
 
-/// Calls `observer` for each command that concerns workers, before the command runs; it may raise an error. Once per
-/// library load.
+/// Registers `observer`, which is invoked before each command that concerns workers and may raise an error. It is
+/// registered once per library load.
 pub fn observe(observer: fn(Notice)) {
     notice::set_observer(observer);
     utility::install();

@@ -1,4 +1,4 @@
-//! What commands mean for workers, and who is told.
+//! What commands mean for workers, and the observer that is notified.
 
 use super::super::catalog;
 use pgrx::pg_sys;
@@ -41,26 +41,26 @@ pub(super) const EXTENSION: &CStr = c"pg_errand";
 
 static OBSERVER: OnceLock<fn(Notice)> = OnceLock::new();
 
-/// Has `observer` told of every command that concerns workers.
+/// Sets the function that is invoked for every command that concerns workers.
 pub(super) fn set_observer(observer: fn(Notice)) {
     let _ = OBSERVER.set(observer);
 }
 
-/// Calls the observer, which may raise an error.
+/// Invokes the observer, which may raise an error.
 pub(super) fn tell(notice: Notice) {
     if let Some(observer) = OBSERVER.get() {
         observer(notice);
     }
 }
 
-/// Tells of what only the owner of the extension may do, if the current user is not the owner.
+/// Notifies the observer of what only the owner of the extension may do, if the current user is not the owner.
 pub(super) fn tell_unless_owner(notice: Notice) {
     if catalog::owns_extension(EXTENSION) == Some(false) {
         tell(notice);
     }
 }
 
-/// True if somebody wants to be told of commands that concern workers.
+/// True if there is an observer of commands that concern workers.
 pub(super) fn has_observer() -> bool {
     OBSERVER.get().is_some()
 }

@@ -9,9 +9,9 @@ use std::os::raw::c_char;
 /// # Safety
 /// The list is null or holds nodes of the type `T`, and lives as long as the iterator.
 pub(super) unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
-    // SAFETY: as the caller promises.
+    // SAFETY: on the caller's promise.
     let length = unsafe { if list.is_null() { 0 } else { (*list).length } };
-    // SAFETY: as the caller promises.
+    // SAFETY: on the caller's promise.
     (0..length).map(move |i| unsafe { pg_sys::list_nth(list, i).cast::<T>() })
 }
 
@@ -20,7 +20,7 @@ pub(super) unsafe fn nodes<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *
 /// # Safety
 /// The list is null or holds String nodes, and lives as long as the iterator.
 pub(super) unsafe fn names(list: *mut pg_sys::List) -> impl Iterator<Item = *const c_char> {
-    // SAFETY: as the caller promises.
+    // SAFETY: on the caller's promise.
     unsafe { nodes::<pg_sys::String>(list).map(|node| (*node).sval.cast_const()) }
 }
 

@@ -1,4 +1,4 @@
-//! The hook ProcessUtility_hook: commands, before they run.
+//! The hook ProcessUtility_hook, which receives commands before they run.
 
 use super::super::{catalog, placeholder, traces};
 use super::notice::{self, EXTENSION, Notice, tell};
@@ -92,7 +92,7 @@ unsafe extern "C-unwind" fn table_of_all_triggers(node: *mut pg_sys::Node) -> pg
     use pg_sys::AlterTableType::{
         AT_DisableTrigAll, AT_DisableTrigUser, AT_EnableTrigAll, AT_EnableTrigUser,
     };
-    // SAFETY: the tag tells the type of the node; the list holds AlterTableCmd nodes.
+    // SAFETY: the tag determines the type of the node; the list holds AlterTableCmd nodes.
     unsafe {
         if (*node).type_ != pg_sys::NodeTag::T_AlterTableStmt {
             return pg_sys::InvalidOid;

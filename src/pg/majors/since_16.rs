@@ -1,4 +1,4 @@
-//! PostgreSQL 16 has one function each for privileges and ownership of all kinds of objects, keeps settings in a hash
+//! PostgreSQL 16 has one function each for privileges and ownership of all types of objects, keeps settings in a hash
 //! table, and reports which index entries an update needs.
 
 use pgrx::pg_sys;
@@ -55,8 +55,8 @@ mod version {
         }
     }
 
-    /// False if it is certain that no setting was added since this was called last. `may_have_set`: whether a setting
-    /// was set since then.
+    /// False if it is certain that no setting was added since the previous invocation. `may_have_set`: whether a
+    /// setting was set since then.
     pub fn may_have_new_settings(_may_have_set: bool) -> bool {
         thread_local! {
             static COUNT: Cell<i32> = const { Cell::new(0) };
@@ -162,14 +162,14 @@ mod version {
         unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) }
     }
 
-    /// False if it is certain that no setting was added since this was called last. `may_have_set`: whether a setting
-    /// was set since then. PostgreSQL does not tell how many settings there are.
+    /// False if it is certain that no setting was added since the previous invocation. `may_have_set`: whether a
+    /// setting was set since then. PostgreSQL does not report how many settings there are.
     pub fn may_have_new_settings(may_have_set: bool) -> bool {
         may_have_set
     }
 
     /// Calls `rename` for the record of each setting and returns how many it renamed. Records are found by the hash of
-    /// their names; a renamed one stays where the hash of its first name has put it.
+    /// their names; a renamed record remains at the position that the hash of its first name determined.
     ///
     /// # Safety
     /// Main thread, while no setting is being changed.

@@ -8,13 +8,13 @@ use crate::shared::{Admission, Terms};
 use crate::task_definition::TaskDefinitions;
 use std::time::{Duration, Instant};
 
-/// A call that waits for other calls to end is tried again after this time.
+/// A call that waits for other calls to end is tried again after this pause.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Sends the queued calls that their providers admit, in order. True if anything was sent.
+/// Sends the queued calls that their providers admit, in order. True if any was sent.
 ///
 /// # Errors
-/// When the providers' rows cannot be read.
+/// If the providers' rows cannot be read.
 pub fn send_queued(calls: &mut Calls) -> Result<bool, PgError> {
     let now = Instant::now();
     if calls.queued.iter().all(|queued| queued.not_before > now || calls.is_for_others(queued)) {
@@ -27,7 +27,7 @@ pub fn send_queued(calls: &mut Calls) -> Result<bool, PgError> {
     let mut refused: Vec<(u64, Wait)> = Vec::new();
     let mut index = 0;
     while let Some(queued) = calls.queued.get_mut(index) {
-        // The current row of the provider counts. A request that can no longer be sent need not wait to fail.
+        // The current row of the provider applies. A request that can no longer be sent fails at once.
         let is_lost = queued.batch.follow(&definitions).is_err();
         let queued = &calls.queued[index];
         let account = queued.batch.account;
@@ -54,11 +54,11 @@ pub fn send_queued(calls: &mut Calls) -> Result<bool, PgError> {
 #[derive(Clone, Copy)]
 struct Wait {
     until: Instant,
-    /// It is for other calls to end.
+    /// The request waits for other calls to end.
     is_crowded: bool,
 }
 
-/// How long a request has still to wait; `None` if it is admitted, which counts for the limits of its provider.
+/// How long a request has to wait; `None` if it is admitted, which counts towards the limits of its provider.
 fn wait_of(calls: &Calls, queued: &QueuedCall, now: Instant) -> Option<Wait> {
     let batch = &queued.batch;
     if queued.not_before > now || calls.is_for_others(queued) {
@@ -71,14 +71,14 @@ fn wait_of(calls: &Calls, queued: &QueuedCall, now: Instant) -> Option<Wait> {
     if let Some(until) = not_before(calls.slot.admit(&batch.terms()), now) {
         return Some(Wait { until, is_crowded: false });
     }
-    // The provider's rate limit admitted the request when it was prepared.
+    // The provider's rate limit admitted the request when the request was prepared.
     let place = Terms { interval: 0, ..batch.provider_terms };
     let has_place =
         !batch.is_for_a_host() || place.max_in_flight == 0 || calls.slot.admit(&place) == Admission::Admitted;
     (!has_place).then_some(crowded)
 }
 
-/// When to ask again; `None` if the request is admitted.
+/// When to request admission again; `None` if the request is admitted.
 fn not_before(admission: Admission, now: Instant) -> Option<Instant> {
     match admission {
         Admission::Admitted => None,

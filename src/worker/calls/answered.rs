@@ -1,4 +1,4 @@
-//! Answered calls: the response is stored, the last step of the task has still to run.
+//! Answered calls: the response is stored, and the last step of the task has not run yet.
 
 use super::result::CallResult;
 use crate::error::PgError;
@@ -8,11 +8,11 @@ use std::time::Instant;
 
 struct AnsweredCall {
     task_id: TaskId,
-    /// The result, unless another worker has stored it.
+    /// The result; `None` if another worker has stored it.
     result: Option<CallResult>,
     not_before: Instant,
     repeats: u32,
-    /// Why the end of the task could not be written: its handlers are not invoked again.
+    /// Why the end of the task could not be written. Its handlers are not invoked again.
     refusal: Option<PgError>,
 }
 
@@ -41,13 +41,13 @@ impl AnsweredCalls {
         self.0.retain(|answered| answered.task_id != task_id);
     }
 
-    /// The next task whose last step can be run.
+    /// The next task whose last step can run.
     pub fn next(&self) -> Option<TaskId> {
         let now = Instant::now();
         self.0.iter().find(|answered| answered.not_before <= now).map(|answered| answered.task_id)
     }
 
-    /// When each last step can be run.
+    /// When each last step can run.
     pub fn times(&self) -> impl Iterator<Item = Instant> {
         self.0.iter().map(|answered| answered.not_before)
     }
@@ -65,7 +65,7 @@ impl AnsweredCalls {
         self.find(task_id).map_or(0, |answered| answered.repeats)
     }
 
-    /// Notes that the end of a task cannot be written: its handlers are not invoked again.
+    /// Notes that the end of a task cannot be written, so that its handlers are not invoked again.
     pub fn refuse(&mut self, task_id: TaskId, error: PgError) {
         if let Some(answered) = self.find_mut(task_id) {
             answered.refusal = Some(error);

@@ -1,4 +1,4 @@
-//! A batch: the calls that go out as one request, of one task or of several.
+//! A batch: the calls of one or several tasks that go out as one request.
 
 use super::rows::JoinedCall;
 use crate::config;
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 /// Size limit of the requests of a batch, in bytes. Larger requests are sent on their own.
 const LARGEST: usize = 4 * 1024 * 1024;
-/// The longest time for which a provider is taken to recognize a key.
+/// The longest time for which a provider is assumed to recognize a key.
 const LONGEST_MEMORY: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// A task's part of a batch.
 pub struct Member {
     pub task_id: TaskId,
     pub request: Arc<Request>,
-    /// The task has ended. Its request stays part of the batch, since a batch is sent again unchanged.
+    /// The task has ended. Its request remains part of the batch, since a batch is sent again unchanged.
     pub given_up: bool,
 }
 
@@ -32,27 +32,27 @@ impl Member {
 /// Calls that go out as one request.
 pub struct Batch {
     pub provider: Arc<Provider>,
-    /// Invariant: never empty, and in the order of the tasks once it is sent.
+    /// Invariant: the batch is never empty, and is in the order of the tasks once it is sent.
     pub members: Vec<Member>,
-    /// The key of the common request; `None` for one task.
+    /// The idempotency key of the common request; `None` for a single task.
     pub key: Option<String>,
-    /// The rate limit of the provider has admitted it.
+    /// The rate limit of the provider has admitted the batch.
     pub admitted: bool,
-    /// Until when the provider recognizes its key, if it was sent before and may have been carried out.
+    /// Until when the provider recognizes the key, if the batch was sent before and may have been carried out.
     pub recognized_until: Option<Instant>,
-    /// No other task may join. That it goes out alone is stored before it is sent.
+    /// No other task may join. Before such a batch is sent, it is stored that it goes out alone.
     pub alone: bool,
-    /// No other request fits into it.
+    /// No other request fits into the batch.
     pub full: bool,
     /// The provider accepts several requests like the first one in a batch.
     pub batchable: bool,
-    /// When it was prepared.
+    /// When the batch was prepared.
     pub since: Instant,
-    /// Another worker can send it: its provider recognizes keys.
+    /// Another worker can send the batch, since its provider recognizes keys.
     pub is_resumable: bool,
-    /// The limits of its provider.
+    /// The limits of the provider.
     pub provider_terms: Terms,
-    /// The account that its limits count for: the provider's, or its host's.
+    /// The account whose limits apply: that of the provider, or of its host.
     pub account: u64,
 }
 
@@ -61,7 +61,7 @@ impl Batch {
         Batch::stored(provider, vec![member], None)
     }
 
-    /// A batch that is stored already.
+    /// A batch that has already been stored.
     pub fn stored(provider: Arc<Provider>, members: Vec<Member>, key: Option<String>) -> Batch {
         let provider_terms = provider::terms(&provider);
         let first = &members[0].request;
@@ -91,8 +91,8 @@ impl Batch {
         Instant::now() + memory.saturating_sub(age)
     }
 
-    /// True if it can be sent again after `wait`, although the provider has received it. `nothing_done`: the provider said
-    /// that it has not carried it out.
+    /// True if the batch can be sent again after `wait`, although the provider has received it. `nothing_done`: the
+    /// provider reported that it has not carried it out.
     pub fn may_be_repeated(&self, wait: Duration, nothing_done: bool) -> bool {
         let until = match self.recognized_until {
             None if nothing_done => return true,
@@ -102,10 +102,10 @@ impl Batch {
         Instant::now() + wait <= until || self.members[0].request.only_reads()
     }
 
-    /// Checks that the provider still recognizes its key, if it was sent before.
+    /// Checks that the provider still recognizes the key, if the batch was sent before.
     ///
     /// # Errors
-    /// That it has waited for too long to be sent again.
+    /// If the batch has waited too long to be sent again.
     pub fn check_recognized(&self) -> Result<(), String> {
         match self.recognized_until {
             Some(until) if until < Instant::now() && !self.members[0].request.only_reads() => Err(format!(
@@ -117,7 +117,7 @@ impl Batch {
         }
     }
 
-    /// Notes that it was sent and may have been carried out.
+    /// Notes that the batch was sent and may have been carried out.
     pub fn note_sent(&mut self) {
         let until = Batch::recognized_until(&self.provider, self.since.elapsed());
         self.recognized_until.get_or_insert(until);
@@ -129,7 +129,7 @@ impl Batch {
         is_open && self.members.len() < provider.batch_size() && Arc::ptr_eq(provider, &self.provider)
     }
 
-    /// True if this request can join. After a request that does not fit, none is tried any more.
+    /// True if this request can join. After a request that does not fit, no other one is tried.
     pub fn takes(&mut self, provider: &Arc<Provider>, request: &Request) -> bool {
         if !self.has_room_for(provider)
             || !request.has_destination_of(&self.members[0].request)
@@ -139,7 +139,7 @@ impl Batch {
             return false;
         }
         let limit = LARGEST.min(config::HTTP_MAX_REQUEST_SIZE.get() as usize);
-        // A separator for each request, and the brackets.
+        // The JSON array takes a separator for each request, and the brackets.
         self.full = self.size() + request.size() + self.members.len() + 2 > limit;
         !self.full
     }
@@ -147,7 +147,7 @@ impl Batch {
     /// Takes the provider's current row from `definitions`.
     ///
     /// # Errors
-    /// That the provider was removed or has another interface now.
+    /// If the provider was removed or its interface has changed.
     pub fn follow(&mut self, definitions: &TaskDefinitions) -> Result<(), String> {
         let now = definitions
             .provider(&self.provider.name)
@@ -168,8 +168,8 @@ impl Batch {
         Ok(())
     }
 
-    /// The limits that it is admitted by: its host's, or its provider's. The provider's limit of calls in flight counts for
-    /// all of its hosts together.
+    /// The limits that admit the batch: those of its host, or of its provider. The provider's limit of calls in flight
+    /// counts for all of its hosts together.
     pub fn terms(&self) -> Terms {
         match self.is_for_a_host() {
             true => Terms { account: self.account, max_in_flight: 0, ..self.provider_terms },
@@ -177,7 +177,7 @@ impl Batch {
         }
     }
 
-    /// True if its provider has no base URL, and so many hosts.
+    /// True if the provider has no base URL, and therefore many hosts.
     pub fn is_for_a_host(&self) -> bool {
         self.account != self.provider_terms.account
     }
@@ -191,7 +191,7 @@ impl Batch {
         }
     }
 
-    /// Size of the bodies of its requests, in bytes.
+    /// The total size of the requests' bodies, in bytes.
     pub fn size(&self) -> usize {
         self.members.iter().map(|member| member.request.size()).sum()
     }
@@ -201,26 +201,26 @@ impl Batch {
         self.alone || self.members.len() > 1
     }
 
-    /// Takes over what was stored; tasks that are missing there have been removed.
+    /// Keeps only the calls that were stored; tasks that are missing there have been removed.
     pub fn join(&mut self, joined: &[JoinedCall]) {
         self.members.retain(|member| joined.iter().any(|call| call.task_id == member.task_id));
         let first = joined.iter().find(|call| call.batch == Some(call.task_id));
         self.key = first.map(|first| key_of_batch(&first.key));
     }
 
-    /// Splits it into a batch for each task that has not ended.
+    /// Splits the batch into one for each task that has not ended.
     pub fn separate(self) -> impl Iterator<Item = Batch> {
         let Batch { provider, members, since, .. } = self;
         let live = members.into_iter().filter(|member| !member.given_up);
         live.map(move |member| Batch { alone: true, since, ..Batch::new(provider.clone(), member) })
     }
 
-    /// Identifies it: its first task.
+    /// Identifies the batch by its first task.
     pub fn id(&self) -> TaskId {
         self.members[0].task_id
     }
 
-    /// The tasks of it that have not ended.
+    /// The tasks of the batch that have not ended.
     pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
         self.members.iter().filter(|member| !member.given_up).map(|member| member.task_id)
     }
@@ -233,12 +233,12 @@ impl Batch {
         self.tasks().any(|known| known == task_id)
     }
 
-    /// True if a task of it has ended since it was formed.
+    /// True if a task of the batch has ended since the batch was formed.
     pub fn is_incomplete(&self) -> bool {
         self.members.iter().any(|member| member.given_up)
     }
 
-    /// Notes that a task of it has ended. False if no task is left.
+    /// Notes that a task of the batch has ended. False if no task is left.
     pub fn give_up(&mut self, task_id: TaskId) -> bool {
         self.members.iter_mut().filter(|member| member.task_id == task_id).for_each(|m| m.given_up = true);
         self.tasks().next().is_some()
@@ -256,7 +256,7 @@ impl Batch {
     }
 }
 
-/// The key of a batch, derived from that of its first call: it is another request.
+/// The key of a batch, derived from the key of its first call, since the batch is a different request.
 pub fn key_of_batch(key: &str) -> String {
     format!("{key}-batch")
 }

@@ -1,4 +1,4 @@
-//! Calls that are cancelled.
+//! Cancels calls.
 
 use super::state::Calls;
 use crate::error::PgError;
@@ -7,7 +7,7 @@ use crate::shared::{Over, TaskId};
 use crate::task::Brief;
 use crate::worker::{record, task_log};
 
-/// Gives up the calls that were cancelled; true if there were any. `are_new`: some were cancelled since the last time.
+/// Gives up the calls that were cancelled; true if there were any. `are_new`: calls were cancelled since the last time.
 pub fn cancel_calls(calls: &mut Calls, are_new: bool) -> Result<bool, PgError> {
     if are_new {
         calls.to_cancel.extend(calls.slot.take_cancels());
@@ -21,7 +21,7 @@ pub fn cancel_calls(calls: &mut Calls, are_new: bool) -> Result<bool, PgError> {
     Ok(any)
 }
 
-/// Ends the task of a call as cancelled; its response is not waited for any more.
+/// Ends the task of a call as cancelled, without waiting for the response any longer.
 pub fn cancel(calls: &mut Calls, task_id: TaskId) -> Result<(), PgError> {
     let over = if calls.holds(task_id) {
         let tables = calls.tables;
@@ -31,7 +31,7 @@ pub fn cancel(calls: &mut Calls, task_id: TaskId) -> Result<(), PgError> {
                 task_log::cancelled(task_id);
                 Over::Cancelled
             }
-            // Another attempt would fail, too: the call goes on.
+            // Another attempt would fail, too, so the call continues.
             Err(error) if error.is_unwritten() => {
                 calls.faults.log("a call cannot be cancelled", &error.of_task(task_id));
                 Over::GivenBack

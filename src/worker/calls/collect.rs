@@ -1,4 +1,4 @@
-//! Collect: takes the outcomes of calls from the threads.
+//! Collect: receives the outcomes of calls from the threads.
 
 use super::batch::Batch;
 use super::interpret::{BatchResult, interpret};
@@ -12,11 +12,11 @@ use pg_errand_calls::request::Request;
 use pg_errand_calls::response::Response;
 use std::time::{Duration, Instant};
 
-/// How long a call waits at most when its provider asks for it, if the provider's row sets no limit.
+/// The maximum time that a call waits at its provider's request, if the provider's row sets no limit.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(3600);
 
 impl Calls {
-    /// Takes all outcomes that have come.
+    /// Receives all outcomes that are available.
     pub(super) fn collect(&mut self) {
         let before = self.in_flight.len();
         while let Some(outcome) = self.pool.outcome() {
@@ -25,7 +25,7 @@ impl Calls {
             }
         }
         if self.in_flight.len() < before {
-            // There may be room for those that wait for other calls to end.
+            // Calls that wait for other calls to end may have a place now.
             let now = Instant::now();
             let crowded = self.queued.iter_mut().filter(|queued| queued.is_crowded);
             crowded.for_each(|queued| queued.not_before = now);
@@ -35,7 +35,7 @@ impl Calls {
     fn take_in(&mut self, sent: SentBatch, outcome: &Outcome) {
         self.note_end(&sent, outcome);
         let batch = sent.batch;
-        // Only this status says that the request was not carried out (RFC 6585, section 4).
+        // Only this status states that the request was not carried out (RFC 6585, section 4).
         let nothing_done = outcome.response.as_ref().is_ok_and(|response| response.status == 429);
         if let Some(pause) = pause(outcome, &batch) {
             self.slot.pause(batch.account, pause);
@@ -51,11 +51,11 @@ impl Calls {
         }
     }
 
-    /// Notes how a call went, for the pace of its lane and the circuit breaker of its provider.
+    /// Notes how a call ended, for the pace of its lane and the circuit breaker of its provider.
     fn note_end(&mut self, sent: &SentBatch, outcome: &Outcome) {
         let is_for_a_host = sent.batch.is_for_a_host();
         let is_answered = outcome.response.as_ref().is_ok_and(Response::is_complete);
-        // A host that does not answer does not slow down the others of its lane.
+        // A host that does not respond does not slow down the other hosts of its lane.
         self.pace.note(sent.lane, is_answered || is_for_a_host, limit());
         if is_for_a_host {
             self.pace.note_host(sent.terms.account, is_answered, limit());
@@ -75,8 +75,8 @@ impl Calls {
         self.ended_of.push(if has_breaker { sent.batch.provider_name() } else { String::new() });
     }
 
-    /// Queues a batch whose provider has asked to wait. `nothing_done`: the provider says that it has not carried the
-    /// request out.
+    /// Queues a batch whose provider requests a pause. `nothing_done`: the provider reported that it has not carried
+    /// the request out.
     fn queue_again(&mut self, mut batch: Batch, pause: Duration, nothing_done: bool) {
         if !nothing_done {
             batch.note_sent();
@@ -92,7 +92,7 @@ impl Calls {
     }
 }
 
-/// How long the provider asks to wait, if a call may wait that long.
+/// The pause that the provider requests, if a call may wait that long.
 fn pause(outcome: &Outcome, batch: &Batch) -> Option<Duration> {
     let wait = asked_to_wait(outcome.response.as_ref().ok()?)?;
     let limit = batch.provider.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);

@@ -13,11 +13,11 @@ pub struct Equipped {
     pub credentials: Credentials,
 }
 
-/// Fetches the current credentials of the provider for a stored request.
+/// Fetches the provider's current credentials for a stored request.
 ///
 /// # Errors
-/// What has changed, or which secret is missing; or that a request which may have been carried out would not be
-/// recognized.
+/// If the provider has changed, a secret is missing, or the provider would not recognize a request that may have been
+/// carried out.
 pub fn equip(batch: &mut Batch) -> Result<Equipped, String> {
     batch.follow(&TaskDefinitions::known())?;
     batch.check_recognized()?;

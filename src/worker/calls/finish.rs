@@ -55,10 +55,10 @@ pub fn finish_answered(runner: &mut Runner, calls: &mut Calls) -> Result<bool, P
     Ok(true)
 }
 
-/// What came of an attempt to run the last step of a task.
+/// The result of an attempt to run the last step of a task.
 enum Resumed {
     Ended(Brief, Ending),
-    /// It has still to be run.
+    /// The step has not run yet.
     NotNow,
     /// The task has ended otherwise.
     Gone,
@@ -79,7 +79,7 @@ struct AnsweredCall<'a> {
 }
 
 impl AnsweredCall<'_> {
-    /// Does what is left to do after the last step.
+    /// Updates the state of the call after its last step.
     fn leave(&mut self, resumed: Resumed) {
         match resumed {
             Resumed::Ended(brief, ending) => {
@@ -98,8 +98,8 @@ impl AnsweredCall<'_> {
         }
     }
 
-    /// Tries again to end a task whose end could not be written. No run has begun, so a cancel that the slot shows concerns
-    /// an earlier task.
+    /// Tries again to end a task whose end could not be written. No run has begun, so a cancellation that the slot
+    /// shows concerns an earlier task.
     fn end_refused(&mut self, error: PgError) -> Result<(), PgError> {
         match self.end_without_handlers(error) {
             Err(error) if !error.is_unwritten() => {
@@ -140,7 +140,7 @@ impl RolledBack for AnsweredCall<'_> {
         cancel(self.calls, self.task_id)
     }
 
-    /// The handler of the call's result has run, and is not invoked again.
+    /// The handler of the call's result has run already, and is not invoked again.
     fn end_with_handler(&mut self, _: &PgError) -> Option<Result<(), Stop>> {
         None
     }

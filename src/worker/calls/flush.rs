@@ -1,4 +1,4 @@
-//! Flush: has requests be on disk before they are sent, and responses before they are handled.
+//! Flush: writes requests to disk before they are sent, and responses before they are processed.
 
 use super::admit::send_queued;
 use super::batch::Batch;
@@ -16,29 +16,29 @@ use crate::shared::TaskId;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Number of open calls from which on a flush waits for more of them.
+/// The number of open calls from which on a flush waits for further calls.
 const GROUP_FROM: usize = 16;
-/// Time that a flush waits for more calls.
+/// The time that a flush waits for further calls.
 const GROUP_TIME: Duration = Duration::from_millis(5);
-/// Number of calls that are flushed without waiting for more.
+/// The number of calls that are flushed without waiting for more.
 const GROUP_SIZE: usize = 32;
-/// Time that a flush waits while other requests can join a batch.
+/// The time that a flush waits while other requests can join a batch.
 const BATCH_TIME: Duration = Duration::from_millis(100);
-/// Pause after results could not be stored.
+/// The pause after results could not be stored.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Calls {
-    /// Number of calls to be flushed.
+    /// The number of calls that have to be flushed.
     pub(super) fn unflushed_len(&self) -> usize {
         self.unflushed.iter().map(Batch::len).sum::<usize>() + self.unstored.len()
     }
 
-    /// When they are flushed at the latest.
+    /// The latest time at which they are flushed.
     pub(super) fn flush_at(&self) -> Option<Instant> {
         self.unflushed_since.map(|since| since + self.group().1).max(self.store_not_before)
     }
 
-    /// How many calls are flushed at once, and how long that waits at most.
+    /// How many calls are flushed together, and the maximum time that the flush waits for them.
     fn group(&self) -> (usize, Duration) {
         if self.unflushed.iter().any(|batch| batch.has_room_for(&batch.provider)) {
             (usize::MAX, BATCH_TIME)
@@ -60,8 +60,9 @@ impl Calls {
     }
 }
 
-/// Stores the results that have come, flushes them and the stored requests, and goes on with both: with one commit and
-/// one wait for the disk for all of them. True if anything was flushed. `is_idle`: the worker has nothing else to do.
+/// Stores the results that have arrived and flushes them together with the stored requests, with one commit and one
+/// flush of WAL for all of them. Then sends the requests and marks the calls with results as answered. True if anything
+/// was flushed. `is_idle`: the worker has nothing else to do.
 pub fn flush(calls: &mut Calls, is_idle: bool) -> Result<bool, PgError> {
     calls.collect();
     if !calls.is_time_to_flush(is_idle) {
@@ -70,9 +71,9 @@ pub fn flush(calls: &mut Calls, is_idle: bool) -> Result<bool, PgError> {
     let is_stored = store_results(calls);
     let is_joined = join_batches(calls);
     transaction::wait_until_durable();
-    // If this process is to end, the wait may have been interrupted: another worker goes on.
+    // If this process is about to exit, the flush may have been interrupted. Another worker then continues the calls.
     interrupt::check();
-    // The wait may have been long.
+    // Calls may have been cancelled during the flush.
     cancel_calls(calls, true)?;
     inject::point("durable");
     if !calls.unflushed.is_empty() {
@@ -83,7 +84,7 @@ pub fn flush(calls: &mut Calls, is_idle: bool) -> Result<bool, PgError> {
     }
     calls.unflushed_since = None;
     if is_stored {
-        // This precedes sending, since a request that cannot be sent has its result at once.
+        // Results are moved before requests are sent: a request that cannot be sent has its result at once.
         for (task_id, result) in std::mem::take(&mut calls.unstored) {
             calls.answered.add(task_id, Some(result));
         }
@@ -92,12 +93,12 @@ pub fn flush(calls: &mut Calls, is_idle: bool) -> Result<bool, PgError> {
     }
     send_unflushed(calls, is_joined);
     calls.show();
-    // Some calls were not admitted yet, or wait for their host.
+    // Some calls have not been admitted yet, or wait for their host.
     send_queued(calls)?;
     Ok(true)
 }
 
-/// Sends the requests that are flushed now, or queues them. `is_joined`: it is stored which calls go out together.
+/// Sends the requests that have been flushed, or queues them. `is_joined`: it is stored which calls go out together.
 fn send_unflushed(calls: &mut Calls, is_joined: bool) {
     for batch in std::mem::take(&mut calls.unflushed) {
         let is_to_be_joined = !is_joined || batch.key.is_some() && batch.is_incomplete();
@@ -112,8 +113,8 @@ fn send_unflushed(calls: &mut Calls, is_joined: bool) {
     }
 }
 
-/// Stores which requests go out together, before they do: a worker that sends them again sends the same. False if they
-/// could not be stored; then the batches are kept.
+/// Stores which calls go out in one request before that request is sent, so that a worker that takes it over sends the
+/// same request. Returns false, and keeps the batches, if that fails.
 fn join_batches(calls: &mut Calls) -> bool {
     if !calls.unflushed.iter().any(Batch::is_to_be_joined) {
         return true;
@@ -139,7 +140,7 @@ fn join_batches(calls: &mut Calls) -> bool {
     joined.is_ok()
 }
 
-/// Stores the results that have come. False if that was not possible; then they are kept, and other tasks can run
+/// Stores the results that have arrived. Returns false, and keeps the results, if that fails; other tasks can run
 /// meanwhile.
 fn store_results(calls: &mut Calls) -> bool {
     if calls.unstored.is_empty() {
@@ -163,10 +164,11 @@ fn store_results(calls: &mut Calls) -> bool {
     stored.is_ok()
 }
 
-/// A result as it is stored. A response that no jsonb can hold, such as one with a number out of range, does not change
-/// the result: its body is kept as a string of JSON or, if that is not possible either, only its status is kept.
+/// The stored form of a result. A response that jsonb cannot hold, for instance because of a number out of range, does
+/// not change the result: its body is kept as a JSON string or, if that is not possible either, only its status is
+/// kept.
 fn storable(task_id: TaskId, result: &mut CallResult) -> StoredResponse {
-    // Handlers and the error table get what is stored: without U+0000.
+    // Handlers and the error table receive the text as it is stored, without U+0000.
     if let Err(failure) = result {
         failure.message = failure.message.replace('\0', "\u{fffd}");
     }

@@ -1,4 +1,4 @@
-//! What a provider's response means for the tasks of a batch.
+//! Interprets a provider's response for the tasks of a batch.
 
 use super::batch::{Batch, Member};
 use super::result::{CallResult, response_of};
@@ -11,14 +11,14 @@ use pg_errand_calls::provider::Provider;
 use pg_errand_calls::response::Response;
 use pg_errand_calls::result::{judge, shown};
 
-/// How much of a response the log shows, in bytes.
+/// The number of bytes of a response that the log shows.
 const LOGGED: usize = 200;
 
 /// The result of a batch's call.
 pub enum BatchResult {
     /// The result of each task.
     Results(Vec<(TaskId, CallResult)>),
-    /// The provider has done nothing: each request has to be sent on its own.
+    /// The provider has carried out nothing, so each request has to be sent on its own.
     Refused(Batch),
 }
 
@@ -31,7 +31,7 @@ pub fn interpret(batch: Batch, outcome: &Outcome) -> BatchResult {
         (Some(_), Err(reason)) => vec![Err(reason.clone()); count],
         (Some(batching), Ok(response)) => match batching.split(response, count) {
             BatchResponse::Each(responses) => responses.into_iter().map(Ok).collect(),
-            // The provider may have accepted it when it was sent before, and have forgotten its key since.
+            // The provider may have accepted the batch when it was sent before, and may no longer recognize its key.
             BatchResponse::Refused
                 if batch.recognized_until.is_some() && !matches!(response.status, 400 | 422) =>
             {
@@ -51,7 +51,7 @@ pub fn interpret(batch: Batch, outcome: &Outcome) -> BatchResult {
     )
 }
 
-/// Judges what a call came to for a task, and logs it.
+/// Evaluates the outcome of a call for one task, and logs it.
 fn interpret_response(
     provider: &Provider,
     member: &Member,
@@ -77,7 +77,7 @@ fn log_flaw(provider: &Provider, member: &Member, flaw: &str) {
     );
 }
 
-/// Logs the end of a call. A response may hold secrets or signed URLs, so it is logged only for debugging.
+/// Logs the end of a call. A response may contain secrets or signed URLs, so it is logged only at a debug level.
 fn log_end(
     provider: &Provider,
     member: &Member,

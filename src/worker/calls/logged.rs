@@ -9,7 +9,7 @@ use pg_errand_calls::prepared::Prepared;
 use pg_errand_calls::request::Request;
 use std::time::Duration;
 
-/// How much of a message that is only logged the log shows, in bytes.
+/// The number of bytes shown of a message that is only logged.
 const MAX_LOGGED_MESSAGE: usize = 4096;
 
 /// Logs that the call of a task starts.
@@ -18,7 +18,7 @@ pub fn log_start(brief: &Brief, prepared: &Prepared) {
     if let Request::Local { message: Some(message), .. } = &prepared.request
         && log::is_wanted(LogLevel::Info)
     {
-        // Developers read here what would have been sent.
+        // The log line shows developers the request that would have been sent.
         let message = message.to_string();
         log::event(
             LogLevel::Info,
@@ -44,7 +44,7 @@ pub fn log_start(brief: &Brief, prepared: &Prepared) {
     );
 }
 
-/// Logs that a call waits because its provider asks for it.
+/// Logs that a call waits because its provider requests a pause.
 pub fn log_postponed(task_id: TaskId, provider: &str, pause: Duration) {
     log::event(
         LogLevel::Info,
@@ -52,7 +52,7 @@ pub fn log_postponed(task_id: TaskId, provider: &str, pause: Duration) {
     );
 }
 
-/// Logs that a circuit breaker has opened or closed. `failures`: calls in a row that have failed.
+/// Logs that a circuit breaker has opened or closed. `failures`: the number of consecutive calls that have failed.
 pub fn log_breaker(provider: &str, breaker: Breaker, failures: u32) {
     match breaker {
         Breaker::Opened(until) => log::event_with_hint(

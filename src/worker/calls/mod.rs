@@ -1,5 +1,5 @@
-//! Provider calls of this worker, between the step that prepares one and the step that handles its response. No
-//! transaction is open while a provider is called.
+//! Provider calls of this worker, from the step that prepares a call to the step that processes its response. No
+//! transaction is open during a request.
 //!
 //! A call passes through the containers of [`Calls`]: unflushed → (queued →) in flight → unstored → answered.
 

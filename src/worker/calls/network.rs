@@ -5,7 +5,7 @@ use crate::pg::guc::Text;
 use pg_errand_calls::hosts::AllowList;
 use pg_errand_calls::network::{Network, ProxyServer};
 
-/// The network settings, as they are now.
+/// The current network settings.
 pub fn as_set() -> Network {
     let given = |setting: &Text| Some(setting.get()).filter(|text| !text.is_empty());
     Network {

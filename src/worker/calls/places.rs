@@ -1,4 +1,4 @@
-//! Places: from which lanes a worker claims tasks that need a call, and which calls may be in flight.
+//! Places: determines from which lanes a worker claims tasks that need a call, and which calls may be in flight.
 
 use super::batch::Batch;
 use super::logged::log_breaker;
@@ -20,8 +20,8 @@ impl OpenBatches for Calls {
 }
 
 impl Calls {
-    /// True if another call of any lane can be prepared. A few more calls are prepared than may be in flight, so that the
-    /// next one is sent as soon as one is answered, but no more than can be handled.
+    /// True if another call of any lane can be prepared. A few more calls are prepared than may be in flight, so that
+    /// the next one is sent as soon as a response arrives, but no more than can be processed.
     fn have_room(&self) -> bool {
         self.have_room_beyond(0)
     }
@@ -31,12 +31,13 @@ impl Calls {
         self.open() < limit + ahead(limit) + extra && self.load() < 2 * limit + extra
     }
 
-    /// Number of tasks between their two steps, without those that wait for one of many hosts: these hold up no other.
+    /// The number of tasks between their two steps, without those that wait for one of many hosts and do not delay
+    /// others.
     pub(super) fn load(&self) -> usize {
         self.len() - self.queued_for_hosts().count()
     }
 
-    /// The queued calls to hosts of a common lane, as far as they hold up no other calls.
+    /// The queued calls to hosts of a common lane, up to the number that does not delay other calls.
     fn queued_for_hosts(&self) -> impl Iterator<Item = &Batch> {
         let mut bytes = 0;
         let all = self.queued.iter().map(|queued| &queued.batch).filter(|batch| batch.is_for_a_host());
@@ -46,13 +47,13 @@ impl Calls {
         })
     }
 
-    /// True if a batch is for one of many hosts, and no call to it has ended for a while.
+    /// True if a batch goes to one of many hosts, and no call to that host has ended for a while.
     fn is_silent(&self, batch: &Batch) -> bool {
         let silent_at = || self.pace.silent_at(batch.account);
         batch.is_for_a_host() && silent_at().is_some_and(|time| time <= Instant::now())
     }
 
-    /// From which of `lanes` another task can be claimed. `waiting`: the lanes in which tasks wait.
+    /// The lanes among `lanes` from which another task can be claimed. `waiting`: the lanes in which tasks wait.
     pub fn sources(&self, lanes: LaneSet, waiting: LaneSet) -> Sources {
         let open = self.open_lanes(lanes, waiting);
         let has_room = self.have_room_beyond(pace::extra(limit()));
@@ -89,8 +90,8 @@ impl Calls {
             self.unflushed.iter().chain(queued().filter(|batch| !batch.is_for_a_host())).chain(beyond);
         let lanes_of_providers =
             waiting_to_go.map(|batch| definitions.lane_of_provider(&batch.provider.name));
-        // The calls of a dead host do not count for the other hosts of its lane, unless there are so many of them that they
-        // would leave no room for other lanes.
+        // The calls of an unresponsive host do not count for the other hosts of its lane, unless there are so many of
+        // them that no places would remain for other lanes.
         let forgives = self.have_room_beyond(pace::extra(limit) / 2);
         let in_flight = self.in_flight.values().filter(|sent| !(forgives && self.is_silent(&sent.batch)));
         lanes_of_providers.chain(in_flight.map(|sent| sent.lane)).for_each(|lane| used[lane.index()] += 1);
@@ -107,7 +108,7 @@ impl Calls {
         open
     }
 
-    /// Shows the calls in flight to other processes.
+    /// Publishes the calls in flight to other processes.
     pub fn show(&mut self) {
         self.slot.set_in_flight(self.tasks(), !self.have_room());
         let (counts, mut ended, providers) = self.take_counts();
@@ -119,7 +120,7 @@ impl Calls {
         }
     }
 
-    /// The calls that count for the limits of providers, and how calls went since this was last asked.
+    /// The calls that count towards the limits of providers, and how calls have ended since the previous invocation.
     fn take_counts(&mut self) -> (InFlight, Vec<EndedCall>, Vec<String>) {
         let mut counts = InFlight::NONE;
         let in_flight = self.in_flight.values().map(|sent| &sent.batch);
@@ -131,7 +132,7 @@ impl Calls {
     /// How many calls may be in flight for a call of this batch to start at once.
     pub(super) fn room_for(&self, lane: Lane, batch: &Batch) -> Room {
         let limit = limit();
-        // While places are free, the extra ones are not needed.
+        // While places are free, the extra places are not used.
         let is_full = self.in_flight.len() >= limit;
         let used = || match batch.is_for_a_host() {
             true => self.calls_to(batch.account),
@@ -141,7 +142,7 @@ impl Calls {
         Room { limit, extra }
     }
 
-    /// Number of calls in flight to a host.
+    /// The number of calls in flight to a host.
     pub(super) fn calls_to(&self, account: u64) -> usize {
         self.in_flight.values().filter(|sent| sent.terms.account == account).count()
     }
@@ -159,7 +160,7 @@ impl Calls {
     }
 }
 
-/// Number of calls that are prepared beyond those that may be in flight.
+/// The number of calls that are prepared beyond those that may be in flight.
 fn ahead(limit: usize) -> usize {
     limit.saturating_sub(4) / 4
 }

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use std::time::Instant;
 
-/// Number of requests to hosts of a common lane that wait without holding up other calls.
+/// The number of requests to hosts of a common lane that wait without delaying other calls.
 pub const MAX_FOR_HOSTS: usize = 1000;
 /// Size limit of those requests, in bytes.
 pub const MAX_BYTES_FOR_HOSTS: usize = 64 * 1024 * 1024;
@@ -12,9 +12,9 @@ pub const MAX_BYTES_FOR_HOSTS: usize = 64 * 1024 * 1024;
 pub struct QueuedCall {
     pub batch: Batch,
     pub not_before: Instant,
-    /// It waits for other calls to end.
+    /// The request waits for other calls to end.
     pub is_crowded: bool,
-    /// The provider has refused it for now, so it has not been carried out.
+    /// The provider has refused the request for now, so the request has not been carried out.
     pub is_refused: bool,
 }
 

@@ -11,7 +11,7 @@ pub fn response_of(result: &CallResult) -> Option<&Value> {
     }
 }
 
-/// The response that is stored with a result, for changes.
+/// A mutable reference to the response that is stored with a result.
 pub fn response_mut(result: &mut CallResult) -> Option<&mut Value> {
     match result {
         Ok(response) => Some(response),

@@ -1,4 +1,4 @@
-//! Send: puts the request of a prepared call into a batch, and hands flushed batches to the threads.
+//! Send: adds the request of a prepared call to a batch, and passes flushed batches to the threads.
 
 use super::batch::{Batch, Member};
 use super::credentials::{Equipped, equip};
@@ -15,10 +15,10 @@ use pg_errand_calls::prepared::Prepared;
 use std::sync::Arc;
 
 impl Calls {
-    /// Sends a request that has been stored, once it is flushed.
+    /// Sends a stored request after it has been flushed.
     pub fn send(&mut self, task_id: TaskId, prepared: Prepared) {
         let Prepared { provider, request, .. } = prepared;
-        // With room in a batch, the provider's rate limit was not asked for this request.
+        // If a batch has room, the provider's rate limit was not consulted for this request.
         let admitted = !self.have_room_for(&provider);
         let mut batches = self.unflushed.iter_mut().filter(|batch| batch.admitted);
         let fitting = batches.find_map(|batch| batch.takes(&provider, &request).then_some(batch));
@@ -30,7 +30,7 @@ impl Calls {
         self.note_unflushed();
     }
 
-    /// Hands a flushed batch to a thread.
+    /// Passes a flushed batch to a thread.
     pub(super) fn send_flushed(&mut self, mut batch: Batch) {
         match equip(&mut batch) {
             Ok(equipped) => self.start(batch, equipped),

@@ -18,7 +18,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A worker that is to leave waits this long for calls that no other worker can send.
+/// The time that a worker which has to exit waits for calls that no other worker can send.
 const LEAVING_TIME: Duration = Duration::from_secs(5);
 
 /// A batch whose request has been sent.
@@ -37,46 +37,45 @@ pub struct Calls {
     /// The network settings of the last call.
     pub(super) network: Arc<Network>,
 
-    /// Requests that are stored, but not known to be flushed.
+    /// Requests that are stored, but may not have been flushed yet.
     pub(super) unflushed: Vec<Batch>,
     /// Calls that wait until their provider admits them. Invariant: in the order of [`Batch::id`].
     pub(super) queued: Vec<QueuedCall>,
-    /// Calls that were sent and not answered, by [`Batch::id`].
+    /// Calls that were sent and have no response yet, by [`Batch::id`].
     pub(super) in_flight: HashMap<TaskId, SentBatch>,
     /// Results that are not stored yet.
     pub(super) unstored: Vec<(TaskId, CallResult)>,
-    /// Calls whose results are stored, and whose last steps have still to run.
+    /// Calls whose results are stored, and whose last steps have not run yet.
     pub(super) answered: AnsweredCalls,
     /// Tasks of calls that are to be cancelled.
     pub(super) to_cancel: Vec<TaskId>,
 
-    /// Since when there is something to flush.
+    /// Since when requests or results have to be flushed.
     pub(super) unflushed_since: Option<Instant>,
-    /// After a failure to store results, when it is tried again.
+    /// The time before which storing results is not tried again after a failure.
     pub(super) store_not_before: Option<Instant>,
-    /// Orphaned calls that others have locked are not looked for before this time.
+    /// Orphaned calls that other sessions have locked are not searched for before this time.
     pub(super) no_orphans_before: Option<Instant>,
-    /// Orphaned calls have been looked for.
+    /// Orphaned calls have been searched for.
     pub(super) has_looked_for_orphans: bool,
 
     pub(super) pace: Pace,
-    /// `Shared::resumes` as of the last turn.
+    /// The value of `Shared::resumes` as of the last turn.
     resumes: u64,
     /// When this turn of the worker began.
     turn_began_at: Instant,
-    /// The worker is to leave: other workers send the queued calls.
+    /// The worker has to exit. Other workers send the queued calls.
     is_retiring: bool,
-    /// Whether the worker may run handlers. If not, other workers continue answered calls, too.
+    /// Whether the worker may invoke handlers. If not, other workers continue answered calls, too.
     runs_handlers: bool,
-    /// How calls went that have ended since others were told.
+    /// How calls have ended that have not been reported to other processes yet.
     pub(super) ended: Vec<EndedCall>,
-    /// The providers of `ended`, in the same order; empty where no circuit breaker is to be logged.
+    /// The providers of `ended`, in the same order; empty where no circuit breaker has to be logged.
     pub(super) ended_of: Vec<String>,
 }
 
 impl Calls {
-    /// # Errors
-    /// When the system has no descriptors left.
+    /// # Errors If the system has no file descriptors left.
     pub fn new(slot: MySlot, tables: Tables) -> std::io::Result<Self> {
         let pool = Pool::new(|body| thread::spawn("pg_errand call", body).map(|_| ()))?;
         Ok(Calls {
@@ -105,7 +104,8 @@ impl Calls {
         })
     }
 
-    /// Begins a turn of the worker. `resumes`: counts the ends of providers' pauses; `is_retiring`: the worker is to leave.
+    /// Begins a turn of the worker. `resumes` counts the ends of providers' pauses; `is_retiring`: the worker has to
+    /// exit.
     pub fn begin_turn(&mut self, resumes: u64, is_retiring: bool) {
         let now = Instant::now();
         self.turn_began_at = now;
@@ -115,12 +115,12 @@ impl Calls {
         }
     }
 
-    /// Number of tasks between their two steps.
+    /// The number of tasks between their two steps.
     pub fn tasks(&self) -> usize {
         self.batches().map(Batch::len).sum::<usize>() + self.unstored.len() + self.answered.len()
     }
 
-    /// [`Calls::tasks`], where a batch counts as one task.
+    /// The same number as [`Calls::tasks`], but with a batch counted as one task.
     pub fn len(&self) -> usize {
         self.open() + self.queued.len() + self.unstored.len() + self.answered.len()
     }
@@ -130,13 +130,13 @@ impl Calls {
         in_flight.chain(&self.unflushed).chain(self.queued.iter().map(|queued| &queued.batch))
     }
 
-    /// Number of calls in flight or about to be.
+    /// The number of calls that are in flight or about to be.
     pub(super) fn open(&self) -> usize {
         self.in_flight.len() + self.unflushed.len()
     }
 
-    /// True if other workers can continue all that is left: queued calls and, if no handler may be run here any more,
-    /// answered calls.
+    /// True if other workers can continue all remaining calls: queued calls and, if this worker may invoke no further
+    /// handler, answered calls.
     pub fn can_be_left(&self) -> bool {
         let soon = Instant::now() + LEAVING_TIME;
         let is_for_others = |queued: &QueuedCall| queued.batch.is_resumable || queued.not_before > soon;
@@ -147,27 +147,27 @@ impl Calls {
             && self.queued.iter().all(is_for_others)
     }
 
-    /// True if other workers have to look for calls that this worker leaves.
+    /// True if other workers have to search for calls that this worker leaves behind.
     pub fn leaves_orphans(&self) -> bool {
         self.waits_for_orphans() || !self.answered.is_empty()
     }
 
-    /// True if orphaned calls that others have locked are to be looked for again.
+    /// True if orphaned calls that other sessions have locked have to be searched for again.
     pub fn waits_for_orphans(&self) -> bool {
         self.no_orphans_before.is_some()
     }
 
-    /// True if another worker is to send a queued call.
+    /// True if another worker has to send a queued call.
     pub(super) fn is_for_others(&self, queued: &QueuedCall) -> bool {
         self.is_retiring && queued.batch.is_resumable
     }
 
-    /// From here on the worker runs no handler; false if that was so before.
+    /// Lets the worker invoke no further handler; false if that was so before.
     pub fn stop_handlers(&mut self) -> bool {
         std::mem::take(&mut self.runs_handlers)
     }
 
-    /// The next task whose last step can be run.
+    /// The next task whose last step can run.
     pub(super) fn next_answered(&self) -> Option<TaskId> {
         if self.runs_handlers { self.answered.next() } else { None }
     }
@@ -177,17 +177,17 @@ impl Calls {
         self.answered.repeats(task_id)
     }
 
-    /// Called after a wait for [`Calls::readable`].
+    /// Resets [`Calls::readable`] after a wait for it.
     pub fn clear(&self) {
         self.pool.clear();
     }
 
-    /// Becomes readable when a call has ended.
+    /// A descriptor that becomes readable when a call has ended.
     pub fn readable(&self) -> RawFd {
         self.pool.readable()
     }
 
-    /// Time until there is something to do for which nobody wakes this worker.
+    /// The time until something has to be done for which no other process wakes this worker.
     pub fn next_repeat(&self) -> Option<Duration> {
         let flush = self.flush_at().filter(|_| self.unflushed_len() > 0);
         let queued =
@@ -222,7 +222,7 @@ impl Calls {
 
     /// Drops the call of a task that has ended.
     pub(super) fn forget(&mut self, task_id: TaskId) {
-        // A thread goes on with it all the same.
+        // The thread continues the call nevertheless.
         for sent in self.in_flight.values_mut() {
             sent.batch.give_up(task_id);
         }
@@ -233,8 +233,8 @@ impl Calls {
         self.answered.remove(task_id);
     }
 
-    /// Splits batches of which a task has ended, if the provider has not carried them out: the others can be sent without
-    /// it.
+    /// Splits batches of which a task has ended, if the provider has not carried them out: the other calls can be sent
+    /// without it.
     pub(super) fn separate_incomplete(&mut self) {
         let is_separable = |queued: &mut QueuedCall| {
             queued.is_refused && queued.batch.key.is_some() && queued.batch.is_incomplete()
@@ -243,15 +243,15 @@ impl Calls {
         incomplete.into_iter().for_each(|queued| self.separate(queued.batch));
     }
 
-    /// Splits a batch. That its calls go out alone has to be flushed first, or they would be sent together again after a
-    /// crash.
+    /// Splits a batch. It has to be flushed first that its calls go out alone; otherwise they would be sent together
+    /// again after a crash.
     pub(super) fn separate(&mut self, batch: Batch) {
         self.unflushed.extend(batch.separate());
         self.note_unflushed();
     }
 }
 
-/// Provider calls of this worker that may be in flight.
+/// The number of provider calls of this worker that may be in flight.
 pub(super) fn limit() -> usize {
     config::MAX_IN_FLIGHT.get() as usize
 }

@@ -1,11 +1,11 @@
-//! Values from outside, made fit for a jsonb column.
+//! Converts values from outside to what a jsonb column can hold.
 
 use crate::config::MAX_PAYLOAD_SIZE;
 use crate::pg::{jsonb, jsonb_size};
 use pgrx::pg_sys;
 use serde_json::{Value, json};
 
-/// A response as jsonb, as [`to_jsonb`] makes it. If its text would be too long, since jsonb writes numbers with all
+/// Converts a response to jsonb like [`to_jsonb`]. If its text would be too long, since jsonb writes numbers with all
 /// digits, its body is kept as text, see [`keep_as_text`].
 pub fn to_stored_jsonb(value: &Value) -> pg_sys::Datum {
     let limit = MAX_PAYLOAD_SIZE.get() as usize;
@@ -19,8 +19,8 @@ pub fn to_stored_jsonb(value: &Value) -> pg_sys::Datum {
     if jsonb_size::is_longer(jsonb, limit) { to_jsonb(&value.to_string().into()) } else { jsonb }
 }
 
-/// Replaces the body of a response by a string of JSON, with a warning that says why. A response without headers is a
-/// body as a whole, even if it has a field of that name.
+/// Replaces the body of a response by a JSON string, with a warning that states the reason. A response without headers
+/// is a body as a whole, even if it has a field of that name.
 pub fn keep_as_text(response: &mut Value, warning: &str) {
     let is_whole = ["headers", "body"].iter().all(|name| response.get(name).is_some());
     if !is_whole {
@@ -30,7 +30,7 @@ pub fn keep_as_text(response: &mut Value, warning: &str) {
     response["warning"] = warning.into();
 }
 
-/// A value as jsonb, with U+FFFD in place of U+0000, which jsonb cannot hold.
+/// Converts a value to jsonb, with U+FFFD in place of U+0000, which jsonb cannot hold.
 pub fn to_jsonb(value: &Value) -> pg_sys::Datum {
     let text = value.to_string();
     if text.contains("\\u0000") {

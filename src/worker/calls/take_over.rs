@@ -1,4 +1,4 @@
-//! Take over: continues orphaned calls, whose workers are gone.
+//! Take-over: continues orphaned calls, whose workers no longer exist.
 
 use super::batch::{Batch, Member, key_of_batch};
 use super::queued::QueuedCall;
@@ -12,11 +12,11 @@ use pg_errand_calls::provider::Provider;
 use pg_errand_calls::request::Request;
 use std::time::{Duration, Instant};
 
-/// Orphaned calls that others have locked are looked for again after this time.
+/// Orphaned calls that other sessions have locked are searched for again after this time.
 const LOCKED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes over orphaned calls, in a worker's first turn and when it is `wanted`: answered calls continue with their
-/// handlers, others are sent again, the same request with the same key. True if there were any.
+/// Takes over orphaned calls in a worker's first turn and when `wanted`. Answered calls continue with their handlers;
+/// for others, the same request is sent again with the same key. True if there were any.
 pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
     let room = limit().saturating_sub(calls.load());
     if room == 0 {
@@ -37,7 +37,7 @@ pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
     let found = transaction::commit_after(|| {
         (rows::take_orphans(slot, &tables, room), rows::has_orphans(slot, &tables))
     });
-    // Orphaned calls that a session has locked are no work for other workers.
+    // Orphaned calls that a session has locked are not available to other workers.
     let are_locked = found.as_ref().is_ok_and(|(orphans, more)| *more && orphans.is_empty());
     if are_locked {
         calls.no_orphans_before = Some(Instant::now() + LOCKED_PAUSE);
@@ -45,7 +45,7 @@ pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
         slot.change_database(|database| database.orphans = true);
     }
     let (orphans, _) = found?;
-    // If this process is to end, another worker takes them over in turn.
+    // If this process is about to exit, another worker takes these calls over.
     slot.set_in_flight(calls.tasks() + orphans.len(), false);
     interrupt::check();
     let any = !orphans.is_empty();
@@ -82,10 +82,10 @@ fn resume(calls: &mut Calls, group: Vec<Orphan>) {
     }
 }
 
-/// The batch that is sent again.
+/// Builds the batch that is sent again.
 ///
 /// # Errors
-/// Why it cannot be sent again.
+/// If the batch cannot be sent again.
 fn batch_of(first: &Orphan, open: &[Orphan]) -> Result<Batch, String> {
     let nobody = || {
         format!(
@@ -113,7 +113,7 @@ fn batch_of(first: &Orphan, open: &[Orphan]) -> Result<Batch, String> {
         return Err(nobody());
     }
     let key = first.batch.map(|_| key_of_batch(&first.key));
-    // It is negative if the clock was set back.
+    // The age is negative if the clock was set back.
     let age = Duration::try_from_secs_f64(age).unwrap_or_default();
     let recognized_until = Some(Batch::recognized_until(&provider, age));
     Ok(Batch { recognized_until, ..Batch::stored(provider, members, key) })

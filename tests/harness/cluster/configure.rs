@@ -5,7 +5,8 @@ use crate::harness::builder::quote;
 use crate::harness::wait::eventually;
 
 impl Cluster {
-    /// Has the server reload its configuration, and waits until the postmaster has. Its children may reload later.
+    /// Makes the server reload its configuration, and waits until the postmaster has done so. Its children may follow
+    /// later.
     ///
     /// # Panics
     /// The postmaster does not reload within the deadline.

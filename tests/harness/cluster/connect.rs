@@ -34,7 +34,7 @@ impl Cluster {
     /// Connects once.
     ///
     /// # Errors
-    /// The connection cannot be made.
+    /// If the connection cannot be established.
     pub fn try_connect(&self, role: &str, database: &str) -> Result<Client, Error> {
         Config::new().host_path(&self.home).user(role).dbname(database).connect(NoTls)
     }

@@ -1,4 +1,4 @@
-//! Between the steps of a provider call (`src/worker/calls/`).
+//! The steps of a provider call between those of its task (`src/worker/calls/`).
 
 use super::Queue;
 use super::database::{Answer, Row, Status, Wait};
@@ -10,22 +10,21 @@ use crate::broken::Broken;
 pub enum Step {
     /// `Calls::send`.
     Send(Task),
-    /// The request ran into its time-out.
+    /// The request has reached its time limit.
     TimeOut(Task),
-    /// `calls::store_answers`.
+    /// `flush::store_results`.
     StoreAnswers,
-    /// `transaction::wait_until_durable`; then `calls::settle` goes on with what has been waited for.
+    /// `transaction::wait_until_durable`; then `flush::flush` continues the calls that were flushed.
     Flush,
-    /// The process is asked to end while it waits for a synchronous standby: what is visible to all may
-    /// not survive.
+    /// The process is requested to end while it waits for a synchronous standby: a visible commit may not survive.
     WaitBrokenOff,
     /// `call_resume.sql`.
     Resume(Task),
-    /// … finds that the task has ended (`call_is_open.sql`).
+    /// The worker finds that the task has ended (`call_is_open.sql`).
     Forget(Task),
     /// `MySlot::take_cancels`.
     TakeCancel(Task),
-    /// `calls::cancel`.
+    /// `cancel::cancel`.
     GiveUp,
     /// `MySlot::live_owners`.
     ListOwners,
@@ -113,7 +112,7 @@ pub fn take(model: &Queue, state: &mut State, id: WorkerId, step: Step) {
 }
 
 fn send(state: &mut State, id: WorkerId, task: Task) {
-    // A request that is sent too early has its key before its row is there.
+    // The key of a request that is sent too early exists before its row.
     let key = state.call(task).map_or(state.next_key, |call| call.key);
     state.provider.receive(task, key, state.workers[id].owner);
     state.workers[id].calls[task] = InFlight::Waiting;
@@ -137,7 +136,7 @@ fn store_answers(model: &Queue, state: &mut State, id: WorkerId) {
     });
 }
 
-/// What was stored, by now, is durable: requests can be sent, answers handled.
+/// Everything stored so far is flushed: requests can be sent, and responses passed to handlers.
 fn go_on(state: &mut State, id: WorkerId) {
     let worker = &mut state.workers[id];
     worker.hand = Hand::Free;

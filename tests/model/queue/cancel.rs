@@ -1,4 +1,4 @@
-//! `queues.cancel` (`sql/70_cancel.sql`), in a session that may still roll back.
+//! `queues.cancel` (`sql/70_cancel.sql`) in a session that may still roll back.
 
 use super::Queue;
 use super::database::{Status, Wait};
@@ -8,13 +8,13 @@ use crate::broken::Broken;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Canceller {
     Idle,
-    /// What it read of the task: a call's owner, if its call is open.
+    /// The session has read the task, and the owner of its call if the call is open.
     Looked(Task, Option<u8>),
     /// No slot shows the task.
     NotRunning(Task, Option<u8>),
-    /// No live worker has its call, if it has one.
+    /// No live worker owns the task's call, if there is one.
     NobodyHasIt(Task, Option<u8>),
-    /// The worker that has its call was told.
+    /// The worker that owns its call was notified.
     Told(Task),
     /// The row is locked and changed.
     Changed(Task),
@@ -28,11 +28,11 @@ pub enum Step {
     TellRunning,
     /// `errand.cancel_call`.
     TellCall,
-    /// The row is locked and changed, if it is free and as it was read.
+    /// The row is locked and changed, if it is not locked and unchanged since it was read.
     Change,
     Commit,
     RollBack,
-    /// Whether the task has ended otherwise just before.
+    /// Checks whether the task has just ended otherwise.
     LookAgain,
 }
 
@@ -99,7 +99,7 @@ fn tell_running(model: &Queue, state: &mut State, task: Task, owner: Option<u8>)
 fn tell_call(model: &Queue, state: &mut State, task: Task, owner: Option<u8>) -> Canceller {
     let found = state.workers.iter_mut().find(|worker| !worker.is_gone() && Some(worker.owner) == owner);
     let Some(worker) = found else { return Canceller::NobodyHasIt(task, owner) };
-    // Its last handler runs.
+    // The last handler of the call is running.
     if worker.slot.task == Some(task) && !model.is(Broken::CallCancelledInHandler) {
         return look(state, task);
     }

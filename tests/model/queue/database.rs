@@ -1,12 +1,12 @@
-//! The tables: rows as everybody sees them, and how much of them a crash would leave.
+//! The tables: the visible rows, and the rows that a crash could leave.
 
 use super::{TASKS, Task};
 
-/// What came of asking a provider.
+/// The outcome of a request to a provider.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Answer {
     Accepted,
-    /// A time-out, or «outcome unknown»: nobody can tell. A rejection takes the same way.
+    /// A timeout, or "outcome unknown". A rejection is handled in the same way.
     Unknown,
 }
 
@@ -28,24 +28,24 @@ pub struct Call {
     pub answer: Option<Answer>,
 }
 
-/// A row of `queues.task`, its row of `queues.call`, and what its handlers have left.
+/// A row of `queues.task`, its row of `queues.call`, and the effects of its handlers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Row {
     pub status: Status,
     pub calling: bool,
-    /// `not_before` is to come, since a worker outside has the task.
+    /// `not_before` is in the future, since a worker outside has dequeued the task.
     pub leased: bool,
     pub call: Option<Call>,
-    /// How often a `db_function` or `success_handler` took effect.
+    /// The number of times that a `db_function` or `success_handler` took effect.
     pub effects: u8,
-    /// How often an `error_handler` took effect.
+    /// The number of times that an `error_handler` took effect.
     pub error_effects: u8,
     /// An error of the last handler, or of the commit, is recorded.
     pub complaint: bool,
-    /// How often the task ended; by a worker outside it was this one.
+    /// The number of times that the task ended, except by workers outside.
     pub ends: u8,
     pub ended_outside: bool,
-    /// Only in the protocol that marks running tasks in their row.
+    /// Used only by the protocol that marks running tasks in their rows.
     pub running: bool,
 }
 
@@ -76,7 +76,7 @@ impl Row {
         self.call.is_some_and(|call| call.open)
     }
 
-    /// The update of `finish.sql`, which changes nothing of a task that has ended, and `call_end.sql`.
+    /// The update of `finish.sql`, which does not change a task that has ended, and `call_end.sql`.
     pub fn finish(&mut self, status: Status) {
         if !self.is_finished() {
             self.status = status;
@@ -100,14 +100,14 @@ pub type Rows = [Row; TASKS];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
-    /// The commit waits for the disk, and with it for all commits before.
+    /// The commit waits for the flush, which includes all earlier commits.
     ForDisk,
     /// `transaction::commit_asynchronously`.
     No,
 }
 
-/// The first entry is on disk. The others are what later commits made of it; the last one is what
-/// everybody sees, and a crash leaves any of them.
+/// The first entry is flushed. The others are the states after later commits; the last one is visible, and a crash may
+/// leave any of them.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Database {
     log: Vec<Rows>,
@@ -150,7 +150,7 @@ impl Database {
         self.commit(wait, |rows| change(&mut rows[task]));
     }
 
-    /// Waits for the disk, for all commits so far.
+    /// Flushes all commits so far.
     pub fn flush(&mut self) {
         self.log.drain(..self.log.len() - 1);
     }
@@ -161,7 +161,7 @@ impl Database {
         self.log.truncate(1);
     }
 
-    /// A point in time that rows name has come: that is so whatever a crash leaves.
+    /// A point in time that rows name has passed, whatever a crash leaves.
     pub fn pass_time(&mut self, change: impl Fn(&mut Rows)) {
         self.log.iter_mut().for_each(change);
         self.log.dedup();

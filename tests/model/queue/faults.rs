@@ -10,12 +10,11 @@ use crate::broken::Broken;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Step {
-    /// A worker ends (SIGTERM, an error that ends the session): its transaction is undone first.
+    /// A worker ends (SIGTERM, or an error that ends the session): its transaction is rolled back first.
     Die(WorkerId),
-    /// All processes end, and shared memory is lost. So many commits since the last one on disk are
-    /// there afterwards.
+    /// All processes end, and shared memory is lost. Of the commits since the last flush, this many survive.
     Crash { kept: usize },
-    /// The same, with a commit that has reached the disk but that nobody saw.
+    /// The same, with a commit that was flushed but has not become visible.
     CrashIn(WorkerId),
 }
 
@@ -54,7 +53,7 @@ fn crash(model: &Queue, state: &mut State, kept: usize) {
     state.workers = [Worker::GONE; WORKERS];
     state.interrupted = [false; TASKS];
     state.canceller = Canceller::Done;
-    // A worker that was told to cancel a task has forgotten it.
+    // A worker that was notified of a cancellation no longer knows it.
     for task in 0..TASKS {
         state.seen[task].cancelled = state.row(task).status == Status::Cancelled;
     }

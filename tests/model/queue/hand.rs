@@ -1,31 +1,31 @@
-//! What a worker is at, and the steps it can take from there.
+//! The state of a worker, and the steps that it can take from there.
 
 use super::database::{Answer, Row, Status};
 use super::state::{Task, WORKERS};
 
-/// What a worker is at.
+/// The state of a worker.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Hand {
     Free,
     /// Its row is locked.
     Claimed(At),
-    /// The slot shows it; its handlers are next.
+    /// The slot shows the task; its handlers run next.
     Shown(At),
-    /// The handlers have run, nothing is committed, and it cannot be cancelled any more.
+    /// The handlers have run, nothing is committed, and the task cannot be cancelled any more.
     Closed(At, Did),
-    /// It is committed; the slot still shows it.
+    /// The transaction is committed; the slot still shows the task.
     Committed(Task, Then),
-    /// Only in protocols that write effect and end apart: the first is committed.
+    /// Used only by protocols that write effect and end separately: the first of them is committed.
     Half(At, Did),
-    /// Its transaction is rolled back, its row is free, the slot still shows it.
+    /// The transaction is rolled back, the row is unlocked, and the slot still shows the task.
     RolledBack(At, Why),
-    /// Its commit failed; its row is locked again for the error handler.
+    /// The commit failed; the row is locked again for the error handler.
     Failing(At),
-    /// It has stored answers; the wait for the disk is next.
+    /// The worker has stored responses, and flushes them next.
     Settling,
-    /// Its call was cancelled; the transaction that ends it is next.
+    /// The worker's call was cancelled; the transaction that ends it is next.
     GivingUp(Task),
-    /// It has read who lives, to take over calls of those who don't.
+    /// The worker has read which workers are live, to take over calls of the others.
     Listed {
         live: [u8; WORKERS],
         bound: u8,
@@ -35,11 +35,11 @@ pub enum Hand {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct At {
     pub task: Task,
-    /// The step after the provider's answer.
+    /// True for the step after the provider's response.
     pub last: bool,
 }
 
-/// What the handlers came to.
+/// The result of the handlers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Did {
     /// `before_handler` has built a request.
@@ -50,7 +50,7 @@ pub enum Did {
     },
 }
 
-/// What a worker does once its slot shows the task no more.
+/// What a worker does after its slot stops showing the task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Then {
     Nothing,
@@ -71,9 +71,9 @@ pub enum Step {
     Claim(Task),
     /// `MySlot::begin`.
     Show,
-    /// Handlers are called; then `MySlot::close`.
+    /// The handlers are invoked; then `MySlot::close`.
     Run(Did),
-    /// `MySlot::set_handler` or `MySlot::close` says so, or a handler is interrupted.
+    /// `MySlot::set_handler` or `MySlot::close` reports the cancellation, or a handler is interrupted.
     Stop,
     SerializationFailure,
     Commit,
@@ -83,11 +83,11 @@ pub enum Step {
     /// `record::cancel`.
     RecordCancel,
     RecordCancelFails,
-    /// `record::repeat`, `calls::repeat_later`.
+    /// `record::repeat`, `AnsweredCalls::postpone`.
     GiveBack,
-    /// `Worker::fail`, `calls::end_without_handlers`.
+    /// `failing::resolve`, `end_without_handlers`.
     Fail,
-    /// `Shared::detach`, after the transaction of a dying worker is undone.
+    /// `Shared::detach`, after the transaction of a dying worker is rolled back.
     Detach,
 }
 
@@ -115,7 +115,7 @@ impl Did {
         Did::End { status, handler_failed }
     }
 
-    /// What the transaction leaves besides the end.
+    /// The effects of the transaction besides the end.
     pub fn leave_effects(self, row: &mut Row) {
         match self {
             Did::Call => {}

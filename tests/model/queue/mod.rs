@@ -1,9 +1,8 @@
-//! Claim, completion, provider calls, cancels, and workers outside.
+//! Claim, completion, provider calls, cancellations, and workers outside.
 //!
-//! Rows and what a crash leaves of them: [`database`]. Worker processes with their slots in shared
-//! memory: [`hand`] and [`worker`] (the path of a task), [`calls`] (what lies between the steps of
-//! a call). Others that touch tasks: [`cancel`], [`outside`], [`provider`]. Deaths, crashes:
-//! [`faults`]. What has to hold: [`properties`].
+//! [`database`] holds the rows and what a crash leaves of them. Worker processes with their slots in shared memory are
+//! in [`hand`] and [`worker`] (the path of a task) and [`calls`] (the steps of a call). Others that change tasks are in
+//! [`cancel`], [`outside`] and [`provider`], deaths and crashes in [`faults`]. [`properties`] lists what has to hold.
 
 mod calls;
 mod cancel;
@@ -26,33 +25,32 @@ pub use state::{State, TASKS, Task, WORKERS, WorkerId};
 pub enum Kind {
     /// `db_function`: one transaction.
     Function,
-    /// `email`, `sms`: a provider is asked between two.
+    /// `email`, `sms`: a provider is called between two transactions.
     Call,
 }
 
-/// What there is, and how often each fault may happen.
+/// The parts of the model, and how often each fault may happen.
 #[derive(Clone, Debug)]
 pub struct Queue {
     pub tasks: [Kind; TASKS],
-    /// Tasks that a worker outside takes, at most.
+    /// The maximum number of tasks that a worker outside dequeues.
     pub outside: u8,
-    /// Somebody cancels a task.
+    /// A session cancels a task.
     pub cancels: bool,
     /// Ends of single worker processes.
     pub deaths: u8,
     /// Crashes of the server.
     pub crashes: u8,
-    /// Identities of workers start below earlier ones then: a server that was a standby of one whose
-    /// clock was ahead.
+    /// Identities of workers then start below earlier ones: the server was a standby of one whose clock was ahead.
     pub clock_goes_back: bool,
     /// Serialization failures, and commits that fail.
     pub aborts: u8,
-    /// Times that the provider forgets the keys it knows.
+    /// The number of times that the provider discards the keys it knows.
     pub days: u8,
     pub broken: Option<Broken>,
 }
 
-/// A step of somebody.
+/// A step of any process.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Action {
     Worker(WorkerId, hand::Step),
@@ -61,7 +59,7 @@ pub enum Action {
     Outside(outside::Step),
     Cancel(cancel::Step),
     Fault(faults::Step),
-    /// The launcher starts a worker where none is (`src/launcher/start.rs`).
+    /// The launcher starts a worker for a free slot (`src/launcher/start.rs`).
     Start(WorkerId),
 }
 

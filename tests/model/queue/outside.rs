@@ -7,7 +7,7 @@ use crate::broken::Broken;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Outside {
-    /// Tasks that it will still ask for.
+    /// The number of tasks that the worker will still dequeue.
     left: u8,
     hand: Hand,
 }
@@ -26,7 +26,7 @@ pub enum Step {
     Do(Task),
     /// `queues.complete_task`, `queues.fail_task`.
     End(Task, Status),
-    /// It forgets its task, or is gone.
+    /// The worker loses its task, or ends.
     GiveUp,
     /// Time passes.
     LeaseEnds(Task),

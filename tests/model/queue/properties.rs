@@ -1,4 +1,4 @@
-//! What has to hold in every state.
+//! The properties that have to hold in every state.
 
 use super::Queue;
 use super::database::{Row, Status};
@@ -38,7 +38,7 @@ pub fn all() -> Vec<Property<Queue>> {
     ]
 }
 
-/// In all that a crash could leave.
+/// Holds in every state that a crash could leave.
 fn every_row(state: &State, holds: fn(&Row) -> bool) -> bool {
     state.database.remains().iter().flatten().all(holds)
 }
@@ -64,7 +64,7 @@ fn is_whole(row: &Row) -> bool {
         && (row.error_effects == 0 || inside(Status::Failed))
 }
 
-/// Unless the call has been taken over since, and its request been sent by somebody else.
+/// Holds unless the call has been taken over since, and another worker has sent its request.
 fn requests_are_stored(_: &Queue, state: &State) -> bool {
     state.provider.requests.iter().all(|request| {
         let call = state.database.on_disk()[request.task].call;
@@ -80,7 +80,7 @@ fn answers_are_stored(_: &Queue, state: &State) -> bool {
     })
 }
 
-/// A worker outside may get hold of it at the moment in which the one inside is interrupted.
+/// A worker outside may dequeue the task at the moment in which the one inside is interrupted.
 fn cancels_count(_: &Queue, state: &State) -> bool {
     state.seen.iter().zip(state.database.rows()).all(|(seen, row)| {
         let counts = matches!(row.status, Status::Unfinished | Status::Cancelled) || row.ended_outside;

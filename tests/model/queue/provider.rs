@@ -1,4 +1,4 @@
-//! The service outside. It recognizes idempotency keys, for a day.
+//! The provider, which recognizes idempotency keys for a day.
 
 use super::database::Answer;
 use super::hand::{Hand, Then};
@@ -6,13 +6,13 @@ use super::state::{InFlight, State, TASKS, Task};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Provider {
-    /// Requests that have been sent, and not been dealt with.
+    /// Requests that have been sent and not processed.
     pub requests: Vec<Request>,
-    /// Keys of what it has done.
+    /// The keys of executed requests.
     known: Vec<u8>,
-    /// Requests stored before are older than the provider remembers.
+    /// Requests stored before this one are older than the provider remembers.
     forgotten_below: u8,
-    /// How often it did what the task wanted.
+    /// How often the provider has executed each task's request.
     pub effects: [u8; TASKS],
 }
 
@@ -20,7 +20,7 @@ pub struct Provider {
 pub struct Request {
     pub task: Task,
     pub key: u8,
-    /// Who waits for the answer.
+    /// The worker that waits for the response.
     pub owner: u8,
 }
 
@@ -48,7 +48,7 @@ impl Provider {
         key < self.forgotten_below
     }
 
-    /// A request that it knows has the same answer again.
+    /// A known request gets the same response again.
     fn answer(&mut self, request: Request) {
         self.requests.retain(|other| *other != request);
         if !self.known.contains(&request.key) {
@@ -65,8 +65,8 @@ pub fn steps(state: &State) -> Vec<Step> {
     steps
 }
 
-/// A request is sent within moments after it is stored or taken over, and runs into its time-out
-/// long before a day has passed.
+/// A request is sent immediately after it is stored or taken over, and reaches its time limit long before a day has
+/// passed.
 fn is_calm(state: &State) -> bool {
     let sends = |call: &InFlight| matches!(call, InFlight::Prepared | InFlight::ToSend | InFlight::Waiting);
     state.provider.requests.is_empty()

@@ -1,4 +1,4 @@
-//! All there is: the rows, the processes with their slots, and everybody else.
+//! The whole state: the rows, the processes with their slots, and all others.
 
 use super::Queue;
 use super::cancel::Canceller;
@@ -18,7 +18,7 @@ pub struct State {
     pub workers: [Worker; WORKERS],
     /// `Shared::next_owner`.
     pub next_owner: u8,
-    /// `Database::interrupted`: tasks whose cancel outlived the worker that was to see to it.
+    /// `Journal::remember_cancelled`: tasks whose cancellation outlived their worker.
     pub interrupted: [bool; TASKS],
     pub next_key: u8,
     pub provider: Provider,
@@ -37,14 +37,14 @@ pub struct Left {
     pub days: u8,
 }
 
-/// What happened to a task, as only an onlooker can know it.
+/// What happened to a task, as an external observer sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Seen {
     /// `queues.cancel` has returned true.
     pub cancelled: bool,
-    /// A handler was called nevertheless.
+    /// A handler was invoked nevertheless.
     pub handled_after_cancel: bool,
-    /// How often workers outside did it.
+    /// The number of times that workers outside did the task.
     pub done_outside: u8,
     pub lease_ended: bool,
 }
@@ -52,19 +52,19 @@ pub struct Seen {
 /// A worker process and its slot.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Worker {
-    /// `MySlot::owner`; 0: there is no process, and the slot is free.
+    /// `MySlot::owner`; 0 means that there is no process, and the slot is free.
     pub owner: u8,
-    /// Its transaction is undone, its slot not given back yet.
+    /// The transaction is rolled back, and the slot is not released yet.
     pub dying: bool,
-    /// It has raised the identity of later workers above those of open calls.
+    /// The worker has raised the identities of later workers above those of open calls.
     pub looked_for_orphans: bool,
     pub hand: Hand,
-    /// `Calls`: what it knows of the calls it waits for.
+    /// `Calls`: the calls for which the worker waits.
     pub calls: [InFlight; TASKS],
     pub slot: Slot,
 }
 
-/// What others see of a worker.
+/// The part of a worker's state that others see.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Slot {
     pub task: Option<Task>,
@@ -77,17 +77,17 @@ pub struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum InFlight {
     None,
-    /// `Calls::prepared`: the request is stored.
+    /// `Calls::unflushed`: the request is stored.
     Prepared,
-    /// The request is durable and will be sent.
+    /// The request is flushed and will be sent.
     ToSend,
-    /// `Calls::waiting_for`.
+    /// `Calls::in_flight`.
     Waiting,
     /// `Calls::unstored`.
     Received(Answer),
-    /// The answer is stored.
+    /// The response is stored.
     Stored,
-    /// `Calls::answered`: it is durable.
+    /// `Calls::answered`: the response is flushed.
     Answered,
 }
 
@@ -116,7 +116,7 @@ impl State {
         let mut state = State {
             database: Database::new(),
             workers: [Worker::GONE; WORKERS],
-            // So that there is room below, for a clock that went back.
+            // This leaves room below for a clock that was set back.
             next_owner: 10,
             interrupted: [false; TASKS],
             next_key: 0,
@@ -162,17 +162,17 @@ impl State {
         self.row(task).is_ready() && !self.is_locked(task)
     }
 
-    /// Slots of processes that are there, or have not quite gone.
+    /// Slots of processes that exist, or have not ended completely.
     pub fn live(&self) -> impl Iterator<Item = &Worker> {
         self.workers.iter().filter(|worker| !worker.is_gone())
     }
 
-    /// Identities in use, 0 for each that is not.
+    /// The identities in use; 0 for a free slot.
     pub fn live_owners(&self) -> [u8; WORKERS] {
         std::array::from_fn(|id| self.workers[id].owner)
     }
 
-    /// A handler of the task is called.
+    /// Notes that a handler of the task is invoked.
     pub fn note_handler(&mut self, task: Task) {
         let seen = &mut self.seen[task];
         seen.handled_after_cancel |= seen.cancelled;

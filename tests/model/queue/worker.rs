@@ -45,8 +45,8 @@ pub fn steps(model: &Queue, state: &State, id: WorkerId) -> Vec<Step> {
     }
 }
 
-/// What the handlers of this step come to. One that fails rolls back to its savepoint, and the error
-/// handler runs instead, in the same transaction: no other case as to what is committed when.
+/// The results of the handlers of this step. One that fails rolls back to its savepoint, and the error handler runs
+/// instead in the same transaction, so the model needs no case of its own for it.
 fn outcome(model: &Queue, state: &State, at: At) -> Did {
     if at.last {
         let answer = state.call(at.task).and_then(|call| call.answer).expect("an answered call");
@@ -170,8 +170,7 @@ fn commit_second_half(model: &Queue, state: &mut State, id: WorkerId, at: At, di
     state.workers[id].hand = Hand::Committed(at.task, Then::Forget);
 }
 
-/// `MySlot::end`; and what is known of the call in this process. A task that is given back takes its
-/// cancel along.
+/// `MySlot::end`, and what this process knows of the call. A task that is given back keeps its cancellation.
 fn end_slot(model: &Queue, state: &mut State, id: WorkerId, task: Task, then: Then) {
     let worker = &mut state.workers[id];
     worker.slot.task = None;
@@ -187,7 +186,7 @@ fn end_slot(model: &Queue, state: &mut State, id: WorkerId, task: Task, then: Th
     }
 }
 
-/// `repeat.sql` does not touch a task that a worker outside has got meanwhile.
+/// `repeat.sql` does not change a task that a worker outside has dequeued meanwhile.
 fn give_back(model: &Queue, state: &mut State, id: WorkerId, at: At) {
     if !at.last && model.is(Broken::RepeatTakesLease) {
         state.database.commit_row(Wait::ForDisk, at.task, |row| row.leased = false);
@@ -205,7 +204,7 @@ fn claim_again(model: &Queue, state: &mut State, id: WorkerId, at: At) {
     worker.hand = if free { Hand::Failing(at) } else { Hand::Committed(at.task, Then::Nothing) };
 }
 
-/// Unless another session holds the row: then later.
+/// If another session has locked the row, this is repeated later.
 fn end_without_handlers(model: &Queue, state: &mut State, id: WorkerId, task: Task) {
     let owner = state.workers[id].owner;
     let call = state.call(task).filter(|call| call.open && call.owner == owner);
@@ -221,7 +220,7 @@ fn end_without_handlers(model: &Queue, state: &mut State, id: WorkerId, task: Ta
     state.workers[id].hand = Hand::Committed(task, then);
 }
 
-/// Cancels that this worker has not seen to are passed on.
+/// Cancellations that this worker has not processed are passed on.
 fn detach(model: &Queue, state: &mut State, id: WorkerId) {
     let slot = std::mem::replace(&mut state.workers[id], Worker::GONE).slot;
     if model.is(Broken::CancelDiesWithWorker) {

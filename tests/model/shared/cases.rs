@@ -1,4 +1,4 @@
-//! What is enqueued, by whom, and what goes wrong.
+//! The scenarios: what is enqueued, by which sessions, and which faults happen.
 
 use super::{Enqueued, Kind, Left, Model, Task};
 use crate::check::assert_holds;
@@ -36,33 +36,33 @@ impl Model {
         left: NO_FAULTS,
         broken: None,
     };
-    /// One that endures, and two in one transaction.
+    /// A task without end, and two in one transaction.
     pub const MANY: Model =
         Model { tasks: &[ENDLESS, NOW, NOW], enqueued: &[one(&[0]), many(&[1, 2])], ..Model::SMALL };
-    /// One that falls due, one that is ready at about that time, one that was ready before.
+    /// A task that falls due, one that is ready at about that time, and one that was ready before.
     pub const DUE: Model = Model {
         tasks: &[LATER, LATER, NOW],
         enqueued: &[ahead(&[0]), one(&[1]), one(&[2])],
         last: 1,
         ..Model::SMALL
     };
-    /// The same, and what is ready at that time is told by the first.
+    /// The same, but the tasks that are ready at that time are announced by the first one only.
     pub const DUE_MANY: Model = Model { enqueued: &[ahead(&[0]), many(&[1]), one(&[2])], ..Model::DUE };
     pub const UNTOLD: Model =
         Model { enqueued: &[one(&[0]), untold(&[1]), many(&[2])], polls: true, ..Model::SMALL };
-    /// One that nobody announces, and two that are announced one by one.
+    /// A task that is not announced, and two that are announced one by one.
     pub const UNTOLD_BETWEEN: Model =
         Model { enqueued: &[one(&[0]), untold(&[1]), one(&[2])], polls: true, ..Model::SMALL };
     pub const TWO: Model = Model { tasks: &[NOW, NOW], enqueued: &[one(&[0]), one(&[1])], ..Model::SMALL };
     pub const TWO_DUE: Model =
         Model { tasks: &[LATER, NOW], enqueued: &[ahead(&[0]), one(&[1])], last: 1, ..Model::SMALL };
-    /// One that endures, and one that falls due.
+    /// A task without end, and one that falls due.
     pub const LONG_DUE: Model =
         Model { tasks: &[ENDLESS, LATER], enqueued: &[one(&[0]), ahead(&[1])], last: 1, ..Model::SMALL };
-    /// One that endures and one that does not, and all that the launcher does.
+    /// A task without end and one with an end, and all steps of the launcher.
     pub const READY: Model =
         Model { tasks: &[ENDLESS, NOW], enqueued: &[one(&[0]), one(&[1])], in_full: true, ..Model::SMALL };
-    /// The same, due one after the other.
+    /// The same, with tasks that fall due one after the other.
     pub const DUE_LATER: Model = Model {
         tasks: &[Kind { at: 1, endless: true }, Kind { at: 2, endless: false }],
         enqueued: &[ahead(&[0]), ahead(&[1])],

@@ -1,4 +1,4 @@
-//! The launcher (`src/launcher/mod.rs`: `cycle`; `src/launcher/reconcile.rs`), for one database.
+//! The launcher (`src/launcher/cycle.rs`, `src/launcher/reconcile.rs`), for one database.
 
 use super::memory::WORKERS;
 use super::worker::Hand;
@@ -7,16 +7,16 @@ use crate::broken::Broken;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Launcher {
-    /// It waits for its latch, or until it has to look again.
+    /// The launcher waits for its latch, or until it has to compare again.
     Waits { until: Option<Time>, again: bool },
-    /// It has compared, and is about to act.
+    /// The launcher has compared, and is about to act.
     Decided { start: bool, wake: bool, until: Option<Time>, again: bool },
-    /// Only where it asks for a process first: `Shared::expect_worker` is next.
+    /// Used only where the process is requested first: `Shared::expect_worker` is next.
     Started,
 }
 
 impl Launcher {
-    /// After a start of the server it looks at once.
+    /// After a start of the server, the launcher compares immediately.
     pub const NEW: Launcher = Launcher::Waits { until: None, again: true };
 }
 
@@ -24,7 +24,7 @@ pub fn steps(model: &Model, state: &State, actions: &mut Vec<Action>) {
     match state.launcher {
         Launcher::Waits { until, again } => {
             let due = until.is_some_and(|due| due <= state.now);
-            // It looks again within a second while there is something to be done.
+            // The launcher compares again within a second while there is something to do.
             let has_cause = state.memory.launcher_is_set() || due || again && decide(model, state) != IDLE;
             actions.extend(has_cause.then_some(Action::Compare));
         }
@@ -54,7 +54,7 @@ pub fn compare(model: &Model, state: &mut State) {
 
 pub fn act(model: &Model, state: &mut State) {
     let Launcher::Decided { start, wake, until, again } = state.launcher else { unreachable!() };
-    // One that has just acted looks again, too.
+    // The launcher compares again after it has acted, too.
     let again = again || start || wake;
     state.launcher = Launcher::Waits { until: until.filter(|due| *due > state.now), again };
     if wake {
@@ -67,7 +67,7 @@ pub fn act(model: &Model, state: &mut State) {
 
 /// `start::start`.
 fn start_worker(model: &Model, state: &mut State) {
-    // A process that still undoes its transaction has given its slot back, and is in its place here.
+    // A process that is still rolling back its transaction has released its slot, but uses its place here.
     if state.hands.iter().any(|hand| matches!(hand, Hand::Undoes(_))) {
         return;
     }
@@ -86,7 +86,7 @@ pub fn expect_worker(model: &Model, state: &mut State) {
     state.launcher = Launcher::NEW;
 }
 
-/// The launcher's steps at once, where what comes between them is not looked at.
+/// The steps of the launcher as one, where steps in between are not examined.
 pub fn quick_steps(model: &Model, state: &State, actions: &mut Vec<Action>) {
     let (start, wake) = decide(model, state);
     actions.extend(start.then_some(Action::Start));

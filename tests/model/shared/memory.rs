@@ -1,4 +1,4 @@
-//! The shipped shared memory (`crates/queue`), small enough to be searched.
+//! The shipped shared memory (`crates/queue`), with sizes that are small enough for a search.
 
 use super::{Model, Task, Time};
 use crate::broken::Broken;
@@ -13,15 +13,15 @@ use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// Worker processes.
+/// The number of worker processes.
 pub const WORKERS: usize = 2;
-/// Tasks known ahead.
+/// The number of tasks in the window.
 pub const WINDOW: usize = 2;
 const DATABASE: DatabaseId = DatabaseId::new(1);
 /// The workers know the task definitions as of this change.
 const DEFINITIONS: u64 = 0;
 
-/// A latch that can be asked whether it is set.
+/// A latch that records whether it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Flag(pub bool);
 
@@ -43,7 +43,7 @@ pub struct Memory {
     journal: Journal<WORKERS, 2>,
 }
 
-/// What decisions depend on in these models, which have no provider: hashing all of it would take most of the time.
+/// Hashes only what decisions depend on in these models, which have no provider; hashing everything would be slow.
 impl Hash for Memory {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let entry = self.entry();
@@ -60,7 +60,7 @@ impl Hash for Memory {
     }
 }
 
-/// What was read, as of `all_due_at` if that was all.
+/// The result of a read, with `all_due_at` if it contains all tasks that are due.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Found {
     pub tasks: Vec<Task>,
@@ -84,7 +84,7 @@ pub fn position(model: &Model, task: Task) -> Position {
     Position { scheduled_at: micros(model.tasks[task].at), task_id: task_id(task) }
 }
 
-/// The memory of a state, which many states that differ elsewhere have in common.
+/// The memory of a state, shared by many states that differ elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Common {
     memory: Arc<Memory>,
@@ -107,7 +107,7 @@ impl Common {
         Common { memory: Arc::new(Memory::new(model)), fingerprint: 0 }
     }
 
-    /// Takes the known one that is the same after a step from `last`.
+    /// Reuses the equal memory that is known from a step from `last`.
     pub fn share(&mut self, model: &Model, last: &Common) {
         if Arc::ptr_eq(&self.memory, &last.memory) {
             return;
@@ -149,7 +149,7 @@ impl Memory {
         self.shared = Memory::new(model).shared;
     }
 
-    /// Clears what no decision depends on, for fewer states.
+    /// Clears what no decision depends on, to reduce the number of states.
     fn normalize(&mut self, model: &Model) {
         if !model.in_full {
             self.shared.launcher = Flag(false);
@@ -164,7 +164,7 @@ impl Memory {
         }
         let database = self.entry_mut();
         (database.failures, database.failed_at, database.looked_at) = (0, 0, 0);
-        // Nothing falls due where no time passes.
+        // No task falls due in a model without time.
         database.due_unknown &= model.last > 0;
     }
 
@@ -261,7 +261,7 @@ impl Memory {
         next
     }
 
-    /// What was before a step that is broken.
+    /// The memory before a step that is broken.
     fn snapshot(&self, model: &Model) -> Option<Memory> {
         model.broken.is_some().then(|| self.clone())
     }
@@ -276,7 +276,7 @@ impl Memory {
         }
     }
 
-    /// Breaks what makes a worker read before it takes a known task.
+    /// Breaks the rule that a worker reads before it takes a known task.
     fn skip_reading(&mut self, model: &Model) {
         let Some(queue) = self.shared.queue(DATABASE) else { return };
         let known = queue.known(Lane::LOCAL).len();
@@ -299,7 +299,7 @@ impl Memory {
         }
     }
 
-    /// As if nobody had been woken since `before`.
+    /// Undoes all wake-ups since `before`.
     fn undo_wake(&mut self, before: &Memory) {
         for (slot, old) in self.shared.slots.iter_mut().zip(&before.shared.slots) {
             if old.state == SlotState::Idle {
@@ -337,7 +337,7 @@ impl Memory {
         self.keep_cursor(model, before.as_ref(), found);
     }
 
-    /// Breaks the return to a task that the window had no room for.
+    /// Breaks the return of the cursor to a task for which the window had no room.
     fn keep_cursor(&mut self, model: &Model, before: Option<&Memory>, found: &Found) {
         if model.is(Broken::DroppedForGood)
             && found.all_due_at.is_some()
@@ -370,7 +370,7 @@ impl Memory {
         self.shared.put_back(id);
     }
 
-    /// `MySlot::end` of a task that is to be run again.
+    /// `MySlot::end` of a task that has to run again.
     pub fn give_back(&mut self, id: usize) {
         self.journal.end(id);
         self.shared.put_back(id);
@@ -457,7 +457,7 @@ impl Memory {
         self.falling_due(model, |shared| shared.wake_up(id, micros(now)));
     }
 
-    /// A step in which something may fall due, and which can be broken therefore.
+    /// A step in which a task may fall due, and which can be broken.
     fn falling_due(&mut self, model: &Model, step: impl FnOnce(&mut Shared)) {
         let before = self.snapshot(model);
         step(&mut self.shared);
@@ -491,7 +491,7 @@ impl Memory {
         self.shared.go_idle(id, announced, rest, micros(now)).map(time)
     }
 
-    /// True if the worker may leave: it has not been woken.
+    /// True if the worker may exit, since it has not been woken.
     pub fn leave(&mut self, id: usize) -> bool {
         self.shared.leave(id)
     }

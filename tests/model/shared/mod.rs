@@ -1,8 +1,8 @@
-//! The workers of a database on the shipped shared memory: who reads on, from where, what is handed out, and who is
+//! The workers of a database on the shipped shared memory: which tasks are read and handed out, and which worker is
 //! woken when a task is committed, falls due or is left behind.
 //!
-//! The shipped code: [`memory`]. A worker process: [`worker`]. The launcher: [`launcher`]. What has to hold:
-//! [`properties`].
+//! [`memory`] contains the shipped code, [`worker`] a worker process, [`launcher`] the launcher. [`properties`] lists
+//! what has to hold.
 
 mod cases;
 mod launcher;
@@ -25,7 +25,7 @@ pub type Task = usize;
 pub struct Kind {
     /// `scheduled_at`.
     pub at: Time,
-    /// Its handler never returns: no other task may wait for that.
+    /// The handler never returns, and no other task may wait for that.
     pub endless: bool,
 }
 
@@ -33,11 +33,11 @@ pub struct Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Enqueued {
     pub tasks: &'static [Task],
-    /// They are handed over one by one; otherwise, only the first of them is told.
+    /// The tasks are announced one by one; otherwise, only the first of them is announced.
     pub few: bool,
-    /// False: nobody announces them.
+    /// False if the tasks are not announced.
     pub announced: bool,
-    /// It can be committed before its tasks are due.
+    /// The transaction can commit before its tasks are due.
     pub ahead: bool,
 }
 
@@ -48,24 +48,24 @@ pub struct Model {
     pub workers: usize,
     /// The end of time.
     pub last: Time,
-    /// Idle workers look every now and then for what was not announced.
+    /// Idle workers periodically look for tasks that were not announced.
     pub polls: bool,
-    /// The launcher compares and acts in two steps.
+    /// The launcher compares and acts in two separate steps.
     pub in_full: bool,
     pub left: Left,
     pub broken: Option<Broken>,
 }
 
-/// What may still happen.
+/// The faults that may still happen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Left {
     pub deaths: u8,
     /// Idle workers that have waited for `pg_errand.max_idle_time`.
     pub leaves: u8,
     pub crashes: u8,
-    /// Tasks that are given back with a pause, after a serialization failure.
+    /// Tasks that are given back with a backoff, after a serialization failure.
     pub repeats: u8,
-    /// Errors in statements of a worker's own.
+    /// Errors in a worker's own statements.
     pub errors: u8,
     /// Commits that fail.
     pub aborts: u8,
@@ -91,9 +91,9 @@ pub struct State {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Session {
     Open,
-    /// Its tasks are visible, and not announced.
+    /// The tasks are visible, and not announced.
     Committed,
-    /// Only where that comes too early: not visible.
+    /// Used only where the announcement comes too early: the tasks are not visible.
     Announced,
     Done,
 }
@@ -104,7 +104,7 @@ pub struct Row {
     pub announced: bool,
     pub not_before: Option<Time>,
     pub ends: u8,
-    /// Another session has had its lock.
+    /// Another session has locked the task.
     pub disturbed: bool,
 }
 
@@ -169,7 +169,7 @@ impl Model {
         let left = state.left;
         for id in 0..self.workers {
             let hand = &state.hands[id];
-            // What is announced in the middle of a commit is not cut off.
+            // The announcement runs in the middle of a commit, and is not interrupted.
             if left.deaths > 0 && hand.is_up() && !matches!(hand, Hand::Repeated(_)) {
                 actions.push(Action::Die(id));
             }
@@ -317,7 +317,7 @@ impl State {
         self.hands[id] = then(task);
     }
 
-    /// All processes end, and shared memory is new. Sessions that have not committed come again.
+    /// All processes end, and shared memory is new. Sessions that have not committed start again.
     fn crash(&mut self, model: &Model) {
         self.left.crashes -= 1;
         self.hands = [const { Hand::Gone }; WORKERS];
@@ -347,7 +347,7 @@ impl State {
         row.is_open() && ready && !self.is_locked(task)
     }
 
-    /// True if a task that was announced as ready comes before this one, and nobody has it.
+    /// True if a task that was announced as ready precedes this one, and no worker has it.
     pub fn passes_over(&self, model: &Model, task: Task) -> bool {
         let earlier = |other: &Task| {
             let row = &self.tasks[*other];

@@ -1,4 +1,4 @@
-//! What has to hold in every state.
+//! The properties that have to hold in every state.
 
 use super::memory::position;
 use super::worker::Hand;
@@ -31,20 +31,20 @@ pub fn all() -> Vec<Property<Model>> {
 }
 
 impl Model {
-    /// Nothing comes back that had been handed out.
+    /// No task that had been handed out is handed out again.
     fn is_calm(&self) -> bool {
         self.left.deaths + self.left.errors + self.left.aborts + self.left.repeats + self.left.locks == 0
     }
 }
 
-/// It was announced, is ready, and nobody has had its lock or given it back with a pause.
+/// The task was announced, is ready, and no process has locked it or given it back with a backoff.
 fn is_announced(model: &Model, state: &State, task: Task) -> bool {
     let row = &state.tasks[task];
     let ready = row.is_open() && model.tasks[task].at <= state.now;
     row.announced && ready && row.not_before.is_none() && !row.disturbed
 }
 
-/// Somebody has it, or it is known ahead, or it will be read.
+/// A worker has the task, or it is in the window, or it will be read.
 fn is_in_sight(model: &Model, state: &State, task: Task) -> bool {
     let position = position(model, task);
     state.memory.has_taken(task)
@@ -53,7 +53,7 @@ fn is_in_sight(model: &Model, state: &State, task: Task) -> bool {
         || state.memory.is_after_cursor(position) && will_fall_due(state, position)
 }
 
-/// It becomes ready by time alone, and somebody will look then.
+/// The task becomes ready by time alone, and a process will look for it then.
 fn will_fall_due(state: &State, position: Position) -> bool {
     let looks = |hand: &Hand| matches!(hand, Hand::Signalled(signals) if signals.due);
     let entry = state.memory.entry();

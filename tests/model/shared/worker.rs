@@ -1,5 +1,5 @@
-//! A worker's turn (`src/worker/mod.rs`: `turn`, `look_around`, `run_next`, `rest`; `src/worker/read.rs`,
-//! `src/worker/claim.rs`). Its decisions are those of the shipped shared memory.
+//! A worker's turn (`src/worker/mod.rs`: `turn`, `work`, `rest`; `src/worker/run.rs`, `read.rs`, `claim.rs`). Its
+//! decisions are those of the shipped shared memory.
 
 use super::memory::{Found, WINDOW, micros, position};
 use super::{Model, Row, State, Task, Time};
@@ -9,14 +9,14 @@ use pg_errand_queue::{NEVER, Next, Position, Sweep};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hand {
     Gone,
-    /// It has a slot, and has not attached.
+    /// The worker has a slot, and has not attached.
     Starts,
-    /// At the start of a turn. `polls`: `pg_errand.poll_interval` is over.
+    /// The worker is at the start of a turn. `polls`: `pg_errand.poll_interval` has passed.
     Turns {
         polls: bool,
     },
     Signalled(Signals),
-    /// It has begun a sweep.
+    /// The worker has begun a sweep.
     Sweeps {
         signals: Signals,
         all: bool,
@@ -27,9 +27,9 @@ pub enum Hand {
         deferred: Found,
         all: Option<Found>,
     },
-    /// In the transaction that claims. When that began is kept only where it is looked at.
+    /// The worker is in the transaction that claims. The time of its start is kept only where it is used.
     Looks(Signals, Time),
-    /// It is the reader.
+    /// The worker is the reader.
     Reads {
         signals: Signals,
         began: Time,
@@ -41,37 +41,37 @@ pub enum Hand {
         began: Time,
         found: Found,
     },
-    /// What it took from the window.
+    /// The worker has taken a task from the window.
     Took(Signals, Time, Task),
-    /// It has locked the row.
+    /// The worker has locked the row.
     Locked(Signals, Task),
-    /// Its slot shows the task.
+    /// The worker's slot shows the task.
     Runs(Task),
-    /// What came of the task is committed.
+    /// The result of the task is committed.
     Ended,
-    /// Another worker's slot shows the task.
+    /// The slot of another worker shows the task.
     Elsewhere(Task),
-    /// The transaction is rolled back for that reason.
+    /// The transaction was rolled back for that reason.
     LeftToOther,
     /// The transaction is rolled back; `record::repeat` is next.
     Repeats(Task),
-    /// That is committed, and not announced.
+    /// The repetition is committed, and not announced.
     Repeated(Time),
     /// The commit failed; `claim::again` is next.
     CommitFailed(Task),
-    /// The task has not ended, and is free.
+    /// The task has not ended, and is unlocked.
     GivesBack,
     FoundNothing(Signals),
-    /// What had been announced before it looked at all, and what falls due next, if it has looked for that.
+    /// The announcements before the worker looked for work, and the next due time, if the worker has looked it up.
     Rests(u64, Option<Option<Time>>),
     /// The slot is idle.
     Idle(Option<Time>),
     Waits {
         until: Option<Time>,
     },
-    /// Its transaction is undone; the slot comes next.
+    /// The transaction is rolled back; the slot is released next.
     Detaches,
-    /// Only where the slot comes first: the transaction, with the lock of this task.
+    /// Used only where the slot is released first: the transaction, with the lock of this task.
     Undoes(Option<Task>),
 }
 
@@ -91,7 +91,7 @@ pub enum Step {
     /// `MySlot::attach`.
     Attach,
     Signals,
-    /// `Worker::look_around`: sees to what is due, and begins a sweep if one is wanted.
+    /// The start of `Worker::turn`: looks for due tasks, and begins a sweep if one is requested.
     LookAround,
     Sweep,
     /// `Shared::add`, `Shared::sweep`.
@@ -102,7 +102,7 @@ pub enum Step {
     Publish,
     /// `claim::one`.
     Lock,
-    /// `MySlot::begin`, `wake::pass_on_due`.
+    /// `MySlot::begin`, `rest::pass_on_due`.
     Begin,
     Commit,
     RollBack,
@@ -113,11 +113,11 @@ pub enum Step {
     ClaimAgain,
     /// `MySlot::end`.
     EndSlot,
-    /// `MySlot::end` of a task that is to be run again.
+    /// `MySlot::end` of a task that has to run again.
     GiveBack,
-    /// Only where that is two turns: the first.
+    /// Used only where that takes two turns: the first of them.
     PutBack,
-    /// `wake::look_ahead`.
+    /// `rest::look_ahead`.
     LookAhead,
     /// `Shared::go_idle`.
     GoIdle,
@@ -323,7 +323,7 @@ fn begin_transaction(model: &Model, now: Time, signals: Signals) -> Hand {
     Hand::Looks(signals, if model.is(Broken::ReadAsOfBegin) { now } else { 0 })
 }
 
-/// The time as of which is read is looked at after the position from which on.
+/// The time as of which a read happens is determined after the position from which it starts.
 fn take_next(model: &Model, state: &mut State, id: usize, signals: Signals, began: Time) -> Hand {
     match state.memory.take(model, id, state.now) {
         Next::Task(_, candidate) => {
@@ -369,7 +369,7 @@ pub fn leave(model: &Model, state: &mut State, id: usize) {
     }
 }
 
-/// Its transaction is undone before the slot is given back.
+/// The transaction is rolled back before the slot is released.
 pub fn die(model: &Model, state: &mut State, id: usize) {
     if model.is(Broken::SlotGivenBackFirst) {
         let locked = state.hands[id].locks();
@@ -381,7 +381,7 @@ pub fn die(model: &Model, state: &mut State, id: usize) {
 }
 
 impl State {
-    /// `read.sql`, after a position or from the very start.
+    /// `read.sql`, after a position or from the start.
     fn read(&self, model: &Model, as_of: Time, after: Option<Position>) -> Found {
         let ready = |task: &Task| {
             let row = &self.tasks[*task];
@@ -397,7 +397,7 @@ impl State {
         Found { tasks, all_due_at }
     }
 
-    /// `read_held.sql`.
+    /// `read_deferred.sql`.
     fn read_deferred(&self, as_of: Time) -> Found {
         let deferred = |row: &Row| row.is_open() && row.not_before.is_some_and(|until| until <= as_of);
         let tasks = (0..self.tasks.len()).filter(|task| deferred(&self.tasks[*task])).take(WINDOW).collect();

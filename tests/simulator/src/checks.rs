@@ -1,11 +1,11 @@
-//! What has to hold after every step.
+//! The conditions that have to hold after every step.
 
 use crate::worker::{Hand, shown_calls};
 use crate::world::{PROVIDERS, World, lane, terms};
 use pg_errand_queue::{Breaker, EndedCall, Interrupted, SlotState, Terms};
 use std::collections::HashMap;
 
-/// What is known from outside of shared memory.
+/// The facts that are known outside of shared memory.
 #[derive(Default)]
 pub struct Checks {
     pub ended: usize,
@@ -13,9 +13,9 @@ pub struct Checks {
     runs: HashMap<i64, (u32, u32)>,
     /// The times at which requests of an account were admitted.
     admitted: HashMap<u64, Vec<i64>>,
-    /// Until when an account takes no request.
+    /// The time until which an account accepts no request.
     paused: HashMap<u64, i64>,
-    /// Until when the circuit breaker of an account is open.
+    /// The time until which the circuit breaker of an account is open.
     broken: HashMap<u64, i64>,
 }
 
@@ -25,12 +25,12 @@ impl Checks {
         assert_eq!((earlier.runs, earlier.deaths), known, "the journal counts runs of task {task_id}");
     }
 
-    /// The task of a slot is over.
+    /// Notes that the task of a slot has ended.
     pub fn end(&mut self, task_id: i64) {
         self.runs.remove(&task_id);
     }
 
-    /// The worker of a slot ended with its task.
+    /// Notes that the worker of a slot has ended with its task.
     pub fn interrupt(&mut self, task_id: i64, has_died: bool) {
         if task_id != 0 {
             let known = self.runs.entry(task_id).or_default();
@@ -42,14 +42,14 @@ impl Checks {
         self.runs.clear();
     }
 
-    /// Shared memory is new, or the clock was set.
+    /// Adjusts the facts after shared memory was created anew, or the clock was set.
     pub fn forget_limits(&mut self) {
         self.admitted.clear();
         self.paused.clear();
         self.broken.clear();
     }
 
-    /// The providers have changed.
+    /// Adjusts the facts after the providers have changed.
     pub fn close_breakers(&mut self) {
         self.broken.clear();
     }
@@ -113,7 +113,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
     }
 
-    /// The places of an account are those of calls in flight, and of requests that are just being stored.
+    /// Checks that the places of an account are those of calls in flight, and of requests that are being stored.
     fn check_places(&self, terms: &Terms) {
         let account = terms.account;
         if terms.max_in_flight == 0 {
@@ -137,7 +137,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         assert!(shown <= terms.max_in_flight, "account {account}: {shown} calls");
     }
 
-    /// Once all is over, nobody has a place.
+    /// Checks that all places are free after all tasks have ended.
     pub fn check_end(&self) {
         for provider in 0..PROVIDERS {
             let account = terms(lane(provider)).account;

@@ -1,14 +1,14 @@
-//! Lets everything come to its end, without further faults.
+//! Lets all tasks come to their end, without further faults.
 
 use crate::world::{POLL_INTERVAL, World};
 use pg_errand_queue::NEVER;
 
-/// Steps in which everything has to come to its end.
+/// The number of steps in which all tasks have to come to their end.
 const ENOUGH: u64 = 400_000;
 
 impl<const W: usize, const C: usize> World<W, C> {
-    /// First without periodic sweeps: what was announced must not need them. Then what nobody announced ends within
-    /// two of them.
+    /// The first part has no periodic sweeps, which announced tasks must not need. Tasks that were not announced end
+    /// within two sweeps of the second part.
     pub fn drain(&mut self) {
         self.has_faults = false;
         self.unlock_rows();
@@ -18,7 +18,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.polls = false;
         self.settle(NEVER);
         for _ in 0..self.rng.below(6) {
-            // Few tasks, which come while workers go idle.
+            // A few tasks, which are enqueued while workers become idle.
             (0..2).for_each(|_| self.enqueue());
             self.settle(NEVER);
         }
@@ -31,7 +31,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.check_end();
     }
 
-    /// Takes every step that somebody can take, and moves the clock when there is none, up to `end`.
+    /// Takes every possible step, and advances the clock when there is none, up to `end`.
     fn settle(&mut self, end: i64) {
         for _ in 0..ENOUGH {
             self.steps += 1;
@@ -49,7 +49,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         panic!("it does not come to an end at {}: {hands:?}", self.now);
     }
 
-    /// A random step; false if nobody has one.
+    /// Takes a random step; false if no process has one.
     fn step_one(&mut self) -> bool {
         self.workers.retain(|worker| worker.hand != crate::worker::Hand::Gone);
         let mut able: Vec<usize> = (0..self.workers.len()).filter(|worker| self.can_step(*worker)).collect();

@@ -1,4 +1,4 @@
-//! What goes wrong.
+//! Faults.
 
 use crate::launcher::Launcher;
 use crate::worker::Hand;
@@ -26,7 +26,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
     }
 
-    /// A worker process dies at any step. Its transaction is undone before its slot is given back.
+    /// A worker process dies at any step. Its transaction is rolled back before its slot is released.
     fn die(&mut self) {
         if self.workers.is_empty() {
             return;
@@ -41,7 +41,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
     }
 
-    /// A process that the launcher has asked for never attaches.
+    /// A process that the launcher has requested never attaches.
     fn lose_start(&mut self) {
         let starting = self.workers.iter_mut().find(|worker| worker.hand == Hand::Starts);
         if let Some(worker) = starting {
@@ -60,7 +60,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.restart();
     }
 
-    /// Every process is new. Sessions that had not announced need not any more.
+    /// Every process is new. Sessions that had not announced need not do so any more.
     pub fn restart(&mut self) {
         let owner = self.shared.next_owner.max(self.now);
         self.workers.clear();
@@ -92,7 +92,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.rows.iter_mut().for_each(|row| row.is_locked = false);
     }
 
-    /// A command wants no worker in the database, and ends those that are there.
+    /// A command quiesces the database, and ends its workers.
     fn quiesce(&mut self) {
         let pid = 10 + self.rng.below(4) as i32;
         if self.shared.quiesce(DATABASE, pid, self.now).is_some() && !self.quiescers.contains(&pid) {

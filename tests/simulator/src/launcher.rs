@@ -4,16 +4,16 @@ use crate::worker::{Hand, Worker};
 use crate::world::{DATABASE, Flag, SLOTS, World};
 use pg_errand_queue::{NEVER, SlotState};
 
-/// Pause between two attempts to start a worker, in microseconds.
+/// The pause between two attempts to start a worker, in microseconds.
 const RETRY: i64 = 1_000_000;
 
 pub struct Launcher {
-    /// When it looks again if nobody sets its latch.
+    /// The time of the next cycle if the latch is not set before.
     pub until: i64,
 }
 
 impl Launcher {
-    /// After a start of the server it looks at once.
+    /// After a start of the server, the first cycle is immediate.
     pub fn new() -> Launcher {
         Launcher { until: i64::MIN }
     }
@@ -55,7 +55,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.workers.push(Worker::new(slot, self.shared.slots[slot].generation));
     }
 
-    /// A slot whose process has not attached and is gone.
+    /// Frees slots whose process ended without attaching.
     fn give_up_lost_starts(&mut self) {
         for slot in 0..SLOTS {
             let generation = self.shared.slots[slot].generation;

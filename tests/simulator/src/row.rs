@@ -10,11 +10,11 @@ pub struct Row {
     pub not_before: Option<i64>,
     pub is_committed: bool,
     pub ends: u32,
-    /// The identity of the worker that has the call of this task.
+    /// The identity of the worker that owns the call of this task.
     pub owner: Option<i64>,
-    /// Another session has its lock.
+    /// Another session has locked the row.
     pub is_locked: bool,
-    /// Nobody has to find it before the next sweep.
+    /// The task need not be found before the next sweep.
     pub is_disturbed: bool,
 }
 
@@ -47,7 +47,7 @@ fn candidate(rows: &[Row], index: usize) -> Candidate {
     Candidate { position: position(rows, index), address: None }
 }
 
-/// `read.sql`: what is ready in a lane after a position, and the time as of which that is all.
+/// `read.sql`: the ready tasks of a lane after a position, and the time as of which these are all.
 pub fn read(
     rows: &[Row],
     lane: Lane,
@@ -67,7 +67,7 @@ pub fn read(
     (found, is_all.then_some(now))
 }
 
-/// `read_held.sql`: deferred tasks whose time has come.
+/// `read_deferred.sql`: tasks whose deferral has ended.
 pub fn read_deferred(rows: &[Row], lane: Lane, now: i64, limit: usize) -> Vec<Candidate> {
     let is_wanted = |index: &usize| {
         let row = &rows[*index];

@@ -53,7 +53,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.sessions.push(Session { tasks, is_committed: false, is_prepared: self.rng.one_in(30) });
     }
 
-    /// The rows become visible. Some are never announced, as if a row had been changed by hand.
+    /// The rows become visible. Some are never announced, as if a row had been changed manually.
     fn commit(&mut self, index: usize) {
         let is_untold = self.has_faults && self.rng.one_in(20);
         let session = &mut self.sessions[index];

@@ -7,18 +7,18 @@ use pg_errand_queue::{
     SlotState, Sources, Sweep, Unavailable,
 };
 
-/// Calls that a worker may have in flight.
+/// The number of calls that a worker may have in flight.
 const MAX_CALLS: usize = 4;
-/// Pause before a queued call that found its provider full is tried again, in microseconds.
+/// The pause before a queued call is tried again whose provider had no free place, in microseconds.
 const FULL_LOOK: i64 = 100_000;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Hand {
     Gone,
-    /// It has a slot, and has not attached.
+    /// The worker has a slot, and has not attached.
     Starts,
     Turns,
-    /// Sweeps: the lanes that are left, and what was found in the first of them.
+    /// The worker sweeps: the remaining lanes, and the tasks found in the first of them.
     Sweeps {
         signals: Signals,
         all: bool,
@@ -40,16 +40,16 @@ pub enum Hand {
     },
     Took(Signals, usize),
     Locked(Signals, usize),
-    /// Its slot shows the task, whose handler runs until this time.
+    /// The slot shows the task, whose handler runs until this time.
     Runs(usize, i64),
-    /// The provider has let the task's request pass.
+    /// The provider has admitted the task's request.
     Admitted(usize),
     Ended,
     CallStored(usize),
     Elsewhere,
     /// The provider of the task has refused its request.
     Refused(Admission),
-    /// The transaction is rolled back, and the task is to be deferred.
+    /// The transaction is rolled back, and the task has to be deferred.
     Repeats(usize),
     Repeated(i64),
     GivesBack,
@@ -60,7 +60,7 @@ pub enum Hand {
         until: i64,
         since: i64,
     },
-    /// Its transaction is undone; the slot comes next.
+    /// The transaction is rolled back; the slot is released next.
     Detaches,
 }
 
@@ -104,11 +104,11 @@ pub struct Worker {
     pub hand: Hand,
     pub calls: Vec<Call>,
     pub queued: Vec<QueuedCall>,
-    /// Tasks that it does not take before a time.
+    /// Tasks that the worker does not take before a time.
     avoided: Vec<(i64, Lane, Position)>,
     definition_changes: u64,
     resumes: u64,
-    /// Each worker looks for orphaned calls once, whatever it is told.
+    /// Each worker looks for orphaned calls once, whatever its signals are.
     has_looked_for_orphans: bool,
 }
 
@@ -143,7 +143,7 @@ impl Worker {
         counts
     }
 
-    /// When it has to go on though nobody wakes it.
+    /// The time at which the worker continues although no process wakes it.
     pub fn next_event(&self) -> i64 {
         let calls = self.calls.iter().map(|call| call.ends_at);
         let queued = self.queued.iter().map(|queued| queued.not_before);
@@ -432,7 +432,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.checks.ended += 1;
     }
 
-    /// Commits the request, or fails to.
+    /// Commits the request; the commit may fail.
     fn store_call(&mut self, worker: usize, task: usize) -> Hand {
         let slot = self.workers[worker].slot;
         if self.has_faults && self.rng.one_in(30) {
@@ -451,7 +451,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.show_calls(worker, &mut []);
     }
 
-    /// Handles the responses that have come.
+    /// Processes the responses that have arrived.
     fn end_calls(&mut self, worker: usize) {
         let now = self.now;
         let over: Vec<Call> = self.workers[worker].calls.extract_if(.., |call| call.ends_at <= now).collect();
@@ -499,7 +499,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.shared.slots[slot].full = calls >= MAX_CALLS;
     }
 
-    /// Takes over the calls whose workers are gone.
+    /// Takes over orphaned calls.
     fn take_over(&mut self, worker: usize) {
         self.shared.database(DATABASE).into_iter().for_each(|database| database.orphans = false);
         let live: Vec<i64> = self.shared.slots_of(DATABASE).map(|slot| slot.owner).collect();
@@ -513,7 +513,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.show_in_flight(self.workers[worker].slot, worker);
     }
 
-    /// Sends queued calls as far as their providers let them pass.
+    /// Sends queued calls as their providers admit them.
     fn send_queued(&mut self, worker: usize) {
         let (now, slot) = (self.now, self.workers[worker].slot);
         for index in (0..self.workers[worker].queued.len()).rev() {
@@ -578,7 +578,7 @@ impl<const W: usize, const C: usize> World<W, C> {
     }
 }
 
-/// Calls of an account that the slots show.
+/// The number of calls of an account that the slots show.
 pub fn shown_calls<const W: usize, const C: usize>(shared: &Shared<W, C>, account: u64) -> u32 {
     shared.slots_of(DATABASE).map(|slot| slot.calls.of(account)).sum()
 }

@@ -1,4 +1,4 @@
-//! All that is simulated.
+//! The whole simulated system.
 
 use crate::checks::Checks;
 use crate::launcher::Launcher;
@@ -15,7 +15,7 @@ pub const POLL_INTERVAL: i64 = 5_000_000;
 /// The lanes of providers.
 pub const PROVIDERS: usize = 3;
 
-/// A latch that can be asked whether it is set.
+/// A latch that records whether it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Flag(pub bool);
 
@@ -39,10 +39,10 @@ pub struct World<const W: usize, const C: usize> {
     pub sessions: Vec<Session>,
     pub workers: Vec<Worker>,
     pub launcher: Launcher,
-    /// Processes for whose commands the workers have to leave.
+    /// The processes whose commands quiesce the database.
     pub quiescers: Vec<i32>,
     pub checks: Checks,
-    /// Idle workers look for what was not announced.
+    /// Idle workers look for tasks that were not announced.
     pub polls: bool,
     pub has_faults: bool,
     pub steps: u64,
@@ -57,7 +57,7 @@ pub fn all_lanes() -> LaneSet {
     (0..PROVIDERS).map(lane).fold(LaneSet::LOCAL, LaneSet::with)
 }
 
-/// What the provider of a lane permits.
+/// The limits of the provider of a lane.
 pub fn terms(lane: Lane) -> Terms {
     let plain = Terms {
         account: 100 + lane.index() as u64,
@@ -97,7 +97,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
     }
 
-    /// Takes so many steps, and lets all come to its end now and then.
+    /// Takes this number of steps, and occasionally lets all tasks come to their end.
     pub fn run(mut self, steps: u64) -> (u64, usize) {
         while self.steps < steps {
             let length = 1_000 + self.rng.below(4_000) as u64;
@@ -112,7 +112,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         (self.steps, self.checks.ended)
     }
 
-    /// A step of somebody.
+    /// A step of any process.
     fn step(&mut self) {
         self.steps += 1;
         match self.rng.below(100) {
@@ -132,7 +132,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
     }
 
-    /// Goes on with new rows, after a stop of the server.
+    /// Continues with new rows after a shutdown of the server.
     fn forget_rows(&mut self) {
         if self.rows.len() > 300 {
             self.restart();

@@ -24,7 +24,7 @@ impl Checks {
     /// The mail, or the array of mails, in an acceptable request.
     ///
     /// # Errors
-    /// The answer that refuses the request.
+    /// The response that refuses the request.
     pub(crate) fn check<'a>(&self, request: &'a Request) -> Result<&'a Value, Answer> {
         user_agent(request)?;
         path_and_method(request)?;

@@ -47,7 +47,7 @@ const MAX_TAG: usize = 256;
 /// Checks a whole mail.
 ///
 /// # Errors
-/// The answer that refuses it.
+/// The response that refuses it.
 pub(crate) fn check(body: &Value) -> Result<(), Answer> {
     let mail = object("body", body)?;
     require(mail, &["from", "to", "subject"])?;
@@ -66,7 +66,7 @@ const MAX_BATCH: usize = 100;
 /// The mails of a request for several.
 ///
 /// # Errors
-/// The answer that refuses it.
+/// The response that refuses it.
 pub(crate) fn mails(body: &Value) -> Result<&Vec<Value>, Answer> {
     let mails = array("body", body)?;
     match mails.len() {
@@ -78,7 +78,7 @@ pub(crate) fn mails(body: &Value) -> Result<&Vec<Value>, Answer> {
 /// Checks what a mail may only have on its own.
 ///
 /// # Errors
-/// The answer that refuses it.
+/// The response that refuses it.
 pub(crate) fn check_batched(body: &Value) -> Result<(), Answer> {
     match ["attachments", "scheduled_at"].into_iter().find(|field| body.get(field).is_some()) {
         Some(field) => Err(wrong(field, "is not supported in a batch")),
@@ -89,7 +89,7 @@ pub(crate) fn check_batched(body: &Value) -> Result<(), Answer> {
 /// Refuses recipients that no mail can reach.
 ///
 /// # Errors
-/// The answer that refuses the mail.
+/// The response that refuses the mail.
 pub(crate) fn check_domains(body: &Value) -> Result<(), Answer> {
     let recipients = ["to", "cc", "bcc"].into_iter().flat_map(|field| strings(&body[field]));
     let unreachable = |address: &&str| {

@@ -70,7 +70,7 @@ pub(crate) struct Resend {
 
 impl Resend {
     /// # Errors
-    /// The mailbox cannot be opened.
+    /// If the mailbox cannot be opened.
     pub(crate) fn new(options: &Options) -> io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path).map(Mutex::new);
         Ok(Self {

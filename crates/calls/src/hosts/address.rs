@@ -10,7 +10,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// `None` if an address of this kind has fewer bits.
+    /// `None` if an address of this family has fewer bits.
     pub fn new(first: IpAddr, bits: u32) -> Option<Range> {
         let most = if first.is_ipv4() { 32 } else { 128 };
         (bits <= most).then_some(Range { first, bits })

@@ -30,7 +30,7 @@ enum Hosts {
 
 impl AllowList {
     /// # Errors
-    /// Which entry is wrong, and what is allowed.
+    /// If an entry is invalid; the message states what is allowed.
     pub fn parse(text: &str) -> Result<AllowList, String> {
         let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
         entries

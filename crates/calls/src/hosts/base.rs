@@ -3,11 +3,11 @@
 use super::target::{Host, Target};
 use std::net::IpAddr;
 
-/// Returns a base URL in its normal form: without a slash at its end, the host in lower case and in punycode, without
-/// the usual port.
+/// Returns a base URL in its normal form: without a slash at its end, with the host in lower case and in punycode, and
+/// without the default port.
 ///
 /// # Errors
-/// What is wrong; nothing of the URL is repeated.
+/// If the URL is invalid. The message repeats no part of it.
 pub fn base_url(text: &str) -> Result<String, String> {
     let misplaced = [
         ("{{", "a base URL cannot have placeholders; use them in the path of the request"),
@@ -23,7 +23,7 @@ pub fn base_url(text: &str) -> Result<String, String> {
 /// Returns the URL of a proxy, which is a base URL without a path.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it is invalid; the message states what is wrong.
 pub fn proxy_url(text: &str) -> Result<String, String> {
     let url = base_url(text)?;
     let (_, rest) = url.split_once("://").unwrap_or_default();
@@ -38,7 +38,7 @@ pub fn is_host(text: &str) -> bool {
 /// Returns the name or address of a host in its normal form.
 ///
 /// # Errors
-/// The text is neither a name nor an address.
+/// If the text is neither a name nor an address.
 pub fn host_name(text: &str) -> Result<String, String> {
     let address = text.parse::<IpAddr>().map(Host::Address).ok();
     match address.or_else(|| Host::parse(text)) {

@@ -1,4 +1,4 @@
-//! Hosts in URLs and settings: where a request leads, and whether it may go there. Nothing here uses the network.
+//! Hosts in URLs and settings: where a request leads, and whether it is allowed. Nothing here uses the network.
 
 mod address;
 mod allow;

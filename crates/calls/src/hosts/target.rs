@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use url::Url;
 
-/// The longest URL in bytes that the HTTP library takes.
+/// The longest URL in bytes that the HTTP library accepts.
 const MAX_URL: usize = 65_534;
 
 /// A URL that can be called.
@@ -45,7 +45,7 @@ impl Host {
 
 impl Target {
     /// # Errors
-    /// What is wrong; nothing of the URL is repeated.
+    /// If the URL is invalid. The message repeats no part of it.
     pub fn parse(text: &str) -> Result<Target, String> {
         if text.chars().any(char::is_control) {
             return Err("the URL contains a control character, such as a line break".into());
@@ -53,7 +53,7 @@ impl Target {
         if text.trim() != text {
             return Err("the URL begins or ends with a space".into());
         }
-        // Some servers take a backslash for a slash.
+        // Some servers interpret a backslash as a slash.
         if text.split(['?', '#']).next().is_some_and(|start| start.contains('\\')) {
             return Err("the URL contains a backslash".into());
         }
@@ -64,7 +64,7 @@ impl Target {
     /// Returns the target of a redirect.
     ///
     /// # Errors
-    /// As [`Target::parse`].
+    /// The errors of [`Target::parse`].
     pub fn join(&self, location: &str) -> Result<Target, String> {
         let url = self.url.join(location).map_err(|error| format!("the URL is not valid: {error}"))?;
         Target::new(url)
@@ -134,7 +134,7 @@ impl Target {
 }
 
 /// # Errors
-/// The URL is too long.
+/// If the URL is too long.
 pub fn check_length(url: &str) -> Result<(), String> {
     match url.len() {
         0..=MAX_URL => Ok(()),
@@ -144,7 +144,7 @@ pub fn check_length(url: &str) -> Result<(), String> {
     }
 }
 
-/// Shows the host, and the port if it is not the usual one.
+/// Shows the host, and the port if it is not the default one.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.host_text())?;

@@ -1,4 +1,4 @@
-//! The agents of `ureq`. An agent keeps connections alive, so all calls of one agent share what may be connected to,
+//! The agents of `ureq`. An agent keeps connections alive, so all calls of one agent agree on what may be connected to,
 //! and how.
 
 use super::resolver::Guarded;
@@ -33,7 +33,7 @@ pub fn has_connected() -> bool {
     CONNECTED.get()
 }
 
-/// Sets [`CONNECTED`] when it is asked for a connection.
+/// A connector that sets [`CONNECTED`] when a connection is requested.
 #[derive(Debug)]
 struct NotingConnector<C>(C);
 
@@ -64,7 +64,7 @@ impl<C: Connector> Connector for NotingConnector<C> {
     }
 }
 
-/// What the calls of one agent share.
+/// What the calls of one agent have in common.
 #[derive(PartialEq)]
 struct Key {
     network: Arc<Network>,
@@ -73,7 +73,7 @@ struct Key {
     client: Option<ClientCertificate>,
 }
 
-/// All agents, those used last at the end.
+/// All agents, with the most recently used one at the end.
 pub struct Agents {
     names: Arc<Names>,
     known: Mutex<Vec<(Key, ureq::Agent)>>,
@@ -87,7 +87,7 @@ impl Agents {
     /// Returns the agent for a call. `exempt` means that every address may be connected to.
     ///
     /// # Errors
-    /// Which certificate cannot be used.
+    /// If a certificate cannot be used.
     pub fn get(
         &self,
         network: &Arc<Network>,
@@ -100,7 +100,7 @@ impl Agents {
         let entry = match known.iter().position(|(other, _)| *other == key) {
             Some(at) => known.remove(at),
             None => {
-                // The settings of these have changed.
+                // The settings of these agents have changed.
                 known.retain(|(other, _)| other.network == key.network && other.ca == key.ca);
                 let surplus = (known.len() + 1).saturating_sub(MAX_AGENTS);
                 known.drain(..surplus);

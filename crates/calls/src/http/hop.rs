@@ -18,13 +18,13 @@ pub struct Hop {
     /// The headers without credentials.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The target is still the host that the request was meant for.
+    /// The target still is the host for which the request was built.
     pub is_home: bool,
 }
 
 impl Hop {
     /// # Errors
-    /// What is wrong with the request.
+    /// If the request is invalid.
     pub fn first(request: &HttpRequest, credentials: &[Credential], max_size: u64) -> Result<Hop, Problem> {
         let hop = Hop {
             target: Target::parse(&request.url)?,
@@ -52,7 +52,7 @@ impl Hop {
         (self.target.url().len() + headers + self.body.len()) as u64
     }
 
-    /// Adds credentials, if the target is the host that they are meant for.
+    /// Adds credentials, if the target is the host for which they are meant.
     pub fn with_credentials(&self, credentials: &[Credential]) -> (Target, Vec<(String, String)>) {
         let (mut target, mut headers) = (self.target.clone(), self.headers.clone());
         if self.is_home {
@@ -66,10 +66,10 @@ impl Hop {
         (target, headers)
     }
 
-    /// Returns the request that a redirect asks for.
+    /// Returns the request that a redirect requires.
     ///
     /// # Errors
-    /// Why it is not followed.
+    /// If the redirect is not followed.
     pub fn next(&self, response: &Response, redirects: Redirects) -> Result<Hop, NotFollowed> {
         if redirects == Redirects::None {
             return Err(NotFollowed::Unwanted);

@@ -1,4 +1,4 @@
-//! Skips interim responses (100, 103 …), since `ureq` fails at one that was not asked for and has headers.
+//! Skips interim responses (100, 103 …), since `ureq` fails at one that was not requested and has headers.
 
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};

@@ -1,5 +1,5 @@
-//! The HTTP client, based on `ureq`. It keeps whoever can write a URL from reaching hosts that only this machine can
-//! reach.
+//! The HTTP client, based on `ureq`. It prevents users who can write a URL from reaching hosts that are accessible only
+//! to this machine.
 
 mod agents;
 mod hop;
@@ -41,10 +41,10 @@ impl Client {
         Client { agents: Agents::new(Names::new(look_up, spawn)) }
     }
 
-    /// Sends `request`, follows redirects, and reads as much of the response as arrives.
+    /// Sends `request`, follows redirects, and reads the response as far as it arrives.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// If there is no response; the error states the reason.
     pub fn send(&self, request: &HttpRequest, job: &Job, limit: Duration) -> Result<Response, String> {
         self.follow(request, job, limit).map_err(|problem| problem.explain(job.timeout))
     }
@@ -92,7 +92,7 @@ impl Client {
     }
 }
 
-/// Returns who has chosen the name that is looked up. Behind a proxy, that is the name of the proxy.
+/// Returns who has chosen the name that is resolved. Behind a proxy, that is the name of the proxy.
 fn chosen_by(job: &Job, hop: &Hop) -> ChosenBy {
     let has_base_url = job.provider.base_url.is_some() || job.trusted_base.is_some();
     let is_provider_s = job.network.proxy.is_some() || hop.is_home && has_base_url;
@@ -158,7 +158,7 @@ fn run<B: AsSendBody>(
     agent.run(message)
 }
 
-/// Reads the body as far as it arrives, and returns why the rest is missing.
+/// Reads the body as far as it arrives, and returns the reason why the rest is missing.
 fn read(mut head: http::Response<Body>, max_size: u64) -> (Response, Option<ureq::Error>) {
     let status = head.status().as_u16();
     let headers = head

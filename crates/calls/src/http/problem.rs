@@ -1,4 +1,4 @@
-//! Why there is no response.
+//! The reasons why there is no response.
 
 use crate::tls;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use ureq::Timeout;
 use ureq::http::StatusCode;
 
-/// No connection takes longer, however much time the call has.
+/// The maximum time to connect, whatever time the call has.
 pub const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// Errors of our own, which pass through `ureq`.
+/// Errors of this crate that are passed through `ureq`.
 #[derive(Debug)]
 pub enum Reason {
     /// The target is not allowed. The address of a name is not shown, since it may be known only in the network of the
@@ -35,7 +35,7 @@ impl From<Reason> for ureq::Error {
     }
 }
 
-/// Why there is no response.
+/// The reason why there is no response.
 #[derive(Debug)]
 pub enum Problem {
     /// Nothing was sent, because the request or the settings are wrong.
@@ -51,8 +51,8 @@ impl From<String> for Problem {
 }
 
 impl Problem {
-    /// Explains the reason for people, without anything of the URL except its host. Credentials may occur in it
-    /// nevertheless. `timeout` is that of the whole call.
+    /// Explains the reason, without any part of the URL except its host. The text may contain credentials nevertheless.
+    /// `timeout` is that of the whole call.
     pub fn explain(&self, timeout: Duration) -> String {
         let (host, error) = match self {
             Problem::Request(reason) => return reason.clone(),

@@ -6,7 +6,7 @@ use crate::network::{Network, ProxyServer};
 use ureq::{Proxy, ProxyProtocol};
 
 /// # Errors
-/// What is wrong with the proxy's URL.
+/// If the proxy's URL is invalid.
 pub fn build(server: &ProxyServer) -> Result<Proxy, String> {
     let wrong = |reason: String| format!("pg_errand.http_proxy: {reason}");
     let target = Target::parse(&server.url).map_err(wrong)?;
@@ -18,8 +18,8 @@ pub fn build(server: &ProxyServer) -> Result<Proxy, String> {
     builder.build().map_err(|error| wrong(error.to_string()))
 }
 
-/// Decides whether a proxy may be asked to connect to `target`. The proxy resolves names, so a name is judged as such.
-/// Without a proxy, the addresses are judged when they are known.
+/// Decides whether a proxy may be requested to connect to `target`. The proxy resolves names, so only the name is
+/// checked. Without a proxy, the addresses are checked when they are known.
 pub fn refusal(network: &Network, target: &Target) -> Option<Reason> {
     network.proxy.as_ref()?;
     let is_allowed = match &target.host {

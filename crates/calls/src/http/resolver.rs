@@ -22,7 +22,7 @@ pub fn set_chosen_by(who: ChosenBy) {
     CHOSEN_BY.set(who);
 }
 
-/// Asked by `ureq` before each connection, which then goes to one of the returned addresses.
+/// A resolver that `ureq` invokes before each connection, which then goes to one of the returned addresses.
 pub struct Guarded {
     pub names: Arc<Names>,
     /// `None` allows every address.

@@ -13,9 +13,9 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-/// The size in bytes from which on the peer may refuse a request before it has arrived completely.
+/// The size in bytes from which on the peer may refuse a request before the request has arrived completely.
 const LARGE: usize = 128 * 1024;
-/// How often a refusal is looked for while the peer takes nothing.
+/// The interval at which a refusal is checked for while the peer accepts no data.
 const LOOK: Duration = Duration::from_millis(250);
 
 thread_local! {
@@ -35,12 +35,12 @@ pub fn forget_cut() {
     CUT_SHORT.set(false);
 }
 
-/// True if the peer has not taken the whole request.
+/// True if the peer has not accepted the whole request.
 pub fn was_cut_short() -> bool {
     CUT_SHORT.get()
 }
 
-/// Connects directly or through a proxy, with encryption if the URL asks for it.
+/// Connects directly or through a proxy, with encryption if the URL requires it.
 pub fn connector() -> impl Connector {
     ().chain(ConnectProxyConnector::default())
         .chain(TimedConnector)
@@ -66,7 +66,7 @@ impl<In: Transport> Connector<In> for TimedConnector {
     }
 }
 
-/// Connects to the first address that responds. Each one gets its share of the time that is left.
+/// Connects to the first address that responds. Each one receives its share of the remaining time.
 fn connect(details: &ConnectionDetails) -> Result<Timed, Error> {
     let end = end_of(&details.timeout);
     let mut problem = Error::ConnectionFailed;

@@ -1,4 +1,4 @@
-//! TLS of `ureq`: the certificates that are trusted, and our own.
+//! TLS of `ureq`: the trusted certificates, and those of the client.
 
 use crate::credential::ClientCertificate;
 use crate::tls::authorities;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ureq::tls::{Certificate, PrivateKey, RootCerts, TlsConfig};
 
 /// # Errors
-/// What is wrong with the file or the client's certificate.
+/// If the file or the client's certificate cannot be used.
 pub fn config(ca_file: Option<&str>, client: Option<&ClientCertificate>) -> Result<TlsConfig, String> {
     let roots = ca_file.map_or(Ok(RootCerts::PlatformVerifier), roots)?;
     let client = client.map(client_certificate).transpose()?;
@@ -23,7 +23,7 @@ fn roots(ca_file: &str) -> Result<RootCerts, String> {
     Ok(RootCerts::from(system.iter().chain(&own).map(|der| Certificate::from_der(der).to_owned())))
 }
 
-/// Checks that certificate and key fit together, because `ureq` would panic otherwise.
+/// Checks that certificate and key belong together, since `ureq` would panic otherwise.
 fn client_certificate(client: &ClientCertificate) -> Result<ureq::tls::ClientCert, String> {
     let wrong = |reason: String| format!("the provider's client certificate cannot be used: {reason}");
     let pem = client.pem.as_bytes();

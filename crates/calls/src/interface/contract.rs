@@ -1,4 +1,4 @@
-//! What an interface has to provide.
+//! The contract of interfaces.
 
 use crate::credential::Credential;
 use crate::key;
@@ -9,7 +9,7 @@ use crate::settings::Settings;
 use serde_json::Value;
 use std::time::Duration;
 
-/// How a provider is spoken to. `queues.provider.interface` names one.
+/// The protocol of a provider. `queues.provider.interface` names one.
 ///
 /// An interface consists of pure functions: it turns a payload into a request, and a response into a value or a reason.
 /// It sends nothing itself.
@@ -20,7 +20,7 @@ pub trait Interface: Sync {
     /// Checks whether the settings allow a request, whatever the payload is.
     ///
     /// # Errors
-    /// Which setting is missing or wrong.
+    /// If a setting is missing or wrong.
     fn check_settings(&self, _provider: &ProviderRow, _settings: &dyn Settings) -> Result<(), String> {
         Ok(())
     }
@@ -29,7 +29,7 @@ pub trait Interface: Sync {
     /// after a crash, sent again, so it must not contain credentials.
     ///
     /// # Errors
-    /// What is wrong with the payload or the settings.
+    /// If the payload or the settings are invalid.
     fn request(
         &self,
         provider: &ProviderRow,
@@ -41,7 +41,7 @@ pub trait Interface: Sync {
     /// Returns the credentials that are added when `request` is sent.
     ///
     /// # Errors
-    /// Which setting or secret is missing.
+    /// If a setting or a secret is missing.
     fn credentials(
         &self,
         provider: &ProviderRow,
@@ -52,7 +52,7 @@ pub trait Interface: Sync {
     /// Decides whether `response` means that `request` was carried out.
     ///
     /// # Errors
-    /// The provider's reason, if it was not.
+    /// If it was not; the message is the provider's reason.
     fn judge(
         &self,
         provider: &ProviderRow,
@@ -68,16 +68,16 @@ pub trait Interface: Sync {
     /// Returns the idempotency key that the user has chosen, if any.
     ///
     /// # Errors
-    /// The key cannot be filled in, or the provider knows no keys.
+    /// If the key cannot be filled in, or the provider does not support keys.
     fn own_key(&self, _provider: &ProviderRow, payload: &Value) -> Result<Option<Value>, String> {
         Ok(payload.get(key::FIELD).cloned())
     }
 
-    /// How long the provider recognizes an idempotency key. Zero means that it does not, so that a request that was cut
-    /// off is not sent again.
+    /// How long the provider recognizes an idempotency key. Zero means that it does not, so that an interrupted request
+    /// is not sent again.
     fn remembers_keys_for(&self, provider: &ProviderRow) -> Duration;
 
-    /// The base URL from a setting. Only a superuser can change it, so it may lead into a private network.
+    /// The base URL from a setting. Only a superuser can change it, so it may lead to a private network.
     fn base_url_of_superuser(&self, _settings: &dyn Settings) -> Option<String> {
         None
     }
@@ -103,7 +103,7 @@ pub trait Interface: Sync {
 pub enum Success {
     /// The value for the success handler.
     Value(Value),
-    /// The response is not as it should be, for this reason. The success handler gets what there is of it.
+    /// The response is incomplete or malformed, for this reason. The success handler receives the available part.
     Flawed(String),
 }
 
@@ -122,11 +122,11 @@ pub trait Batching: Sync {
     fn split(&self, response: &Response, requests: usize) -> BatchResponse;
 }
 
-/// What the response to a batch says.
+/// The meaning of the response to a batch.
 #[derive(Debug)]
 pub enum BatchResponse {
     /// The response to each of the requests, in their order.
     Each(Vec<Response>),
-    /// The provider has done nothing. Each request may be accepted on its own.
+    /// The provider has carried out nothing. Each request may be accepted on its own.
     Refused,
 }

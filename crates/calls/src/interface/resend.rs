@@ -96,7 +96,7 @@ impl Interface for Resend {
     }
 }
 
-/// Rewrites addresses: Resend takes domains in ASCII only, and neither comments nor blanks around an address.
+/// Rewrites addresses: Resend accepts domains in ASCII only, and neither comments nor blanks around an address.
 fn write_plainly(addresses: &mut Value) {
     match addresses {
         Value::String(one) => *one = mailbox::plain(one),
@@ -114,7 +114,7 @@ fn post(url: String, body: String, key: &str) -> Request {
             ("Idempotency-Key".into(), key.into()),
         ],
         body: Body::Text(body),
-        // The API has no redirects. The response of another page would say nothing about the mail.
+        // The API has no redirects. The response of another page would not refer to the mail.
         redirects: Redirects::None,
         ..HttpRequest::default()
     })

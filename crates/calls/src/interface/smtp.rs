@@ -39,7 +39,7 @@ impl Interface for Smtp {
         settings: &dyn Settings,
         request: &Request,
     ) -> Result<Vec<Credential>, String> {
-        // Whoever can write stored requests must not be able to have the password sent to another server.
+        // A user who can write stored requests must not be able to have the password sent to another server.
         let of_settings = settings.smtp();
         let now = server(&of_settings)?;
         match request {
@@ -69,7 +69,7 @@ impl Interface for Smtp {
         value(request, response).map(Success::Value)
     }
 
-    /// No mail server knows idempotency keys.
+    /// Mail servers do not support idempotency keys.
     fn remembers_keys_for(&self, _provider: &ProviderRow) -> Duration {
         Duration::ZERO
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub struct Twilio;
 
-/// Our fields, with Twilio's parameters for them.
+/// The fields of a payload, with Twilio's parameters for them.
 const PARAMETERS: &[(&str, &str)] = &[
     ("to_number", "To"),
     ("body", "Body"),
@@ -50,7 +50,7 @@ impl Interface for Twilio {
             url: format!("{}/2010-04-01/Accounts/{account}/Messages.json", base.trim_end_matches('/')),
             headers: vec![("Content-Type".into(), "application/x-www-form-urlencoded".into())],
             body: Body::Text(form(&Value::Object(parameters), "the payload")?),
-            // The API has no redirects. The response of another page would say nothing about the message.
+            // The API has no redirects. The response of another page would not refer to the message.
             redirects: Redirects::None,
             ..HttpRequest::default()
         }))
@@ -97,7 +97,7 @@ impl Interface for Twilio {
         }
     }
 
-    /// The API knows no idempotency keys.
+    /// The API does not support idempotency keys.
     fn remembers_keys_for(&self, _provider: &ProviderRow) -> Duration {
         Duration::ZERO
     }
@@ -154,7 +154,7 @@ fn customer_of(
     Ok(Customer { account: account.to_owned(), user: user.to_owned() })
 }
 
-/// Builds the parameters. `from` is the number or messaging service to use if the payload names none.
+/// Builds the parameters. `from` is the number or messaging service that is used if the payload names none.
 fn parameters(payload: &Value, from: &str) -> Result<Map<String, Value>, String> {
     let given = sms::fields(payload)?;
     let renamed = PARAMETERS

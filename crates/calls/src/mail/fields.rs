@@ -4,10 +4,10 @@ use crate::fields::{self, Alias};
 use crate::key;
 use serde_json::{Map, Value};
 
-/// The fields of a mail, by the names that interfaces and headers have for them.
+/// The fields of a mail, by the names that interfaces and headers use.
 pub type Fields = Map<String, Value>;
 
-/// Our name of a field, its name outside, and the type of its value.
+/// A field's name in the payload, its name in headers and interfaces, and the type of its value.
 const FIELDS: &[(&str, &str, Shape)] = &[
     ("from_address", "from", Shape::Text),
     ("to_address", "to", Shape::TextOrList),
@@ -26,7 +26,7 @@ const FIELDS: &[(&str, &str, Shape)] = &[
 /// Fields that identify the mail for the task and for the provider, and are not part of it.
 const OWN_FIELDS: [&str; 2] = ["message_id", key::FIELD];
 
-/// Providers' and headers' names for our fields.
+/// Names that providers and headers use for these fields.
 const ALIASES: &[Alias] =
     &[("from", "from_address"), ("to", "to_address"), ("send_at", "scheduled_at"), ("body", "text")];
 
@@ -77,10 +77,10 @@ fn names() -> Vec<&'static str> {
     FIELDS.iter().map(|(ours, ..)| *ours).chain(OWN_FIELDS).collect()
 }
 
-/// Returns the fields of the mail, by the names that they have outside.
+/// Returns the fields of the mail, by their names in headers and interfaces.
 ///
 /// # Errors
-/// What is missing or wrong.
+/// If a field is missing or invalid.
 pub fn read(payload: &Value) -> Result<Fields, String> {
     let all = payload.as_object().ok_or("the payload has to be an object")?;
     fields::check("the payload", all, &names(), ALIASES)?;

@@ -9,10 +9,10 @@ use std::fmt::{self, Write};
 /// The length of a line in bytes that a header is folded to, where that is possible.
 const LINE: usize = 76;
 
-/// Builds a header that contains text for people.
+/// Builds a header that contains readable text.
 ///
 /// # Errors
-/// The header cannot be written.
+/// If the header cannot be written.
 pub fn text(name: HeaderName, text: &str) -> Result<HeaderValue, String> {
     // The library encodes each word that is not ASCII on its own, and blanks between two encoded words are lost (RFC
     // 2047, section 6.2).
@@ -25,7 +25,7 @@ pub fn text(name: HeaderName, text: &str) -> Result<HeaderValue, String> {
 /// Builds a header that contains mailboxes.
 ///
 /// # Errors
-/// The header cannot be written.
+/// If the header cannot be written.
 pub fn mailboxes(name: &'static str, all: &[Mailbox]) -> Result<HeaderValue, String> {
     let name = HeaderName::new_from_ascii_str(name);
     written(name, String::new(), |writer| {

@@ -31,7 +31,7 @@ const MAX_TAG: usize = 256;
 /// Builds the headers, except for tags and those of the parts.
 ///
 /// # Errors
-/// Which header cannot be written.
+/// If a header cannot be written.
 pub fn write(fields: &Fields, parties: &Parties, message_id: &str) -> Result<Headers, String> {
     let mut headers = Headers::new();
     let lists = [("From", std::slice::from_ref(&parties.from)), ("To", &parties.to)];
@@ -55,7 +55,7 @@ fn subject(fields: &Fields) -> Result<&str, String> {
     }
 }
 
-/// The headers that the payload has as such.
+/// Adds the headers that the payload contains as such.
 fn add_own(headers: &mut Headers, fields: &Fields) -> Result<(), String> {
     for (name, value) in fields.get("headers").and_then(Value::as_object).into_iter().flatten() {
         let value = value.as_str().ok_or_else(|| format!("the header {name} has to be a string"))?;
@@ -76,7 +76,7 @@ fn add_own(headers: &mut Headers, fields: &Fields) -> Result<(), String> {
 /// Builds a header line for each tag.
 ///
 /// # Errors
-/// The tag contains other characters than it may.
+/// If a tag contains characters that are not allowed.
 pub fn tags(fields: &Fields) -> Result<String, String> {
     let is_plain = |text: &str| {
         (1..=MAX_TAG).contains(&text.len())

@@ -1,4 +1,4 @@
-//! Checks of mails and addresses before they are sent. Every server has to see the same end of a mail, so each line
+//! Checks mails and addresses before they are sent. Every server has to recognize the same end of a mail, so each line
 //! ends with CRLF, and CR and LF occur nowhere else (RFC 5321, sections 2.3.8 and 4.5.3.1.6).
 
 use lettre::Address;
@@ -11,7 +11,7 @@ const SHOWN: usize = 40;
 /// Checks the lines of a mail.
 ///
 /// # Errors
-/// Which line is too long, or contains a CR or LF that does not end it.
+/// If a line is too long, or contains a CR or LF that does not end it.
 pub fn check_lines(mail: &[u8]) -> Result<(), String> {
     for line in mail.split_inclusive(|byte| *byte == b'\n') {
         let text = line.strip_suffix(b"\r\n").unwrap_or(line);
@@ -35,7 +35,7 @@ pub fn check_lines(mail: &[u8]) -> Result<(), String> {
 /// Checks an address of the envelope.
 ///
 /// # Errors
-/// The text is not an address that can be part of a command.
+/// If the text is not an address that can be part of a command.
 pub fn check_address(text: &str) -> Result<(), String> {
     let is_plain = !text.chars().any(|c| c.is_control() || matches!(c, '<' | '>'));
     if is_plain && text.parse::<Address>().is_ok() {

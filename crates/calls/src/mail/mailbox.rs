@@ -14,7 +14,7 @@ const UNFINISHED: &str = "lacks a quotation mark or bracket at its end";
 /// Parses mailboxes that are separated by commas.
 ///
 /// # Errors
-/// Which mailbox is wrong (counted from 0), and how.
+/// If a mailbox is invalid: its index, from 0, and what is wrong with it.
 pub fn parse(text: &str) -> Result<Vec<Mailbox>, (usize, String)> {
     let mut all = Vec::new();
     let mut rest = Some(text.trim());
@@ -28,8 +28,8 @@ pub fn parse(text: &str) -> Result<Vec<Mailbox>, (usize, String)> {
     Ok(all)
 }
 
-/// Rewrites a mailbox without what only some providers understand: comments, blanks around it, a domain that is not
-/// ASCII. Other texts stay unchanged.
+/// Rewrites a mailbox without what only some providers support: comments, blanks around it, a domain that is not ASCII.
+/// Other texts remain unchanged.
 pub fn plain(text: &str) -> String {
     let is_plain = |mailbox: &Mailbox| {
         text == text.trim() && !text.contains('(') && text.contains(mailbox.email.as_ref() as &str)
@@ -184,7 +184,7 @@ impl Part {
 
 /// Parses an address and converts its domain to ASCII, which all mail servers understand.
 fn ascii_domain(text: &str) -> Option<Address> {
-    // Some servers take a second "@", which may be quoted, for a route.
+    // Some servers interpret a second "@", which may be quoted, as a route.
     let address: Address = text.parse().ok().filter(|address: &Address| !address.user().contains('@'))?;
     match address.domain().is_ascii() {
         true => Some(address),

@@ -25,7 +25,7 @@ impl Part {
         }
     }
 
-    /// Puts this part and `others` into a part of this kind, if there are others.
+    /// Combines this part and `others` into a part of the given type, if there are others.
     fn beside(self, others: Vec<SinglePart>, kind: MultiPart) -> Part {
         if others.is_empty() {
             return self;
@@ -44,7 +44,7 @@ impl Part {
 /// Returns the headers and bodies of all parts.
 ///
 /// # Errors
-/// What is wrong with an attachment.
+/// If an attachment is invalid.
 pub fn content(fields: &Fields) -> Result<Vec<u8>, String> {
     let given = |name: &str| fields.get(name).and_then(Value::as_str);
     let html = given("html").map(|text| Part::Single(SinglePart::html(body(text))));
@@ -74,7 +74,7 @@ fn body(text: &str) -> Body {
     }
 }
 
-/// Encodes a content. The given encodings can represent any content.
+/// Encodes content. The given encodings can represent any content.
 fn encoded(content: impl Into<MaybeString>, encoding: ContentTransferEncoding) -> Body {
     Body::new_with_encoding(content, encoding).unwrap_or_else(Body::new)
 }

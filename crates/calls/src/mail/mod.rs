@@ -1,4 +1,4 @@
-//! Mails (RFC 5322): from the fields of a payload to the bytes that a mail server gets.
+//! Mails (RFC 5322): from the fields of a payload to the bytes that are sent to a mail server.
 
 pub mod fields;
 mod header_text;

@@ -1,4 +1,4 @@
-//! Resolves names. All calls that ask for the same name at the same time share one look-up.
+//! Resolves names. All calls that request the same name at the same time share one look-up.
 
 use crate::spawn::Spawn;
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ const MAX_ADDRESSES_KEPT: usize = 64;
 pub type LookUp = fn(&str) -> std::io::Result<Vec<IpAddr>>;
 type Found = Result<Arc<[IpAddr]>, String>;
 
-/// Resolves a name by the system.
+/// Resolves a name with the system's resolver.
 pub fn system(name: &str) -> std::io::Result<Vec<IpAddr>> {
     Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
@@ -43,7 +43,7 @@ pub struct Names {
     changed: Condvar,
 }
 
-/// Who has chosen a name.
+/// The origin of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChosenBy {
     /// A payload, or a server that redirected its request.
@@ -95,7 +95,7 @@ impl Names {
         Arc::new(Names { look_up, spawn, state: Mutex::default(), changed: Condvar::new() })
     }
 
-    /// Returns the addresses of a host, or why there are none. `None` if they are not known in time.
+    /// Returns the addresses of a host, or the reason why there are none. `None` if they are not known in time.
     pub fn find(self: &Arc<Self>, name: &str, chosen_by: ChosenBy, limit: Duration) -> Option<Found> {
         let end = Instant::now() + limit;
         let mut state = self.lock();
@@ -114,7 +114,7 @@ impl Names {
         }
     }
 
-    /// Starts a look-up. False if there are too many; the end of one wakes those that wait.
+    /// Starts a look-up. False if too many are running; the end of one wakes the calls that wait.
     fn start(self: &Arc<Self>, state: &mut State, name: &str, chosen_by: ChosenBy) -> bool {
         let is_strange = chosen_by == ChosenBy::Payload && !state.proven.contains_key(name);
         if state.under_way(|_| true) >= MAX_LOOK_UPS
@@ -158,7 +158,7 @@ impl Names {
         self.changed.notify_all();
     }
 
-    /// Nothing panics while it holds this lock.
+    /// No code panics while it holds this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -26,7 +26,7 @@ pub struct Pool {
 
 impl Pool {
     /// # Errors
-    /// The system has no descriptor left.
+    /// If the system has no file descriptor left.
     pub fn new(spawn: Spawn) -> std::io::Result<Self> {
         let (jobs, queue) = unbounded();
         let (report, outcomes) = unbounded();

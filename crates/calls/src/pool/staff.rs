@@ -1,15 +1,15 @@
-//! Which thread makes a call.
+//! Decides which thread makes a call.
 
 /// How many calls may be in flight for another one to start at once.
 #[derive(Clone, Copy)]
 pub struct Room {
     /// Limit for threads that take queued jobs after their first one.
     pub limit: usize,
-    /// Limit for threads beside those, each for one call only.
+    /// Limit for additional threads, each for one call only.
     pub extra: usize,
 }
 
-/// Who makes a call.
+/// The thread that makes a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Assignment {
     /// An existing thread, as soon as one is free.
@@ -31,7 +31,7 @@ pub struct Staff {
 }
 
 impl Staff {
-    /// Decides who gets the next job.
+    /// Decides which thread makes the next call.
     pub fn assign(&mut self, room: Room) -> Assignment {
         if self.idle <= 0 && self.threads < room.limit.max(1) {
             self.threads += 1;
@@ -45,12 +45,12 @@ impl Staff {
         }
     }
 
-    /// Notes that a thread looks for a job.
+    /// Notes that a thread waits for a job.
     pub fn add_idle(&mut self) {
         self.idle += 1;
     }
 
-    /// Notes that a thread has ended that was started for a job.
+    /// Notes that a thread that was started for a job has ended.
     pub fn leave(&mut self, assignment: Assignment) {
         match assignment {
             Assignment::Thread => self.threads -= 1,

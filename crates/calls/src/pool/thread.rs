@@ -11,12 +11,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A thread without work ends after this time.
+/// The time after which an idle thread ends.
 const MAX_IDLE: Duration = Duration::from_secs(10);
-/// Pause before a request is sent again of which the provider says that it is being processed.
+/// The pause before a request is sent again if the provider reports that it is being processed.
 const IN_PROGRESS_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the threads of a pool share.
+/// The state that the threads of a pool share.
 #[derive(Clone)]
 pub struct Shared {
     pub queue: Receiver<Job>,
@@ -28,7 +28,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Nothing panics while it holds this lock.
+    /// No code panics while it holds this lock.
     pub fn staff(&self) -> MutexGuard<'_, Staff> {
         self.staff.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -38,14 +38,15 @@ impl Shared {
         self.wakeup.signal();
     }
 
-    /// The body of a thread: makes the call that the thread was started for, and then those that are queued.
+    /// The body of a thread: makes the call for which the thread was started, and then those that are queued.
     pub fn run(self, first: Job, assignment: Assignment) {
         let outcome = self.perform(first);
         if assignment == Assignment::Thread {
             self.report(outcome);
             self.run_queued();
         } else {
-            // The next call may be started as soon as this outcome is known, so the thread is uncounted first.
+            // The next call may be started as soon as this outcome is known, so the thread is removed from the count
+            // first.
             self.staff().leave(assignment);
             self.report(outcome);
         }

@@ -1,4 +1,4 @@
-//! Which account of a provider a call counts for. Rows with the same address and credentials share an account, also in
+//! Determines the account for which a call counts. Rows with the same address and credentials share an account, also in
 //! different databases.
 
 use super::{Provider, host_of};

@@ -1,4 +1,4 @@
-//! Checks of a row of `queues.provider` that is being written.
+//! Checks a row of `queues.provider` that is being written.
 
 use super::Provider;
 use crate::interface::contract::Batching;
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Checks a row.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it is invalid; the message states what is wrong.
 pub fn check(row: Value) -> Result<(), String> {
     limits::check(&row)?;
     Provider::of_unread_row(row)?.check()
@@ -74,8 +74,8 @@ impl Provider {
         problem.map_or(Ok(()), Err)
     }
 
-    /// Each request needs a key of its own in the header where the provider looks for it. With a constant one, the
-    /// provider would take all requests for repetitions of the first.
+    /// Each request needs a key of its own in the header that the provider reads. With a constant key, the provider
+    /// would treat all requests as repetitions of the first.
     fn check_key_header(&self) -> Result<(), String> {
         let own = self.idempotency_header.as_deref().filter(|name| !name.is_empty());
         for name in own.into_iter().chain([key::DEFAULT_HEADER]) {

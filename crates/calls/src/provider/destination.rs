@@ -1,4 +1,4 @@
-//! Whether a stored request still goes to where the provider's credentials belong.
+//! Checks whether a stored request still goes to the host to which the provider's credentials belong.
 
 use super::Provider;
 use crate::hosts::Target;
@@ -6,8 +6,7 @@ use crate::request::Request;
 use crate::settings::Settings;
 
 impl Provider {
-    /// # Errors
-    /// The host that the request was made for, and the one that the base URL names now.
+    /// # Errors If the hosts differ; the message names both.
     pub(super) fn check_destination(&self, request: &Request, settings: &dyn Settings) -> Result<(), String> {
         let Request::Http(request) = request else { return Ok(()) };
         let base = self.base_url.clone().or_else(|| self.interface.base_url_of_superuser(settings));

@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::ops::Deref;
 use std::time::Duration;
 
-/// No call may take longer; the upper limit of `pg_errand.call_timeout`.
+/// The maximum duration of a call; the upper limit of `pg_errand.call_timeout`.
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A row that was read, with the interface that it names.
@@ -38,7 +38,7 @@ impl Provider {
     /// Reads a row.
     ///
     /// # Errors
-    /// Which column no provider can have.
+    /// If the row has a value that no provider can have.
     pub fn of_row(mut row: Value) -> Result<Provider, String> {
         let name = row.get("interface").and_then(Value::as_str).unwrap_or_default();
         let interface = interface::find(name).ok_or_else(|| format!("there is no interface \"{name}\""))?;
@@ -50,10 +50,10 @@ impl Provider {
         Ok(Provider { row: ProviderRow { limits, request, expect, answer, failure, ..row }, interface })
     }
 
-    /// Reads a row that is being written. Its times are intervals still, so they are left out.
+    /// Reads a row that is being written. Its times are still intervals, so they are left out.
     ///
     /// # Errors
-    /// Which column no provider can have.
+    /// If the row has a value that no provider can have.
     pub fn of_unread_row(mut row: Value) -> Result<Provider, String> {
         if let Some(fields) = row.as_object_mut() {
             ["timeout", "idempotency_key_ttl", "max_wait", "breaker_cooldown"]
@@ -63,7 +63,7 @@ impl Provider {
         Provider::of_row(row)
     }
 
-    /// The time limit for a call; `usual` is that of the settings. A request can only shorten it.
+    /// The time limit for a call; `usual` is that of the settings. A request can only reduce it.
     pub fn timeout_of(&self, request: &Request, usual: Duration) -> Duration {
         let limit = self.timeout.unwrap_or(usual).clamp(Duration::from_millis(1), MAX_TIMEOUT);
         match request {
@@ -74,7 +74,7 @@ impl Provider {
         }
     }
 
-    /// How several calls go out as one batch, if they are to.
+    /// How several calls go out as one batch, if batches are configured.
     pub fn batching(&self) -> Option<&'static dyn Batching> {
         self.interface.batching().filter(|_| self.batch_size() > 1)
     }
@@ -87,11 +87,11 @@ impl Provider {
         }
     }
 
-    /// Fetches what `request` is sent with. No other place does so. A stored request may have been made for another base
-    /// URL: the credentials must not go there.
+    /// Fetches the credentials with which `request` is sent. This is the only place that does so. A stored request may
+    /// have been built for another base URL, to which the credentials must not be sent.
     ///
     /// # Errors
-    /// Which secret is missing, or which base URL has changed.
+    /// If a secret is missing, or the base URL has changed.
     pub fn credentials(&self, request: &Request, settings: &dyn Settings) -> Result<Credentials, String> {
         self.check_destination(request, settings)?;
         let pem = self.client_certificate.as_deref().map(|name| settings.named_secret(name)).transpose()?;

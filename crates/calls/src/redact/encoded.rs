@@ -19,7 +19,7 @@ const START: usize = 3;
 /// The forms of a secret in hexadecimal digits, in base64, and in base64 of base64.
 pub struct Encoded {
     forms: Vec<Form>,
-    /// One bit for the start of each form, so that most places of a text cost one look.
+    /// One bit for the start of each form, so that most positions of a text need only one look-up.
     begins: Box<[u64; TABLE / 64]>,
 }
 

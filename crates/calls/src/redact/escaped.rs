@@ -1,8 +1,8 @@
 //! Finds a secret in a text whose characters may be escaped as in URLs, JSON or HTML, also repeatedly.
 
-/// How often one kind of escape may be nested.
+/// The maximum nesting of escapes of the same type.
 const MAX_NESTED: usize = 3;
-/// How many backslashes nested JSON may have before a character.
+/// The maximum number of backslashes before a character in nested JSON.
 const MAX_BACKSLASHES: usize = 8;
 /// From this number of characters on, a secret is found regardless of case, and a beginning of it is redacted, too.
 const LONG: usize = 8;
@@ -61,7 +61,7 @@ impl Characters {
         }
     }
 
-    /// Calls `tell` with each length that `expected` can have at the start of `rest`.
+    /// Passes to `tell` each length that `expected` can have at the start of `rest`.
     fn steps(&self, rest: &[u8], expected: char, mut tell: impl FnMut(usize)) {
         let mut buffer = [0; 4];
         let plain = expected.encode_utf8(&mut buffer).as_bytes();
@@ -117,7 +117,7 @@ impl Characters {
         (plain == expected).then_some(start.len() - rest.len())
     }
 
-    /// Returns the rest behind the code units of a character, the first one without its `\u`.
+    /// Returns the rest after the code units of a character, the first one without its `\u`.
     fn units<'a>(
         &self,
         rest: &'a [u8],

@@ -1,5 +1,5 @@
-//! Redacts the secrets that a provider echoes, in every form in which they can come back. docs/security.md promises
-//! which forms these are.
+//! Redacts the secrets that a provider echoes, in every form in which they can be returned. docs/security.md lists
+//! these forms.
 
 mod encoded;
 mod escaped;
@@ -18,7 +18,7 @@ pub use urls::urls;
 /// A shorter secret is part of many words, so it is redacted only where it stands alone.
 const MIN_ANYWHERE: usize = 3;
 
-/// Redacts what came of a call, before anything else sees it.
+/// Redacts the outcome of a call, before any other code reads it.
 pub fn outcome(outcome: Result<Response, String>, credentials: &[Credential]) -> Result<Response, String> {
     match outcome {
         Ok(found) => Ok(response(found, credentials)),

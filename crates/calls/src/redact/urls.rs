@@ -1,4 +1,4 @@
-//! Masks the queries of URLs, which may give access to something: a signed link, or a token to reset a password.
+//! Masks the queries of URLs, which may grant access to something: a signed link, or a token to reset a password.
 
 /// Replaces a secret.
 pub const MASK: &str = "********";
@@ -49,7 +49,7 @@ fn unescaped(text: &str) -> &str {
     text.trim_start_matches('\\')
 }
 
-/// True if a backslash and the text behind it stand for a character of a URL: `\/`, `\u0026`.
+/// True if a backslash and the text after it stand for a character of a URL: `\/`, `\u0026`.
 fn goes_on(rest: &str) -> bool {
     let code = rest.strip_prefix('u').and_then(|rest| rest.as_bytes().first_chunk::<4>());
     rest.starts_with('/') || code.is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit))

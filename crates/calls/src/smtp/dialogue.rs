@@ -37,7 +37,7 @@ impl Dialogue {
         Ok(dialogue)
     }
 
-    /// Continues the dialogue with encryption. What the server said before is discarded (RFC 3207, section 4.2).
+    /// Continues the dialogue with encryption. Earlier replies of the server are discarded (RFC 3207, section 4.2).
     pub fn encrypt(mut self, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Problem> {
         if self.parameters("STARTTLS").is_none() {
             return Err(Problem::Failed("the server does not offer STARTTLS".into()));
@@ -58,7 +58,7 @@ impl Dialogue {
         self.stream.buffer().is_empty() && self.stream.get_ref().is_quiet()
     }
 
-    /// Reads and writes fail from `end` on.
+    /// Makes reads and writes fail from `end` on.
     pub fn set_end(&mut self, end: Instant) {
         self.stream.get_mut().set_end(end);
     }
@@ -116,7 +116,7 @@ impl Dialogue {
         Ok(self.write(format!("{line}\r\n").as_bytes())?)
     }
 
-    /// Bytes that arrive before a command cannot be the reply to it: somebody may have injected them.
+    /// Bytes that arrive before a command cannot be the reply to it; they may have been injected.
     fn check_turn(&self) -> Result<(), Problem> {
         match self.stream.buffer().is_empty() {
             true => Ok(()),

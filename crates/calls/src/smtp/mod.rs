@@ -22,7 +22,7 @@ use problem::Problem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A connection without work is closed after this time.
+/// The time after which an idle connection is closed.
 const MAX_IDLE: Duration = Duration::from_secs(10);
 /// A kept connection counts as dead if it does not respond within this time.
 const MAX_SILENCE: Duration = Duration::from_secs(3);
@@ -48,7 +48,7 @@ impl Client {
     /// Sends a mail to all of its recipients, or to none. The response is the last reply of the server.
     ///
     /// # Errors
-    /// Why there is no response.
+    /// If there is no response; the error states the reason.
     pub fn send(&self, request: &SmtpRequest, job: &Job, limit: Duration) -> Result<Response, String> {
         let end = Instant::now() + limit;
         let mail = Outgoing::of(request, job.network.max_request_size)?;
@@ -77,7 +77,7 @@ impl Client {
         Ok(response)
     }
 
-    /// Returns a connection on which the mail has been announced: a kept one, if it is alive, or a new one.
+    /// Returns a connection on which the mail has been announced: a kept one if it is alive, otherwise a new one.
     fn begin(&self, mail: &Outgoing, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         // The peer may have closed the connection, or have sent something unexpected.
         if let Some(mut kept) = self.take(peer).filter(Dialogue::is_quiet) {
@@ -109,7 +109,7 @@ impl Client {
         self.kept().retain(|kept| kept.since.elapsed() < MAX_IDLE);
     }
 
-    /// Nothing panics while it holds this lock.
+    /// No code panics while it holds this lock.
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No connection attempt takes longer, however much time the call has.
+/// The maximum time to connect, whatever time the call has.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
 pub struct Opener {
@@ -27,7 +27,7 @@ pub struct Opener {
     trust: Mutex<Option<Trust>>,
 }
 
-/// A TLS configuration, and the file that it was made from.
+/// A TLS configuration, and the file from which it was created.
 struct Trust {
     ca_file: Option<(String, tls::Version)>,
     config: Arc<ClientConfig>,
@@ -38,7 +38,7 @@ impl Opener {
         Opener { names: Names::new(look_up, spawn), trust: Mutex::default() }
     }
 
-    /// Opens a connection, encrypts it and logs in as the settings say.
+    /// Opens a connection, encrypts it and logs in as the settings specify.
     pub fn open(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         let mut dialogue = self.reach(peer, end)?;
         dialogue.set_end(end);
@@ -51,8 +51,8 @@ impl Opener {
         Ok(dialogue)
     }
 
-    /// Connects to the first of the server's addresses that responds. Each gets its share of the time that is left. A
-    /// connected server may delay its greeting, as some do against spam.
+    /// Connects to the first of the server's addresses that responds. Each one receives its share of the remaining
+    /// time. A connected server may delay its greeting, as some do to reduce spam.
     fn reach(&self, peer: &Peer, end: Instant) -> Result<Dialogue, Problem> {
         let mut problem = Problem::Late;
         let addresses = self.addresses(&peer.server.host, end)?;
@@ -126,8 +126,8 @@ fn name(peer: &Peer) -> Result<ServerName<'static>, Problem> {
     ServerName::try_from(host).map_err(|error| Problem::Failed(error.to_string()))
 }
 
-/// A connection attempt has a limit of its own, which the reason names. The address is not named, since not everybody
-/// may know it.
+/// A connection attempt has a limit of its own, which the reason names. The address is not named, since it may be
+/// confidential.
 fn not_connected(error: io::Error, limit: Duration) -> Problem {
     match error.into() {
         Problem::Late => Problem::Failed(format!("no connection within {} ms", limit.as_millis())),
@@ -146,7 +146,7 @@ fn handshake_problem(error: io::Error) -> Problem {
     }
 }
 
-/// Logs in by the first of our mechanisms that the server offers (RFC 4954).
+/// Logs in by the first supported mechanism that the server offers (RFC 4954).
 fn log_in(dialogue: &mut Dialogue, user: &str, password: &str) -> Result<(), Problem> {
     let offered = dialogue.parameters("AUTH").unwrap_or_default().to_owned();
     let has = |mechanism: &str| offered.split([' ', '=']).any(|one| one.eq_ignore_ascii_case(mechanism));

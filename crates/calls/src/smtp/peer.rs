@@ -4,7 +4,7 @@ use crate::credential::Placed;
 use crate::job::Job;
 use crate::request::{MailServer, SmtpRequest};
 
-/// The server, and our identity there. A kept connection is used only for an equal peer.
+/// The server, and the user at that server. A kept connection is used only for an equal peer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Peer {
     pub server: MailServer,

@@ -1,4 +1,4 @@
-//! Why a mail was not accepted.
+//! The reasons why a mail was not accepted.
 
 use crate::response::{RECIPIENT, Response};
 use crate::tls;
@@ -63,7 +63,7 @@ fn is_late(error: &io::Error) -> bool {
 /// Returns the time until `end`.
 ///
 /// # Errors
-/// No time is left.
+/// If no time is left.
 pub fn time_left(end: Instant) -> Result<Duration, Problem> {
     end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()).ok_or(Problem::Late)
 }

@@ -1,5 +1,5 @@
-//! Masking of statements that may contain a secret: every literal, and every value that is set, is replaced by asterisks.
-//! The text keeps its length, so that error positions stay right.
+//! Masks statements that may contain a secret: every literal, and every value that is set, is replaced by asterisks.
+//! The text keeps its length, so that error positions remain valid.
 
 mod names;
 mod scan;
@@ -8,15 +8,15 @@ pub use names::SettingNames;
 use scan::Mask;
 pub use scan::{Pieces, Syntax};
 
-/// A shorter piece of a statement is not searched in messages, since it would be found in any word.
+/// Shorter pieces of a statement are not searched in messages, since they would be found in any word.
 const MIN_PIECE: usize = 4;
 /// How many levels of literals within literals are masked.
 const MAX_DEPTH: usize = 3;
-/// The largest product of the sizes of the pieces and of a text, in bytes, up to which they are compared. Beyond it the whole
-/// text is masked.
+/// The largest product of the sizes of the pieces and of a text, in bytes, up to which they are compared. If it is
+/// exceeded, the whole text is masked.
 const MAX_COMPARED: usize = 1 << 27;
 
-/// Masks literals, comments and values in `text`, and returns what was there.
+/// Masks literals, comments and values in `text`, and returns the original texts.
 pub fn mask(names: &SettingNames, syntax: Syntax, text: &mut [u8]) -> Pieces {
     let mut pieces = Mask::replace_all(names, syntax, text);
     // A literal may be a statement itself.

@@ -14,7 +14,7 @@ pub struct SettingNames {
 }
 
 impl SettingNames {
-    /// True if a statement names one of the secrets, or a setting with our prefix that does not exist, which may be a
+    /// True if a statement names one of the secrets, or a setting with the prefix that does not exist, which may be a
     /// misspelled secret.
     pub fn are_concerned(&self, text: &[u8]) -> bool {
         let mut has_prefix = false;
@@ -36,7 +36,7 @@ impl SettingNames {
         has_prefix && text.split(|byte| !is_word(*byte)).any(|name| self.is_secret_alone(name))
     }
 
-    /// True if the name at `start..end` of a statement is that of a secret, or stands behind our prefix without being a
+    /// True if the name at `start..end` of a statement is that of a secret, or follows the prefix without being a
     /// setting.
     pub fn is_secret(&self, text: &[u8], start: usize, end: usize) -> bool {
         let name = &text[start..end];
@@ -59,7 +59,7 @@ impl SettingNames {
     }
 }
 
-/// Returns the name behind a dot, regardless of quotation marks, and whether it follows without white space.
+/// Returns the name after a dot, regardless of quotation marks, and whether it follows without white space.
 fn name_after(text: &[u8]) -> Option<(&[u8], bool)> {
     let skip = |text: &[u8]| {
         let is_between = |byte: &u8| *byte == b'"' || byte.is_ascii_whitespace();
@@ -78,7 +78,7 @@ fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// True for a text that looks like the full name of one of our settings.
+/// True for a text that has the form of a full name of one of the extension's settings.
 pub fn is_setting(text: &[u8]) -> bool {
     let Some((prefix, name)) = text.split_at_checked(PREFIX.len()) else { return false };
     prefix.eq_ignore_ascii_case(PREFIX)

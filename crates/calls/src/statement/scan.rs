@@ -35,7 +35,7 @@ pub struct Mask<'a> {
 }
 
 impl<'a> Mask<'a> {
-    /// Masks `text` and returns what was there.
+    /// Masks `text` and returns the original texts.
     pub fn replace_all(names: &'a SettingNames, syntax: Syntax, text: &'a mut [u8]) -> Pieces {
         let mut mask = Mask { names, syntax, text, at: 0, armed: Armed::No, pieces: Pieces::new() };
         mask.run();

@@ -2,13 +2,13 @@
 
 use crate::ids::DatabaseId;
 
-/// An account as a database has used it.
+/// The state of an account in one database.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Account {
     pub database: DatabaseId,
     /// The account, or 0 if the entry is free.
     pub id: u64,
-    /// The end of the pause that the provider has asked for.
+    /// The end of the pause that the provider has requested.
     pub paused_until: i64,
     /// The end of the circuit breaker's pause. It is set when the breaker opens, and cleared when a call succeeds.
     pub broken_until: i64,

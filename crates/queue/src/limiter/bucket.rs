@@ -33,13 +33,13 @@ impl Bucket {
         Admission::Admitted
     }
 
-    /// Corrects `full_at` after the clock was set back: no bucket takes longer to fill than an empty one. The corrected time is
-    /// stored, because the wait would otherwise begin again with each request.
+    /// Corrects `full_at` after the clock was set back: no bucket takes longer to fill than an empty one. The corrected
+    /// time is stored, since the wait would otherwise begin again with each request.
     pub fn see_time(&mut self, now: i64) {
         self.full_at = self.full_at.min(now + self.allowance() + self.interval);
     }
 
-    /// The time that it takes to earn the requests of a burst, without the first one.
+    /// The time to fill the bucket with the requests of a burst, without the first one.
     pub fn allowance(&self) -> i64 {
         self.interval.saturating_mul(self.burst.max(1) - 1)
     }

@@ -1,23 +1,23 @@
-//! What a provider permits, and how its calls end.
+//! The limits of a provider, and the outcomes of its calls.
 
-/// The limits of a provider, as its row in a database says.
+/// The limits of a provider, as defined by its row in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     /// The account, which is never 0.
     pub account: u64,
     /// The time between two requests in microseconds; 0 for no limit.
     pub interval: i64,
-    /// The number of requests that may go out at once after a pause.
+    /// The number of requests that may be sent at once after a pause.
     pub burst: i64,
     /// The limit of calls in flight; 0 for no limit.
     pub max_in_flight: u32,
-    /// The number of failures in a row that open the circuit breaker; 0 if there is none.
+    /// The number of consecutive failures that open the circuit breaker; 0 if there is none.
     pub breaker_threshold: u32,
     /// How long an open circuit breaker refuses requests, in microseconds.
     pub breaker_cooldown: i64,
 }
 
-/// The answer to a request that wants to go out.
+/// The decision about a request that is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Admitted,
@@ -27,28 +27,28 @@ pub enum Admission {
     Full,
 }
 
-/// The outcome of a call, as far as it says something about the provider.
+/// The outcome of a call, as far as it concerns the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {
     Well,
     /// The provider failed, not the request.
     Badly,
-    /// The provider has asked us to wait.
+    /// The provider requests a pause.
     Refused,
 }
 
 /// A change of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breaker {
-    /// It refuses requests until this time.
+    /// The circuit breaker is open, and refuses requests until this time.
     Opened(i64),
     Closed,
 }
 
-/// What the outcome of a call means for other requests.
+/// The effect of a call's outcome on other requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// A pause has ended that others waited for.
+    /// A pause has ended for which other requests waited.
     pub resumed: bool,
     pub breaker: Option<Breaker>,
 }

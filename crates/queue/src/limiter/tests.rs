@@ -43,7 +43,7 @@ fn a_request_that_is_not_sent_after_a_pause_leaves_that_to_the_next_one() {
         assert_eq!(limiter.admit(HERE, &terms, 0, 2_000), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &terms, 0, 2_001), Admission::Wait(2_000 + PROBE));
         assert!(limiter.give_back(HERE, &terms, 2_001));
-        // The next one is the only one, too, until it has gone well.
+        // The next request is the only one, too, until it has succeeded.
         assert_eq!(limiter.admit(HERE, &terms, 0, 2_001), Admission::Admitted);
         assert_eq!(limiter.admit(HERE, &terms, 0, 2_600), Admission::Wait(2_001 + PROBE));
         assert!(limiter.note(HERE, &terms, CallOutcome::Well, 2_700).resumed);
@@ -85,7 +85,7 @@ fn a_changed_rate_counts_at_once() {
     assert_eq!(limiter.admit(HERE, &slow, 0, 2_000), Admission::Wait(1_000_001_000));
     assert_eq!(limiter.admit(HERE, &TERMS, 0, 2_000), Admission::Admitted);
     assert_eq!(limiter.admit(HERE, &TERMS, 0, 2_000), Admission::Wait(2_500));
-    // Back again, the earlier request counts.
+    // With the first rate, the earlier request counts again.
     assert_eq!(limiter.admit(HERE, &slow, 0, 3_000), Admission::Wait(1_000_001_000));
 }
 
@@ -169,7 +169,7 @@ fn one_database_s_pauses_breakers_and_slower_rate_are_not_another_s() {
     let plain = Terms { interval: 0, ..TERMS };
     let opened = limiter.note(THERE, &broken, CallOutcome::Badly, 0);
     assert_eq!(opened.breaker, Some(Breaker::Opened(1_000_000)));
-    // It is told once.
+    // The event is reported once.
     assert_eq!(limiter.note(THERE, &broken, CallOutcome::Badly, 1).breaker, None);
     assert_eq!(limiter.admit(THERE, &broken, 0, 10), Admission::Wait(1_000_001));
     assert_eq!(limiter.admit(HERE, &plain, 0, 10), Admission::Admitted);

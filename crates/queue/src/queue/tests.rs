@@ -106,7 +106,7 @@ fn what_has_fallen_due_comes_before_what_is_handed_over() {
     let mut queue = Queue::<WINDOW, CALL_WINDOW>::FREE;
     read(&mut queue);
     publish(&mut queue, &[], Some(55));
-    // Task 6 has fallen due, and nobody has looked yet.
+    // Task 6 has fallen due, and no worker has looked for it yet.
     queue.hand_over(Lane::LOCAL, at(7), false);
     queue.note_due();
     assert_eq!(read(&mut queue), Position::after_all_due(55));

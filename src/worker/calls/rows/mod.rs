@@ -1,4 +1,4 @@
-//! The rows of `queues.call`: every statement of the worker that reads or writes them.
+//! The rows of `queues.call`: all statements of the worker that read or write them.
 
 mod orphans;
 mod resume;

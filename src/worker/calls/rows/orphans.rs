@@ -18,20 +18,20 @@ static CALL_RECLAIM: Statement = Statement::new(
     &[INT8OID, INT8ARRAYOID, INT8OID, INT4OID, INT8OID],
 );
 
-/// Size limit of a stored request as text, in bytes; with its escapes, the text is longer than what is sent.
+/// Size limit of a stored request as text, in bytes. Because of escapes, the text is longer than what is sent.
 const MAX_REQUEST_TEXT: usize = 512 * 1024 * 1024;
 
-/// A call whose worker is gone.
+/// A call whose worker no longer exists.
 pub struct Orphan {
     pub task_id: TaskId,
     pub provider: String,
     pub key: String,
-    /// JSON text of the stored request, or why there is none.
+    /// JSON text of the stored request, or the reason why there is none.
     pub request: Result<String, String>,
     pub answered: bool,
-    /// Seconds since it was stored.
+    /// Seconds since the request was stored.
     pub age: f64,
-    /// The first task of the batch that it was sent in.
+    /// The first task of the batch in which the request was sent.
     pub batch: Option<TaskId>,
     /// The number of tasks of that batch.
     pub batch_size: usize,

@@ -1,4 +1,4 @@
-//! Answered calls, whose tasks are locked for their last step.
+//! Locks the tasks of answered calls for their last step.
 
 use super::super::result::CallResult;
 use super::super::storable;
@@ -21,11 +21,11 @@ static IS_OPEN: Statement =
 /// Size limit of a stored failure's message, in bytes.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;
 
-/// The result of a call, as it is stored.
+/// The result of a call, as stored in its row.
 pub struct StoredCall {
     pub task: Task,
     pub response: Arg,
-    /// Why the call has failed.
+    /// The reason why the call has failed.
     pub failure: Option<String>,
 }
 
@@ -36,8 +36,8 @@ impl StoredCall {
     }
 }
 
-/// Locks the task of a call of this worker that has been answered; `None` if it has ended or is locked. `result`: the
-/// stored result, if it is in memory.
+/// Locks the task of an answered call of this worker; `None` if the task has ended or is locked by another session.
+/// `result`: the stored result, if it is in memory.
 pub fn lock_answered(tables: &Tables, task_id: TaskId, result: Option<&CallResult>) -> Option<StoredCall> {
     if let Some(result) = result {
         match tables.tasks.lock(task_id.get(), None, is_calling) {
@@ -72,7 +72,7 @@ fn stored(row: Row, result: &CallResult) -> StoredCall {
     }
 }
 
-/// `message` of a stored failure.
+/// Extracts `message` from a stored failure.
 fn message_in(failure: &View) -> String {
     failure
         .get("message")
@@ -80,7 +80,7 @@ fn message_in(failure: &View) -> String {
         .unwrap_or_else(|| "the call was not answered".into())
 }
 
-/// True if the task of a call of this worker has not ended; then another session has locked its row.
+/// True if the task of a call of this worker has not ended. Its row is then locked by another session.
 pub fn is_open(tables: &Tables, task_id: TaskId) -> bool {
     let args: [Arg; 2] = [task_id.get().into_datum(), tables.worker.get().into_datum()];
     tables.as_owner(|| IS_OPEN.row(&args, |row| row.get::<bool>(1))).flatten() == Some(true)

@@ -1,4 +1,4 @@
-//! Calls that are stored, sent in one request, answered and ended.
+//! Stores calls, the batches that they go out in, their responses and their ends.
 
 use super::super::result::CallResult;
 use super::super::storable::{to_jsonb, to_stored_jsonb};
@@ -91,14 +91,14 @@ impl NewCall {
     }
 }
 
-/// Removes the row of an earlier call of a task that is about to make one. There is such a row if somebody has had the
-/// task run again, or has removed a task of the same number without the triggers.
+/// Removes the row of an earlier call of a task that is about to make a call. Such a row exists if a user has reset the
+/// task, or has removed a task with the same number while triggers were disabled.
 pub fn remove_earlier(tables: &Tables, task_id: TaskId) {
     let call: [Arg; 1] = [task_id.get().into_datum()];
     let is_there = match tables.calls.lock(task_id.get(), None, |_| true) {
         Lock::Not => false,
         Lock::Locked(_) => true,
-        // Looked up first: a removal without triggers discards all plans.
+        // The row is looked up first, since a removal without triggers discards all plans.
         Lock::ByStatement => {
             tables.as_owner(|| CALL_EXISTS.row(&call, |row| row.get::<bool>(1))).flatten() == Some(true)
         }
@@ -116,8 +116,7 @@ pub struct JoinedCall {
     pub key: String,
 }
 
-/// Stores that these calls go out in one request, or each in a request of its own. Returns the calls that are still
-/// there.
+/// Stores that these calls go out in one request, or each in a request of its own. Returns the calls that still exist.
 pub fn join(tables: &Tables, tasks: &[TaskId], together: bool) -> Vec<JoinedCall> {
     let args: [Arg; 3] = [numbers(tasks), tables.worker.get().into_datum(), together.into_datum()];
     let joined = tables.changing_owners(|| {
@@ -139,7 +138,7 @@ fn numbers(tasks: &[TaskId]) -> Arg {
     tasks.iter().map(|task| task.get()).collect::<Vec<i64>>().into_datum()
 }
 
-/// Numbers of calls of this worker whose tasks have not ended.
+/// The numbers of calls of this worker whose tasks have not ended.
 struct Left {
     open: i64,
     unanswered: i64,
@@ -156,10 +155,10 @@ fn left(tables: &Tables, tasks: &[TaskId]) -> Left {
     Left { open, unanswered }
 }
 
-/// The result of a call, as its row takes it.
+/// The result of a call in the form in which its row stores it.
 pub struct StoredResponse {
     task_id: TaskId,
-    /// The response, or why there is none.
+    /// The response, or the reason why there is none.
     result: Result<pg_sys::Datum, pg_sys::Datum>,
 }
 
@@ -181,7 +180,7 @@ impl StoredResponse {
     }
 }
 
-/// Stores the results of calls, before any handler sees them.
+/// Stores the results of calls, before any handler is invoked with them.
 pub fn store_responses(tables: &Tables, responses: &[StoredResponse]) {
     let tasks: Vec<TaskId> = responses.iter().map(|response| response.task_id).collect();
     let (kept, failures): (Vec<Arg>, Vec<Arg>) =
@@ -207,8 +206,8 @@ pub fn end_directly(tables: &Tables, task_id: TaskId) -> bool {
         Lock::Locked(row) if row.update(&[(columns::CALL_REQUEST, None)]))
 }
 
-/// Removes the request of a call whose task ends. If that is not possible, the request stays until the task is removed;
-/// it is not sent again.
+/// Removes the request of a call whose task ends. If that is not possible, the request remains until the task is
+/// removed; it is not sent again.
 pub fn end(tables: &Tables, task_id: TaskId) {
     let call: [Arg; 1] = [task_id.get().into_datum()];
     let end = || tables.as_owner(|| CALL_END.run(&call));

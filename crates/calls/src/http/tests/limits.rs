@@ -131,7 +131,7 @@ fn responses_that_are_too_large() {
     let larger = Server::always(response(502, "Retry-After: 7\r\n", &"x".repeat(10_001)));
     let cut = send(&client(), &get(&larger.url("/")), &job).unwrap();
     assert_eq!((cut.status, cut.header("retry-after"), cut.body.len()), (502, Some("7"), 10_000));
-    // The limit is ours, so the response counts as complete.
+    // The limit is that of this client, so the response counts as complete.
     assert!(cut.flaw.is_some() && cut.is_complete());
     let broken = Server::start(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc")?;

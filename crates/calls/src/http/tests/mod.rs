@@ -48,7 +48,7 @@ fn get(url: &str) -> HttpRequest {
     HttpRequest { method: "GET".into(), url: url.into(), ..HttpRequest::default() }
 }
 
-/// Sends a request. Returns the response, or why there is none.
+/// Sends a request. Returns the response, or the reason why there is none.
 fn send(client: &Client, request: &HttpRequest, job: &Job) -> Result<Response, String> {
     client.send(request, job, job.timeout)
 }

@@ -5,13 +5,13 @@ use crate::provider_row::ProviderRow;
 use crate::template;
 use serde_json::{Map, Value};
 
-/// Returns the fields of the request: those of the payload, or what the provider's template makes of it.
+/// Returns the fields of the request: those of the payload, or the result of the provider's template.
 pub fn read(provider: &ProviderRow, payload: &Value) -> Result<Map<String, Value>, String> {
     let described = match &provider.request {
         None => payload.clone(),
         Some(Value::Object(fields)) => {
             let mut rest = fields.clone();
-            // A value that is inserted into a path stays one segment of it, and does not change the host.
+            // A value that is inserted into a path remains one segment of it, and does not change the host.
             let path = rest.shift_remove("path");
             let mut filled = template::fill(&Value::Object(rest), payload)?;
             if let Some(Value::String(path)) = path {

@@ -44,7 +44,7 @@ pub fn add(headers: &mut Vec<(String, String)>, name: &str, values: Vec<String>)
 /// Adds the idempotency key. `has_own_key` means that the user has chosen it; then it is sent with every method.
 ///
 /// # Errors
-/// The request sets the header itself, or the provider knows no keys.
+/// If the request sets the header itself, or the provider does not support keys.
 pub fn add_key(
     headers: &mut Vec<(String, String)>,
     provider: &ProviderRow,

@@ -1,4 +1,4 @@
-//! Any API by HTTP, as the payload or the row of `queues.provider` describes it.
+//! The interface for any HTTP API that the payload or the row of `queues.provider` describes.
 
 mod body;
 mod description;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub struct Http;
 
-/// How long a provider is assumed to recognize idempotency keys, if its row does not say.
+/// How long a provider is assumed to recognize idempotency keys, if its row does not specify it.
 const DEFAULT_KEY_TTL: Duration = Duration::from_secs(24 * 3600);
 
 impl Interface for Http {

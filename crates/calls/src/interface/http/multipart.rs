@@ -13,7 +13,7 @@ const PART_FIELDS: &[&str] = &["text", "json", "base64", "filename", "content_ty
 /// Returns the body and its content type. The same idempotency key always gives the same body.
 ///
 /// # Errors
-/// What is wrong with a part.
+/// If a part is invalid.
 pub fn body(fields: &Value, key: &str) -> Result<(Vec<u8>, String), String> {
     let boundary = boundary(fields, key);
     Ok((parts(fields, &boundary)?, format!("multipart/form-data; boundary={boundary}")))

@@ -1,5 +1,5 @@
 //! Checks that a path cannot lead out of the base URL, however a server or proxy interprets it. Some decode escapes
-//! twice, take "\\" for "/", or drop the text behind ";".
+//! twice, treat "\\" as "/", or drop the text after ";".
 
 /// How many layers of escapes are decoded. A path with more layers is refused.
 const MAX_DEPTH: usize = 4;
@@ -12,7 +12,7 @@ pub fn segments(path: &str) -> impl Iterator<Item = &str> {
 /// Checks a path, which may have a query.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it is invalid; the message states what is wrong.
 pub fn check(path: &str) -> Result<(), String> {
     if path.chars().any(|c| c.is_control() || c == '#')
         || path.split('?').next().unwrap_or_default().contains('\\')

@@ -11,7 +11,7 @@ use url::form_urlencoded::byte_serialize;
 /// Returns the URL of a request: the payload's URL, or its path below that of the provider.
 ///
 /// # Errors
-/// What is wrong with it.
+/// If it is invalid; the message states what is wrong.
 pub fn of_request(
     provider: &ProviderRow,
     url: Option<&Value>,
@@ -49,13 +49,13 @@ fn below(base: &str, path: &str) -> Result<Target, String> {
     if target.is_below(&root) { Ok(target) } else { Err("the path leads out of the base URL".into()) }
 }
 
-/// Fills in a template of a path. A value stays one segment, or a part of one.
+/// Fills in a template of a path. A value remains one segment, or a part of one.
 ///
 /// # Errors
-/// Which value is missing or empty.
+/// If a value is missing or empty.
 pub fn fill_path(template: &str, payload: &Value) -> Result<String, String> {
     let path = template::insert(template, payload, &mut |value| segment(&value))?;
-    // The segments as they would be if each value were one letter.
+    // The segments that result if each value is one letter.
     let shape = template::insert(template, payload, &mut |_| "x".into())?;
     let is_emptied = |(filled, shape): (&str, &str)| filled.is_empty() && !shape.is_empty();
     if path::segments(&path).zip(path::segments(&shape)).any(is_emptied) {
@@ -68,13 +68,13 @@ pub fn fill_path(template: &str, payload: &Value) -> Result<String, String> {
 /// `None` if the host is a value itself.
 ///
 /// # Errors
-/// Which value is missing, or leads elsewhere.
+/// If a value is missing, or leads elsewhere.
 pub fn fill_url(template: &str, payload: &Value) -> Result<Option<String>, String> {
     let Some((base, path)) = fixed_host(template) else { return Ok(None) };
     below(base, &fill_path(path, payload)?).map(|target| Some(target.url().to_owned()))
 }
 
-/// Splits a URL whose host is no value into scheme and host, and the path.
+/// Splits a URL whose host is not a value into scheme and host, and the path.
 fn fixed_host(template: &str) -> Option<(&str, &str)> {
     let (_, rest) = template.split_once("://").filter(|(scheme, _)| !scheme.contains("{{"))?;
     let start = template.len() - rest.len();

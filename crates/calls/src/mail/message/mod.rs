@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Builds the mail that a payload describes.
 ///
 /// # Errors
-/// What is wrong with the payload.
+/// If the payload is invalid.
 pub fn build(payload: &Value, key: &str, server: MailServer) -> Result<SmtpRequest, String> {
     let fields = fields::read(payload)?;
     if fields.contains_key("scheduled_at") {
@@ -37,8 +37,8 @@ pub fn build(payload: &Value, key: &str, server: MailServer) -> Result<SmtpReque
     Ok(SmtpRequest { server, from, to, message: STANDARD.encode(bytes), message_id })
 }
 
-/// Makes the left part of a `Message-ID` from a key. Characters that a `dot-atom-text` cannot contain (RFC 5322,
-/// section 3.2.3) become `%` and two digits. No key contains a `%`, so different keys stay different.
+/// Derives the left part of a `Message-ID` from a key. Characters that a `dot-atom-text` cannot contain (RFC 5322,
+/// section 3.2.3) become `%` and two digits. No key contains a `%`, so different keys remain different.
 fn id_left(key: &str) -> String {
     let has_place = |at: usize| {
         let is_dot = |at: usize| key.as_bytes().get(at).is_none_or(|byte| *byte == b'.');

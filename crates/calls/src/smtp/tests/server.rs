@@ -37,7 +37,7 @@ pub enum Quirk {
     /// Offers only AUTH LOGIN.
     AsksForLogin,
     /// Replies to the command that begins with the first text with these bytes, repeatedly and with a pause in between,
-    /// until the client is gone.
+    /// until the client has disconnected.
     Repeats(&'static str, &'static str, Duration),
 }
 
@@ -148,7 +148,7 @@ fn config(certificate: &CertifiedKey<rcgen::KeyPair>) -> Arc<ServerConfig> {
     Arc::new(config.unwrap())
 }
 
-/// Replies to commands until the client is gone or starts encryption.
+/// Replies to commands until the client disconnects or starts encryption.
 fn serve<S: Read + Write>(
     stream: &mut BufReader<S>,
     quirk: Quirk,

@@ -20,9 +20,9 @@ const MAX_INDEXES: usize = 8;
 /// The number of times that the catalogs are read before statements are used for a table that keeps changing.
 const MAX_READS: usize = 3;
 
-// The initial state of a process, in which statements are used: reading the catalogs takes a new process longer than a
-// task, and a task that had to wait for the process should start.
-/// than a task, and a task that had to wait for the process should start.
+// The states of a cached shape.
+/// The initial state of a process, in which statements are used: reading the catalogs takes a new process longer than a
+/// task, and a task that had to wait for the process should start.
 const NEW: u8 = 0;
 const UNKNOWN: u8 = 1;
 const READING: u8 = 2;

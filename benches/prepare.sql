@@ -1,4 +1,4 @@
--- What the benchmarks need in their database.
+-- The objects that benchmarks need in their database.
 create schema bench;
 grant usage on schema bench to errand_worker;
 
@@ -11,7 +11,7 @@ begin
 end;
 $$;
 
--- A row per task, to count.
+-- A row for each task, which is counted.
 create table bench.effect (
     n bigint
 );
@@ -27,7 +27,7 @@ begin
 end;
 $$;
 
--- When a task was about to be committed, if its payload says so, and when its handler began.
+-- The time just before the commit of a task, if its payload contains it, and the time at which its handler began.
 create table bench.pickup (
     n bigint,
     enqueued_at timestamptz,
@@ -58,7 +58,7 @@ begin
 end;
 $$;
 
--- A plain table, for what the machine can do without a queue.
+-- A plain table, to measure the capacity of the machine without a queue.
 create table bench.reference (
     id bigint generated always as identity primary key,
     payload jsonb not null,
@@ -82,7 +82,7 @@ begin
 end;
 $$;
 
--- A mail was taken.
+-- Counts a mail that the provider has accepted.
 create function bench.mailed(_payload jsonb)
 returns jsonb
 language plpgsql

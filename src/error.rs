@@ -82,7 +82,7 @@ impl PgError {
 pub struct Failure {
     /// The handler's name, as in the payload.
     pub handler: Option<Box<str>>,
-    /// The error, whose message names the task type, the handler and the reason. The error handler gets this message.
+    /// The error, whose message names the task type, the handler and the reason. The error handler receives it.
     pub error: PgError,
 }
 

@@ -26,7 +26,7 @@ impl Command {
     }
 }
 
-/// How a row is to be written.
+/// How a row is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Means {
     /// By a statement, with users' triggers and rules.

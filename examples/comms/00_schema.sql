@@ -1,6 +1,6 @@
 -- Checks what the example needs, then creates its roles and its schema.
 
--- the messages below say all there is to say
+-- the messages below are complete without their context
 \set SHOW_CONTEXT never
 
 do $$
@@ -27,12 +27,12 @@ begin
             using hint = 'Run DROP SCHEMA comms CASCADE to install the example afresh.';
     end if;
 
-    -- owns everything here; nobody logs in as it
+    -- owns all objects of the example, and cannot log in
     if not exists (select 1 from pg_catalog.pg_roles where rolname = 'comms_owner') then
         create role comms_owner nologin;
     end if;
 
-    -- what an application is a member of: GRANT comms_app TO my_login
+    -- the role that an application is granted: GRANT comms_app TO my_login
     if not exists (select 1 from pg_catalog.pg_roles where rolname = 'comms_app') then
         create role comms_app nologin;
     end if;
@@ -41,7 +41,7 @@ $$;
 
 \set SHOW_CONTEXT errors
 
--- what supervisors need of the queue: to enqueue, and to see how a task of theirs ended
+-- the privileges that supervisors need on the queue: to enqueue, and to see how their tasks ended
 grant usage on schema queues to comms_owner;
 grant execute on function queues.enqueue(text, jsonb, timestamptz) to comms_owner;
 grant select on queues.task_status to comms_owner;

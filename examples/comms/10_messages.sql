@@ -1,14 +1,14 @@
--- What is to be delivered, and how patiently.
+-- The messages to deliver, and the policy for retries.
 
--- how a channel is retried: the supervisors' only settings, kept as data
+-- how a channel is retried: the only settings of the supervisors, stored as data
 create table comms.policy (
     channel text primary key check (channel in ('email', 'sms')),
-    -- after that many failed attempts a message is given up
+    -- the number of failed attempts after which a message is given up
     max_attempts integer not null check (max_attempts between 1 and 20),
-    -- a supervisor looks again after base_delay, then twice that, four times …, at most max_delay
+    -- the delay of a check: base_delay, then twice that, four times …, at most max_delay
     base_delay interval not null check (base_delay > interval '0'),
     max_delay interval not null check (max_delay <= interval '7 days'),
-    -- an attempt whose task ended that long ago and left no fact will not leave one any more
+    -- an attempt whose task ended this long ago without a fact will not leave one any more
     outcome_grace interval not null check (outcome_grace >= interval '0'),
     check (base_delay <= max_delay)
 );
@@ -18,7 +18,7 @@ values
     ('email', 5, '30 seconds', '1 hour', '1 minute'),
     ('sms', 3, '10 seconds', '10 minutes', '1 minute');
 
--- a message of any channel; its content is in the channel's own table
+-- a message of any channel; its content is in the table of the channel
 create table comms.message (
     message_id bigint generated always as identity primary key,
     channel text not null check (channel in ('email', 'sms')),
@@ -41,7 +41,7 @@ create table comms.sms_message (
     body text not null
 );
 
--- the id under _key, null where there is none or something else
+-- the id under _key; null if it is missing or not an id
 create function comms.payload_id(_payload jsonb, _key text)
 returns bigint
 language sql

@@ -9,16 +9,16 @@
 -- Attempts are numbered per message and that number is in every key: recording a fact twice changes nothing, and two
 -- supervisors can never schedule the same attempt.
 
--- e-mail: a message was accepted; the row a supervisor locks before it looks at the facts
+-- e-mail: a message was accepted. A supervisor locks this row before it reads the facts
 create table comms.send_email_task (
     send_email_task_id bigint generated always as identity primary key,
     message_id bigint not null unique references comms.email_message,
-    -- as the policy was then: a later change of it must not turn a message given up into a pending one
+    -- a copy of the policy: a later change must not make a message pending again that was given up
     max_attempts integer not null,
     created_at timestamptz not null default now()
 );
 
--- e-mail: a look of the supervisor was enqueued as task_id; number 0 is the first
+-- e-mail: a check of the supervisor was enqueued as task_id; number 0 is the first
 create table comms.send_email_task_check (
     send_email_task_id bigint references comms.send_email_task,
     check_number integer,
@@ -28,7 +28,7 @@ create table comms.send_email_task_check (
     primary key (send_email_task_id, check_number)
 );
 
--- e-mail: an attempt was enqueued as task_id (no reference: the queue's retention removes its tasks)
+-- e-mail: an attempt was enqueued as task_id (no foreign key, since retention removes tasks)
 create table comms.send_email_task_scheduled (
     send_email_task_id bigint references comms.send_email_task,
     attempt integer,
@@ -37,7 +37,7 @@ create table comms.send_email_task_scheduled (
     primary key (send_email_task_id, attempt)
 );
 
--- e-mail: an attempt succeeded; the provider's id is null where only the queue knows that it did
+-- e-mail: an attempt succeeded; the provider's id is null if only the queue has recorded the success
 create table comms.send_email_task_succeeded (
     send_email_task_id bigint,
     attempt integer,
@@ -57,16 +57,16 @@ create table comms.send_email_task_failed (
     foreign key (send_email_task_id, attempt) references comms.send_email_task_scheduled
 );
 
--- SMS: a message was accepted; the row a supervisor locks before it looks at the facts
+-- SMS: a message was accepted. A supervisor locks this row before it reads the facts
 create table comms.send_sms_task (
     send_sms_task_id bigint generated always as identity primary key,
     message_id bigint not null unique references comms.sms_message,
-    -- as the policy was then: a later change of it must not turn a message given up into a pending one
+    -- a copy of the policy: a later change must not make a message pending again that was given up
     max_attempts integer not null,
     created_at timestamptz not null default now()
 );
 
--- SMS: a look of the supervisor was enqueued as task_id; number 0 is the first
+-- SMS: a check of the supervisor was enqueued as task_id; number 0 is the first
 create table comms.send_sms_task_check (
     send_sms_task_id bigint references comms.send_sms_task,
     check_number integer,
@@ -76,7 +76,7 @@ create table comms.send_sms_task_check (
     primary key (send_sms_task_id, check_number)
 );
 
--- SMS: an attempt was enqueued as task_id (no reference: the queue's retention removes its tasks)
+-- SMS: an attempt was enqueued as task_id (no foreign key, since retention removes tasks)
 create table comms.send_sms_task_scheduled (
     send_sms_task_id bigint references comms.send_sms_task,
     attempt integer,
@@ -85,7 +85,7 @@ create table comms.send_sms_task_scheduled (
     primary key (send_sms_task_id, attempt)
 );
 
--- SMS: an attempt succeeded; the provider's id is null where only the queue knows that it did
+-- SMS: an attempt succeeded; the provider's id is null if only the queue has recorded the success
 create table comms.send_sms_task_succeeded (
     send_sms_task_id bigint,
     attempt integer,
@@ -105,7 +105,7 @@ create table comms.send_sms_task_failed (
     foreign key (send_sms_task_id, attempt) references comms.send_sms_task_scheduled
 );
 
--- trigger function: facts are not rewritten
+-- trigger function: refuses changes of facts
 create function comms.refuse_change()
 returns trigger
 language plpgsql
@@ -117,7 +117,7 @@ begin
 end;
 $$;
 
--- append_only, on every table of facts
+-- creates the trigger append_only on every table of facts
 do $$
 declare
     _table text;

@@ -1,6 +1,6 @@
--- E-mail: what the supervisor and the handlers need to know. Each function answers one question and changes nothing.
+-- E-mail: the facts that the supervisor and the handlers need. Each function returns one of them and changes nothing.
 
--- how many attempts have been handed to the worker
+-- the number of attempts that were enqueued
 create function comms.count_email_attempts(_send_email_task_id bigint)
 returns integer
 language sql
@@ -11,7 +11,7 @@ as $$
     where send_email_task_id = _send_email_task_id;
 $$;
 
--- how many of them failed
+-- the number of attempts that failed
 create function comms.count_email_failures(_send_email_task_id bigint)
 returns integer
 language sql
@@ -22,7 +22,7 @@ as $$
     where send_email_task_id = _send_email_task_id;
 $$;
 
--- did one succeed
+-- whether an attempt succeeded
 create function comms.is_email_delivered(_send_email_task_id bigint)
 returns boolean
 language sql
@@ -35,7 +35,7 @@ as $$
     );
 $$;
 
--- does the attempt exist: a fact about it can be recorded
+-- whether the attempt exists, so that a fact about it can be recorded
 create function comms.is_email_attempt(_send_email_task_id bigint, _attempt bigint)
 returns boolean
 language sql
@@ -49,7 +49,7 @@ as $$
     );
 $$;
 
--- the attempt whose task has ended without a fact, and how: the task was cancelled, or its handler itself failed
+-- the attempt whose task has ended without a fact, and its status: the task was cancelled, or its handler failed
 create function comms.lost_email_attempt(
     _send_email_task_id bigint,
     out attempt integer,
@@ -84,7 +84,7 @@ as $$
     limit 1;
 $$;
 
--- all of it, in one snapshot: what the supervisor decides on. Call it to see what it would see
+-- all facts in one snapshot, on which the supervisor decides. Call it to see what the supervisor would see
 create function comms.send_email_facts(
     _send_email_task_id bigint,
     out max_attempts integer,
@@ -124,7 +124,7 @@ as $$
     where task.send_email_task_id = _send_email_task_id;
 $$;
 
--- the content of the message: what the before handler builds the provider's request of
+-- the content of the message, from which the before handler builds the request
 create function comms.email_content(_send_email_task_id bigint)
 returns comms.email_message
 language sql

@@ -1,7 +1,7 @@
--- E-mail: the three handlers of a `email` task. They run as the worker's role, hence `security definer`.
--- This channel answers with the envelope {status, payload}; status 'succeeded' is success.
+-- E-mail: the three handlers of an `email` task. They run as the worker's role, hence `security definer`.
+-- The handlers return the envelope {status, payload}; status 'succeeded' is success.
 
--- before handler: builds the provider's request; anything but success means that the provider is not called
+-- before handler: builds the provider's request; unless it returns success, the provider is not called
 create function comms.build_email_request(_payload jsonb)
 returns jsonb
 language plpgsql
@@ -19,7 +19,7 @@ begin
         return jsonb_build_object('status', 'message_not_found');
     end if;
 
-    -- the last look before the effect: an earlier attempt may have reported its success late
+    -- the last check before the effect: an earlier attempt may have reported its success late
     if comms.is_email_delivered(_send_email_task_id) then
         return jsonb_build_object('status', 'already_delivered');
     end if;
@@ -37,7 +37,7 @@ begin
 end;
 $$;
 
--- effect: the attempt succeeded; a second time changes nothing
+-- effect: records that the attempt succeeded; a second time changes nothing
 create function comms.add_email_success(_send_email_task_id bigint, _attempt bigint, _provider_message_id text)
 returns void
 language sql
@@ -47,7 +47,7 @@ as $$
     on conflict do nothing;
 $$;
 
--- effect: the attempt failed; a second time changes nothing
+-- effect: records that the attempt failed; a second time changes nothing
 create function comms.add_email_failure(_send_email_task_id bigint, _attempt bigint, _error_message text)
 returns void
 language sql
@@ -57,7 +57,7 @@ as $$
     on conflict do nothing;
 $$;
 
--- success handler, gets {original_payload, worker_payload}: records the success and the provider's id
+-- success handler, receives {original_payload, worker_payload}: records the success and the provider's id
 create function comms.record_email_success(_payload jsonb)
 returns jsonb
 language plpgsql
@@ -82,7 +82,7 @@ begin
 end;
 $$;
 
--- error handler, gets {original_payload, error}: records the failure and its reason
+-- error handler, receives {original_payload, error}: records the failure and its reason
 create function comms.record_email_failure(_payload jsonb)
 returns jsonb
 language plpgsql

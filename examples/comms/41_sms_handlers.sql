@@ -1,7 +1,7 @@
--- SMS: the three handlers of a `sms` task. They run as the worker's role, hence `security definer`.
--- This channel answers with the envelope {success, error, validation_failure_message, payload}; what is absent is null.
+-- SMS: the three handlers of an `sms` task. They run as the worker's role, hence `security definer`.
+-- The handlers return the envelope {success, error, validation_failure_message, payload}; absent fields are null.
 
--- before handler: builds the provider's request; anything but success means that the provider is not called
+-- before handler: builds the provider's request; unless it returns success, the provider is not called
 create function comms.build_sms_request(_payload jsonb)
 returns jsonb
 language plpgsql
@@ -22,7 +22,7 @@ begin
         );
     end if;
 
-    -- the last look before the effect: an earlier attempt may have reported its success late
+    -- the last check before the effect: an earlier attempt may have reported its success late
     if comms.is_sms_delivered(_send_sms_task_id) then
         return jsonb_build_object(
             'success', false,
@@ -41,7 +41,7 @@ begin
 end;
 $$;
 
--- effect: the attempt succeeded; a second time changes nothing
+-- effect: records that the attempt succeeded; a second time changes nothing
 create function comms.add_sms_success(_send_sms_task_id bigint, _attempt bigint, _provider_message_id text)
 returns void
 language sql
@@ -51,7 +51,7 @@ as $$
     on conflict do nothing;
 $$;
 
--- effect: the attempt failed; a second time changes nothing
+-- effect: records that the attempt failed; a second time changes nothing
 create function comms.add_sms_failure(_send_sms_task_id bigint, _attempt bigint, _error_message text)
 returns void
 language sql
@@ -61,7 +61,7 @@ as $$
     on conflict do nothing;
 $$;
 
--- success handler, gets {original_payload, worker_payload}: records the success and the provider's id
+-- success handler, receives {original_payload, worker_payload}: records the success and the provider's id
 create function comms.record_sms_success(_payload jsonb)
 returns jsonb
 language plpgsql
@@ -89,7 +89,7 @@ begin
 end;
 $$;
 
--- error handler, gets {original_payload, error}: records the failure and its reason
+-- error handler, receives {original_payload, error}: records the failure and its reason
 create function comms.record_sms_failure(_payload jsonb)
 returns jsonb
 language plpgsql

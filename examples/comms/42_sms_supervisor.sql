@@ -1,7 +1,7 @@
--- SMS: the supervisor. It decides; the worker carries out.
--- Envelope {success, error, validation_failure_message, payload}; what is absent is null.
+-- SMS: the supervisor. It makes the decisions, and workers carry them out.
+-- Envelope {success, error, validation_failure_message, payload}; absent fields are null.
 
--- effect: hands an attempt to the worker
+-- effect: enqueues an attempt
 create function comms.schedule_sms_attempt(_send_sms_task_id bigint, _attempt integer)
 returns void
 language sql
@@ -24,7 +24,7 @@ as $$
     );
 $$;
 
--- effect: lets the supervisor look (again) at _check_at
+-- effect: lets the supervisor check (again) at _check_at
 create function comms.schedule_sms_check(_send_sms_task_id bigint, _check_number integer, _check_at timestamptz)
 returns void
 language sql
@@ -48,7 +48,7 @@ as $$
 $$;
 
 -- lock: one supervisor per message at a time; false if there is no such message.
--- `no key update`, so that handlers can go on recording facts that refer to the row
+-- `no key update`, so that handlers can record facts that refer to the row meanwhile
 create function comms.lock_send_sms_task(_send_sms_task_id bigint)
 returns boolean
 language plpgsql
@@ -63,7 +63,7 @@ begin
 end;
 $$;
 
--- supervisor: gets {send_sms_task_id, check_number}
+-- supervisor: receives {send_sms_task_id, check_number}
 create function comms.send_sms_supervisor(_payload jsonb)
 returns jsonb
 language plpgsql
@@ -84,7 +84,7 @@ begin
         );
     end if;
 
-    -- lock, then facts: what another supervisor has just done is seen
+    -- lock, then facts: this includes what another supervisor has just committed
     if not comms.lock_send_sms_task(_send_sms_task_id) then
         return jsonb_build_object(
             'success', false,
@@ -94,7 +94,7 @@ begin
 
     _facts := comms.send_sms_facts(_send_sms_task_id);
 
-    -- an attempt that ended without a fact is closed first. The provider took it if its task succeeded: not again then
+    -- an attempt that ended without a fact is recorded first. If its task succeeded, the provider accepted the message
     if _facts.lost_attempt is not null and not _facts.is_delivered then
         if _facts.lost_status = 'succeeded' then
             perform comms.add_sms_success(_send_sms_task_id, _facts.lost_attempt, null);
@@ -109,7 +109,7 @@ begin
         _facts := comms.send_sms_facts(_send_sms_task_id);
     end if;
 
-    -- the two ends
+    -- the two final states
     if _facts.is_delivered then
         return jsonb_build_object(
             'success', true,
@@ -124,7 +124,7 @@ begin
         );
     end if;
 
-    -- a stray run (a second one, or one by hand) while the next check is still to come: nothing to do
+    -- a stray run (a second one, or a manual one) while the next check is still to come: nothing to do
     if _check_number is distinct from _facts.last_check and _facts.next_check_at > now() then
         return jsonb_build_object(
             'success', true,
@@ -132,13 +132,13 @@ begin
         );
     end if;
 
-    -- the next attempt, if none is under way
+    -- the next attempt, if none is in progress
     if _facts.attempts = _facts.failures then
         perform comms.schedule_sms_attempt(_send_sms_task_id, _facts.attempts + 1);
         _decision := 'attempt_scheduled';
     end if;
 
-    -- and look again, each time later
+    -- the next check, each time later
     perform comms.schedule_sms_check(_send_sms_task_id, _facts.last_check + 1, now() + _facts.next_delay);
 
     return jsonb_build_object(

@@ -1,7 +1,7 @@
 -- Entry points for an application: check the input, store the message, start its supervisor.
 -- All of it is in the caller's transaction: rolled back with it, delivered only if it commits.
 
--- raises if a message cannot be due at _scheduled_at
+-- raises an error if a message cannot be due at _scheduled_at
 create function comms.check_scheduled_at(_scheduled_at timestamptz)
 returns void
 language plpgsql

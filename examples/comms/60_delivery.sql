@@ -1,6 +1,6 @@
--- What an application sees: a row per message. State is derived from the facts, nowhere is it stored.
+-- The view for applications: a row per message. The state is derived from the facts, and not stored.
 
--- delivered: the provider took it. given_up: every attempt failed. pending: neither, yet
+-- delivered: the provider accepted it. given_up: every attempt failed. pending: neither so far
 create view comms.delivery as
 select
     message.message_id,

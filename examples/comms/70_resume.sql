@@ -1,7 +1,7 @@
--- A supervisor that raises, or is cancelled, enqueues no next check: its message would stay pending for ever.
--- Run this now and then, by hand, by a scheduler or as a task: it starts such supervisors again.
+-- A supervisor that raises an error, or is cancelled, enqueues no next check: its message would stay pending forever.
+-- Run this periodically, manually, by a scheduler or as a task: it starts such supervisors again.
 
--- fact: will the queue still run that task, or is it running it
+-- fact: whether the queue is running that task or still has to run it
 create function comms.is_task_open(_task_id bigint)
 returns boolean
 language sql
@@ -42,7 +42,7 @@ begin
           and not comms.is_task_open(last_check.task_id)
         for no key update of task skip locked
     loop
-        -- locked now: has another run scheduled one meanwhile
+        -- locked now: checks whether another run has scheduled a check meanwhile
         _facts := comms.send_email_facts(_stalled.send_email_task_id);
         continue when _facts.last_check <> _stalled.check_number;
 
@@ -65,7 +65,7 @@ begin
           and not comms.is_task_open(last_check.task_id)
         for no key update of task skip locked
     loop
-        -- locked now: has another run scheduled one meanwhile
+        -- locked now: checks whether another run has scheduled a check meanwhile
         _facts := comms.send_sms_facts(_stalled.send_sms_task_id);
         continue when _facts.last_check <> _stalled.check_number;
 

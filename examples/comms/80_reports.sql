@@ -1,6 +1,6 @@
 -- Plain db_function tasks: no provider, one transaction.
 
--- what daily_report counted: the messages accepted on a day and what became of them
+-- the counts of daily_report: the messages accepted on a day, and their states
 create table comms.report (
     report_date date,
     channel text check (channel in ('email', 'sms')),
@@ -12,7 +12,7 @@ create table comms.report (
     primary key (report_date, channel)
 );
 
--- what an operator should look at
+-- problems that an operator should look at
 create table comms.incident (
     incident_id bigint generated always as identity primary key,
     error_message text not null,
@@ -20,7 +20,7 @@ create table comms.incident (
     created_at timestamptz not null default now()
 );
 
--- fact: how many messages of a channel were delivered
+-- fact: the number of messages of a channel that were delivered
 create function comms.count_delivered(_channel text)
 returns bigint
 language sql
@@ -100,7 +100,7 @@ begin
 end;
 $$;
 
--- error handler, gets {original_payload, error}: keeps what failed for an operator
+-- error handler, receives {original_payload, error}: records the failure for an operator
 create function comms.record_incident(_payload jsonb)
 returns jsonb
 language plpgsql

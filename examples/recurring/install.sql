@@ -15,7 +15,7 @@ select coalesce(nullif(current_setting('pg_errand.role', true), ''), 'errand_wor
 
 do $$
 begin
-    -- owns everything here; nobody logs in as it
+    -- owns all objects of the example, and cannot log in
     if not exists (select 1 from pg_catalog.pg_roles where rolname = 'recurring_owner') then
         create role recurring_owner nologin;
     end if;
@@ -37,7 +37,7 @@ create table recurring.schedule (
     first_at timestamptz not null,
     task_type text not null,
     payload jsonb not null,
-    -- of the next tick
+    -- the number of the next tick
     tick_number bigint not null default 0,
     tick_task_id bigint
 );
@@ -51,7 +51,7 @@ as $$
     select _schedule.first_at + _schedule.every * _schedule.tick_number;
 $$;
 
--- effect: enqueues the tick that the row says comes next
+-- effect: enqueues the next tick according to the row
 create function recurring.enqueue_tick(_schedule_name text)
 returns void
 language sql
@@ -71,7 +71,7 @@ as $$
     where s.schedule_name = _schedule_name;
 $$;
 
--- effect: enqueues the first tick that is not due yet; those that were missed are left out
+-- effect: enqueues the first tick that is not due yet; missed ticks are left out
 create function recurring.enqueue_next_tick(_schedule_name text)
 returns void
 language plpgsql
@@ -81,7 +81,7 @@ declare
 begin
     select * into strict _schedule from recurring.schedule where schedule_name = _schedule_name;
     if extract(year from _schedule.every) = 0 and extract(month from _schedule.every) = 0 then
-        -- Not one by one: first_at may be long ago. Two less, since days differ in length.
+        -- The number is computed, since first_at may be long ago. It is reduced by two, since days differ in length.
         _schedule.tick_number := greatest(
             _schedule.tick_number,
             floor(extract(epoch from clock_timestamp() - _schedule.first_at) / extract(epoch from _schedule.every))::bigint - 2
@@ -159,7 +159,7 @@ begin
 end;
 $$;
 
--- error_handler: a tick that raised has enqueued nothing, so the next one is enqueued here
+-- error_handler: a tick that raised an error has enqueued nothing, so the next one is enqueued here
 create function recurring.tick_failed(_payload jsonb)
 returns jsonb
 language plpgsql

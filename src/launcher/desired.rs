@@ -1,4 +1,4 @@
-//! Desired state: which databases are to be served, how, and what prevents that.
+//! Desired state: which databases should be served, how, and what prevents that.
 
 use crate::config;
 use crate::error::PgError;
@@ -25,7 +25,7 @@ pub struct Catalogs {
     lost: Vec<Oid>,
 }
 
-/// How a database is to be served.
+/// How a database should be served.
 pub struct Desired {
     pub oid: Oid,
     pub concurrency: usize,
@@ -80,7 +80,7 @@ impl Catalogs {
         self.find(oid).is_some_and(|row| row.allows_connections)
     }
 
-    /// Databases whose tasks are to be processed if they have the extension.
+    /// Databases whose tasks should be processed if they have the extension.
     pub fn wanted(&self) -> impl Iterator<Item = Oid> {
         self.databases.iter().filter(|row| self.is_wanted(row)).map(|row| row.oid)
     }
@@ -100,7 +100,7 @@ impl Catalogs {
         usable.into_iter().map(|row| row.oid).collect()
     }
 
-    /// How the database of `entry` is to be served; `None` if it is not.
+    /// How the database of `entry` should be served; `None` if it should not.
     pub fn desired(&self, entry: &Database) -> Option<Desired> {
         let row = self.find(entry.id.oid()).filter(|row| self.is_wanted(row))?;
         let name = role_name(entry);

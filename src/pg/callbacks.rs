@@ -80,7 +80,7 @@ unsafe extern "C-unwind" fn on_sub_xact(
     }
 }
 
-/// PostgreSQL invokes this before [`on_release`] with the event that tells how the transaction ends.
+/// PostgreSQL invokes this before [`on_release`], with an event for how the transaction ends.
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn on_xact(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let ended = match event {

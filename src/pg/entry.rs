@@ -68,8 +68,8 @@ macro_rules! sql_function {
 }
 pub(crate) use sql_function;
 
-/// Exports a function of this module, `fn(usize)`, as one that a background worker starts with. It gets the argument
-/// that the worker was registered with.
+/// Exports a function of this module, `fn(usize)`, as one with which a background worker starts. It receives the
+/// argument with which the worker was registered.
 macro_rules! process {
     ($name:ident) => {
         const _: () = {

@@ -21,8 +21,8 @@ const MAX_INDEXES: usize = 8;
 const MAX_READS: usize = 3;
 
 // The states of a cached shape.
-/// The first look of a process says that statements have to be used: reading the catalogs takes a new process longer
-/// than a task, and a task that had to wait for the process should start.
+/// The initial state of a process, in which statements are used: reading the catalogs takes a new process longer than a
+/// task, and a task that had to wait for the process should start.
 const NEW: u8 = 0;
 const UNKNOWN: u8 = 1;
 const READING: u8 = 2;

@@ -80,7 +80,7 @@ fn rule() -> Option<&'static Rule> {
 /// Whether a backslash is an escape character in all literals (`standard_conforming_strings = off`).
 static ESCAPES: AtomicBool = AtomicBool::new(false);
 
-/// True if a backslash is an escape character in all literals of the statement at hand.
+/// True if a backslash is an escape character in all literals of the current statement.
 pub fn backslash_escapes() -> bool {
     ESCAPES.load(Relaxed)
 }
@@ -169,7 +169,7 @@ fn is_session() -> bool {
     }
 }
 
-/// Commands in functions have texts of their own. The next hook gets a masked copy of such a text.
+/// Commands in functions have texts of their own. The next hook receives a masked copy of such a text.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn on_utility(
     statement: *mut pg_sys::PlannedStmt,

@@ -41,7 +41,7 @@ pub fn arm(limit: Duration) {
         let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128) as c_int;
         let id = ID.load(Relaxed);
         let first = super::backend::now() + i64::from(milliseconds) * 1000;
-        // The timeout repeats, since a handler may catch the first interruption and go on.
+        // The timeout repeats, since a handler may catch the first interruption and continue.
         // SAFETY: the id was registered; main thread.
         unsafe { boundary(|| enable_timeout_every(id, first, AGAIN_MS)) }
     }

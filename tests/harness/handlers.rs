@@ -9,7 +9,7 @@ use super::queue;
 use super::wait::{eventually, wait_until_sql};
 
 /// - `note` writes its label into `done`, with the process and the roles that it ran as;
-/// - `gate` first waits until nobody holds advisory lock `gate` (see [`Gate`]);
+/// - `gate` first waits until no session holds advisory lock `gate` (see [`Gate`]);
 /// - `linger` first waits until `door` is open, which needs no session in the database meanwhile;
 /// - `nap` first sleeps for `seconds`;
 /// - `refuse` raises.

@@ -47,7 +47,7 @@ pub struct Calls {
     pub(super) unstored: Vec<(TaskId, CallResult)>,
     /// Calls whose results are stored, and whose last steps have not run yet.
     pub(super) answered: AnsweredCalls,
-    /// Tasks of calls that are to be cancelled.
+    /// The tasks of calls that have to be cancelled.
     pub(super) to_cancel: Vec<TaskId>,
 
     /// Since when requests or results have to be flushed.

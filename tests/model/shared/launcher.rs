@@ -35,7 +35,7 @@ pub fn steps(model: &Model, state: &State, actions: &mut Vec<Action>) {
 
 const IDLE: (bool, bool) = (false, false);
 
-/// Whether a worker is to be started, and whether an idle one is to be woken.
+/// Whether a worker has to be started, and whether an idle one has to be woken.
 fn decide(model: &Model, state: &State) -> (bool, bool) {
     let ready = state.memory.has_idle();
     let due = state.memory.is_due(state.now);

@@ -60,7 +60,7 @@ pub trait Interface: Sync {
         response: &Response,
     ) -> Result<Success, String>;
 
-    /// True if the response says that a request with the same key is being processed at this moment.
+    /// True if the response states that a request with the same key is being processed at this moment.
     fn is_in_progress(&self, _response: &Response) -> bool {
         false
     }

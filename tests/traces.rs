@@ -93,6 +93,8 @@ fn a_setting_that_a_task_makes_up_is_unknown_to_the_next_one() {
         assert_eq!(traces.after("run_sql", sql, question, true), None, "{sql}");
         assert_eq!(traces.ask(others).1, None, "{sql}");
     }
+    // The handler itself has the clause.
+    assert_eq!(traces.after("with_clause", "", question, true), None);
     // One that failed, and one that was its own success handler's.
     let failed = traces.probe.run_sql("select set_config('app.tenant', '42', true), 1 / 0");
     assert_eq!(failed.refusal(), "22012");

@@ -2,6 +2,7 @@
 //! statement would cost more than a small function itself.
 
 use super::majors::since_16;
+use super::procedure;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
@@ -69,6 +70,10 @@ impl Function {
                 &[signature.as_str().into_datum()],
             );
             let oid = pg_sys::Oid::from_datum(found?, false).filter(|oid| is_simple(*oid))?;
+            // The executor reports such a function as it runs it, see `traces::note_function`.
+            if !since_16::SETTINGS_ARE_COUNTED && procedure::sets_custom_setting(oid) {
+                return None;
+            }
             let path = path()?;
             let memory = pg_sys::AllocSetContextCreateInternal(
                 pg_sys::TopMemoryContext,

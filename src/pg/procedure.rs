@@ -34,6 +34,28 @@ pub fn extension_of(function: pg_sys::Oid) -> Option<String> {
     }
 }
 
+/// True if the function has a SET clause for a custom setting (`app.tenant`).
+pub fn sets_custom_setting(function: pg_sys::Oid) -> bool {
+    if function.to_u32() < pg_sys::FirstNormalObjectId {
+        return false;
+    }
+    // SAFETY: the row stays valid until it is released; the texts are copied.
+    let clauses: Option<Vec<Option<String>>> = unsafe {
+        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
+        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
+        if tuple.is_null() {
+            return false;
+        }
+        let mut null = false;
+        let column = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_proconfig as _, &mut null);
+        let clauses = FromDatum::from_datum(column, null);
+        pg_sys::ReleaseSysCache(tuple);
+        clauses
+    };
+    let is_custom = |clause: String| clause.split('=').next().is_some_and(|name| name.contains('.'));
+    clauses.into_iter().flatten().flatten().any(is_custom)
+}
+
 /// `pg_language` (catalog/pg_language.h), which is not among pgrx's bindings.
 const LANGUAGES: pg_sys::Oid = pg_sys::Oid::from_u32(2612);
 

@@ -55,6 +55,9 @@ mod version {
         }
     }
 
+    /// PostgreSQL reports how many settings there are, so no other sign of a new one is needed.
+    pub const SETTINGS_ARE_COUNTED: bool = true;
+
     /// False if it is certain that no setting was added since the previous invocation. `may_have_set`: whether a
     /// setting was set since then.
     pub fn may_have_new_settings(_may_have_set: bool) -> bool {
@@ -161,6 +164,9 @@ mod version {
         // SAFETY: a look-up by name that reports no error.
         unsafe { pg_sys::find_option(name.as_ptr(), false, true, 0) }
     }
+
+    /// PostgreSQL does not report how many settings there are.
+    pub const SETTINGS_ARE_COUNTED: bool = false;
 
     /// False if it is certain that no setting was added since the previous invocation. `may_have_set`: whether a
     /// setting was set since then. PostgreSQL does not report how many settings there are.

@@ -1,7 +1,7 @@
 //! pg_errand: a task queue with workers and provider calls, inside the database.
 //!
-//! The modules follow the path of a task: [`worker::wake`] → [`worker::claim`] → [`worker::dispatch`] →
-//! [`worker::process`] → [`worker::record`]. Processors and interfaces are registries: a new one is a file and a line.
+//! The modules follow the path of a task, each step in a file of `src/worker/`: wake → claim → dispatch → process →
+//! record. Processors and interfaces are registries: a new one is a file and a line.
 
 mod built_in;
 mod commands;

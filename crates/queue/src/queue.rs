@@ -226,7 +226,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         self.deferred_due || asked || self.is_swept_late(now, interval)
     }
 
-    /// Requests a sweep. Known tasks are handed out first, for [`SWEEP_PATIENCE`] at most.
+    /// Requests a sweep. Known tasks are handed out first, for `SWEEP_PATIENCE` at most.
     pub fn ask_for_sweep(&mut self, now: i64) {
         self.sweep_by = self.sweep_by.min(now + SWEEP_PATIENCE);
     }

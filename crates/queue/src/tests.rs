@@ -472,3 +472,13 @@ fn a_worker_takes_nothing_before_it_knows_the_task_types_of_now() {
     assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Wait);
     assert!(matches!(shared.take(0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, _)));
 }
+
+#[test]
+fn calls_of_a_worker_that_ends_are_looked_for() {
+    for (in_flight, has_orphans) in [(0, false), (3, true)] {
+        let mut shared = shared_with(&[SlotState::Working, SlotState::Idle]);
+        shared.slots[0].in_flight = in_flight;
+        shared.detach(&mut journal(), 0, 0);
+        assert_eq!(shared.database(DATABASE).unwrap().orphans, has_orphans, "{in_flight}");
+    }
+}

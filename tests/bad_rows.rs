@@ -84,7 +84,7 @@ fn garbage_in_any_column_of_a_row_stops_no_other_type() {
             "select a.attrelid::regclass::text, a.attname::text, a.atttypid::regtype::text
              from pg_attribute a
              where a.attrelid in ('queues.provider'::regclass, 'queues.task_definition'::regclass)
-                 and a.attnum > 0 and not a.attisdropped and a.attname <> 'name'",
+                 and a.attnum > 0 and not a.attisdropped and a.attname not in ('name', 'task_type')",
             &[],
         )
         .unwrap();
@@ -92,9 +92,12 @@ fn garbage_in_any_column_of_a_row_stops_no_other_type() {
     for column in columns {
         let (table, name, column_type): (String, String, String) =
             (column.get(0), column.get(1), column.get(2));
-        let copy = if table.ends_with("provider") { "app.good_provider" } else { "app.good_kind" };
+        let (copy, key) = match table.ends_with("provider") {
+            true => ("app.good_provider", "name"),
+            false => ("app.good_kind", "task_type"),
+        };
         for value in garbage(&column_type) {
-            let spoil = format!("update {table} set {name} = {value} where name = 'bad'");
+            let spoil = format!("update {table} set {name} = {value} where {key} = 'bad'");
             client.batch_execute(&spoil).unwrap_or_else(|error| panic!("{spoil}: {error:?}"));
             others_go_on(&cluster, &mut session);
             // Refused, or it comes to an end.
@@ -105,7 +108,7 @@ fn garbage_in_any_column_of_a_row_stops_no_other_type() {
                     session.query_one(ended, &[&task_id]).unwrap().get::<_, bool>(0)
                 });
             }
-            let mend = format!("update {table} set {name} = (select {name} from {copy}) where name = 'bad'");
+            let mend = format!("update {table} set {name} = (select {name} from {copy}) where {key} = 'bad'");
             client.batch_execute(&mend).unwrap();
         }
     }

@@ -241,8 +241,10 @@ fn a_worker_that_lets_leases_end_is_told_once_what_to_do() {
     let (cluster, mut client) = start(&[NOTHING_RUNS_INSIDE, ("pg_errand.lease_duration", "100ms")]);
     let mark = cluster.log_mark();
     let done = note(&mut client, "done");
+    client.batch_execute("set pg_errand.lease_duration = '1h'").unwrap();
     assert_eq!(dequeue(&mut client), Some(done));
     call(&mut client, "complete_task", done);
+    client.batch_execute("reset pg_errand.lease_duration").unwrap();
     let ids = [note(&mut client, "a"), note(&mut client, "b")];
     for _ in 0..3 {
         for id in ids {

@@ -2,7 +2,7 @@
 //! statement would cost more than a small function itself.
 
 use super::majors::since_16;
-use super::procedure;
+use super::placeholder;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary as boundary;
 use pgrx::{FromDatum, IntoDatum, pg_sys};
 
@@ -71,7 +71,7 @@ impl Function {
             );
             let oid = pg_sys::Oid::from_datum(found?, false).filter(|oid| is_simple(*oid))?;
             // The executor reports such a function as it runs it, see `traces::note_function`.
-            if !since_16::SETTINGS_ARE_COUNTED && procedure::sets_custom_setting(oid) {
+            if placeholder::may_be_created_by(oid) {
                 return None;
             }
             let path = path()?;

@@ -3,6 +3,7 @@
 //! of null.
 
 use super::majors::since_16;
+use super::procedure;
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::os::raw::c_char;
@@ -16,6 +17,11 @@ thread_local! {
 /// Notes that a setting is about to be set.
 pub fn note_setting() {
     SET.set(true);
+}
+
+/// True if an invocation of this function may create a placeholder that only [`note_setting`] reveals.
+pub fn may_be_created_by(function: pg_sys::Oid) -> bool {
+    !since_16::SETTINGS_ARE_COUNTED && procedure::sets_custom_setting(function)
 }
 
 /// The number of placeholders that were hidden in this process.

@@ -39,19 +39,7 @@ pub fn sets_custom_setting(function: pg_sys::Oid) -> bool {
     if function.to_u32() < pg_sys::FirstNormalObjectId {
         return false;
     }
-    // SAFETY: the row stays valid until it is released; the texts are copied.
-    let clauses: Option<Vec<Option<String>>> = unsafe {
-        let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
-        let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
-        if tuple.is_null() {
-            return false;
-        }
-        let mut null = false;
-        let column = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_proconfig as _, &mut null);
-        let clauses = FromDatum::from_datum(column, null);
-        pg_sys::ReleaseSysCache(tuple);
-        clauses
-    };
+    let clauses: Option<Vec<Option<String>>> = attribute(function, pg_sys::Anum_pg_proc_proconfig);
     let is_custom = |clause: String| clause.split('=').next().is_some_and(|name| name.contains('.'));
     clauses.into_iter().flatten().flatten().any(is_custom)
 }
@@ -75,7 +63,13 @@ pub fn libraries_of_languages() -> Vec<String> {
 
 /// The library of a function in C, as its declaration names it.
 fn library_of_function(function: pg_sys::Oid) -> Option<String> {
-    // SAFETY: the row stays valid until it is released; the text is copied.
+    attribute(function, pg_sys::Anum_pg_proc_probin)
+}
+
+/// A column of the row of a function in `pg_proc`; `None` if it is null or there is no such function. `T` has to be the
+/// type of the column, and to hold a copy.
+fn attribute<T: FromDatum>(function: pg_sys::Oid, column: u32) -> Option<T> {
+    // SAFETY: the row stays valid until it is released; the value is copied.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::PROCOID as i32;
         let tuple = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(function));
@@ -83,10 +77,10 @@ fn library_of_function(function: pg_sys::Oid) -> Option<String> {
             return None;
         }
         let mut null = false;
-        let file = pg_sys::SysCacheGetAttr(cache, tuple, pg_sys::Anum_pg_proc_probin as _, &mut null);
-        let file = String::from_datum(file, null);
+        let value = pg_sys::SysCacheGetAttr(cache, tuple, column as _, &mut null);
+        let value = T::from_datum(value, null);
         pg_sys::ReleaseSysCache(tuple);
-        file
+        value
     }
 }
 

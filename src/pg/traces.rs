@@ -1,7 +1,6 @@
 //! State that a task leaves in its process and that no command of PostgreSQL discards. Most of it is removed here; if
 //! something cannot be removed, the worker exits.
 
-use super::majors::since_16;
 use super::{dblink, libraries, placeholder, procedure, temp_buffers};
 use pgrx::{IntoDatum, pg_sys};
 use std::cell::{Cell, RefCell};
@@ -59,9 +58,7 @@ pub fn note_function(function: pg_sys::Oid) {
         }
         pg_sys::F_PG_REPLICATION_ORIGIN_SESSION_SETUP => LASTING.set(Some("a replication origin")),
         pg_sys::F_PG_BACKUP_START => LASTING.set(Some("a backup")),
-        _ if !since_16::SETTINGS_ARE_COUNTED && procedure::sets_custom_setting(function) => {
-            placeholder::note_setting();
-        }
+        _ if placeholder::may_be_created_by(function) => placeholder::note_setting(),
         _ => {}
     }
 }

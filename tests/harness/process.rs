@@ -1,6 +1,7 @@
 //! Processes: their state in `/proc`, and signals to them.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::wait::within;
@@ -15,9 +16,12 @@ pub fn kill(pid: i32, signal: i32) -> bool {
     unsafe { libc::kill(pid, signal) == 0 }
 }
 
-/// Returns whether the process runs. A zombie does not.
+/// Returns whether the process runs. A zombie does not, unless one of its threads still does: the process keeps its
+/// memory, and what it has attached of the server's, until its last thread has ended.
 pub fn is_alive(pid: i32) -> bool {
-    state_and_parent(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    let mut states = threads.filter_map(|thread| state_and_parent(&thread.path()));
+    states.any(|(state, _)| state != 'Z' && state != 'X')
 }
 
 /// Stops a server immediately, and kills it if it does not stop within the time limit. Never panics.
@@ -48,7 +52,8 @@ pub fn kill_parent(postmaster: i32) -> Vec<i32> {
 /// Suspends a postmaster, so that it starts no further child before it is killed, and returns its children.
 fn freeze(postmaster: i32) -> Vec<i32> {
     kill(postmaster, libc::SIGSTOP);
-    within(LIMIT, || !matches!(state_and_parent(postmaster), Some(('R' | 'S' | 'D', _))));
+    let directory = of_process(postmaster);
+    within(LIMIT, || !matches!(state_and_parent(&directory), Some(('R' | 'S' | 'D', _))));
     children(postmaster)
 }
 
@@ -56,13 +61,19 @@ fn freeze(postmaster: i32) -> Vec<i32> {
 fn children(parent: i32) -> Vec<i32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| matches!(state_and_parent(*pid), Some((state, of)) if of == parent && state != 'Z'))
+    pids.filter(|pid| matches!(state_and_parent(&of_process(*pid)), Some((_, of)) if of == parent))
+        .filter(|pid| is_alive(*pid))
         .collect()
 }
 
-/// Returns the third and fourth field of `/proc/PID/stat`: state and parent.
-fn state_and_parent(pid: i32) -> Option<(char, i32)> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// Returns the directory of a process.
+fn of_process(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
+}
+
+/// Returns the third and fourth field of the file `stat` of a process or thread: state and parent.
+fn state_and_parent(directory: &Path) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(directory.join("stat")).ok()?;
     // The second field is the name in parentheses, and may contain any character.
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');

@@ -1,6 +1,7 @@
 //! Protocols that differ from the real one in one point. Each of them has to yield a counterexample.
 
 use crate::check::assert_broken;
+use crate::keys;
 use crate::queue::Queue;
 use crate::shared::Model;
 
@@ -121,6 +122,22 @@ pub enum Broken {
     PollReadsOn,
     /// A task from the window is run without its row's lock.
     WindowIsClaim,
+    /// An announcement is dropped while a worker shows the key, which may have read the rows before.
+    DroppedWhileShown,
+    /// A worker reads the rows of a key before its slot shows the key.
+    LooksBeforeShown,
+    /// A worker that ends a call looks for the key's next task before its slot shows the key.
+    LooksOnBeforeShown,
+    /// A worker does not try the lock that a worker outside holds on a key.
+    KeyLockNotTried,
+    /// A worker outside does not check whether a slot shows the key.
+    SlotsNotChecked,
+    /// A worker outside that gets no task of a key does not announce that it has released the key's lock.
+    KeyLockUntold,
+    /// The end of a task outside is not announced to workers that wait for its key.
+    EndOutsideUntold,
+    /// The key that a dying worker has taken is not handed out again.
+    DeathForgetsKey,
 }
 
 fn check(broken: Broken, model: Queue) {
@@ -258,4 +275,23 @@ fn shared_and_faults() {
     check_shared(Broken::PutBackBeforeEnd, Model::TWO.with(|left| left.errors = 1));
     check_shared(Broken::ElsewhereForgotten, Model::TWO.with(|left| left.errors = 1));
     check_shared(Broken::GivenBackForgotten, Model::TWO.with(|left| left.aborts = 1));
+}
+
+#[test]
+fn keys() {
+    let functions = keys::Model::FUNCTIONS;
+    let calls = keys::Model::CALLS;
+    let outside = keys::Model { outside: 1, ..keys::Model::FUNCTIONS };
+    for (broken, model) in [
+        (Broken::DroppedWhileShown, functions.clone()),
+        (Broken::LooksBeforeShown, calls.clone()),
+        (Broken::DeathForgetsKey, keys::Model { deaths: 1, ..functions }),
+        (Broken::LooksOnBeforeShown, calls),
+        (Broken::KeyLockNotTried, outside.clone()),
+        (Broken::SlotsNotChecked, outside.clone()),
+        (Broken::KeyLockUntold, outside.clone()),
+        (Broken::EndOutsideUntold, outside),
+    ] {
+        assert_broken(&format!("{broken:?}"), keys::Model { broken: Some(broken), ..model });
+    }
 }

@@ -24,7 +24,9 @@ create table queues.task (
     -- what a handler returned besides success: a status or a validation failure
     outcome text,
     -- the database in which the task was enqueued, see errand.home
-    origin bigint not null default errand.queue_origin()
+    origin bigint not null default errand.queue_origin(),
+    -- tasks of a higher priority start first; null: 0. The trigger turns 0 into null, which takes no space.
+    priority smallint
 )
 -- At the end of a task its new row version, which is somewhat longer, fits on the same page. That takes less than half
 -- the WAL of a second page and keeps workers off each other's pages. In return, finished tasks take twice the space.
@@ -35,16 +37,21 @@ comment on column queues.task.not_before is 'Not handed out before this time: th
 comment on column queues.task.calling is 'Whether the task is between the steps of a provider call, see queues.call';
 comment on column queues.task.origin is 'The database in which the task was enqueued';
 comment on column queues.task.outcome is 'What a handler returned besides success: a status or a validation failure';
+comment on column queues.task.priority is 'Tasks of a higher priority start first; null is 0';
 
--- Tasks that may be claimed, in their order.
+-- Plain tasks that may be claimed, in their order.
 create index task_ready on queues.task (origin, scheduled_at, task_id)
-    where finished_at is null and not calling;
+    where finished_at is null and not calling and priority is null;
+
+-- Prioritized tasks that may be claimed, in the order of each priority.
+create index task_prioritized on queues.task (origin, priority, scheduled_at, task_id)
+    where finished_at is null and not calling and priority is not null;
 
 -- Deferred tasks, by the time when they become ready.
 create index task_deferred on queues.task (not_before)
     where finished_at is null and not_before is not null;
 
--- Refuses unknown task types, and lets the commit wake a worker.
+-- Refuses unknown task types, turns priority 0 into null, and lets the commit wake a worker.
 create function errand.task_before_write()
 returns trigger
 language c
@@ -57,7 +64,7 @@ create trigger task_before_insert
 
 -- An update of these columns is checked and announced like an insert.
 create trigger task_before_update
-    before update of task_type, payload, scheduled_at, origin on queues.task
+    before update of task_type, payload, scheduled_at, origin, priority on queues.task
     for each row
     execute function errand.task_before_write();
 

@@ -14,7 +14,7 @@ strict
 language c
 as 'MODULE_PATHNAME', 'tell_of_ended_lease_wrapper';
 
--- Dequeues the next ready task of these types with a lease. Returns one row, with nulls if no task is ready. By default
+-- Dequeues the next ready task of these types, the one of the highest priority, with a lease. Returns one row, with nulls if no task is ready. By default
 -- the types are db_function, email and sms, which every worker outside supports. With pg_errand.lease_duration = 0 the
 -- task has succeeded as soon as it is dequeued.
 create function queues.dequeue_next_available_task(
@@ -36,6 +36,8 @@ declare
     _now timestamptz;
     _leased_until timestamptz;
     _here bigint := errand.queue_origin();
+    _priority integer := 32768;
+    _below integer;
     _next bigint;
     _was_leased boolean;
     _unknown text;
@@ -57,20 +59,53 @@ begin
     -- A volatile function in the condition would not end the index scan at the first task of the future.
     _now := clock_timestamp();
 
-    select r.task_id, r.leased
-    into _next, _was_leased
-    from only queues.task r
-    where r.origin = _here
-        and r.finished_at is null
-        and not r.calling
-        and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
-        and r.scheduled_at <= _now
-        and (r.not_before is null or r.not_before <= _now)
-    order by r.scheduled_at, r.task_id
-    limit 1
-    for no key update skip locked;
+    -- Each priority in use is found by one search in the index. Plain tasks have priority 0.
+    loop
+        _below := (
+            select max(r.priority)
+            from only queues.task r
+            where r.origin = _here
+                and r.finished_at is null
+                and not r.calling
+                and r.priority is not null
+                and r.priority < _priority
+        );
+        _priority := case when _priority > 0 then greatest(_below, 0) else _below end;
+        exit when _priority is null;
 
-    if not found then
+        if _priority = 0 then
+            select r.task_id, r.leased
+            into _next, _was_leased
+            from only queues.task r
+            where r.origin = _here
+                and r.finished_at is null
+                and not r.calling
+                and r.priority is null
+                and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
+                and r.scheduled_at <= _now
+                and (r.not_before is null or r.not_before <= _now)
+            order by r.scheduled_at, r.task_id
+            limit 1
+            for no key update skip locked;
+        else
+            select r.task_id, r.leased
+            into _next, _was_leased
+            from only queues.task r
+            where r.origin = _here
+                and r.finished_at is null
+                and not r.calling
+                and r.priority = _priority
+                and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
+                and r.scheduled_at <= _now
+                and (r.not_before is null or r.not_before <= _now)
+            order by r.scheduled_at, r.task_id
+            limit 1
+            for no key update skip locked;
+        end if;
+        exit when found;
+    end loop;
+
+    if _next is null then
         return;
     end if;
 

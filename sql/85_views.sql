@@ -35,7 +35,12 @@ select
     w.in_flight,
     w.succeeded,
     w.failed,
-    w.started_at
+    w.started_at,
+    (
+        select coalesce(t.priority, 0::smallint)
+        from only queues.task t
+        where t.task_id = w.task_id
+    ) as priority
 from errand.worker_state() w;
 
 comment on view queues.worker is 'Live worker processes of this database';
@@ -87,7 +92,8 @@ select
     ) as last_error,
     t.outcome,
     -- whether the task came from another database, and waits for queues.adopt()
-    t.finished_at is null and t.origin <> (select errand.queue_origin()) as unadopted
+    t.finished_at is null and t.origin <> (select errand.queue_origin()) as unadopted,
+    coalesce(t.priority, 0::smallint) as priority
 from only queues.task t
 left join running on running.task_id = t.task_id
     and t.finished_at is null

@@ -2,9 +2,9 @@
 
 pub use crate::pg::shmem::{Shared, Slot};
 pub use pg_errand_queue::{
-    Admission, Announcement, Breaker, CallOutcome, CancelReply, Candidate, Database, DatabaseId, EndedCall,
-    InFlight, Interrupted, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Over, Owner,
-    Position, Read, Rest, RoleId, SlotState, Sources, Sweep, TaskId, Terms, Unavailable,
+    Admission, Announcement, Breaker, CallOutcome, CancelReply, Candidate, Class, Database, DatabaseId,
+    EndedCall, InFlight, Interrupted, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Over,
+    Owner, Position, Read, Rest, RoleId, SlotState, Sources, Sweep, TaskId, Terms, Unavailable,
 };
 use pgrx::pg_sys::Oid;
 

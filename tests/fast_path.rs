@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::harness::calling::Calling;
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one, run_one};
+use crate::harness::wait::wait_until_sql;
 
 /// One worker throughout: the first task of a process is written by statements.
 const SETTINGS: [(&str, &str); 4] = [
@@ -40,6 +41,10 @@ fn tasks_are_claimed_and_ended_without_statements() {
     (0..5).for_each(|_| {
         run_one(&mut client, "next");
     });
+    let prioritized = "insert into queues.task (task_type, payload, priority)
+        select task_type, payload, 9 from queues.task order by task_id desc limit 1";
+    client.batch_execute(prioritized).unwrap();
+    wait_until_sql(&mut client, "select count(*) from queues.task where finished_at is null", "0");
     assert_eq!(one::<String>(&mut client, WRITES), "");
     // A trigger has the executor do it, so the question above would notice.
     client

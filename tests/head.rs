@@ -480,7 +480,7 @@ fn an_index_of_the_user_s_finds_what_ended_while_it_was_there() {
     }
     client.batch_execute("update public.door set open = true").unwrap();
     wait_all(&mut client);
-    client.batch_execute("select bt_index_check('queues.task_pkey', true), bt_index_check('queues.task_ready', true), bt_index_check('queues.task_deferred', true)").unwrap();
+    client.batch_execute("select bt_index_check('queues.task_pkey', true), bt_index_check('queues.task_ready', true), bt_index_check('queues.task_prioritized', true), bt_index_check('queues.task_deferred', true)").unwrap();
 }
 
 #[test]

@@ -44,6 +44,7 @@ mod messages;
 mod moments;
 mod outside;
 mod peers;
+mod priority;
 mod recurring;
 mod registering;
 mod requests;

@@ -47,7 +47,7 @@ const fn trigger(apply: &'static [&'static str], undo: &'static [&'static str]) 
 const NO_DEFERRED: &str = "drop index queues.task_deferred";
 const DEFERRED: &str = "create index task_deferred on queues.task (not_before) where finished_at is null and not_before is not null";
 const NO_READY: &str = "drop index queues.task_ready";
-const READY: &str = "create index task_ready on queues.task (origin, scheduled_at, task_id) where finished_at is null and not calling";
+const READY: &str = "create index task_ready on queues.task (origin, scheduled_at, task_id) where finished_at is null and not calling and priority is null";
 const NO_INDEX: &str = "drop index if exists queues.mine";
 const NO_DELETE: &str = "drop trigger task_after_delete on queues.task";
 const DELETE: &str =

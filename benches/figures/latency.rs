@@ -100,11 +100,20 @@ fn half_load(run: &mut Run, queue: &mut Queue) -> Result<()> {
 fn pickups(
     queue: &mut Queue,
     samples: i64,
+    before: impl FnMut(&mut Queue) -> Result<()>,
+) -> Result<Vec<f64>> {
+    let enqueue = "select queues.enqueue('db_function', jsonb_build_object('db_function', 'bench.start', 'n', $1::bigint))";
+    pickups_of(queue, enqueue, samples, before)
+}
+
+/// The same for tasks that the statement `enqueue` enqueues with their number `$1`.
+pub fn pickups_of(
+    queue: &mut Queue,
+    enqueue: &str,
+    samples: i64,
     mut before: impl FnMut(&mut Queue) -> Result<()>,
 ) -> Result<Vec<f64>> {
-    let enqueue = queue.sql.prepare(
-        "select queues.enqueue('db_function', jsonb_build_object('db_function', 'bench.start', 'n', $1::bigint))",
-    )?;
+    let enqueue = queue.sql.prepare(enqueue)?;
     let mut returned = HashMap::new();
     for number in 1..=samples {
         before(queue)?;

@@ -21,6 +21,7 @@ mod pressure_memory;
 mod pressure_payload;
 mod pressure_tpcb;
 mod pressure_workers;
+mod priority;
 mod scheduled_backlog;
 mod soak;
 mod throughput;
@@ -43,6 +44,7 @@ pub const ALL: &[Figure] = &[
     figure("overlapping", "a steady load beside long transactions that overlap", overlapping::run),
     figure("soak", "a steady load for long, with retention: nothing grows", soak::run),
     figure("history", "beside many finished tasks that are kept", history::run),
+    figure("priority", "a task of a high priority before a backlog of plain tasks", priority::run),
     figure("scheduled_backlog", "beside many tasks that are scheduled for tomorrow", scheduled_backlog::run),
     figure("wal", "write-ahead log, row versions and index entries of a task, without noise", wal::run),
     figure("fairness", "short tasks behind a long one", fairness::run),

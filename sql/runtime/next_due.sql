@@ -1,5 +1,26 @@
 -- Returns the next time at which a task becomes ready without being announced (null: none), and whether there are no
 -- prepared transactions. $1 time up to which ready tasks have been read, $2 origin of this database.
+with recursive level (priority) as (
+    -- The priorities in use, each found by one search in the index.
+    select max(t.priority)
+    from only queues.task t
+    where t.origin = $2
+        and t.finished_at is null
+        and not t.calling
+        and t.priority is not null
+    union all
+    select (
+        select max(t.priority)
+        from only queues.task t
+        where t.origin = $2
+            and t.finished_at is null
+            and not t.calling
+            and t.priority is not null
+            and t.priority < l.priority
+    )
+    from level l
+    where l.priority is not null
+)
 select
     least(
         (
@@ -8,9 +29,25 @@ select
             where t.origin = $2
                 and t.finished_at is null
                 and not t.calling
+                and t.priority is null
                 and t.scheduled_at > $1
             order by t.scheduled_at
             limit 1
+        ),
+        (
+            select min(due.scheduled_at)
+            from level l
+            cross join lateral (
+                select t.scheduled_at
+                from only queues.task t
+                where t.origin = $2
+                    and t.finished_at is null
+                    and not t.calling
+                    and t.priority = l.priority
+                    and t.scheduled_at > $1
+                order by t.scheduled_at
+                limit 1
+            ) due
         ),
         (
             select t.not_before

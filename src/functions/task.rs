@@ -36,6 +36,7 @@ fn task_before_write(call: &Call) -> pg_sys::Datum {
             "Leave task_id out to have the next id assigned.".into(),
         );
     }
+    let priority: Option<i16> = row.get(c"priority");
     let payload = row.new_jsonb(c"payload");
     payload.into_iter().for_each(enqueue::check_size);
     if !is_ours {
@@ -46,10 +47,15 @@ fn task_before_write(call: &Call) -> pg_sys::Datum {
         let scheduled_at = row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from);
         wake::note_task(
             task_definition.map_or(Lane::LOCAL, |definition| definitions.lane_of(definition)),
-            Position { scheduled_at, task_id: task_id.unwrap_or_default() },
+            Position {
+                priority: priority.unwrap_or_default(),
+                scheduled_at,
+                task_id: task_id.unwrap_or_default(),
+            },
         );
     }
-    row.unchanged()
+    // A plain task has no priority, which takes no space.
+    if priority == Some(0) { row.with_null::<i16>(c"priority") } else { row.unchanged() }
 }
 sql_function!(task_before_write);
 

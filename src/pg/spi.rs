@@ -6,6 +6,7 @@ use pg_errand_queue::Address;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
+use std::num::NonZeroU16;
 
 /// An argument of a statement; `None` is null.
 pub type Arg = Option<pg_sys::Datum>;
@@ -252,7 +253,7 @@ impl Row {
     pub fn address(&self, column: impl ResultColumn) -> Option<Address> {
         let place: pg_sys::ItemPointerData = self.get(column)?;
         let page = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
-        Some(Address { page, line: place.ip_posid })
+        Some(Address { page, line: NonZeroU16::new(place.ip_posid)? })
     }
 
     fn datum(&self, column: impl ResultColumn) -> (pg_sys::Datum, bool) {

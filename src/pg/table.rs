@@ -191,7 +191,7 @@ impl Table {
             if address.page >= pages {
                 return Try::Moved;
             }
-            item_pointer_set_all(&mut tuple.t_self, address.page, address.line);
+            item_pointer_set_all(&mut tuple.t_self, address.page, address.line.get());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             let snapshot = pg_sys::GetActiveSnapshot();
             let found = heap::fetch(relation, snapshot, &mut tuple, &mut buffer);

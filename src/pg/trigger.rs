@@ -97,6 +97,25 @@ impl NewRow {
         (number > 0 && found == T::type_oid()).then_some(number)
     }
 
+    /// The result of a trigger that sets a column of this type to null. The row is unchanged if the table has no such
+    /// column.
+    pub fn with_null<T: IntoDatum>(self, column: &CStr) -> pg_sys::Datum {
+        let Some(number) = self.number::<T>(column) else { return self.unchanged() };
+        let (mut number, mut value, mut is_null) = (number, pg_sys::Datum::null(), true);
+        // SAFETY: the row's own tuple with its descriptor; one column, whose number exists.
+        let changed = unsafe {
+            pg_sys::heap_modify_tuple_by_cols(
+                self.tuple,
+                self.shape,
+                1,
+                &raw mut number,
+                &raw mut value,
+                &raw mut is_null,
+            )
+        };
+        pg_sys::Datum::from(changed)
+    }
+
     /// The result of a trigger that does not change the row.
     pub fn unchanged(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)

@@ -46,6 +46,16 @@ impl MySlot {
         self.change_queue(|queue| queue.begin_sweep(now, interval)).flatten()
     }
 
+    /// Applies [`Queue::prioritized_due_since`] to this worker's database.
+    pub fn prioritized_due_since(self) -> Option<i64> {
+        self.change_queue(|queue| queue.prioritized_due_since()).flatten()
+    }
+
+    /// Applies [`Queue::note_looked_for`] to this worker's database.
+    pub fn note_looked_for(self, since: i64, time: i64) {
+        self.change_queue(|queue| queue.note_looked_for(since, time));
+    }
+
     /// Requests a sweep, which finds tasks that were not announced.
     pub fn ask_for_sweep(self) {
         let now = backend::now();

@@ -9,11 +9,12 @@ use crate::outside;
 use crate::pg::backend;
 use crate::pg::spi::{Arg, Statement};
 use crate::pg::table::{Lock, Seen};
-use crate::shared::{Candidate, Next, Sources, TaskId};
+use crate::shared::{Candidate, Lane, Next, Position, Sources, TaskId};
 use crate::slot::MySlot;
 use crate::task::Task;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::INT8OID;
+use std::cell::Cell;
 
 static CLAIM: Statement = Statement::new(include_str!("../../sql/runtime/claim.sql"), &[INT8OID, INT8OID]);
 static CLAIM_AGAIN: Statement = Statement::new(include_str!("../../sql/runtime/claim_again.sql"), &[INT8OID]);
@@ -38,12 +39,14 @@ pub fn next(
     inject::point("looking");
     loop {
         match slot.take(sources, definition_changes) {
-            Next::Read(lane, after) => read::fill(slot, tables, definition_changes, lane, after),
+            Next::Read(lane, class, after) => {
+                read::fill(slot, tables, definition_changes, (lane, class), after);
+            }
             Next::Wait => return Claimed::NotYet,
             Next::Nothing => return Claimed::Nothing,
             Next::Task(lane, candidate) => {
                 if !deferred.holds(lane, candidate.position)
-                    && let Some(task) = one(tables, candidate)
+                    && let Some(task) = one(slot, tables, lane, candidate)
                 {
                     return Claimed::Task(Box::new(task));
                 }
@@ -53,14 +56,28 @@ pub fn next(
 }
 
 /// Claims a task; `None` if it is no longer ready, or another worker has claimed it.
-fn one(tables: &Tables, candidate: Candidate) -> Option<Task> {
-    let task_id = TaskId::new(candidate.position.task_id);
-    match tables.tasks.lock(task_id.get(), candidate.address, |row| is_ready(row, tables.origin)) {
+fn one(slot: MySlot, tables: &Tables, lane: Lane, candidate: Candidate) -> Option<Task> {
+    let position = candidate.position;
+    let task_id = TaskId::new(position.task_id);
+    let priority = Cell::new(position.priority);
+    let is_wanted = |row: &Seen| {
+        let is_ready = is_ready(row, tables.origin);
+        if is_ready {
+            priority.set(row.get(columns::PRIORITY).map_or(0, |datum| datum.value() as i16));
+        }
+        is_ready && priority.get() == position.priority
+    };
+    match tables.tasks.lock(task_id.get(), candidate.address, is_wanted) {
         Lock::Locked(row) => {
             if row.get(columns::LEASED).is_some_and(|leased| leased.value() != 0) {
                 outside::tell_of_ended_lease(task_id.get());
             }
             return Some(task_row::of_locked(row));
+        }
+        Lock::Not if priority.get() != position.priority => {
+            // Its priority has been changed. A reader may have left it out at its new position because a slot showed it.
+            slot.hand_back(lane, Position { priority: priority.get(), ..position });
+            return None;
         }
         Lock::Not => return None,
         Lock::ByStatement => {}

@@ -33,6 +33,7 @@ columns! { TASK_COLUMNS:
     FINAL_STATUS = "final_status text",
     OUTCOME = "outcome text",
     ORIGIN = "origin bigint not null",
+    PRIORITY = "priority smallint",
 }
 
 columns! { CALL_COLUMNS:
@@ -53,7 +54,11 @@ static TASKS: Shape = Shape::new(
     TASK_COLUMNS,
     &[DEQUEUED_AT, ATTEMPTS, LEASED, NOT_BEFORE, CALLING, FINISHED_AT, FINAL_STATUS, OUTCOME],
     // Each of these changes ends the task, or begins its call and clears not_before.
-    &["((finished_at IS NULL) AND (NOT calling))", "((finished_at IS NULL) AND (not_before IS NOT NULL))"],
+    &[
+        "((finished_at IS NULL) AND (NOT calling) AND (priority IS NULL))",
+        "((finished_at IS NULL) AND (NOT calling) AND (priority IS NOT NULL))",
+        "((finished_at IS NULL) AND (not_before IS NOT NULL))",
+    ],
     false,
 );
 

@@ -69,7 +69,7 @@ impl Deferred {
 mod tests {
     use super::*;
 
-    const POSITION: Position = Position { scheduled_at: 1, task_id: 7 };
+    const POSITION: Position = Position { priority: 0, scheduled_at: 1, task_id: 7 };
 
     #[test]
     fn pauses_double_up_to_a_minute() {

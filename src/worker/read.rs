@@ -7,17 +7,23 @@ use crate::error::PgError;
 use crate::inject;
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{activity, backend, transaction};
-use crate::shared::{Candidate, Lane, Position, Queue, Read, Sweep};
+use crate::shared::{Candidate, Class, Lane, Position, Queue, Read, Sweep};
 use crate::slot::MySlot;
 use crate::task_definition::TaskDefinitions;
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
+use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT2OID, INT4OID, INT8OID, TEXTARRAYOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, pg_sys};
 
 static READ: Statement = Statement::new(
     include_str!("../../sql/runtime/read.sql"),
     &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID, TIMESTAMPTZOID],
 );
+static READ_PRIORITIZED: Statement = Statement::new(
+    include_str!("../../sql/runtime/read_prioritized.sql"),
+    &[INT8OID, TEXTARRAYOID, BOOLOID, TIMESTAMPTZOID, INT8OID, INT4OID, TIMESTAMPTZOID, INT2OID],
+);
+static NEXT_PRIORITY: Statement =
+    Statement::new(include_str!("../../sql/runtime/next_priority.sql"), &[INT8OID, INT2OID]);
 static READ_DEFERRED: Statement = Statement::new(
     include_str!("../../sql/runtime/read_deferred.sql"),
     &[INT8OID, TEXTARRAYOID, BOOLOID, INT4OID],
@@ -27,29 +33,106 @@ static READ_DEFERRED: Statement = Statement::new(
 /// held, a sweep scans the entries of all tasks that have finished since.
 const SWEEP_SHARE: i64 = 50;
 
-/// Reads the next tasks of a lane whose reader this worker is, in the current transaction.
-pub fn fill(slot: MySlot, tables: &Tables, definition_changes: u64, lane: Lane, after: Position) {
+/// Reads the next tasks of a line whose reader this worker is, in the current transaction.
+pub fn fill(
+    slot: MySlot,
+    tables: &Tables,
+    definition_changes: u64,
+    (lane, class): (Lane, Class),
+    after: Position,
+) {
     tables.tasks.lock_for_writing();
-    let (tasks, all_due_at) = read(tables, lane, after);
+    let found = read(tables, lane, class, after);
     inject::point("read");
-    slot.publish(&Read { lane, tasks: &tasks, all_due_at }, definition_changes);
+    slot.publish(&found.of(lane, class), definition_changes);
 }
 
-/// The ready tasks after a position. If there are no more, also the time as of which they were read.
-fn read(tables: &Tables, lane: Lane, after: Position) -> (Vec<Candidate>, Option<i64>) {
+/// The result of a read, see [`Read`].
+struct Found {
+    tasks: Vec<Candidate>,
+    all_due_at: Option<i64>,
+    is_unused: bool,
+}
+
+impl Found {
+    fn of(&self, lane: Lane, class: Class) -> Read<'_> {
+        let Found { ref tasks, all_due_at, is_unused } = *self;
+        Read { lane, class, tasks, all_due_at, is_unused }
+    }
+}
+
+/// The ready tasks of a class after a position. If there are no more, also the time as of which they were read.
+fn read(tables: &Tables, lane: Lane, class: Class, after: Position) -> Found {
+    match class {
+        Class::Plain => read_plain(tables, lane, after),
+        Class::Prioritized => read_prioritized(tables, lane, after),
+    }
+}
+
+fn read_plain(tables: &Tables, lane: Lane, after: Position) -> Found {
+    let (now, limit) = (backend::now(), Queue::window(lane, Class::Plain));
+    let tasks = tables.as_owner(|| READ.rows(&args(tables, lane, after, limit, now), candidate));
+    let is_all = tasks.len() < limit;
+    Found { tasks, all_due_at: is_all.then_some(now), is_unused: false }
+}
+
+/// Reads one priority after the other, from the priority of the position.
+fn read_prioritized(tables: &Tables, lane: Lane, after: Position) -> Found {
     let now = backend::now();
-    let args: [Arg; 7] = [
+    let mut priorities = priorities(tables, after.priority).peekable();
+    let is_unused = priorities.peek().is_none() && after == Position::START;
+    let starts = priorities.map(|priority| {
+        let start = if priority == after.priority { after } else { Position::START };
+        Position { priority, ..start }
+    });
+    Found { is_unused, ..read_levels(tables, lane, starts, now) }
+}
+
+/// The prioritized tasks that have fallen due since a time, up to `now`.
+fn read_due(tables: &Tables, lane: Lane, since: i64, now: i64) -> Found {
+    let after = Class::Plain.after_all_due(since);
+    let starts = priorities(tables, i16::MAX).map(|priority| Position { priority, ..after });
+    read_levels(tables, lane, starts, now)
+}
+
+/// The ready tasks of each of these priorities after its position.
+fn read_levels(tables: &Tables, lane: Lane, starts: impl Iterator<Item = Position>, now: i64) -> Found {
+    let limit = Queue::window(lane, Class::Prioritized);
+    let mut tasks = Vec::new();
+    for after in starts {
+        let args = args(tables, lane, after, limit - tasks.len(), now);
+        let args: Vec<Arg> = args.into_iter().chain([after.priority.into_datum()]).collect();
+        tasks.extend(tables.as_owner(|| READ_PRIORITIZED.rows(&args, candidate)));
+        if tasks.len() == limit {
+            return Found { tasks, all_due_at: None, is_unused: false };
+        }
+    }
+    Found { tasks, all_due_at: Some(now), is_unused: false }
+}
+
+/// The priorities in use that are not above this one, the highest first.
+fn priorities(tables: &Tables, most: i16) -> impl Iterator<Item = i16> {
+    let below = |priority: &i16| priority.checked_sub(1).and_then(|most| next_priority(tables, most));
+    std::iter::successors(next_priority(tables, most), below)
+}
+
+/// The arguments of read.sql.
+fn args(tables: &Tables, lane: Lane, after: Position, limit: usize, now: i64) -> [Arg; 7] {
+    [
         tables.origin.into_datum(),
         TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
         Some(pg_sys::Datum::from(after.scheduled_at)),
         after.task_id.into_datum(),
-        (Queue::window(lane) as i32).into_datum(),
+        (limit as i32).into_datum(),
         Some(pg_sys::Datum::from(now)),
-    ];
-    let tasks = tables.as_owner(|| READ.rows(&args, candidate));
-    let is_all = tasks.len() < Queue::window(lane);
-    (tasks, is_all.then_some(now))
+    ]
+}
+
+/// The highest priority in use that is not above this one.
+fn next_priority(tables: &Tables, most: i16) -> Option<i16> {
+    let args: [Arg; 2] = [tables.origin.into_datum(), most.into_datum()];
+    tables.as_owner(|| NEXT_PRIORITY.row(&args, |row| row.get(c"priority"))).flatten()
 }
 
 /// The tasks of a lane whose deferral has ended.
@@ -58,7 +141,7 @@ fn read_deferred(tables: &Tables, lane: Lane) -> Vec<Candidate> {
         tables.origin.into_datum(),
         TaskDefinitions::known().types_for(lane).into_datum(),
         (lane != Lane::LOCAL).into_datum(),
-        (Queue::window(lane) as i32).into_datum(),
+        (Queue::window(lane, Class::Plain) as i32).into_datum(),
     ];
     tables.as_owner(|| READ_DEFERRED.rows(&args, candidate))
 }
@@ -67,6 +150,7 @@ fn candidate(row: &Row) -> Candidate {
     let position = Position {
         scheduled_at: row.get::<TimestampWithTimeZone>(c"scheduled_at").map_or(i64::MIN, i64::from),
         task_id: row.get(c"task_id").unwrap_or_default(),
+        priority: row.get(c"priority").unwrap_or_default(),
     };
     Candidate { position, address: row.address(c"ctid") }
 }
@@ -77,18 +161,25 @@ pub fn sweep_if_due(slot: MySlot, tables: &Tables, definition_changes: u64) -> R
     let now = backend::now();
     let Some(wanted) = slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
     activity::running(format_args!("looking for tasks"));
+    let due_since = slot.prioritized_due_since();
     let swept = transaction::commit_after(|| {
         for lane in TaskDefinitions::known().lanes().iter() {
             let deferred = read_deferred(tables, lane);
-            if deferred.len() == Queue::window(lane) && wanted == Sweep::Deferred {
+            if deferred.len() == Queue::window(lane, Class::Plain) && wanted == Sweep::Due {
                 slot.ask_for_sweep();
             }
-            slot.add(&Read { lane, tasks: &deferred, all_due_at: Some(now) }, definition_changes);
-            if wanted == Sweep::All {
-                let (tasks, all_due_at) = read(tables, lane, Position::START);
-                slot.sweep(&Read { lane, tasks: &tasks, all_due_at }, definition_changes);
+            let deferred = Found { tasks: deferred, all_due_at: Some(now), is_unused: false };
+            slot.add(&deferred.of(lane, Class::Plain), definition_changes);
+            if let Some(since) = due_since.filter(|_| wanted == Sweep::Due) {
+                let found = read_due(tables, lane, since, now);
+                slot.add(&found.of(lane, Class::Prioritized), definition_changes);
+            }
+            for class in Class::ALL.into_iter().filter(|_| wanted == Sweep::All) {
+                let found = read(tables, lane, class, Position::START);
+                slot.sweep(&found.of(lane, class), definition_changes);
             }
         }
+        due_since.into_iter().for_each(|since| slot.note_looked_for(since, now));
     });
     if wanted == Sweep::All {
         // The time at which a task falls due may not have been announced, either.

@@ -120,6 +120,10 @@ pub enum Broken {
     KnownOnesFirst,
     /// A worker that polls reads on from the cursor instead of from the start.
     PollReadsOn,
+    /// A prioritized task falls due, and only tasks after the cursor are read.
+    DuePrioritizedAfterCursor,
+    /// Prioritized tasks that are announced do not count as used priorities.
+    PrioritiesNotNoted,
     /// A task from the window is run without its row's lock.
     WindowIsClaim,
     /// An announcement is dropped while a worker shows the key, which may have read the rows before.
@@ -261,6 +265,13 @@ fn shared_and_time() {
     let repeats = Model { last: 1, ..Model::ONE }.with(|left| left.repeats = 1);
     check_shared(Broken::HeldNotLookedFor, Model { workers: 1, ..repeats.clone() });
     check_shared(Broken::GivenBackForgotten, repeats);
+}
+
+#[test]
+fn priorities() {
+    let due = Model { workers: 1, ..Model::DUE_PRIORITIZED };
+    check_shared(Broken::DuePrioritizedAfterCursor, due.clone());
+    check_shared(Broken::PrioritiesNotNoted, due);
 }
 
 #[test]

@@ -2,19 +2,22 @@
 
 use crate::lane::{LANES, Lane};
 use crate::numbers::NEVER;
-use crate::position::Position;
+use crate::position::{Class, Position};
 
-/// The number of tasks that are announced one by one. Of more tasks, only the first of each lane is announced.
+/// The number of tasks that are announced one by one. Of more tasks, only the first of each lane and
+/// class is announced.
 pub const MAX_SINGLE: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Announcement<const FEW: usize = MAX_SINGLE> {
     /// The number of tasks that were enqueued or brought forward.
     tasks: u32,
-    /// The first of these tasks in each lane.
-    first: [Position; LANES],
+    /// The first of these tasks in each lane, of each class.
+    first: [[Position; LANES]; 2],
     /// The tasks themselves, as long as there is room for them.
     few: [(Lane, Position); FEW],
+    /// Some of the tasks are prioritized.
+    pub prioritized: bool,
     /// The earliest time at which a task becomes ready.
     pub due: i64,
     /// The latest time at which a task becomes ready.
@@ -34,8 +37,9 @@ pub struct Announcement<const FEW: usize = MAX_SINGLE> {
 impl<const FEW: usize> Announcement<FEW> {
     pub const NOTHING: Self = Announcement {
         tasks: 0,
-        first: [Position::END; LANES],
+        first: [[Position::END; LANES]; 2],
         few: [(Lane::LOCAL, Position::END); FEW],
+        prioritized: false,
         due: NEVER,
         last: i64::MIN,
         elsewhere: false,
@@ -63,7 +67,8 @@ impl<const FEW: usize> Announcement<FEW> {
         }
         self.tasks = self.tasks.saturating_add(1);
         self.note_time(place.scheduled_at);
-        let first = &mut self.first[lane.index()];
+        self.prioritized |= place.class() == Class::Prioritized;
+        let first = &mut self.first[place.class() as usize][lane.index()];
         *first = place.min(*first);
     }
 
@@ -88,7 +93,14 @@ impl<const FEW: usize> Announcement<FEW> {
         self.few.get(..self.tasks as usize)
     }
 
-    pub fn first(&self, lane: Lane) -> Position {
-        self.first[lane.index()]
+    /// The first task of a class in a lane; `None` if there is none that is due at `now`, as far as its position tells.
+    pub(crate) fn first(&self, lane: Lane, class: Class, now: i64) -> Option<Position> {
+        let first = self.first[class as usize][lane.index()];
+        let may_be_due = match class {
+            Class::Plain => first.scheduled_at <= now,
+            // A task behind the first one may be due earlier.
+            Class::Prioritized => first != Position::END,
+        };
+        may_be_due.then_some(first)
     }
 }

@@ -1,11 +1,10 @@
 //! Admission of requests to providers, and the lanes that wait for it.
 
 use crate::ids::DatabaseId;
-use crate::lane::{Lane, LaneSet};
+use crate::lane::Lane;
 use crate::latch::Latch;
 use crate::limiter::{Admission, Breaker, CallOutcome, InFlight, Terms};
 use crate::numbers::NEVER;
-use crate::position::Position;
 use crate::shared::Shared;
 use crate::slot::Slot;
 
@@ -68,7 +67,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             if lane == Lane::LOCAL {
                 // The task was read before its type was known. It is read again, in its own lane.
                 queue.stop_reading(slot);
-                LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
+                queue.rewind_all();
                 self.slots[slot].taken = None;
                 return;
             }

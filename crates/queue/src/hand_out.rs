@@ -106,7 +106,11 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn leave_to_other(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         let Some((_, task)) = taken else { return };
-        if self.slots[..self.used_slots].iter().any(|other| other.shows(id, task.position.task_id)) {
+        // It hands the task out at the position where it took it, which may have changed since.
+        let has_position =
+            |other: &Slot<L>| other.taken.is_none_or(|(_, taken)| taken.position == task.position);
+        let mut others = self.slots[..self.used_slots].iter();
+        if others.any(|other| other.shows(id, task.position.task_id) && has_position(other)) {
             self.slots[slot].taken = None;
         } else {
             self.put_back(slot);

@@ -44,8 +44,9 @@ pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Terms
 pub use line::{Known, Line, NOBODY};
 pub use numbers::{NEVER, Owner, TaskId};
 pub use phase::Phase;
-pub use position::{Candidate, Position};
-pub use queue::{CALL_WINDOW, Next, Queue, Read, Sweep, WINDOW};
+pub use position::{Candidate, Class, Position};
+pub use queue::sweep::Sweep;
+pub use queue::{CALL_WINDOW, Next, Queue, Read, WINDOW};
 pub use shared::{Rest, Shared};
 pub use sizes::{MAX_CANCELS, MAX_DATABASES, MAX_QUIESCERS, MAX_RECENT, MAX_SLOTS};
 pub use slot::{CancelReply, Over, Slot, SlotState};

@@ -1,4 +1,4 @@
-//! The window and the cursor of one lane.
+//! The window and the cursor of one line: the tasks of a lane that are of one class.
 
 use crate::position::{Candidate, Position};
 
@@ -16,7 +16,7 @@ pub enum Known {
 /// The value of [`Line::reader`] while no worker reads.
 pub const NOBODY: u32 = u32::MAX;
 
-/// The state of a lane.
+/// The state of a line. A lane is shut by its line of plain tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Line {
     /// The position from which the table is read next. Every ready task before it has been handed out, or was announced
@@ -83,11 +83,13 @@ impl Window<'_> {
         self.line.len.checked_sub(1).map(|last| self.tasks[last].position)
     }
 
-    /// Takes the first task whose page is not occupied, or else the first task.
+    /// Takes the first task of the highest priority whose page is not occupied, or else the first task.
     pub fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Candidate> {
-        let known = &self.tasks[..self.line.len];
-        let index =
-            known.iter().rposition(|task| !task.address.is_some_and(|address| occupied(address.page)));
+        let priority = self.next()?.priority;
+        let is_free = |task: &Candidate| {
+            task.position.priority == priority && !task.address.is_some_and(|address| occupied(address.page))
+        };
+        let index = self.tasks[..self.line.len].iter().rposition(is_free);
         let index = index.or(self.line.len.checked_sub(1))?;
         let task = self.tasks[index];
         self.tasks.copy_within(index + 1..self.line.len, index);

@@ -6,7 +6,6 @@ use crate::lane::LaneSet;
 use crate::latch::Latch;
 use crate::limiter::{Limiter, MAX_ACCOUNTS};
 use crate::phase::Phase;
-use crate::position::Position;
 use crate::queue::{CALL_WINDOW, Queue, WINDOW};
 use crate::sizes::{MAX_DATABASES, MAX_SLOTS};
 use crate::slot::{Slot, SlotState};
@@ -177,10 +176,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             database.announced += 1;
         }
         if let Some(queue) = self.queue(id) {
-            LaneSet::ALL.iter().for_each(|lane| {
-                queue.rewind(lane, Position::START);
-                queue.shut(lane, i64::MIN, 0);
-            });
+            queue.rewind_all();
+            LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.ask_for_sweep(now);
         }
         self.close_breakers(id);
@@ -204,10 +201,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.limiter.set_clock_back(now);
         for queue in self.queues.iter_mut() {
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
-            queue.no_sweep_before = now.min(queue.no_sweep_before);
-            queue.ask_for_sweep(now);
-            // Tasks that fall due before the clock reaches its former time are before the cursor.
-            LaneSet::ALL.iter().for_each(|lane| queue.rewind(lane, Position::START));
+            queue.set_clock_back(now);
         }
         for slot in self.slots.iter_mut() {
             for time in [&mut slot.started_at, &mut slot.retire_since, &mut slot.cancelled_at] {

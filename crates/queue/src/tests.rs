@@ -36,7 +36,7 @@ fn shared_with(states: &[SlotState]) -> Box<Shared> {
 fn tasks(count: i64, due: i64) -> Announcement {
     let mut announcement: Announcement = Announcement::NOTHING;
     for task_id in 1..=count {
-        announcement.task(Lane::LOCAL, Position { scheduled_at: due, task_id });
+        announcement.task(Lane::LOCAL, Position { priority: 0, scheduled_at: due, task_id });
     }
     announcement
 }
@@ -228,15 +228,41 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
     assert_eq!((database.retained_at, database.looked_at), (100, 100));
 }
 
+/// Takes as long as there is no prioritized task.
+fn take(
+    shared: &mut Shared,
+    slot: usize,
+    sources: impl Into<Sources> + Copy,
+    changes: u64,
+    now: i64,
+) -> Next {
+    loop {
+        let next = shared.take(slot, sources, changes, now);
+        let Next::Read(lane, class @ Class::Prioritized, _) = next else { return next };
+        let nothing = Read { lane, class, tasks: &[], all_due_at: Some(now), is_unused: true };
+        shared.publish(slot, &nothing, changes);
+    }
+}
+
 /// Reads all there is at `now` for the worker of slot 0.
 fn read_all(shared: &mut Shared, ids: &[i64], now: i64) {
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, now), Next::Read(Lane::LOCAL, _)));
+    assert!(matches!(take(shared, 0, LaneSet::LOCAL, 0, now), Next::Read(Lane::LOCAL, Class::Plain, _)));
     let ready = |task_id: &i64| Candidate {
-        position: Position { scheduled_at: 10, task_id: *task_id },
+        position: Position { priority: 0, scheduled_at: 10, task_id: *task_id },
         address: None,
     };
     let tasks: Vec<Candidate> = ids.iter().map(ready).collect();
-    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &tasks, all_due_at: Some(now) }, 0);
+    shared.publish(
+        0,
+        &Read {
+            lane: Lane::LOCAL,
+            class: Class::Plain,
+            is_unused: false,
+            tasks: &tasks,
+            all_due_at: Some(now),
+        },
+        0,
+    );
 }
 
 #[test]
@@ -247,33 +273,43 @@ fn a_task_that_has_fallen_due_unnoticed_is_read_though_a_later_one_is_handed_ove
     // No worker is free at 50.
     shared.announce(DATABASE, &tasks(1, 60), 60);
     shared.see_to_due(DATABASE, 70);
-    let after = Position::after_all_due(10);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 70), Next::Read(Lane::LOCAL, after));
+    let after = Class::Plain.after_all_due(10);
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 70), Next::Read(Lane::LOCAL, Class::Plain, after));
 }
 
 #[test]
 fn a_task_that_could_not_be_locked_is_handed_out_again() {
     let mut shared = shared_with(&[SlotState::Working]);
     read_all(&mut shared, &[1], 10);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Nothing);
-    let task = Candidate { position: Position { scheduled_at: 10, task_id: 1 }, address: None };
-    shared.add(0, &Read { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task));
+    assert!(matches!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Nothing);
+    let task = Candidate { position: Position { priority: 0, scheduled_at: 10, task_id: 1 }, address: None };
+    shared.add(
+        0,
+        &Read {
+            lane: Lane::LOCAL,
+            class: Class::Plain,
+            is_unused: false,
+            tasks: &[task],
+            all_due_at: Some(10),
+        },
+        0,
+    );
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task));
 }
 
 #[test]
 fn a_task_left_to_another_worker_is_handed_out_again_if_that_has_given_it_back() {
     let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
     read_all(&mut shared, &[1], 10);
-    let Next::Task(_, task) = shared.take(0, LaneSet::LOCAL, 0, 10) else { panic!() };
+    let Next::Task(_, task) = take(&mut shared, 0, LaneSet::LOCAL, 0, 10) else { panic!() };
     shared.slots[1].task_id = 1;
     shared.leave_to_other(0);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Nothing);
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Nothing);
     shared.slots[0].taken = Some((Lane::LOCAL, task));
     shared.slots[1].task_id = 0;
     shared.leave_to_other(0);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
+    assert!(matches!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Task(..)));
 }
 
 #[test]
@@ -288,34 +324,49 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
         breaker_threshold: 0,
         breaker_cooldown: 0,
     };
-    shared.take(0, LaneSet::LOCAL, 0, 10);
-    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
-    assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
-    let task = |task_id| Candidate { position: Position { scheduled_at: 1, task_id }, address: None };
-    shared.publish(0, &Read { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
-    assert_eq!(shared.take(0, lanes, 0, 10), Next::Task(lane, task(1)));
+    take(&mut shared, 0, LaneSet::LOCAL, 0, 10);
+    shared.publish(
+        0,
+        &Read { lane: Lane::LOCAL, class: Class::Plain, is_unused: false, tasks: &[], all_due_at: Some(10) },
+        0,
+    );
+    assert!(matches!(take(&mut shared, 0, lanes, 0, 10), Next::Read(read, Class::Plain, _) if read == lane));
+    let task =
+        |task_id| Candidate { position: Position { priority: 0, scheduled_at: 1, task_id }, address: None };
+    shared.publish(
+        0,
+        &Read {
+            lane,
+            class: Class::Plain,
+            is_unused: false,
+            tasks: &[task(1), task(2)],
+            all_due_at: Some(10),
+        },
+        0,
+    );
+    assert_eq!(take(&mut shared, 0, lanes, 0, 10), Next::Task(lane, task(1)));
     assert_eq!(shared.admit(0, &terms, 10), Admission::Admitted);
     shared.slots[0].taken = None;
 
-    assert_eq!(shared.take(1, lanes, 0, 10), Next::Task(lane, task(2)));
+    assert_eq!(take(&mut shared, 1, lanes, 0, 10), Next::Task(lane, task(2)));
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.shut(1, Admission::Full, &terms, 0);
-    assert_eq!(shared.take(1, lanes, 0, i64::MAX - 1), Next::Nothing);
+    assert_eq!(take(&mut shared, 1, lanes, 0, i64::MAX - 1), Next::Nothing);
     shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 20);
-    assert_eq!(shared.take(1, lanes, 0, 20), Next::Task(lane, task(2)));
+    assert_eq!(take(&mut shared, 1, lanes, 0, 20), Next::Task(lane, task(2)));
 
     // A pause.
     shared.pause(0, 7, 500, 20);
     let refused = shared.admit(1, &terms, 20);
     assert_eq!(refused, Admission::Wait(500));
     shared.shut(1, refused, &terms, 0);
-    assert_eq!(shared.take(1, lanes, 0, 499), Next::Nothing);
+    assert_eq!(take(&mut shared, 1, lanes, 0, 499), Next::Nothing);
     // The task joins a request that has already been admitted.
     let beside = Sources { lanes, shut_too: LaneSet::NONE.with(lane) };
-    assert_eq!(shared.take(1, beside, 0, 499), Next::Task(lane, task(2)));
+    assert_eq!(take(&mut shared, 1, beside, 0, 499), Next::Task(lane, task(2)));
     shared.shut(1, refused, &terms, 0);
     assert_eq!(shared.go_idle(1, 0, Some(REST), 20), Some(500));
-    assert_eq!(shared.take(1, lanes, 0, 500), Next::Task(lane, task(2)));
+    assert_eq!(take(&mut shared, 1, lanes, 0, 500), Next::Task(lane, task(2)));
 
     // Without workers, the database's entry keeps the time.
     shared.shut(1, Admission::Wait(900), &terms, 0);
@@ -362,25 +413,50 @@ fn a_request_that_is_not_sent_lets_the_next_task_pass_and_concerns_no_held_reque
     for is_probe in [false, true] {
         let mut shared = shared_with(&[SlotState::Working, SlotState::Working]);
         let (lane, lanes) = (Lane::call(1), LaneSet::LOCAL.with(Lane::call(1)));
-        shared.take(0, LaneSet::LOCAL, 0, 10);
-        shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[], all_due_at: Some(10) }, 0);
-        assert!(matches!(shared.take(0, lanes, 0, 10), Next::Read(read, _) if read == lane));
-        let task = |task_id| Candidate { position: Position { scheduled_at: 1, task_id }, address: None };
-        shared.publish(0, &Read { lane, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
+        take(&mut shared, 0, LaneSet::LOCAL, 0, 10);
+        shared.publish(
+            0,
+            &Read {
+                lane: Lane::LOCAL,
+                class: Class::Plain,
+                is_unused: false,
+                tasks: &[],
+                all_due_at: Some(10),
+            },
+            0,
+        );
+        assert!(
+            matches!(take(&mut shared, 0, lanes, 0, 10), Next::Read(read, Class::Plain, _) if read == lane)
+        );
+        let task = |task_id| Candidate {
+            position: Position { priority: 0, scheduled_at: 1, task_id },
+            address: None,
+        };
+        shared.publish(
+            0,
+            &Read {
+                lane,
+                class: Class::Plain,
+                is_unused: false,
+                tasks: &[task(1), task(2)],
+                all_due_at: Some(10),
+            },
+            0,
+        );
         if is_probe {
             shared.pause(0, 7, 100, 10);
         }
-        assert_eq!(shared.take(0, lanes, 0, 100), Next::Task(lane, task(1)));
+        assert_eq!(take(&mut shared, 0, lanes, 0, 100), Next::Task(lane, task(1)));
         assert_eq!(shared.admit(0, &terms, 100), Admission::Admitted);
-        assert_eq!(shared.take(1, lanes, 0, 100), Next::Task(lane, task(2)));
+        assert_eq!(take(&mut shared, 1, lanes, 0, 100), Next::Task(lane, task(2)));
         let refused = shared.admit(1, &terms, 100);
         assert!(matches!(refused, Admission::Wait(_)));
         shared.shut(1, refused, &terms, 0);
-        assert_eq!(shared.take(1, lanes, 0, 100), Next::Nothing);
+        assert_eq!(take(&mut shared, 1, lanes, 0, 100), Next::Nothing);
 
         shared.give_back(0, &terms, 100);
         assert_eq!(shared.resumes, 0);
-        assert_eq!(shared.take(1, lanes, 0, 100), Next::Task(lane, task(2)));
+        assert_eq!(take(&mut shared, 1, lanes, 0, 100), Next::Task(lane, task(2)));
         assert_eq!(shared.admit(1, &terms, 100), Admission::Admitted);
     }
 }
@@ -400,22 +476,36 @@ fn a_call_that_ends_before_its_lane_is_shut_leaves_it_open() {
     shared.admit(0, &terms, 10);
     assert_eq!(shared.admit(1, &terms, 10), Admission::Full);
     shared.set_calls(0, InFlight::NONE, &mut [well(terms)], 10);
-    shared.take(1, LaneSet::NONE.with(lane), 0, 10);
-    let task = Candidate { position: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(1, &Read { lane, tasks: &[task], all_due_at: Some(10) }, 0);
-    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
+    take(&mut shared, 1, LaneSet::NONE.with(lane), 0, 10);
+    let task = Candidate { position: Position { priority: 0, scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(
+        1,
+        &Read { lane, class: Class::Plain, is_unused: false, tasks: &[task], all_due_at: Some(10) },
+        0,
+    );
+    assert_eq!(take(&mut shared, 1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
     shared.shut(1, Admission::Full, &terms, 0);
-    assert_eq!(shared.take(1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
+    assert_eq!(take(&mut shared, 1, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
 }
 
 #[test]
 fn what_was_read_before_a_new_type_was_known_is_read_anew() {
     let mut shared = shared_with(&[SlotState::Working]);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
+    assert!(matches!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, Class::Plain, _)));
     shared.forget_queue(DATABASE, 10);
-    let task = Candidate { position: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task], all_due_at: Some(10) }, 0);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, _)));
+    let task = Candidate { position: Position { priority: 0, scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(
+        0,
+        &Read {
+            lane: Lane::LOCAL,
+            class: Class::Plain,
+            is_unused: false,
+            tasks: &[task],
+            all_due_at: Some(10),
+        },
+        0,
+    );
+    assert!(matches!(take(&mut shared, 0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, Class::Plain, _)));
 }
 
 #[test]
@@ -429,17 +519,38 @@ fn a_provider_shuts_the_lane_of_no_other_tasks() {
         breaker_threshold: 0,
         breaker_cooldown: 0,
     };
-    shared.take(0, LaneSet::LOCAL, 0, 10);
-    let task = |task_id| Candidate { position: Position { scheduled_at: 1, task_id }, address: None };
-    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task(1), task(2)], all_due_at: Some(10) }, 0);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(1)));
+    take(&mut shared, 0, LaneSet::LOCAL, 0, 10);
+    let task =
+        |task_id| Candidate { position: Position { priority: 0, scheduled_at: 1, task_id }, address: None };
+    shared.publish(
+        0,
+        &Read {
+            lane: Lane::LOCAL,
+            class: Class::Plain,
+            is_unused: false,
+            tasks: &[task(1), task(2)],
+            all_due_at: Some(10),
+        },
+        0,
+    );
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(1)));
     shared.shut(0, Admission::Wait(500), &terms, 0);
     // The task is searched for in its own lane.
-    assert!(matches!(shared.take(0, LaneSet::NONE.with(Lane::call(1)), 0, 10), Next::Read(..)));
+    assert!(matches!(take(&mut shared, 0, LaneSet::NONE.with(Lane::call(1)), 0, 10), Next::Read(..)));
     shared.put_back(0);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, _)));
-    shared.publish(0, &Read { lane: Lane::LOCAL, tasks: &[task(2)], all_due_at: Some(10) }, 0);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(2)));
+    assert!(matches!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Read(Lane::LOCAL, Class::Plain, _)));
+    shared.publish(
+        0,
+        &Read {
+            lane: Lane::LOCAL,
+            class: Class::Plain,
+            is_unused: false,
+            tasks: &[task(2)],
+            all_due_at: Some(10),
+        },
+        0,
+    );
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Task(Lane::LOCAL, task(2)));
 }
 
 #[test]
@@ -456,21 +567,25 @@ fn a_refusal_by_terms_that_have_changed_since_shuts_no_lane() {
             breaker_cooldown: 0,
         },
     );
-    shared.take(0, LaneSet::NONE.with(lane), 0, 10);
-    let task = Candidate { position: Position { scheduled_at: 1, task_id: 1 }, address: None };
-    shared.publish(0, &Read { lane, tasks: &[task], all_due_at: Some(10) }, 0);
-    assert_eq!(shared.take(0, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
+    take(&mut shared, 0, LaneSet::NONE.with(lane), 0, 10);
+    let task = Candidate { position: Position { priority: 0, scheduled_at: 1, task_id: 1 }, address: None };
+    shared.publish(
+        0,
+        &Read { lane, class: Class::Plain, is_unused: false, tasks: &[task], all_due_at: Some(10) },
+        0,
+    );
+    assert_eq!(take(&mut shared, 0, LaneSet::NONE.with(lane), 0, 10), Next::Task(lane, task));
     shared.forget_queue(DATABASE, 10);
     shared.shut(0, Admission::Wait(1_000_000), &terms, 0);
-    assert!(matches!(shared.take(0, LaneSet::NONE.with(lane), 1, 10), Next::Task(..) | Next::Read(..)));
+    assert!(matches!(take(&mut shared, 0, LaneSet::NONE.with(lane), 1, 10), Next::Task(..) | Next::Read(..)));
 }
 
 #[test]
 fn a_worker_takes_nothing_before_it_knows_the_task_types_of_now() {
     let mut shared = shared_with(&[SlotState::Working]);
     shared.forget_queue(DATABASE, 10);
-    assert_eq!(shared.take(0, LaneSet::LOCAL, 0, 10), Next::Wait);
-    assert!(matches!(shared.take(0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, _)));
+    assert_eq!(take(&mut shared, 0, LaneSet::LOCAL, 0, 10), Next::Wait);
+    assert!(matches!(take(&mut shared, 0, LaneSet::LOCAL, 1, 10), Next::Read(Lane::LOCAL, Class::Plain, _)));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::ids::DatabaseId;
 use crate::lane::LaneSet;
 use crate::latch::Latch;
 use crate::numbers::NEVER;
+use crate::position::Class;
 use crate::shared::{Rest, Shared};
 use crate::slot::{Slot, SlotState};
 
@@ -13,6 +14,11 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 {
     /// Processes the announcement of a transaction that has become visible, and wakes workers for its tasks.
     pub fn announce<const FEW: usize>(&mut self, id: DatabaseId, what: &Announcement<FEW>, now: i64) {
+        if what.prioritized
+            && let Some(queue) = self.queue(id)
+        {
+            queue.note_prioritized();
+        }
         let Some(database) = self.database_or_new(id) else {
             self.launcher.set();
             return;
@@ -21,7 +27,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let sooner = what.due < database.next_due;
         let all_due_known = database.next_due > now && !database.due_unknown;
         if what.due > now {
-            // A task that is due later is after the cursor.
+            // A task that is due later is after the cursor, or is found when it falls due.
             if sooner {
                 database.next_due = what.due;
                 self.wake_idle(id);
@@ -37,11 +43,12 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
                     .iter()
                     .filter(|(_, task)| task.scheduled_at <= now)
                     .for_each(|(lane, task)| queue.hand_over(*lane, *task, all_due_known)),
-                None => LaneSet::ALL.iter().for_each(|lane| {
-                    if what.first(lane).scheduled_at <= now {
-                        queue.rewind(lane, what.first(lane));
+                None => {
+                    let lines = LaneSet::ALL.iter().flat_map(|lane| Class::ALL.map(|class| (lane, class)));
+                    for (lane, class) in lines {
+                        what.first(lane, class, now).into_iter().for_each(|first| queue.rewind(lane, first));
                     }
-                }),
+                }
             }
             if what.elsewhere {
                 queue.ask_for_sweep(now);

@@ -3,9 +3,12 @@
 use super::{Enqueued, Kind, Left, Model, Task};
 use crate::check::assert_holds;
 
-const NOW: Kind = Kind { at: 0, endless: false };
-const ENDLESS: Kind = Kind { at: 0, endless: true };
-const LATER: Kind = Kind { at: 1, endless: false };
+const NOW: Kind = Kind { at: 0, priority: 0, endless: false };
+const ENDLESS: Kind = Kind { at: 0, priority: 0, endless: true };
+const LATER: Kind = Kind { at: 1, priority: 0, endless: false };
+const HIGH: Kind = Kind { priority: 1, ..NOW };
+const LOW: Kind = Kind { priority: -1, ..NOW };
+const HIGH_LATER: Kind = Kind { priority: 1, ..LATER };
 const NO_FAULTS: Left = Left { deaths: 0, leaves: 0, crashes: 0, repeats: 0, errors: 0, aborts: 0, locks: 0 };
 
 const fn one(tasks: &'static [Task]) -> Enqueued {
@@ -64,11 +67,19 @@ impl Model {
         Model { tasks: &[ENDLESS, NOW], enqueued: &[one(&[0]), one(&[1])], in_full: true, ..Model::SMALL };
     /// The same, with tasks that fall due one after the other.
     pub const DUE_LATER: Model = Model {
-        tasks: &[Kind { at: 1, endless: true }, Kind { at: 2, endless: false }],
+        tasks: &[Kind { endless: true, ..LATER }, Kind { at: 2, ..LATER }],
         enqueued: &[ahead(&[0]), ahead(&[1])],
         last: 2,
         ..Model::READY
     };
+    /// Tasks of three priorities in three transactions.
+    pub const PRIORITIES: Model = Model { tasks: &[NOW, HIGH, LOW], ..Model::SMALL };
+    /// A plain task, and two prioritized ones in one transaction, for which their window has no room.
+    pub const MANY_PRIORITIZED: Model =
+        Model { tasks: &[NOW, LOW, HIGH], enqueued: &[one(&[0]), many(&[1, 2])], ..Model::SMALL };
+    /// A task that falls due at a higher priority than that of a task that was ready before.
+    pub const DUE_PRIORITIZED: Model =
+        Model { tasks: &[HIGH_LATER, LOW], enqueued: &[ahead(&[0]), one(&[1])], last: 1, ..Model::SMALL };
     pub const ONE: Model = Model { tasks: &[NOW], enqueued: &[one(&[0])], ..Model::SMALL };
 }
 
@@ -94,6 +105,16 @@ fn due() {
     assert_holds("queue: due, one worker", Model { workers: 1, ..Model::DUE });
     assert_holds("queue: many due, one worker", Model { workers: 1, ..Model::DUE_MANY });
     assert_holds("queue: due", Model::TWO_DUE);
+}
+
+#[test]
+fn priorities() {
+    assert_holds("queue: priorities, one worker", Model { workers: 1, ..Model::PRIORITIES });
+    assert_holds("queue: many prioritized, one worker", Model { workers: 1, ..Model::MANY_PRIORITIZED });
+    let due = Model { workers: 1, ..Model::DUE_PRIORITIZED };
+    assert_holds("queue: due at a higher priority, one worker", due);
+    let two = Model { tasks: &[NOW, HIGH], ..Model::TWO };
+    assert_holds("queue: two priorities", two);
 }
 
 #[test]

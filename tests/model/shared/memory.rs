@@ -4,8 +4,8 @@ use super::{Model, Task, Time};
 use crate::broken::Broken;
 use crate::check::fingerprint;
 use pg_errand_queue::{
-    Announcement, Candidate, Database, DatabaseId, Interrupted, Journal, Lane, LaneSet, Latch, NEVER, Next,
-    Over, Position, Read, Rest, Slot, SlotState, Sweep,
+    Announcement, Candidate, Class, Database, DatabaseId, Interrupted, Journal, Lane, LaneSet, Latch, NEVER,
+    Next, Over, Position, Read, Rest, Slot, SlotState, Sweep,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub const WORKERS: usize = 2;
 /// The number of tasks in the window.
 pub const WINDOW: usize = 2;
+/// The number of prioritized tasks in their window.
+pub const CALL_WINDOW: usize = 1;
 const DATABASE: DatabaseId = DatabaseId::new(1);
 /// The workers know the task definitions as of this change.
 const DEFINITIONS: u64 = 0;
@@ -33,8 +35,8 @@ impl Latch for Flag {
     }
 }
 
-type Shared = pg_errand_queue::Shared<Flag, WORKERS, 1, WINDOW, 1, 1>;
-type Queue = pg_errand_queue::Queue<WINDOW, 1>;
+type Shared = pg_errand_queue::Shared<Flag, WORKERS, 1, WINDOW, CALL_WINDOW, 1>;
+type Queue = pg_errand_queue::Queue<WINDOW, CALL_WINDOW>;
 
 /// Shared memory and the journal, which are changed under the same lock.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,8 +54,11 @@ impl Hash for Memory {
             (slot.state, slot.latch, slot.taken, slot.waits, slot.task_id, slot.busy_since).hash(hasher);
         }
         if let Some(queue) = self.queue() {
-            queue.line(Lane::LOCAL).hash(hasher);
-            queue.known(Lane::LOCAL).hash(hasher);
+            for class in Class::ALL {
+                queue.line(Lane::LOCAL, class).hash(hasher);
+                queue.known(Lane::LOCAL, class).hash(hasher);
+            }
+            queue.prioritized_due_since().hash(hasher);
             (queue.deferred_due, queue.sweep_by(), queue.swept_at).hash(hasher);
         }
         (self.shared.launcher, &self.journal).hash(hasher);
@@ -63,8 +68,17 @@ impl Hash for Memory {
 /// The result of a read, with `all_due_at` if it contains all tasks that are due.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Found {
+    pub class: Class,
     pub tasks: Vec<Task>,
     pub all_due_at: Option<Time>,
+    pub is_unused: bool,
+}
+
+impl Found {
+    fn read<'a>(&self, tasks: &'a [Candidate]) -> Read<'a> {
+        let all_due_at = self.all_due_at.map(micros);
+        Read { lane: Lane::LOCAL, class: self.class, tasks, all_due_at, is_unused: self.is_unused }
+    }
 }
 
 pub fn micros(time: Time) -> i64 {
@@ -81,7 +95,11 @@ pub fn task_id(task: Task) -> i64 {
 }
 
 pub fn position(model: &Model, task: Task) -> Position {
-    Position { scheduled_at: micros(model.tasks[task].at), task_id: task_id(task) }
+    Position {
+        scheduled_at: micros(model.tasks[task].at),
+        task_id: task_id(task),
+        priority: model.tasks[task].priority,
+    }
 }
 
 /// The memory of a state, shared by many states that differ elsewhere.
@@ -202,18 +220,26 @@ impl Memory {
     /// True if the task is in the window or will be read without anything else happening.
     pub fn is_in_sight(&self, position: Position) -> bool {
         let Some(queue) = self.queue() else { return true };
-        let known = queue.known(Lane::LOCAL).iter().any(|known| known.position == position);
-        let unread = queue.line(Lane::LOCAL).known != pg_errand_queue::Known::All;
+        let class = position.class();
+        let known = queue.known(Lane::LOCAL, class).iter().any(|known| known.position == position);
+        let unread = queue.line(Lane::LOCAL, class).known != pg_errand_queue::Known::All;
         known || unread && self.is_after_cursor(position)
     }
 
     /// True if the next read that reaches the end will find the task.
     pub fn is_after_cursor(&self, position: Position) -> bool {
         let after = |queue: &Queue| {
-            let line = queue.line(Lane::LOCAL);
+            let line = queue.line(Lane::LOCAL, position.class());
             position > line.cursor.min(line.low)
         };
         self.queue().is_some_and(after)
+    }
+
+    /// True if the next read after a task has fallen due will find the task.
+    pub fn will_be_looked_for(&self, position: Position) -> bool {
+        let since = self.prioritized_due_since().unwrap_or(NEVER);
+        self.is_after_cursor(position)
+            || position.class() == Class::Prioritized && position.scheduled_at > since
     }
 
     pub fn is_due(&self, now: Time) -> bool {
@@ -238,6 +264,16 @@ impl Memory {
         }
     }
 
+    pub fn prioritized_due_since(&self) -> Option<i64> {
+        self.queue().and_then(|queue| queue.prioritized_due_since())
+    }
+
+    pub fn note_looked_for(&mut self, since: i64, time: Time) {
+        if let Some(queue) = self.shared.queue(DATABASE) {
+            queue.note_looked_for(since, micros(time));
+        }
+    }
+
     /// A sweep may have found tasks that fall due unannounced.
     pub fn forget_due(&mut self) {
         self.entry_mut().due_unknown = true;
@@ -246,7 +282,7 @@ impl Memory {
     pub fn take(&mut self, model: &Model, id: usize, now: Time) -> Next {
         let before = self.snapshot(model);
         self.skip_reading(model);
-        let next = self.shared.take(id, LaneSet::LOCAL, DEFINITIONS, micros(now));
+        let next = self.take_used(model, id, now);
         if let Some(before) = before {
             self.break_take(model, id, &before, &next);
         }
@@ -259,6 +295,19 @@ impl Memory {
             queue.swept_at = queue.swept_at.max(0);
         }
         next
+    }
+
+    /// `Shared::take`. Without priorities in the model, reads of prioritized tasks end immediately.
+    fn take_used(&mut self, model: &Model, id: usize, now: Time) -> Next {
+        loop {
+            let next = self.shared.take(id, LaneSet::LOCAL, DEFINITIONS, micros(now));
+            let Next::Read(_, class @ Class::Prioritized, _) = next else { return next };
+            if model.has_priorities() {
+                return next;
+            }
+            let nothing = Found { class, tasks: Vec::new(), all_due_at: Some(now), is_unused: true };
+            self.shared.publish(id, &nothing.read(&[]), DEFINITIONS);
+        }
     }
 
     /// The memory before a step that is broken.
@@ -279,8 +328,8 @@ impl Memory {
     /// Breaks the rule that a worker reads before it takes a known task.
     fn skip_reading(&mut self, model: &Model) {
         let Some(queue) = self.shared.queue(DATABASE) else { return };
-        let known = queue.known(Lane::LOCAL).len();
-        let line = queue.line_mut(Lane::LOCAL);
+        let known = queue.known(Lane::LOCAL, Class::Plain).len();
+        let line = queue.line_mut(Lane::LOCAL, Class::Plain);
         let first = model.is(Broken::KnownOnesFirst) && known > 0;
         let last =
             model.is(Broken::UnreadKept) && known == 1 && line.known == pg_errand_queue::Known::Announced;
@@ -293,9 +342,9 @@ impl Memory {
         if (model.is(Broken::KnownOnesFirst) || model.is(Broken::UnreadKept))
             && let Some(old) = before.queue()
             && let Some(queue) = self.shared.queue(DATABASE)
-            && !old.known(Lane::LOCAL).is_empty()
+            && !old.known(Lane::LOCAL, Class::Plain).is_empty()
         {
-            queue.line_mut(Lane::LOCAL).known = old.line(Lane::LOCAL).known;
+            queue.line_mut(Lane::LOCAL, Class::Plain).known = old.line(Lane::LOCAL, Class::Plain).known;
         }
     }
 
@@ -312,28 +361,25 @@ impl Memory {
 
     pub fn publish(&mut self, model: &Model, id: usize, found: &Found) {
         let tasks = self.candidates(model, found);
-        let all_due_at = found.all_due_at.map(micros);
         if let Some(queue) =
             self.shared.queue(DATABASE).filter(|_| model.is(Broken::AnnouncedDuringReadForgotten))
         {
-            queue.line_mut(Lane::LOCAL).low = Position::END;
+            queue.line_mut(Lane::LOCAL, Class::Plain).low = Position::END;
         }
-        self.shared.publish(id, &Read { lane: Lane::LOCAL, tasks: &tasks, all_due_at }, DEFINITIONS);
+        self.shared.publish(id, &found.read(&tasks), DEFINITIONS);
     }
 
     pub fn add(&mut self, model: &Model, id: usize, found: &Found) {
         let tasks = self.candidates(model, found);
-        let read = Read { lane: Lane::LOCAL, tasks: &tasks, all_due_at: found.all_due_at.map(micros) };
         let before = self.snapshot(model);
-        self.shared.add(id, &read, DEFINITIONS);
+        self.shared.add(id, &found.read(&tasks), DEFINITIONS);
         self.keep_cursor(model, before.as_ref(), found);
     }
 
     pub fn sweep(&mut self, model: &Model, id: usize, found: &Found) {
         let tasks = self.candidates(model, found);
-        let read = Read { lane: Lane::LOCAL, tasks: &tasks, all_due_at: found.all_due_at.map(micros) };
         let before = self.snapshot(model);
-        self.shared.sweep(id, &read, DEFINITIONS);
+        self.shared.sweep(id, &found.read(&tasks), DEFINITIONS);
         self.keep_cursor(model, before.as_ref(), found);
     }
 
@@ -344,7 +390,8 @@ impl Memory {
             && let Some(old) = before.and_then(Memory::queue)
             && let Some(queue) = self.shared.queue(DATABASE)
         {
-            let (line, old_line) = (queue.line_mut(Lane::LOCAL), old.line(Lane::LOCAL));
+            let (line, old_line) =
+                (queue.line_mut(Lane::LOCAL, Class::Plain), old.line(Lane::LOCAL, Class::Plain));
             (line.known, line.cursor, line.low) = (old_line.known, old_line.cursor, old_line.low);
         }
     }
@@ -400,6 +447,7 @@ impl Memory {
     fn announce_tasks<const FEW: usize>(&mut self, model: &Model, tasks: &[Task], now: Time) {
         let mut announcement = Announcement::<FEW>::NOTHING;
         tasks.iter().for_each(|task| announcement.task(Lane::LOCAL, position(model, *task)));
+        announcement.prioritized &= !model.is(Broken::PrioritiesNotNoted);
         self.shared.announce(DATABASE, &announcement, micros(now));
     }
 
@@ -416,7 +464,7 @@ impl Memory {
         if model.is(Broken::HandedOverAmongUnknown)
             && let Some(queue) = self.shared.queue(DATABASE)
         {
-            let line = queue.line_mut(Lane::LOCAL);
+            let line = queue.line_mut(Lane::LOCAL, Class::Plain);
             (line.known, line.reader) = (pg_errand_queue::Known::All, pg_errand_queue::NOBODY);
         }
     }
@@ -432,8 +480,9 @@ impl Memory {
             && let Some(old) = before.queue()
             && let Some(queue) = self.shared.queue(DATABASE)
         {
-            let line = queue.line_mut(Lane::LOCAL);
-            (line.known, line.reader) = (old.line(Lane::LOCAL).known, old.line(Lane::LOCAL).reader);
+            let line = queue.line_mut(Lane::LOCAL, Class::Plain);
+            (line.known, line.reader) =
+                (old.line(Lane::LOCAL, Class::Plain).known, old.line(Lane::LOCAL, Class::Plain).reader);
         }
     }
 
@@ -464,10 +513,17 @@ impl Memory {
         if let Some(queue) = self.shared.queue(DATABASE)
             && let Some(old) = before.as_ref().and_then(Memory::queue)
         {
-            let (line, old_line) = (queue.line_mut(Lane::LOCAL), old.line(Lane::LOCAL));
+            let (line, old_line) =
+                (queue.line_mut(Lane::LOCAL, Class::Plain), old.line(Lane::LOCAL, Class::Plain));
             let is_read = old_line.reader != pg_errand_queue::NOBODY;
             if model.is(Broken::DueKeepsAllKnown) || model.is(Broken::DueDuringReadForgotten) && is_read {
                 (line.known, line.cursor, line.low) = (old_line.known, old_line.cursor, old_line.low);
+            }
+            if model.is(Broken::DuePrioritizedAfterCursor) {
+                queue
+                    .prioritized_due_since()
+                    .into_iter()
+                    .for_each(|since| queue.note_looked_for(since, NEVER));
             }
             if model.is(Broken::HeldNotLookedFor) {
                 queue.deferred_due = false;
@@ -552,7 +608,7 @@ impl Memory {
             && let Some(old) = before.queue()
             && let Some(queue) = self.shared.queue(DATABASE)
         {
-            queue.line_mut(Lane::LOCAL).reader = old.line(Lane::LOCAL).reader;
+            queue.line_mut(Lane::LOCAL, Class::Plain).reader = old.line(Lane::LOCAL, Class::Plain).reader;
         }
     }
 }

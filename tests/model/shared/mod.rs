@@ -25,6 +25,7 @@ pub type Task = usize;
 pub struct Kind {
     /// `scheduled_at`.
     pub at: Time,
+    pub priority: i16,
     /// The handler never returns, and no other task may wait for that.
     pub endless: bool,
 }
@@ -149,6 +150,10 @@ impl Model {
 
     pub fn is(&self, broken: Broken) -> bool {
         self.broken == Some(broken)
+    }
+
+    pub fn has_priorities(&self) -> bool {
+        self.tasks.iter().any(|task| task.priority != 0)
     }
 
     fn session_steps(&self, state: &State, actions: &mut Vec<Action>) {

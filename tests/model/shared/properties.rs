@@ -50,7 +50,7 @@ fn is_in_sight(model: &Model, state: &State, task: Task) -> bool {
     state.memory.has_taken(task)
         || state.memory.shows(task)
         || state.memory.is_in_sight(position)
-        || state.memory.is_after_cursor(position) && will_fall_due(state, position)
+        || state.memory.will_be_looked_for(position) && will_fall_due(state, position)
 }
 
 /// The task becomes ready by time alone, and a process will look for it then.

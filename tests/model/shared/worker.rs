@@ -1,10 +1,10 @@
 //! A worker's turn (`src/worker/mod.rs`: `turn`, `work`, `rest`; `src/worker/run.rs`, `read.rs`, `claim.rs`). Its
 //! decisions are those of the shipped shared memory.
 
-use super::memory::{Found, WINDOW, micros, position};
+use super::memory::{CALL_WINDOW, Found, WINDOW, micros, position};
 use super::{Model, Row, State, Task, Time};
 use crate::broken::Broken;
-use pg_errand_queue::{NEVER, Next, Position, Sweep};
+use pg_errand_queue::{Class, NEVER, Next, Position, Sweep};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hand {
@@ -24,8 +24,12 @@ pub enum Hand {
     },
     Swept {
         signals: Signals,
-        deferred: Found,
-        all: Option<Found>,
+        /// `Queue::prioritized_due_since`, and when the sweep began.
+        since: Option<i64>,
+        began: Time,
+        /// Deferred tasks, and prioritized ones that have fallen due.
+        due: Vec<Found>,
+        all: Vec<Found>,
     },
     /// The worker is in the transaction that claims. The time of its start is kept only where it is used.
     Looks(Signals, Time),
@@ -34,6 +38,7 @@ pub enum Hand {
         signals: Signals,
         began: Time,
         as_of: Time,
+        class: Class,
         after: Position,
     },
     HasRead {
@@ -196,19 +201,26 @@ pub fn take(model: &Model, state: &mut State, id: usize, step: Step) {
             if deferred.tasks.len() == WINDOW && !all {
                 state.memory.ask_for_sweep(now);
             }
-            Hand::Swept { signals, deferred, all: all.then(|| state.read(model, as_of, None)) }
+            let classes = if model.has_priorities() { &Class::ALL[..] } else { &[Class::Plain] };
+            let read = |class: &Class| state.read(model, as_of, *class, Position::START);
+            let all = classes.iter().filter(|_| all).map(read).collect();
+            let since = state.memory.prioritized_due_since().filter(|_| model.has_priorities());
+            let due = since.map(|since| state.read_due(model, since, as_of));
+            let due = [deferred].into_iter().chain(due).collect();
+            Hand::Swept { signals, since, began: as_of, due, all }
         }
-        (Step::Add, Hand::Swept { signals, deferred, all }) => {
-            state.memory.add(model, id, &deferred);
-            if let Some(all) = all {
-                state.memory.sweep(model, id, &all);
+        (Step::Add, Hand::Swept { signals, since, began, due, all }) => {
+            due.iter().for_each(|found| state.memory.add(model, id, found));
+            since.into_iter().for_each(|since| state.memory.note_looked_for(since, began));
+            for found in &all {
+                state.memory.sweep(model, id, found);
                 state.memory.forget_due();
             }
             begin_transaction(model, now, signals)
         }
         (Step::Take, Hand::Looks(signals, began)) => take_next(model, state, id, signals, began),
-        (Step::Read, Hand::Reads { signals, began, as_of, after }) => {
-            let found = state.read(model, as_of, Some(after));
+        (Step::Read, Hand::Reads { signals, began, as_of, class, after }) => {
+            let found = state.read(model, as_of, class, after);
             Hand::HasRead { signals, began, found }
         }
         (Step::Publish, Hand::HasRead { signals, began, mut found }) => {
@@ -331,9 +343,9 @@ fn take_next(model: &Model, state: &mut State, id: usize, signals: Signals, bega
             state.out_of_order |= state.passes_over(model, task);
             Hand::Took(signals, began, task)
         }
-        Next::Read(_, after) => {
+        Next::Read(_, class, after) => {
             let as_of = if model.is(Broken::ReadAsOfBegin) { began } else { state.now };
-            Hand::Reads { signals, began, as_of, after }
+            Hand::Reads { signals, began, as_of, class, after }
         }
         Next::Wait => Hand::TURNS,
         Next::Nothing => Hand::FoundNothing(signals),
@@ -381,27 +393,42 @@ pub fn die(model: &Model, state: &mut State, id: usize) {
 }
 
 impl State {
-    /// `read.sql`, after a position or from the start.
-    fn read(&self, model: &Model, as_of: Time, after: Option<Position>) -> Found {
+    /// `read.sql` and `read_prioritized.sql`.
+    fn read(&self, model: &Model, as_of: Time, class: Class, after: Position) -> Found {
+        let found = self.ready(model, as_of, class, |position| position > after);
+        let is_used = |task: usize| model.tasks[task].priority != 0 && self.tasks[task].is_open();
+        let is_unused = class == Class::Prioritized && !(0..model.tasks.len()).any(is_used);
+        Found { is_unused: is_unused && after == Position::START, ..found }
+    }
+
+    /// `read::read_due`.
+    fn read_due(&self, model: &Model, since: i64, as_of: Time) -> Found {
+        self.ready(model, as_of, Class::Prioritized, |position| position.scheduled_at > since)
+    }
+
+    /// The first ready tasks of a class at certain positions.
+    fn ready(&self, model: &Model, as_of: Time, class: Class, is_wanted: impl Fn(Position) -> bool) -> Found {
         let ready = |task: &Task| {
-            let row = &self.tasks[*task];
+            let (row, position) = (&self.tasks[*task], position(model, *task));
             row.is_open()
                 && model.tasks[*task].at <= as_of
                 && row.not_before.is_none_or(|until| until <= as_of)
-                && after.is_none_or(|after| position(model, *task) > after)
+                && position.class() == class
+                && is_wanted(position)
         };
         let mut tasks: Vec<Task> = (0..model.tasks.len()).filter(ready).collect();
         tasks.sort_by_key(|task| position(model, *task));
-        tasks.truncate(WINDOW);
-        let all_due_at = (tasks.len() < WINDOW).then_some(as_of);
-        Found { tasks, all_due_at }
+        let limit = if class == Class::Plain { WINDOW } else { CALL_WINDOW };
+        tasks.truncate(limit);
+        let all_due_at = (tasks.len() < limit).then_some(as_of);
+        Found { class, tasks, all_due_at, is_unused: false }
     }
 
     /// `read_deferred.sql`.
     fn read_deferred(&self, as_of: Time) -> Found {
         let deferred = |row: &Row| row.is_open() && row.not_before.is_some_and(|until| until <= as_of);
         let tasks = (0..self.tasks.len()).filter(|task| deferred(&self.tasks[*task])).take(WINDOW).collect();
-        Found { tasks, all_due_at: Some(as_of) }
+        Found { class: Class::Plain, tasks, all_due_at: Some(as_of), is_unused: false }
     }
 
     /// `next_due.sql`.

@@ -1,8 +1,9 @@
 //! The conditions that have to hold after every step.
 
-use crate::worker::{Hand, shown_calls};
-use crate::world::{PROVIDERS, World, lane, terms};
-use pg_errand_queue::{Breaker, EndedCall, Interrupted, SlotState, Terms};
+use crate::row::task_id;
+use crate::worker::{Hand, Worker, shown_calls};
+use crate::world::{Flag, PROVIDERS, World, lane, terms};
+use pg_errand_queue::{Breaker, EndedCall, Interrupted, Lane, Position, Slot, SlotState, Terms};
 use std::collections::HashMap;
 
 /// The facts that are known outside of shared memory.
@@ -111,6 +112,38 @@ impl<const W: usize, const C: usize> World<W, C> {
             assert!(!slot.is_live() || is_somebody_s, "slot {index} is live without a process");
             assert!(slot.state != SlotState::Idle || slot.task_id == 0, "slot {index} is idle with a task");
         }
+    }
+
+    /// Checks that the worker that takes a local task passes over no task of a higher priority that was announced when
+    /// it was due, while no other worker reads.
+    pub fn check_order(&self, taker: usize, taken: Position) {
+        let reads = |worker: &Worker| {
+            matches!(
+                worker.hand,
+                Hand::Reads { line: (Lane::LOCAL, _), .. } | Hand::HasRead { line: (Lane::LOCAL, _), .. }
+            )
+        };
+        if self.workers.iter().any(reads) {
+            return;
+        }
+        for (index, row) in self.rows.iter().enumerate() {
+            let is_known = row.is_told && row.is_ready(self.now) && row.lane == Lane::LOCAL;
+            let is_excused = row.is_disturbed || row.not_before.is_some();
+            if is_known && !is_excused && row.priority > taken.priority && !self.is_in_hand(index) {
+                panic!("slot {taker} takes {taken:?} before task {}: {row:?}", index + 1);
+            }
+        }
+    }
+
+    /// True if a worker has the task, or is about to hand it out again.
+    fn is_in_hand(&self, task: usize) -> bool {
+        let task_id = task_id(task);
+        let is_shown = |slot: &Slot<Flag>| {
+            slot.task_id == task_id || slot.taken.is_some_and(|(_, taken)| taken.position.task_id == task_id)
+        };
+        !self.is_free(task)
+            || self.shared.slots.iter().any(is_shown)
+            || self.workers.iter().any(|worker| worker.avoids(task_id))
     }
 
     /// Checks that the places of an account are those of calls in flight, and of requests that are being stored.

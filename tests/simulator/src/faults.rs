@@ -127,6 +127,10 @@ impl<const W: usize, const C: usize> World<W, C> {
     fn set_clock_back(&mut self) {
         self.now -= self.rng.duration();
         self.shared.set_clock_back(self.now);
+        // Tasks that fall due again are not announced again.
+        for row in self.rows.iter_mut().filter(|row| row.scheduled_at > self.now) {
+            row.is_told = false;
+        }
         self.checks.forget_limits();
         self.launcher.until = self.launcher.until.min(self.now);
     }

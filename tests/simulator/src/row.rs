@@ -1,12 +1,13 @@
 //! The rows of `queues.task`, and the statements that read them.
 
-use pg_errand_queue::{Candidate, Lane, NEVER, Position};
+use pg_errand_queue::{Candidate, Class, Lane, NEVER, Position, Read};
 
 /// A row. Its index is `task_id - 1`.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub lane: Lane,
     pub scheduled_at: i64,
+    pub priority: i16,
     pub not_before: Option<i64>,
     pub is_committed: bool,
     pub ends: u32,
@@ -14,6 +15,8 @@ pub struct Row {
     pub owner: Option<i64>,
     /// Another session has locked the row.
     pub is_locked: bool,
+    /// It was announced when it was due.
+    pub is_told: bool,
     /// The task need not be found before the next sweep.
     pub is_disturbed: bool,
 }
@@ -40,31 +43,60 @@ pub fn index(task_id: i64) -> usize {
 }
 
 pub fn position(rows: &[Row], index: usize) -> Position {
-    Position { scheduled_at: rows[index].scheduled_at, task_id: task_id(index) }
+    Position {
+        scheduled_at: rows[index].scheduled_at,
+        task_id: task_id(index),
+        priority: rows[index].priority,
+    }
 }
 
 fn candidate(rows: &[Row], index: usize) -> Candidate {
     Candidate { position: position(rows, index), address: None }
 }
 
-/// `read.sql`: the ready tasks of a lane after a position, and the time as of which these are all.
-pub fn read(
-    rows: &[Row],
-    lane: Lane,
-    after: Position,
-    now: i64,
-    limit: usize,
-) -> (Vec<Candidate>, Option<i64>) {
+/// The result of a read, see [`pg_errand_queue::Read`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Found {
+    pub tasks: Vec<Candidate>,
+    pub all_due_at: Option<i64>,
+    pub is_unused: bool,
+}
+
+impl Found {
+    pub fn of(&self, lane: Lane, class: Class) -> Read<'_> {
+        Read { lane, class, tasks: &self.tasks, all_due_at: self.all_due_at, is_unused: self.is_unused }
+    }
+}
+
+/// `read.sql` and `read_prioritized.sql`: the ready tasks of a line after a position.
+pub fn read(rows: &[Row], (lane, class): (Lane, Class), after: Position, now: i64, limit: usize) -> Found {
     let is_wanted = |index: &usize| {
         let row = &rows[*index];
-        row.lane == lane && row.is_ready(now) && position(rows, *index) > after
+        let position = position(rows, *index);
+        row.lane == lane && position.class() == class && row.is_ready(now) && position > after
     };
     let mut found: Vec<Candidate> =
         (0..rows.len()).filter(is_wanted).map(|index| candidate(rows, index)).collect();
     found.sort_by_key(|candidate| candidate.position);
     found.truncate(limit);
     let is_all = found.len() < limit;
-    (found, is_all.then_some(now))
+    let is_used = rows.iter().any(|row| row.priority != 0 && row.is_open() && row.owner.is_none());
+    let is_unused = class == Class::Prioritized && after == Position::START && !is_used;
+    Found { tasks: found, all_due_at: is_all.then_some(now), is_unused }
+}
+
+/// `read::read_due`: the prioritized tasks that have fallen due since a time, up to `now`.
+pub fn read_due(rows: &[Row], lane: Lane, since: i64, now: i64, limit: usize) -> Found {
+    let is_wanted = |index: &usize| {
+        let row = &rows[*index];
+        row.lane == lane && row.priority != 0 && row.is_ready(now) && row.scheduled_at > since
+    };
+    let mut tasks: Vec<Candidate> =
+        (0..rows.len()).filter(is_wanted).map(|index| candidate(rows, index)).collect();
+    tasks.sort_by_key(|candidate| candidate.position);
+    tasks.truncate(limit);
+    let all_due_at = (tasks.len() < limit).then_some(now);
+    Found { tasks, all_due_at, is_unused: false }
 }
 
 /// `read_deferred.sql`: tasks whose deferral has ended.

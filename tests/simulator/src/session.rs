@@ -15,16 +15,36 @@ pub struct Session {
 impl<const W: usize, const C: usize> World<W, C> {
     pub fn step_session(&mut self) {
         let open = self.sessions.len();
+        if self.has_priorities && self.rng.one_in(10) {
+            return self.change_priority();
+        }
         if open == 0 || open < 4 && self.rng.one_in(4) && self.unfinished() < 100 {
             return self.enqueue();
         }
         self.end_session();
     }
 
+    /// A transaction that changes the priority of a waiting task. An update waits for the row's lock.
+    fn change_priority(&mut self) {
+        let Some(index) = self.rows.len().checked_sub(1).map(|last| self.rng.below(last + 1)) else { return };
+        let is_waiting = self.rows[index].is_open() && self.rows[index].owner.is_none();
+        let is_announced = self.sessions.iter().all(|session| !session.tasks.contains(&index));
+        if is_waiting && is_announced && self.is_free(index) {
+            self.rows[index].priority = self.priority();
+            self.rows[index].is_told = false;
+            self.sessions.push(Session { tasks: vec![index], is_committed: true, is_prepared: false });
+        }
+    }
+
     /// The next step of a session that has begun.
     pub fn end_session(&mut self) {
         let index = self.rng.below(self.sessions.len());
         if self.sessions[index].is_committed { self.announce(index) } else { self.commit(index) }
+    }
+
+    /// Mostly 0. At times a whole simulation has only such tasks.
+    fn priority(&mut self) -> i16 {
+        if self.has_priorities && self.rng.one_in(3) { self.rng.below(5) as i16 - 2 } else { 0 }
     }
 
     fn unfinished(&self) -> usize {
@@ -39,12 +59,14 @@ impl<const W: usize, const C: usize> World<W, C> {
             let delay = if self.rng.one_in(4) { self.rng.duration() } else { 0 };
             let row = Row {
                 lane,
+                priority: self.priority(),
                 scheduled_at: self.now + delay,
                 not_before: None,
                 is_committed: false,
                 ends: 0,
                 owner: None,
                 is_locked: false,
+                is_told: false,
                 is_disturbed: false,
             };
             tasks.push(self.rows.len());
@@ -81,6 +103,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
         let mut announcement: Announcement = Announcement::NOTHING;
         for task in session.tasks {
+            self.rows[task].is_told = self.rows[task].scheduled_at <= self.now;
             announcement.task(self.rows[task].lane, position(&self.rows, task));
         }
         self.shared.announce(DATABASE, &announcement, self.now);

@@ -1,9 +1,9 @@
 //! A worker process: one turn of its loop in small steps.
 
-use crate::row::{self, index, next_due, position, task_id};
+use crate::row::{self, Found, index, next_due, position, task_id};
 use crate::world::{DATABASE, Flag, POLL_INTERVAL, Shared, World, all_lanes, terms};
 use pg_errand_queue::{
-    Admission, Candidate, EndedCall, InFlight, Lane, LaneSet, NEVER, Next, Over, Position, Read, Rest,
+    Admission, Candidate, Class, EndedCall, InFlight, Lane, LaneSet, NEVER, Next, Over, Position, Rest,
     SlotState, Sources, Sweep, Unavailable,
 };
 
@@ -20,25 +20,23 @@ pub enum Hand {
     Turns,
     /// The worker sweeps: the remaining lanes, and the tasks found in the first of them.
     Sweeps {
-        signals: Signals,
-        all: bool,
+        sweeping: Sweeping,
         lanes: LaneSet,
         found: Option<Swept>,
     },
     Looks(Signals),
     Reads {
         signals: Signals,
-        lane: Lane,
+        line: (Lane, Class),
         after: Position,
         as_of: i64,
     },
     HasRead {
         signals: Signals,
-        lane: Lane,
-        tasks: Vec<Candidate>,
-        all_due_at: Option<i64>,
+        line: (Lane, Class),
+        found: Found,
     },
-    Took(Signals, usize),
+    Took(Signals, Position),
     Locked(Signals, usize),
     /// The slot shows the task, whose handler runs until this time.
     Runs(usize, i64),
@@ -64,11 +62,21 @@ pub enum Hand {
     Detaches,
 }
 
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sweeping {
+    signals: Signals,
+    all: bool,
+    began: i64,
+    /// `Queue::prioritized_due_since`.
+    due_since: Option<i64>,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub struct Swept {
     lane: Lane,
     deferred: Vec<Candidate>,
-    all: Option<(Vec<Candidate>, Option<i64>)>,
+    due: Option<Found>,
+    all: Option<[(Class, Found); 2]>,
     as_of: i64,
 }
 
@@ -136,6 +144,11 @@ impl Worker {
         }
     }
 
+    /// True if the worker does not take the task for a while.
+    pub fn avoids(&self, task_id: i64) -> bool {
+        self.avoided.iter().any(|(_, _, position)| position.task_id == task_id)
+    }
+
     fn counts(&self) -> InFlight {
         let mut counts = InFlight::NONE;
         let limited = self.calls.iter().filter(|call| terms(call.lane).max_in_flight > 0);
@@ -191,27 +204,33 @@ impl<const W: usize, const C: usize> World<W, C> {
             Hand::Starts => self.attach(worker),
             Hand::Turns | Hand::Waits { .. } | Hand::Idle(_) if is_leaving => Hand::Detaches,
             Hand::Turns => self.turn(worker),
-            Hand::Sweeps { signals, all, lanes, found } => {
-                self.sweep(slot, worker, signals, all, lanes, found)
-            }
+            Hand::Sweeps { sweeping, lanes, found } => self.sweep(slot, worker, sweeping, lanes, found),
             Hand::Looks(signals) => self.take(worker, signals),
-            Hand::Reads { signals, lane, after, as_of } => {
-                let limit = pg_errand_queue::Queue::<W, C>::window(lane);
-                let (tasks, all_due_at) = row::read(&self.rows, lane, after, as_of, limit);
+            Hand::Reads { signals, line, after, as_of } => {
+                let limit = pg_errand_queue::Queue::<W, C>::window(line.0, line.1);
+                let found = row::read(&self.rows, line, after, as_of, limit);
                 if self.has_faults && self.rng.one_in(100) {
                     Hand::GivesBack
                 } else {
-                    Hand::HasRead { signals, lane, tasks, all_due_at }
+                    Hand::HasRead { signals, line, found }
                 }
             }
-            Hand::HasRead { signals, lane, tasks, all_due_at } => {
+            Hand::HasRead { signals, line: (lane, class), found } => {
                 let definitions = self.workers[worker].definition_changes;
-                self.shared.publish(slot, &Read { lane, tasks: &tasks, all_due_at }, definitions);
+                self.shared.publish(slot, &found.of(lane, class), definitions);
                 Hand::Looks(signals)
             }
-            Hand::Took(signals, task) => {
+            Hand::Took(signals, taken) => {
+                let task = index(taken.task_id);
                 let is_ready = self.rows[task].is_ready(self.now) && self.is_free(task);
-                if is_ready { Hand::Locked(signals, task) } else { Hand::Looks(signals) }
+                if self.rows[task].priority != taken.priority {
+                    self.hand_back_moved(slot, task, is_ready);
+                    Hand::Looks(signals)
+                } else if is_ready {
+                    Hand::Locked(signals, task)
+                } else {
+                    Hand::Looks(signals)
+                }
             }
             Hand::Locked(signals, task) => self.begin(worker, signals, task),
             Hand::Runs(task, _) => self.end_run(worker, task),
@@ -322,7 +341,10 @@ impl<const W: usize, const C: usize> World<W, C> {
             .flatten();
         match begun {
             Some(wanted) => {
-                Hand::Sweeps { signals, all: wanted == Sweep::All, lanes: all_lanes(), found: None }
+                let queue = self.shared.queue(DATABASE);
+                let due_since = queue.and_then(|queue| queue.prioritized_due_since());
+                let sweeping = Sweeping { signals, all: wanted == Sweep::All, began: now, due_since };
+                Hand::Sweeps { sweeping, lanes: all_lanes(), found: None }
             }
             None => {
                 self.show_in_flight(slot, worker);
@@ -335,33 +357,48 @@ impl<const W: usize, const C: usize> World<W, C> {
         &mut self,
         slot: usize,
         worker: usize,
-        signals: Signals,
-        all: bool,
+        sweeping: Sweeping,
         lanes: LaneSet,
         found: Option<Swept>,
     ) -> Hand {
+        let Sweeping { signals, all, began, due_since } = sweeping;
         let definitions = self.workers[worker].definition_changes;
-        if let Some(Swept { lane, deferred, all: everything, as_of }) = found {
-            self.shared.add(slot, &Read { lane, tasks: &deferred, all_due_at: Some(as_of) }, definitions);
-            if let Some((tasks, all_due_at)) = everything {
-                self.shared.sweep(slot, &Read { lane, tasks: &tasks, all_due_at }, definitions);
+        if let Some(Swept { lane, deferred, due, all: everything, as_of }) = found {
+            let deferred = Found { tasks: deferred, all_due_at: Some(as_of), is_unused: false };
+            self.shared.add(slot, &deferred.of(lane, Class::Plain), definitions);
+            if let Some(due) = due {
+                self.shared.add(slot, &due.of(lane, Class::Prioritized), definitions);
             }
-            return Hand::Sweeps { signals, all, lanes: lanes.without(lane), found: None };
+            for (class, found) in everything.iter().flatten() {
+                self.shared.sweep(slot, &found.of(lane, *class), definitions);
+            }
+            return Hand::Sweeps { sweeping, lanes: lanes.without(lane), found: None };
         }
         let Some(lane) = lanes.iter().next() else {
+            if let (Some(since), Some(queue)) = (due_since, self.shared.queue(DATABASE)) {
+                queue.note_looked_for(since, began);
+            }
             if all {
                 self.shared.database(DATABASE).into_iter().for_each(|database| database.due_unknown = true);
             }
             return Hand::Looks(signals);
         };
-        let (as_of, limit) = (self.now, pg_errand_queue::Queue::<W, C>::window(lane));
+        let window = pg_errand_queue::Queue::<W, C>::window;
+        let (as_of, limit) = (self.now, window(lane, Class::Plain));
         let deferred = row::read_deferred(&self.rows, lane, as_of, limit);
         if deferred.len() == limit && !all {
             self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.ask_for_sweep(as_of));
         }
-        let everything = all.then(|| row::read(&self.rows, lane, Position::START, as_of, limit));
-        let found = Some(Swept { lane, deferred, all: everything, as_of });
-        Hand::Sweeps { signals, all, lanes, found }
+        let read = |class| {
+            let found = row::read(&self.rows, (lane, class), Position::START, as_of, window(lane, class));
+            (class, found)
+        };
+        let everything = all.then(|| Class::ALL.map(read));
+        let due = due_since
+            .filter(|_| !all)
+            .map(|since| row::read_due(&self.rows, lane, since, began, window(lane, Class::Prioritized)));
+        let found = Some(Swept { lane, deferred, due, all: everything, as_of });
+        Hand::Sweeps { sweeping, lanes, found }
     }
 
     fn take(&mut self, worker: usize, signals: Signals) -> Hand {
@@ -370,7 +407,9 @@ impl<const W: usize, const C: usize> World<W, C> {
         let has_room = this.calls.len() + this.queued.len() < MAX_CALLS;
         let sources = Sources::from(if has_room { all_lanes() } else { LaneSet::LOCAL });
         match self.shared.take(slot, sources, definitions, self.now) {
-            Next::Read(lane, after) => Hand::Reads { signals, lane, after, as_of: self.now },
+            Next::Read(lane, class, after) => {
+                Hand::Reads { signals, line: (lane, class), after, as_of: self.now }
+            }
             Next::Wait => Hand::Turns,
             Next::Nothing => Hand::FoundNothing(signals),
             Next::Task(lane, candidate) => {
@@ -380,8 +419,20 @@ impl<const W: usize, const C: usize> World<W, C> {
                 if self.workers[worker].avoided.iter().any(is_avoided) {
                     return Hand::Looks(signals);
                 }
-                Hand::Took(signals, index(candidate.position.task_id))
+                self.check_order(slot, candidate.position);
+                Hand::Took(signals, candidate.position)
             }
+        }
+    }
+
+    /// The claim of a task whose priority has been changed.
+    fn hand_back_moved(&mut self, slot: usize, task: usize, is_ready: bool) {
+        let position = position(&self.rows, task);
+        if is_ready
+            && let Some((lane, _)) = self.shared.slots[slot].taken
+            && let Some(queue) = self.shared.queue(DATABASE)
+        {
+            queue.hand_back(lane, position);
         }
     }
 

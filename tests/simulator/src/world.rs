@@ -45,6 +45,8 @@ pub struct World<const W: usize, const C: usize> {
     /// Idle workers look for tasks that were not announced.
     pub polls: bool,
     pub has_faults: bool,
+    /// Tasks have priorities.
+    pub has_priorities: bool,
     pub steps: u64,
 }
 
@@ -93,6 +95,7 @@ impl<const W: usize, const C: usize> World<W, C> {
             checks: Checks::default(),
             polls: true,
             has_faults: true,
+            has_priorities: !seed.is_multiple_of(4),
             steps: 0,
         }
     }

@@ -26,7 +26,11 @@ create table queues.task (
     -- the database in which the task was enqueued, see errand.home
     origin bigint not null default errand.queue_origin(),
     -- tasks of a higher priority start first; null: 0. The trigger turns 0 into null, which takes no space.
-    priority smallint
+    priority smallint,
+    -- see queues.enqueue
+    unique_key text,
+    -- the running task of the same unique key after which this task starts
+    follows bigint
 )
 -- At the end of a task its new row version, which is somewhat longer, fits on the same page. That takes less than half
 -- the WAL of a second page and keeps workers off each other's pages. In return, finished tasks take twice the space.
@@ -36,6 +40,8 @@ comment on table queues.task is 'Tasks: scheduled, ready, running and finished';
 comment on column queues.task.not_before is 'Not handed out before this time: the end of a lease, or of the backoff before a retry';
 comment on column queues.task.calling is 'Whether the task is between the steps of a provider call, see queues.call';
 comment on column queues.task.origin is 'The database in which the task was enqueued';
+comment on column queues.task.unique_key is 'Identifies the task among unfinished tasks of its type, see queues.enqueue';
+comment on column queues.task.follows is 'The task of the same unique key after whose end this task starts';
 comment on column queues.task.outcome is 'What a handler returned besides success: a status or a validation failure';
 comment on column queues.task.priority is 'Tasks of a higher priority start first; null is 0';
 
@@ -51,6 +57,18 @@ create index task_prioritized on queues.task (origin, priority, scheduled_at, ta
 create index task_deferred on queues.task (not_before)
     where finished_at is null and not_before is not null;
 
+-- At most one unfinished task of each key and type, and one that follows it. Finished tasks are in it, too, since a
+-- second index would make every insert slower: they are distinct by their id.
+create unique index task_unique
+    on queues.task (
+        unique_key,
+        task_type,
+        origin,
+        (case when finished_at is not null then task_id end),
+        follows
+    ) nulls not distinct
+    where unique_key is not null;
+
 -- Refuses unknown task types, turns priority 0 into null, and lets the commit wake a worker.
 create function errand.task_before_write()
 returns trigger
@@ -64,7 +82,7 @@ create trigger task_before_insert
 
 -- An update of these columns is checked and announced like an insert.
 create trigger task_before_update
-    before update of task_type, payload, scheduled_at, origin, priority on queues.task
+    before update of task_type, payload, scheduled_at, origin, priority, unique_key on queues.task
     for each row
     execute function errand.task_before_write();
 

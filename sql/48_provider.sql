@@ -355,13 +355,13 @@ begin
         select 2, format('EXECUTE ON FUNCTION %s', string_agg(f.name, ', ' order by f.place))
         from (
             values
-                (1, 'queues.enqueue(text, jsonb, timestamptz)', true),
-                (2, 'queues.http_post(text, jsonb, jsonb, timestamptz)', _task_type = 'http'),
-                (3, 'queues.http_get(text, jsonb, timestamptz)', _task_type = 'http'),
-                (4, 'queues.result(bigint)', _task_type = 'http')
+                (1, 'queues.enqueue', true),
+                (2, 'queues.http_post', _task_type = 'http'),
+                (3, 'queues.http_get', _task_type = 'http'),
+                (4, 'queues.result', _task_type = 'http')
         ) as f (place, name, needed)
         where f.needed
-            and not has_function_privilege(_role, f.name, 'execute')
+            and not has_function_privilege(_role, f.name::regproc, 'execute')
         having count(*) > 0
     ) as n (place, privilege);
     if _missing is not null then

@@ -14,9 +14,100 @@ strict
 language c
 as 'MODULE_PATHNAME', 'tell_of_ended_lease_wrapper';
 
--- Dequeues the next ready task of these types, the one of the highest priority, with a lease. Returns one row, with nulls if no task is ready. By default
--- the types are db_function, email and sms, which every worker outside supports. With pg_errand.lease_duration = 0 the
--- task has succeeded as soon as it is dequeued.
+-- Lets the commit announce that a task may start which follows this one, if the task has a unique key.
+create function errand.announce_follower(_task_id bigint)
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+as $$
+    select errand.announce(clock_timestamp())
+    from only queues.task t
+    where t.task_id = _task_id
+        and t.unique_key is not null;
+$$;
+
+-- Locks the next task of these types that is ready at _now: the first one of the highest priority. All are null if there
+-- is none.
+create function errand.lock_next_ready(
+    _task_types text[],
+    _now timestamptz,
+    out task_id bigint,
+    out task_type text,
+    out was_leased boolean
+)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    _here bigint := errand.queue_origin();
+    _priority integer := 32768;
+    _below integer;
+begin
+    -- Each priority in use is found by one search in the index. Plain tasks have priority 0.
+    loop
+        _below := (
+            select max(r.priority)
+            from only queues.task r
+            where r.origin = _here
+                and r.finished_at is null
+                and not r.calling
+                and r.priority is not null
+                and r.priority < _priority
+        );
+        _priority := case when _priority > 0 then greatest(_below, 0) else _below end;
+        exit when _priority is null;
+
+        if _priority = 0 then
+            select r.task_id, r.task_type, r.leased
+            into task_id, task_type, was_leased
+            from only queues.task r
+            where r.origin = _here
+                and r.finished_at is null
+                and not r.calling
+                and r.priority is null
+                and r.task_type = any (_task_types)
+                and r.scheduled_at <= _now
+                and (r.not_before is null or r.not_before <= _now)
+                -- A task that follows another one with its unique key starts after that one's end.
+                and not exists (
+                    select 1
+                    from only queues.task p
+                    where p.task_id = r.follows
+                        and p.finished_at is null
+                )
+            order by r.scheduled_at, r.task_id
+            limit 1
+            for no key update skip locked;
+        else
+            select r.task_id, r.task_type, r.leased
+            into task_id, task_type, was_leased
+            from only queues.task r
+            where r.origin = _here
+                and r.finished_at is null
+                and not r.calling
+                and r.priority = _priority
+                and r.task_type = any (_task_types)
+                and r.scheduled_at <= _now
+                and (r.not_before is null or r.not_before <= _now)
+                and not exists (
+                    select 1
+                    from only queues.task p
+                    where p.task_id = r.follows
+                        and p.finished_at is null
+                )
+            order by r.scheduled_at, r.task_id
+            limit 1
+            for no key update skip locked;
+        end if;
+        exit when found;
+    end loop;
+end;
+$$;
+
+-- Dequeues the next ready task of these types, the first one of the highest priority, with a lease. Returns one row, with
+-- nulls if no task is ready. By default the types are db_function, email and sms, which every worker outside supports.
+-- With pg_errand.lease_duration = 0 the task has succeeded as soon as it is dequeued.
 create function queues.dequeue_next_available_task(
     _task_types text[] default null,
     out task_id bigint,
@@ -35,10 +126,8 @@ declare
     _lease interval := coalesce(current_setting('pg_errand.lease_duration', true), '5min')::interval;
     _now timestamptz;
     _leased_until timestamptz;
-    _here bigint := errand.queue_origin();
-    _priority integer := 32768;
-    _below integer;
     _next bigint;
+    _type text;
     _was_leased boolean;
     _unknown text;
 begin
@@ -59,52 +148,9 @@ begin
     -- A volatile function in the condition would not end the index scan at the first task of the future.
     _now := clock_timestamp();
 
-    -- Each priority in use is found by one search in the index. Plain tasks have priority 0.
-    loop
-        _below := (
-            select max(r.priority)
-            from only queues.task r
-            where r.origin = _here
-                and r.finished_at is null
-                and not r.calling
-                and r.priority is not null
-                and r.priority < _priority
-        );
-        _priority := case when _priority > 0 then greatest(_below, 0) else _below end;
-        exit when _priority is null;
-
-        if _priority = 0 then
-            select r.task_id, r.leased
-            into _next, _was_leased
-            from only queues.task r
-            where r.origin = _here
-                and r.finished_at is null
-                and not r.calling
-                and r.priority is null
-                and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
-                and r.scheduled_at <= _now
-                and (r.not_before is null or r.not_before <= _now)
-            order by r.scheduled_at, r.task_id
-            limit 1
-            for no key update skip locked;
-        else
-            select r.task_id, r.leased
-            into _next, _was_leased
-            from only queues.task r
-            where r.origin = _here
-                and r.finished_at is null
-                and not r.calling
-                and r.priority = _priority
-                and r.task_type = any (coalesce(_task_types, '{db_function,email,sms}'))
-                and r.scheduled_at <= _now
-                and (r.not_before is null or r.not_before <= _now)
-            order by r.scheduled_at, r.task_id
-            limit 1
-            for no key update skip locked;
-        end if;
-        exit when found;
-    end loop;
-
+    select n.task_id, n.task_type, n.was_leased
+    into _next, _type, _was_leased
+    from errand.lock_next_ready(coalesce(_task_types, '{db_function,email,sms}'), _now) n;
     if _next is null then
         return;
     end if;
@@ -137,6 +183,8 @@ begin
 
     if _lease > '0' then
         perform errand.announce(_leased_until);
+    else
+        perform errand.announce_follower(task_id);
     end if;
     if _was_leased then
         perform errand.tell_of_ended_lease(_next);
@@ -169,6 +217,8 @@ begin
     ) then
         perform errand.refuse_unwritten('queues.task');
     end if;
+
+    perform errand.announce_follower(_task_id);
 end;
 $$;
 

@@ -90,6 +90,7 @@ begin
             if exists (select 1 from only queues.call c where c.task_id = _task_id and c.request is not null) then
                 perform errand.refuse_unwritten('queues.call');
             end if;
+            perform errand.announce_follower(_task_id);
             return true;
         end if;
 

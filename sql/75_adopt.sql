@@ -30,6 +30,21 @@ begin
         for no key update
     ) t;
 
+    -- There may be an unfinished task of the same unique key here already. Both run, but only one keeps the key.
+    update only queues.task t
+    set unique_key = null
+    where t.finished_at is null
+        and t.origin <> _here
+        and t.unique_key is not null
+        and exists (
+            select 1
+            from only queues.task o
+            where o.unique_key = t.unique_key
+                and o.task_type = t.task_type
+                and o.finished_at is null
+                and (o.origin = _here or o.origin < t.origin)
+        );
+
     with adopted as (
         update only queues.task
         set origin = _here

@@ -93,7 +93,8 @@ select
     t.outcome,
     -- whether the task came from another database, and waits for queues.adopt()
     t.finished_at is null and t.origin <> (select errand.queue_origin()) as unadopted,
-    coalesce(t.priority, 0::smallint) as priority
+    coalesce(t.priority, 0::smallint) as priority,
+    t.unique_key
 from only queues.task t
 left join running on running.task_id = t.task_id
     and t.finished_at is null

@@ -1,6 +1,9 @@
 -- The functions of schema "queues" and internal.run_function.
-comment on function queues.enqueue(text, jsonb, timestamptz) is 'Enqueues a task, due now or at a time; returns its id';
+comment on function queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer) is 'Enqueues a task, due now or at a time; returns its id';
+comment on function queues.enqueue_many(jsonb) is 'Enqueues the tasks of an array; returns their ids in order';
+comment on function queues.enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer) is 'Enqueues a task for each payload; returns their ids in order';
 comment on function queues.cancel(bigint) is 'Cancels a waiting or running task; false if it has ended';
+comment on function queues.explain(bigint) is 'Says why a task has not started or not ended: the reason, until when, what is in the way, what to do';
 comment on function queues.result(bigint) is 'The response of the provider of a task, or the error of its call; null while there is neither';
 comment on function queues.http_post(text, jsonb, jsonb, timestamptz) is 'Enqueues a task of type http that sends a POST request; returns its id';
 comment on function queues.http_get(text, jsonb, timestamptz) is 'Enqueues a task of type http that sends a GET request; returns its id';
@@ -20,6 +23,8 @@ comment on function errand.place() is 'Where this session runs: server, database
 comment on function errand.queue_origin() is 'The origin of tasks that are enqueued in this database';
 comment on function errand.depend_on_schema(regnamespace) is 'Has the extension depend on a schema, for the order of dumps';
 comment on function errand.announce(timestamptz) is 'Has the commit announce that a task becomes ready at a time';
+comment on function errand.announce_follower(bigint) is 'Has the commit announce that a task may start which follows another one';
+comment on function errand.lock_next_ready(text[], timestamptz) is 'Locks the next ready task of some types';
 comment on function errand.announce_orphans() is 'Has the commit announce that there may be orphaned calls';
 comment on function errand.grantee_in(cstring) is 'Input function of the type queues.grantee';
 comment on function errand.grantee_out(queues.grantee) is 'Output function of the type queues.grantee';

@@ -93,7 +93,12 @@ begin
         end if;
 
         execute format('grant usage on schema queues, internal to %I', _role);
-        execute format('grant execute on function queues.enqueue(text, jsonb, timestamptz) to %I', _role);
+        execute format('grant execute on function queues.enqueue to %I', _role);
+        execute format('grant execute on function queues.enqueue_many(jsonb) to %I', _role);
+        execute format(
+            'grant execute on function queues.enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer) to %I',
+            _role
+        );
         execute format('grant execute on function internal.run_function(text, jsonb) to %I', _role);
     end loop;
 end;

@@ -5,31 +5,164 @@ use crate::config::MAX_PAYLOAD_SIZE;
 use crate::pg::jsonb_field::each_key;
 use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
-use crate::pg::{backend, catalog, ident, log, session, transaction};
+use crate::pg::{backend, catalog, ident, log, session, time, transaction};
 use crate::task_definition::{MAX_SHOWN_NAME, MEND, TaskDefinition, TaskDefinitions};
+use crate::unique::{IfExists, UniqueTask};
 use crate::unwritten::{self, Command};
 use pg_errand_calls::nearest::nearest;
-use pgrx::pg_sys::BuiltinOid::{JSONBOID, TEXTOID, TIMESTAMPTZOID};
+use pgrx::pg_sys::BuiltinOid::{INT2OID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 static ENQUEUE: Statement =
     Statement::new(include_str!("../sql/runtime/enqueue.sql"), &[TEXTOID, JSONBOID, TIMESTAMPTZOID]);
+static ENQUEUE_WITH_PRIORITY: Statement = Statement::new(
+    include_str!("../sql/runtime/enqueue_with_priority.sql"),
+    &[TEXTOID, JSONBOID, TIMESTAMPTZOID, INT2OID],
+);
 
-/// Enqueues a task for the current user and returns its id. `args`: task type, payload, scheduled time.
-pub fn enqueue(args: &[Arg; 3]) -> i64 {
-    let task_type = args[0].and_then(spi::text);
+/// The longest unique key, in bytes.
+const MAX_KEY: usize = 512;
+
+/// The arguments of `queues.enqueue`.
+#[derive(Clone, Copy, Default)]
+pub struct Request {
+    pub task_type: Arg,
+    pub payload: Arg,
+    pub scheduled_at: Arg,
+    pub unique_key: Arg,
+    pub if_exists: Arg,
+    pub unique_for: Arg,
+    pub debounce_limit: Arg,
+    pub priority: Arg,
+}
+
+/// Enqueues a task for the current user and returns its id.
+pub fn enqueue(request: &Request) -> i64 {
+    let task_type = request.task_type.and_then(spi::text);
+    check_type(task_type.as_deref());
+    write(owner(), task_type.as_deref().unwrap_or_default(), request)
+}
+
+/// Raises an error unless the current user may enqueue tasks of this type.
+pub fn check_type(task_type: Option<&str>) {
     let definitions = TaskDefinitions::now();
-    check(&definitions, task_type.as_deref(), task_type.as_deref().and_then(|name| definitions.find(name)));
-    let Some(owner) = catalog::owner_of(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
-    let args = [args[0], args[1], args[2].filter(|due| is_later(*due))];
+    check(&definitions, task_type, task_type.and_then(|name| definitions.find(name)));
+}
+
+/// The owner of `queues.task`, whose privileges are used to write it.
+pub fn owner() -> pg_sys::Oid {
+    catalog::owner_of(c"queues", c"task").unwrap_or_else(|| pgrx::error!("queues.task is missing"))
+}
+
+/// Enqueues a task whose type was checked.
+pub fn write(owner: pg_sys::Oid, task_type: &str, request: &Request) -> i64 {
+    let scheduled_at = request.scheduled_at.filter(|due| is_later(*due));
+    let (if_exists, key, priority) = check_options(request);
+    if let Some(key) = key {
+        let task = UniqueTask {
+            owner,
+            task_type,
+            key: &key,
+            payload: request.payload,
+            scheduled_at,
+            priority,
+            if_exists,
+            unique_for: request.unique_for,
+            debounce_limit: request.debounce_limit,
+        };
+        return task.enqueue();
+    }
+    let args = [request.task_type, request.payload, scheduled_at, priority];
+    // The plain statement also works with the tables of an older version, which waits for its upgrade.
+    let (statement, args) = match priority {
+        None => (&ENQUEUE, &args[..3]),
+        Some(_) => (&ENQUEUE_WITH_PRIORITY, &args[..]),
+    };
     session::as_definer(owner, || {
-        ENQUEUE.row_as_is(&args, |row| row.get(1)).flatten().unwrap_or_else(refuse_row)
+        statement.row_as_is(args, |row| row.get(1)).flatten().unwrap_or_else(refuse_row)
     })
 }
 
-fn refuse_row() -> i64 {
+/// What happens if the key exists, the key, and the priority as it is stored. Raises an error if an argument is not
+/// allowed.
+pub fn check_options(request: &Request) -> (IfExists, Option<String>, Arg) {
+    let priority = request.priority.and_then(priority);
+    let if_exists = request.if_exists.map_or(IfExists::Keep, if_exists);
+    let key = request.unique_key.and_then(spi::text).filter(|key| !key.is_empty());
+    check_intervals(request, key.is_some(), if_exists);
+    key.as_deref().into_iter().for_each(check_key);
+    (if_exists, key, priority)
+}
+
+fn invalid(message: String, hint: &str) -> ! {
+    log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint.into())
+}
+
+/// The priority as it is stored; 0 is stored as null. Raises an error if it is out of range.
+fn priority(given: pg_sys::Datum) -> Arg {
+    let given = given.value() as i32;
+    check_priority(given);
+    (given != 0).then(|| pg_sys::Datum::from(given as i16))
+}
+
+/// Raises an error if a priority is out of range.
+pub fn check_priority(priority: i32) {
+    if i16::try_from(priority).is_err() {
+        invalid(
+            format!("the priority {priority} is out of range"),
+            "A priority is between -32768 and 32767; the default is 0.",
+        );
+    }
+}
+
+fn if_exists(given: pg_sys::Datum) -> IfExists {
+    let name = spi::text(given).unwrap_or_default();
+    IfExists::named(&name).unwrap_or_else(|| {
+        invalid(
+            format!("invalid value for _if_exists: \"{}\"", log::excerpt(&name, MAX_SHOWN_NAME)),
+            "Allowed values are keep, replace, debounce and error.",
+        )
+    })
+}
+
+/// Raises an error if a unique key cannot be stored.
+pub fn check_key(key: &str) {
+    if key.is_empty() {
+        invalid(
+            "a unique key cannot be empty".into(),
+            "Leave unique_key null for a task without a unique key.",
+        );
+    }
+    if key.len() > MAX_KEY {
+        invalid(
+            format!("the unique key has {} bytes", key.len()),
+            "A unique key has at most 512 bytes. Of a longer one, use a digest, for instance md5().",
+        );
+    }
+}
+
+fn check_intervals(request: &Request, has_key: bool, if_exists: IfExists) {
+    for (name, given) in [("_unique_for", request.unique_for), ("_debounce_limit", request.debounce_limit)] {
+        let Some(given) = given else { continue };
+        if time::is_negative(given) {
+            invalid(format!("{name} is negative"), "It is zero or more, or null.");
+        }
+        if !has_key {
+            invalid(format!("{name} requires a unique key"), "Set _unique_key, or leave it out.");
+        }
+    }
+    if request.debounce_limit.is_some() && if_exists != IfExists::Debounce {
+        invalid(
+            "_debounce_limit requires _if_exists => 'debounce'".into(),
+            "Set _if_exists to debounce, or leave _debounce_limit out.",
+        );
+    }
+}
+
+/// Raises an error that names what has suppressed the row.
+pub fn refuse_row() -> i64 {
     let Some(table) = catalog::relation(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
     unwritten::refuse(table, Command::Insert)
 }

@@ -7,11 +7,14 @@ mod built_in;
 mod commands;
 mod config;
 mod enqueue;
+mod enqueue_many;
 mod envelope;
 mod error;
+mod explain;
 mod functions;
 mod grantee;
 mod handler;
+mod hindrance;
 mod home;
 mod inject;
 mod launcher;
@@ -29,6 +32,7 @@ mod shared;
 mod slot;
 mod task;
 mod task_definition;
+mod unique;
 mod unwritten;
 mod worker;
 
@@ -52,7 +56,8 @@ extension_sql_file!("../sql/70_cancel.sql", name = "cancel", requires = ["outsid
 extension_sql_file!("../sql/75_adopt.sql", name = "adopt", requires = ["cancel"]);
 extension_sql_file!("../sql/80_run_function.sql", name = "run_function", requires = ["adopt"]);
 extension_sql_file!("../sql/85_views.sql", name = "views", requires = ["run_function"]);
-extension_sql_file!("../sql/88_comments.sql", name = "comments", requires = ["views"]);
+extension_sql_file!("../sql/86_explain.sql", name = "explain", requires = ["views"]);
+extension_sql_file!("../sql/88_comments.sql", name = "comments", requires = ["explain"]);
 extension_sql_file!("../sql/90_rights.sql", name = "rights", requires = ["comments"]);
 extension_sql_file!("../sql/99_ready.sql", name = "ready", requires = ["rights"]);
 

@@ -2,9 +2,10 @@
 
 pub use crate::pg::shmem::{Shared, Slot};
 pub use pg_errand_queue::{
-    Admission, Announcement, Breaker, CallOutcome, CancelReply, Candidate, Class, Database, DatabaseId,
-    EndedCall, InFlight, Interrupted, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Over,
-    Owner, Position, Read, Rest, RoleId, SlotState, Sources, Sweep, TaskId, Terms, Unavailable,
+    Admission, Announcement, Breaker, Busy, CallOutcome, CallState, CancelReply, Candidate, Class, Database,
+    DatabaseId, EndedCall, Hindrance, InFlight, Interrupted, LANES, Lane, LaneSet, Latch, MAX_CANCELS,
+    MAX_SLOTS, NEVER, Next, Obstacle, Over, Owner, Position, QueuedCalls, Read, Ready, Reason, Refusal, Rest,
+    RoleId, Service, SlotState, Sources, Surroundings, Sweep, TaskId, TaskState, Terms, Unavailable,
 };
 use pgrx::pg_sys::Oid;
 

@@ -19,7 +19,7 @@ const SETUP: &str = r#"
     insert into queues.task_definition (task_type, processor) values ('more', 'db_function');
     create role app login;
     grant usage on schema queues to app;
-    grant execute on function queues.enqueue(text, jsonb, timestamptz) to app;
+    grant execute on function queues.enqueue to app;
     create table app.good_provider as select * from queues.provider where name = 'bad';
     create table app.good_kind as select * from queues.task_definition where task_type = 'bad';
 "#;

@@ -175,7 +175,10 @@ fn functions_have_the_signatures_of_the_contract() {
         (
             "queues",
             "enqueue",
-            "_task_type text, _payload jsonb, _scheduled_at timestamp with time zone DEFAULT now() returns bigint false",
+            "_task_type text, _payload jsonb, _scheduled_at timestamp with time zone DEFAULT now(), \
+             _unique_key text DEFAULT NULL::text, _if_exists text DEFAULT 'keep'::text, \
+             _unique_for interval DEFAULT NULL::interval, _debounce_limit interval DEFAULT NULL::interval, \
+             _priority integer DEFAULT 0 returns bigint false",
         ),
         ("queues", "append_error", "task_id bigint, error_message text returns jsonb true"),
         ("queues", "complete_task", "_task_id bigint returns void true"),
@@ -301,7 +304,9 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
         rights,
         [
             "internal.run_function(text,jsonb)",
-            "queues.enqueue(text,jsonb,timestamp with time zone)",
+            "queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer)",
+            "queues.enqueue_many(jsonb)",
+            "queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer)",
             "schema internal usage",
             "schema queues usage",
         ]
@@ -326,7 +331,7 @@ fn the_role_of_the_workers_is_created_where_missing() {
     install(&mut client);
     wait_until_sql(
         &mut client,
-        "select has_function_privilege('Errand Boy', 'queues.enqueue(text, jsonb, timestamptz)', 'execute')",
+        "select has_function_privilege('Errand Boy', 'queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)', 'execute')",
         "t",
     );
     let id = enqueue(&mut client, "db_function", json!({"db_function": "pg_catalog.jsonb_strip_nulls"}));
@@ -610,6 +615,9 @@ fn the_schema_queues_holds_the_api_and_nothing_else() {
             "complete_task",
             "dequeue_next_available_task",
             "enqueue",
+            "enqueue_many",
+            "enqueue_many",
+            "explain",
             "fail_task",
             "grant_enqueue",
             "http_get",

@@ -352,8 +352,7 @@ fn allow_says_which_privileges_a_role_lacks_besides() {
     };
     calling.cluster.psql("postgres", "create role \"An App\"");
     let statements = "GRANT USAGE ON SCHEMA queues TO \"An App\"; GRANT EXECUTE ON FUNCTION \
-                      queues.enqueue(text, jsonb, timestamptz), queues.http_post(text, jsonb, jsonb, timestamptz), \
-                      queues.http_get(text, jsonb, timestamptz), queues.result(bigint) TO \"An App\";";
+                      queues.enqueue, queues.http_post, queues.http_get, queues.result TO \"An App\";";
     let log = said(allow);
     assert!(
         log.contains("lacks privileges for tasks of type") && log.contains(&format!("Run: {statements}")),

@@ -108,6 +108,7 @@ fn a_task_that_has_its_worker_end_in_a_roundabout_way_is_given_up_and_others_go_
     let attempts = format!("select attempts from queues.task_status where task_id = {id}");
     eventually("it was interrupted twice", || one::<i32>(&mut client, &attempts) >= 2);
     // While it waits for its next run.
+    wait_until_sql(&mut client, &format!("select reason from queues.explain({id})"), "interrupted");
     run_one(&mut client, "beside it");
     wait_status(&mut client, id, "failed");
     let errors = errors(&mut client, id);

@@ -50,14 +50,17 @@ fn create_extension_makes_a_role_that_may_log_in_enqueue_and_nothing_else() {
     client.batch_execute("create role plain").unwrap();
     let functions = |client: &mut Client, role: &str| -> Vec<String> {
         let sql = format!(
-            "select coalesce(array_agg(p.oid::regproc::text order by p.oid::regproc::text), '{{}}') from pg_proc p \
+            "select coalesce(array_agg(n.nspname || '.' || p.proname order by n.nspname, p.proname), '{{}}') from pg_proc p \
              join pg_namespace n on n.oid = p.pronamespace \
              where n.nspname in ('queues', 'errand', 'internal') and has_schema_privilege('{role}', n.oid, 'usage') \
              and has_function_privilege('{role}', p.oid, 'execute')"
         );
         one(client, &sql)
     };
-    assert_eq!(functions(&mut client, "errand_worker"), ["internal.run_function", "queues.enqueue"]);
+    assert_eq!(
+        functions(&mut client, "errand_worker"),
+        ["internal.run_function", "queues.enqueue", "queues.enqueue_many", "queues.enqueue_many"]
+    );
     assert_eq!(functions(&mut client, "plain"), Vec::<String>::new());
     for role in ["errand_worker", "plain"] {
         let relations = format!(
@@ -431,7 +434,7 @@ fn the_usual_role_is_there_although_another_one_was_set_before() {
     let mut client = install(&cluster, "postgres");
     client.batch_execute("create role mine login; grant errand_worker to mine").unwrap();
     for role in ["errand_worker", "app_worker", "mine"] {
-        let enqueue = "queues.enqueue(text, jsonb, timestamptz)";
+        let enqueue = "queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)";
         let may = format!("select has_function_privilege('{role}', '{enqueue}', 'execute')");
         assert!(one::<bool>(&mut client, &may), "{role}");
     }

@@ -213,6 +213,26 @@ fn tasks_of_an_older_version_wait_for_the_upgrade_and_run_after_it() {
 }
 
 #[test]
+fn who_may_enqueue_may_do_so_after_an_upgrade() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
+    let mut client = cluster.connect("postgres");
+    client
+        .batch_execute(
+            "create extension pg_errand version '0.5.0';
+             create role \"an; App\" login; create role other; grant usage on schema queues to \"an; App\";
+             grant execute on function queues.enqueue to \"an; App\" with grant option;
+             select queues.grant_enqueue('sms', '\"an; App\"');
+             alter extension pg_errand update;
+             set role \"an; App\"",
+        )
+        .unwrap();
+    one::<i64>(&mut client, "select queues.enqueue('sms', '{}', _unique_key => 'k')");
+    client.batch_execute("grant execute on function queues.enqueue to other").unwrap();
+    client.batch_execute("set role other").unwrap();
+    assert!(client.query("select queues.enqueue_many('[]')", &[]).is_err());
+}
+
+#[test]
 fn each_object_is_found_in_the_file_that_creates_it() {
     for (object, file) in [
         ("queues.task", "sql/20_task.sql"),

@@ -44,10 +44,12 @@ pub fn run(run: &mut Run) -> Result<()> {
     let mut queue = Queue::open(&server)?;
     queue.sql.batch_execute(PREPARE)?;
     queue.pause()?;
-    let ways: [(&str, Way, Option<f64>); 3] = [
+    let ways: [(&str, Way, Option<f64>); 5] = [
         ("INSERT … SELECT", insert, Some(1.3)),
         ("queues.enqueue for each row", call, Some(1.1)),
         ("COPY", copy, None),
+        ("queues.enqueue_many of payloads", many_payloads, Some(1.2)),
+        ("queues.enqueue_many of objects", many_objects, Some(1.2)),
     ];
     for (name, way, asked) in ways {
         let (queue, plain) = compare(&mut queue.sql, way, rows)?;
@@ -93,6 +95,27 @@ fn call(sql: &mut Client, target: Target, rows: i64) -> Result<()> {
         target.function
     );
     Ok(sql.batch_execute(&query)?)
+}
+
+/// The plain table receives the same rows by one statement.
+fn many(sql: &mut Client, target: Target, rows: i64, argument: &str, call: &str) -> Result<()> {
+    let given = format!("(select {argument} from generate_series(1, {rows}))");
+    Ok(sql.batch_execute(&match target.table == QUEUE.table {
+        true => format!("select count(*) from queues.enqueue_many({})", call.replace('$', &given)),
+        false => format!(
+            "insert into {} (task_type, payload) select 'db_function', {NOTHING} from generate_series(1, {rows})",
+            target.table
+        ),
+    })?)
+}
+
+fn many_payloads(sql: &mut Client, target: Target, rows: i64) -> Result<()> {
+    many(sql, target, rows, &format!("array_agg({NOTHING}::jsonb)"), "'db_function', $")
+}
+
+fn many_objects(sql: &mut Client, target: Target, rows: i64) -> Result<()> {
+    let object = format!("jsonb_build_object('task_type', 'db_function', 'payload', {NOTHING}::jsonb)");
+    many(sql, target, rows, &format!("jsonb_agg({object})"), "$")
 }
 
 fn copy(sql: &mut Client, target: Target, rows: i64) -> Result<()> {

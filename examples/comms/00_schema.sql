@@ -43,7 +43,7 @@ $$;
 
 -- the privileges that supervisors need on the queue: to enqueue, and to see how their tasks ended
 grant usage on schema queues to comms_owner;
-grant execute on function queues.enqueue(text, jsonb, timestamptz) to comms_owner;
+grant execute on function queues.enqueue to comms_owner;
 grant select on queues.task_status to comms_owner;
 
 -- e-mail and SMS delivery

@@ -23,7 +23,7 @@ end
 $$;
 
 grant usage on schema queues to recurring_owner;
-grant execute on function queues.enqueue(text, jsonb, timestamptz) to recurring_owner;
+grant execute on function queues.enqueue to recurring_owner;
 grant select on queues.task_status to recurring_owner;
 create schema recurring authorization recurring_owner;
 grant usage on schema recurring to :"worker_role";

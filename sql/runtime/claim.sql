@@ -21,4 +21,11 @@ where t.task_id = $1
     and not t.calling
     and t.scheduled_at <= clock_timestamp()
     and (t.not_before is null or t.not_before <= clock_timestamp())
+    -- A task that follows another one with its unique key starts after that one's end.
+    and not exists (
+        select 1
+        from only queues.task p
+        where p.task_id = t.follows
+            and p.finished_at is null
+    )
 for no key update skip locked;

@@ -28,7 +28,11 @@ select
         has_schema_privilege(session_user, to_regnamespace('queues')::oid, 'usage')
             and has_schema_privilege(session_user, f.pronamespace, 'usage')
             and has_function_privilege(
-                session_user, to_regprocedure('queues.enqueue(text, jsonb, timestamptz)')::oid, 'execute'
+                session_user,
+                to_regprocedure(
+                    'queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)'
+                )::oid,
+                'execute'
             ),
         false
     ) as has_grants,

@@ -4,6 +4,7 @@
 mod adopt;
 mod cancel;
 mod enqueue;
+mod explain;
 mod home;
 mod outside;
 mod provider;

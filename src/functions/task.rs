@@ -36,6 +36,7 @@ fn task_before_write(call: &Call) -> pg_sys::Datum {
             "Leave task_id out to have the next id assigned.".into(),
         );
     }
+    row.get(c"unique_key").into_iter().for_each(enqueue::check_key);
     let priority: Option<i16> = row.get(c"priority");
     let payload = row.new_jsonb(c"payload");
     payload.into_iter().for_each(enqueue::check_size);

@@ -133,7 +133,7 @@ impl Launcher {
                 now
             }
             Reading::LimitReached => {
-                self.process_limit.note_failure(now);
+                self.note_limit(now);
                 NEVER
             }
         }
@@ -211,11 +211,18 @@ impl Launcher {
         for entry in databases {
             let desired = self.catalogs.desired(entry);
             let about = About::Database(entry.id.oid());
-            match desired.as_ref().and_then(|desired| desired.hindrance.as_ref()) {
-                Some((message, hint)) if entry.has_extension => {
-                    self.reports.report_if_it_lasts(about, message, hint, now);
+            match desired.as_ref().and_then(|desired| desired.hindrance) {
+                Some(hindrance) if entry.has_extension => {
+                    let (message, hint) = self.catalogs.describe(entry, hindrance);
+                    self.reports.report_if_it_lasts(about, &message, &hint, now);
                 }
                 _ => self.reports.resolve(about),
+            }
+            let service = self.catalogs.service(entry, desired.as_ref());
+            if entry.service != service {
+                shmem::write(|shared| {
+                    shared.database(entry.id).into_iter().for_each(|entry| entry.service = service);
+                });
             }
             let ready = !entry.is_quiesced() && entry.settings_as_of != 0;
             let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
@@ -249,9 +256,16 @@ impl Launcher {
             Some((slot, started)) => {
                 self.started.insert(slot, started);
                 self.process_limit.note_start();
+                shmem::write(|shared| shared.no_process_at = i64::MIN);
             }
-            None => self.process_limit.note_failure(now),
+            None => self.note_limit(now),
         }
+    }
+
+    /// Notes that no process could be started.
+    fn note_limit(&mut self, now: i64) {
+        self.process_limit.note_failure(now);
+        shmem::write(|shared| shared.no_process_at = now);
     }
 }
 

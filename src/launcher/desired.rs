@@ -2,10 +2,11 @@
 
 use crate::config;
 use crate::error::PgError;
+use crate::hindrance;
 use crate::pg::catalog::{self, DatabaseRow};
 use crate::pg::guc::{self, split_list};
-use crate::pg::{bgworker, ident, transaction};
-use crate::shared::{Database, ToOid};
+use crate::pg::{bgworker, transaction};
+use crate::shared::{Database, Hindrance, Service, ToOid};
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,8 +35,8 @@ pub struct Desired {
     pub settings: u64,
     /// `Database::settings`, which is part of the digest.
     pub stored_settings: u64,
-    /// Why no worker can connect, and a hint.
-    pub hindrance: Option<(String, String)>,
+    /// Why no worker can run.
+    pub hindrance: Option<Hindrance>,
 }
 
 impl Catalogs {
@@ -115,8 +116,28 @@ impl Catalogs {
             role: role_oid,
             settings: hasher.finish(),
             stored_settings: entry.settings,
-            hindrance: self.hindrance(row, &name, role.as_ref()).or_else(|| read_only(entry, row, &name)),
+            hindrance: self
+                .hindrance(row, role.as_ref())
+                .or_else(|| is_read_only(entry).then_some(Hindrance::ReadOnly)),
         })
+    }
+
+    /// How the database of `entry` is served, for other processes.
+    pub fn service(&self, entry: &Database, desired: Option<&Desired>) -> Service {
+        let is_wanted = self.find(entry.id.oid()).is_some_and(|row| self.is_wanted(row));
+        match desired {
+            _ if !is_wanted => Service::NotServed,
+            None => Service::Undecided,
+            Some(Desired { hindrance: Some(hindrance), .. }) => Service::Hindered(*hindrance),
+            Some(_) if entry.settings_as_of == 0 => Service::Undecided,
+            Some(desired) => Service::Workers(desired.concurrency as u32),
+        }
+    }
+
+    /// A message about a hindrance in the database of `entry`, and a hint.
+    pub fn describe(&self, entry: &Database, hindrance: Hindrance) -> (String, String) {
+        let database = self.find(entry.id.oid()).map_or("", |row| &row.name);
+        hindrance::describe(hindrance, database, &role_name(entry))
     }
 
     fn find(&self, oid: Oid) -> Option<&DatabaseRow> {
@@ -130,71 +151,25 @@ impl Catalogs {
         self.listed.contains(&row.name)
     }
 
-    fn hindrance(
-        &self,
-        row: &DatabaseRow,
-        role: &str,
-        found: Option<&catalog::Role>,
-    ) -> Option<(String, String)> {
-        let database = &row.name;
-        let name = ident::quote(database);
-        let quoted = ident::quote(role);
-        let Some(found) = found else {
-            return Some((
-                format!(
-                    "role \"{role}\" (pg_errand.role) does not exist, so tasks of database \"{database}\" wait"
-                ),
-                match role.starts_with("pg_") {
-                    // PostgreSQL reserves such names.
-                    true => "Name another role in pg_errand.role.".into(),
-                    false => {
-                        format!("Run: CREATE ROLE {quoted} LOGIN; or name another role in pg_errand.role.")
-                    }
-                },
-            ));
-        };
-        if !row.allows_connections {
-            return Some((
-                format!("database \"{database}\" accepts no connections, so its tasks wait"),
-                format!("Run: ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true;"),
-            ));
-        }
+    fn hindrance(&self, row: &DatabaseRow, role: Option<&catalog::Role>) -> Option<Hindrance> {
+        let Some(role) = role else { return Some(Hindrance::NoRole) };
         let needs_login = !bgworker::IGNORES_LOGIN;
-        if needs_login && !found.can_login {
-            return Some((
-                format!(
-                    "role \"{role}\" (pg_errand.role) may not log in, so tasks of database \"{database}\" wait"
-                ),
-                format!("Run: ALTER ROLE {quoted} LOGIN;"),
-            ));
+        if !row.allows_connections {
+            Some(Hindrance::NoConnections)
+        } else if needs_login && !role.can_login {
+            Some(Hindrance::NoLogin)
+        } else if self.denied.contains(&(row.oid, role.oid)) {
+            Some(Hindrance::NoConnect)
+        } else {
+            None
         }
-        if self.denied.contains(&(row.oid, found.oid)) {
-            return Some((
-                format!(
-                    "role \"{role}\" (pg_errand.role) may not connect to database \"{database}\", so its tasks wait"
-                ),
-                format!("Run: GRANT CONNECT ON DATABASE {name} TO {quoted};"),
-            ));
-        }
-        None
     }
 }
 
-/// Why no task is started if transactions of the workers' role are read-only by default, and a hint.
-fn read_only(entry: &Database, row: &DatabaseRow, role: &str) -> Option<(String, String)> {
+/// True if transactions of the workers' role are read-only by default, so that no task is started.
+fn is_read_only(entry: &Database) -> bool {
     // Until the stored settings are known, the server's value says nothing about this database.
-    let is_read_only = entry.settings_as_of != 0 && entry.read_only.unwrap_or_else(guc::is_read_only);
-    is_read_only.then(|| {
-        (
-            format!(
-                "database \"{}\" is read-only for the role \"{role}\" (default_transaction_read_only), so its tasks wait",
-                row.name
-            ),
-            "Turn default_transaction_read_only off where it is turned on: for the role (ALTER ROLE), for the database \
-             (ALTER DATABASE) or for the server (ALTER SYSTEM)."
-                .into(),
-        )
-    })
+    entry.settings_as_of != 0 && entry.read_only.unwrap_or_else(guc::is_read_only)
 }
 
 /// The role that a database's workers connect as.

@@ -37,6 +37,24 @@ pub fn database() -> pg_sys::Oid {
     unsafe { pg_sys::MyDatabaseId }
 }
 
+/// The name of that database.
+pub fn database_name() -> String {
+    // SAFETY: within a transaction; copied. No name if the database was dropped.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() {
+            return String::new();
+        }
+        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
+/// True if the server is a standby, or still recovers.
+pub fn is_standby() -> bool {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
 /// The role this process is connected as.
 pub fn user_name() -> String {
     // SAFETY: set at process start.
@@ -81,6 +99,12 @@ pub fn client_pid() -> Option<i32> {
 pub fn now() -> i64 {
     // SAFETY: gettimeofday.
     unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+/// A time in microseconds since 2000-01-01 as text, in the time zone of the session.
+pub fn show_time(time: i64) -> String {
+    // SAFETY: the result is in a buffer that the next call reuses, and is copied.
+    unsafe { std::ffi::CStr::from_ptr(pg_sys::timestamptz_to_str(time)) }.to_string_lossy().into_owned()
 }
 
 /// True if transactions can be prepared, which any session may commit at any time.

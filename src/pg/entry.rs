@@ -14,11 +14,15 @@ impl Call {
         Call(fcinfo)
     }
 
+    /// The number of arguments.
+    pub fn arguments(&self) -> usize {
+        // SAFETY: as promised to `of`.
+        usize::try_from(unsafe { (*self.0).nargs }).unwrap_or_default()
+    }
+
     /// An argument, numbered from 0; `None` for null.
     pub fn argument(&self, number: usize) -> Option<pg_sys::Datum> {
-        // SAFETY: as promised to `of`.
-        let given = unsafe { (*self.0).nargs };
-        assert!(number < given as usize, "the function has no argument {number}");
+        assert!(number < self.arguments(), "the function has no argument {number}");
         // SAFETY: as promised to `of`; the argument exists.
         unsafe { pgrx::pg_getarg_datum(self.0, number) }
     }

@@ -53,6 +53,15 @@ pub(super) unsafe fn get() -> &'static mut Journal {
     unsafe { &mut (*MEMORY.load(Relaxed)).journal }
 }
 
+/// The journal, to read it.
+///
+/// # Safety
+/// The caller holds the lock on shared memory.
+pub(super) unsafe fn look() -> &'static Journal {
+    // SAFETY: mapped before any process was forked, and never unmapped; the caller holds the lock.
+    unsafe { &(*MEMORY.load(Relaxed)).journal }
+}
+
 /// Called in the postmaster after a crash, before it starts processes again.
 pub fn recover() {
     // SAFETY: no other process exists.

@@ -32,6 +32,7 @@ pub mod journal;
 pub mod jsonb;
 pub mod jsonb_field;
 pub mod jsonb_size;
+pub mod key_lock;
 pub mod latch;
 pub mod libraries;
 pub mod log;

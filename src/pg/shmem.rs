@@ -3,6 +3,7 @@
 use super::journal;
 use super::latch::LatchRef;
 use pg_errand_queue::{Journal, Phase};
+use pgrx::shmem::PgSharedMemoryInitialization;
 use pgrx::{AssertPGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
@@ -11,25 +12,49 @@ pub type Shared = pg_errand_queue::Shared<LatchRef>;
 /// The slot of a worker process in shared memory.
 pub type Slot = pg_errand_queue::Slot<LatchRef>;
 
-/// The postmaster builds it on its stack.
-const _: () = assert!(size_of::<Shared>() < 2 * 1024 * 1024);
+/// Shared memory, and the lock that has its address. It is initialized where it is: it is too large for the stack.
+struct Memory(PgLwLock<AssertPGRXSharedMemory<*mut Shared>>);
 
 // SAFETY: the only lock of this name.
-static SHARED: PgLwLock<AssertPGRXSharedMemory<Shared>> = unsafe { PgLwLock::new(c"pg_errand") };
+static SHARED: Memory = Memory(unsafe { PgLwLock::new(c"pg_errand") });
 static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+impl PgSharedMemoryInitialization for Memory {
+    type Value = ();
+
+    unsafe fn on_shmem_request(&'static self) {
+        // SAFETY: in the hook for it, as the caller promises.
+        unsafe {
+            pg_sys::RequestAddinShmemSpace(size_of::<Shared>());
+            self.0.on_shmem_request();
+        }
+    }
+
+    /// Initializes the memory: at the start of the postmaster, and again after a crash.
+    unsafe fn on_shmem_startup(&'static self, (): ()) {
+        // SAFETY: in the hook for it, as the caller promises, in the postmaster alone. All bits of a Shared may be 0: it
+        // consists of numbers, flags, null pointers, and enums whose first variant is 0. The address is the same in all
+        // processes.
+        unsafe {
+            let mut is_found = false;
+            let place =
+                pg_sys::ShmemInitStruct(c"pg_errand data".as_ptr(), size_of::<Shared>(), &mut is_found);
+            let shared = place.cast::<Shared>();
+            assert!(shared.is_aligned(), "shared memory is not aligned");
+            if !is_found {
+                shared.write_bytes(0, 1);
+                (*shared).reset(super::backend::now());
+            }
+            self.0.on_shmem_startup(AssertPGRXSharedMemory::new(shared));
+        }
+    }
+}
 
 /// Reserves the memory; while the postmaster preloads libraries.
 pub fn init() {
     journal::init();
-    // SAFETY: Shared is plain data without pointers into one process's memory. The postmaster builds it at its start, and again
-    // after a crash.
-    pg_shmem_init!(
-        SHARED = {
-            journal::recover();
-            // SAFETY: Shared is plain data without pointers into one process's memory.
-            unsafe { AssertPGRXSharedMemory::new(Shared::new(super::backend::now())) }
-        }
-    );
+    // SAFETY: Shared is plain data without pointers into one process's memory.
+    pg_shmem_init!(SHARED = journal::recover());
     PRELOADED.store(true, Relaxed);
 }
 
@@ -56,17 +81,28 @@ pub fn available() -> bool {
 
 /// Reads shared state. `body` is short and calls nothing that can raise.
 pub fn read<R>(body: impl FnOnce(&Shared) -> R) -> R {
-    body(&SHARED.share())
+    let shared = SHARED.0.share();
+    // SAFETY: under the lock.
+    body(unsafe { &***shared })
+}
+
+/// Reads shared state and the journal. `body` is short and calls nothing that can raise.
+pub fn read_journal<R>(body: impl FnOnce(&Shared, &Journal) -> R) -> R {
+    let shared = SHARED.0.share();
+    // SAFETY: under the lock.
+    unsafe { body(&***shared, journal::look()) }
 }
 
 /// Changes shared state and the journal. `body` is short and calls nothing that can raise.
 pub fn write_journal<R>(body: impl FnOnce(&mut Shared, &mut Journal) -> R) -> R {
-    let mut shared = SHARED.exclusive();
+    let mut shared = SHARED.0.exclusive();
     // SAFETY: under the lock.
-    body(&mut shared, unsafe { journal::get() })
+    unsafe { body(&mut ***shared, journal::get()) }
 }
 
 /// Changes shared state. `body` is short and calls nothing that can raise.
 pub fn write<R>(body: impl FnOnce(&mut Shared) -> R) -> R {
-    body(&mut SHARED.exclusive())
+    let mut shared = SHARED.0.exclusive();
+    // SAFETY: under the lock.
+    body(unsafe { &mut ***shared })
 }

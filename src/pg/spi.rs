@@ -42,7 +42,12 @@ impl Statement {
 
     /// [`Statement::row`] with the settings of the session.
     pub fn row_as_is<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Option<R> {
-        connected(|| self.plan().execute(args, map)).pop()
+        self.rows_as_is(args, map).pop()
+    }
+
+    /// [`Statement::rows`] with the settings of the session.
+    pub fn rows_as_is<R>(&self, args: &[Arg], map: impl FnMut(&Row) -> R) -> Vec<R> {
+        connected(|| self.plan().execute(args, map))
     }
 
     fn with_plan<R>(&self, body: impl FnOnce(Plan) -> R) -> R {
@@ -247,6 +252,20 @@ impl Row {
         let (datum, null) = self.datum(column);
         // SAFETY: varlena; SPI_datumTransfer copies into the context from before SPI_connect.
         (!null).then(|| unsafe { pg_sys::SPI_datumTransfer(datum, false, -1) })
+    }
+
+    /// A timestamptz, for another statement.
+    pub fn keep_time(&self, column: impl ResultColumn) -> Arg {
+        let (datum, null) = self.datum(column);
+        (!null).then_some(datum)
+    }
+
+    /// An interval, copied so that it lives as long as the transaction.
+    pub fn keep_interval(&self, column: impl ResultColumn) -> Arg {
+        let (datum, null) = self.datum(column);
+        let size = size_of::<pg_sys::Interval>() as i32;
+        // SAFETY: an interval is passed by reference; SPI_datumTransfer copies into the context from before SPI_connect.
+        (!null).then(|| unsafe { pg_sys::SPI_datumTransfer(datum, false, size) })
     }
 
     /// A `ctid`.

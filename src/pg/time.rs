@@ -16,10 +16,22 @@ pub fn is_longer(interval: &str, limit: std::time::Duration) -> bool {
         let Some(value) = pgrx::direct_function_call_as_datum(pg_sys::interval_in, &args) else {
             return false;
         };
-        let pg_sys::Interval { time, day, month } = *value.cast_mut_ptr();
-        let days = i128::from(month) * 30 + i128::from(day);
-        i128::from(time) + days * 86_400_000_000 > limit.as_micros() as i128
+        length(value) > limit.as_micros() as i128
     }
+}
+
+/// True if an interval is less than zero; a month counts as 30 days.
+pub fn is_negative(interval: pg_sys::Datum) -> bool {
+    // SAFETY: an interval, as the SQL function that received it declares.
+    unsafe { length(interval) < 0 }
+}
+
+/// The length of an interval in microseconds.
+unsafe fn length(interval: pg_sys::Datum) -> i128 {
+    // SAFETY: an interval.
+    let pg_sys::Interval { time, day, month } = unsafe { *interval.cast_mut_ptr() };
+    let days = i128::from(month) * 30 + i128::from(day);
+    i128::from(time) + days * 86_400_000_000
 }
 
 /// A time as PostgreSQL's log shows it.

@@ -88,6 +88,13 @@ pub fn started_at() -> i64 {
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
 }
 
+/// True if all statements of the current transaction see the database as of the first one (REPEATABLE READ,
+/// SERIALIZABLE).
+pub fn has_one_snapshot() -> bool {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// Whether the current transaction may commit asynchronously.
 static ASYNCHRONOUS: AtomicBool = AtomicBool::new(false);
 

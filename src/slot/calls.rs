@@ -2,14 +2,16 @@
 
 use super::MySlot;
 use crate::pg::{backend, shmem};
-use crate::shared::{Admission, EndedCall, InFlight, Owner, TaskId, Terms, ToId};
+use crate::shared::{Admission, EndedCall, InFlight, Owner, QueuedCalls, TaskId, Terms, ToId};
 use std::time::Duration;
 
 impl MySlot {
-    /// Publishes the number of calls in flight. `full`: no further task that needs a call can be claimed.
-    pub fn set_in_flight(self, calls: usize, full: bool) {
+    /// Publishes the number of calls in flight, and the queued ones. `full`: no further task that needs a call can be
+    /// claimed.
+    pub fn set_in_flight(self, calls: usize, queued: &QueuedCalls, full: bool) {
         self.change(|slot| {
             slot.in_flight = calls as u32;
+            slot.queued = *queued;
             slot.full = full;
         });
     }

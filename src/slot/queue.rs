@@ -2,7 +2,8 @@
 
 use super::MySlot;
 use crate::pg::{backend, shmem};
-use crate::shared::{Lane, Next, Position, Queue, Read, Sources, Sweep, ToId};
+use crate::shared::{Lane, Next, Position, Queue, Read, Sources, Sweep, TaskId, ToId};
+use std::time::Duration;
 
 impl MySlot {
     /// Applies `Shared::take` to this worker.
@@ -29,6 +30,12 @@ impl MySlot {
     /// The task that this worker took last.
     pub fn taken(self) -> Option<(Lane, Position)> {
         self.read(|slot| slot.taken).map(|(lane, task)| (lane, task.position))
+    }
+
+    /// Notes for explanations that this worker does not run a task for this long.
+    pub fn note_deferred(self, task_id: TaskId, length: Duration) {
+        let until = backend::now().saturating_add(i64::try_from(length.as_micros()).unwrap_or(i64::MAX));
+        self.change(|slot| slot.deferred.add(task_id.get(), until));
     }
 
     /// Applies `Shared::leave_to_other` to this worker.

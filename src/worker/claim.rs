@@ -6,9 +6,9 @@ use super::tables::Tables;
 use super::{columns, read, task_row};
 use crate::inject;
 use crate::outside;
-use crate::pg::backend;
 use crate::pg::spi::{Arg, Statement};
 use crate::pg::table::{Lock, Seen};
+use crate::pg::{backend, key_lock};
 use crate::shared::{Candidate, Lane, Next, Position, Sources, TaskId};
 use crate::slot::MySlot;
 use crate::task::Task;
@@ -60,12 +60,14 @@ fn one(slot: MySlot, tables: &Tables, lane: Lane, candidate: Candidate) -> Optio
     let position = candidate.position;
     let task_id = TaskId::new(position.task_id);
     let priority = Cell::new(position.priority);
+    let is_unique = Cell::new(false);
     let is_wanted = |row: &Seen| {
         let is_ready = is_ready(row, tables.origin);
+        is_unique.set(row.get(columns::UNIQUE_KEY).is_some());
         if is_ready {
             priority.set(row.get(columns::PRIORITY).map_or(0, |datum| datum.value() as i16));
         }
-        is_ready && priority.get() == position.priority
+        is_ready && !is_unique.get() && priority.get() == position.priority
     };
     match tables.tasks.lock(task_id.get(), candidate.address, is_wanted) {
         Lock::Locked(row) => {
@@ -79,8 +81,11 @@ fn one(slot: MySlot, tables: &Tables, lane: Lane, candidate: Candidate) -> Optio
             slot.hand_back(lane, Position { priority: priority.get(), ..position });
             return None;
         }
-        Lock::Not => return None,
-        Lock::ByStatement => {}
+        Lock::Not if !is_unique.get() => return None,
+        Lock::Not | Lock::ByStatement => {}
+    }
+    if !key_lock::begin_run(task_id.get()) {
+        return None;
     }
     let args: [Arg; 2] = [task_id.get().into_datum(), tables.origin.into_datum()];
     let claimed = tables.locking_tasks(|| {
@@ -90,6 +95,9 @@ fn one(slot: MySlot, tables: &Tables, lane: Lane, candidate: Candidate) -> Optio
             (task, row.get(c"leased") == Some(true))
         })
     });
+    if claimed.is_none() {
+        key_lock::end_run();
+    }
     claimed.map(|(task, was_leased)| {
         if was_leased {
             outside::tell_of_ended_lease(task_id.get());
@@ -111,5 +119,8 @@ fn is_ready(row: &Seen, origin: i64) -> bool {
 
 /// Claims a task again after its transaction was rolled back; `None` if another worker has claimed it or it has ended.
 pub fn again(tables: &Tables, task_id: TaskId) -> Option<Task> {
+    if !key_lock::begin_run(task_id.get()) {
+        return None;
+    }
     tables.locking_tasks(|| CLAIM_AGAIN.row(&[task_id.get().into_datum()], |row| task_row::of_result(row, 1)))
 }

@@ -110,7 +110,9 @@ impl RolledBack for ClaimedTask<'_> {
     }
 
     fn defer(&mut self) {
-        self.deferred.add(self.brief.id, deferred::LONGEST, self.runner.slot.taken());
+        let slot = self.runner.slot;
+        let length = self.deferred.add(self.brief.id, deferred::LONGEST, slot.taken());
+        slot.note_deferred(self.brief.id, length);
     }
 
     fn refuse(&mut self, _: PgError) {

@@ -34,6 +34,7 @@ columns! { TASK_COLUMNS:
     OUTCOME = "outcome text",
     ORIGIN = "origin bigint not null",
     PRIORITY = "priority smallint",
+    UNIQUE_KEY = "unique_key text",
 }
 
 columns! { CALL_COLUMNS:
@@ -53,11 +54,13 @@ columns! { CALL_COLUMNS:
 static TASKS: Shape = Shape::new(
     TASK_COLUMNS,
     &[DEQUEUED_AT, ATTEMPTS, LEASED, NOT_BEFORE, CALLING, FINISHED_AT, FINAL_STATUS, OUTCOME],
-    // Each of these changes ends the task, or begins its call and clears not_before.
+    // Each of these changes ends the task, or begins its call and clears not_before. Rows with a unique key are changed by
+    // statements.
     &[
         "((finished_at IS NULL) AND (NOT calling) AND (priority IS NULL))",
         "((finished_at IS NULL) AND (NOT calling) AND (priority IS NOT NULL))",
         "((finished_at IS NULL) AND (not_before IS NOT NULL))",
+        "(unique_key IS NOT NULL)",
     ],
     false,
 );

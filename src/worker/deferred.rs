@@ -22,10 +22,16 @@ struct Pause {
 }
 
 impl Deferred {
-    /// Defers a task for a second, or for twice as long as the last time, up to `longest`.
-    pub fn add(&mut self, task_id: TaskId, longest: Duration, position: Option<(Lane, Position)>) {
+    /// Defers a task for a second, or for twice as long as the last time, up to `longest`. Returns for how long.
+    pub fn add(
+        &mut self,
+        task_id: TaskId,
+        longest: Duration,
+        position: Option<(Lane, Position)>,
+    ) -> Duration {
         let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(longest));
         self.hold(task_id, length, position);
+        length
     }
 
     /// Defers a task for this long.

@@ -161,7 +161,8 @@ pub fn sweep_if_due(slot: MySlot, tables: &Tables, definition_changes: u64) -> R
     let now = backend::now();
     let Some(wanted) = slot.begin_sweep(now, config::poll_interval()) else { return Ok(()) };
     activity::running(format_args!("looking for tasks"));
-    let due_since = slot.prioritized_due_since();
+    // In this order, so that the clock was not set back between the two unless this is noticed.
+    let (due_since, now) = (slot.prioritized_due_since(), backend::now());
     let swept = transaction::commit_after(|| {
         for lane in TaskDefinitions::known().lanes().iter() {
             let deferred = read_deferred(tables, lane);

@@ -31,6 +31,8 @@ static REPEAT: Statement = Statement::new(
 static CALL_BEGIN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
 static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
+static HAS_UNIQUE_KEY: Statement =
+    Statement::new(include_str!("../../sql/runtime/has_unique_key.sql"), &[INT8OID]);
 
 /// Ends a task in the transaction of its handlers, and cleans the session. The commit does not wait for a flush, since
 /// the effects and the end are lost or kept together. Raises an error if the end was not written.
@@ -129,6 +131,15 @@ fn write_end(tables: &Tables, brief: &Brief, status: Status, outcome: Option<&st
         brief.uncounted.into_datum(),
     ];
     change_task(tables, brief.id, means, || FINISH.run(&end), |_| false);
+    announce_follower(tables, brief.id);
+}
+
+/// Lets the commit announce that a task may start which follows this one.
+fn announce_follower(tables: &Tables, task_id: TaskId) {
+    let args = [task_id.get().into_datum()];
+    if tables.as_owner(|| HAS_UNIQUE_KEY.row(&args, |row| row.get(1))).flatten() == Some(true) {
+        wake::note_due(backend::now());
+    }
 }
 
 /// The state of a task that has not ended.

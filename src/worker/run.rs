@@ -13,8 +13,8 @@ use super::runner::Runner;
 use crate::error::PgError;
 use crate::handler::Stop;
 use crate::inject;
-use crate::pg::latch;
 use crate::pg::transaction::{self, End as Transaction};
+use crate::pg::{key_lock, latch};
 use crate::shared::{Admission, Interrupted, Over, Sources, TaskId, Terms, Unavailable};
 use crate::slot::MySlot;
 use crate::task::{Brief, Task};
@@ -51,6 +51,17 @@ enum Ran {
 
 /// Claims the next ready task and runs its first step; false if there was none.
 pub fn run_next(
+    runner: &mut Runner,
+    calls: &mut Calls,
+    deferred: &mut Deferred,
+    from: &Claimable,
+) -> Result<bool, PgError> {
+    let ran = run_one(runner, calls, deferred, from);
+    key_lock::end_run();
+    ran
+}
+
+fn run_one(
     runner: &mut Runner,
     calls: &mut Calls,
     deferred: &mut Deferred,
@@ -145,7 +156,8 @@ fn go_on(
         Ok(_) => slot.leave_to_other(),
         // The error may be temporary, and no provider was called.
         Err(error) if error.is_passing() => {
-            deferred.add(brief.id, deferred::WHILE_PASSING, slot.taken());
+            let length = deferred.add(brief.id, deferred::WHILE_PASSING, slot.taken());
+            slot.note_deferred(brief.id, length);
             return Err(error.of_task(brief.id));
         }
         Err(error) => {

@@ -134,7 +134,7 @@ fn report_rights(slot: MySlot, role: &str, found: &Extension) {
         format!("role {quoted} has not all rights that handlers may need to enqueue"),
         format!(
             "Run: GRANT USAGE ON SCHEMA queues, {schema} TO {quoted}; \
-             GRANT EXECUTE ON FUNCTION queues.enqueue(text, jsonb, timestamptz), \
+             GRANT EXECUTE ON FUNCTION queues.enqueue, \
              {schema}.run_function(text, jsonb) TO {quoted};"
         ),
     );

@@ -6,13 +6,22 @@ use super::{Attack, refused, state, text};
 use crate::harness::queue::wait_status;
 
 /// Each with harmless arguments.
-const FUNCTIONS: [(&str, &str); 6] = [
-    ("enqueue(text, jsonb, timestamptz)", "queues.enqueue('sms', '{}', 'infinity')"),
+const FUNCTIONS: [(&str, &str); 9] = [
+    (
+        "enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)",
+        "queues.enqueue('sms', '{}', 'infinity')",
+    ),
+    ("enqueue_many(jsonb)", "queues.enqueue_many('[]')"),
+    (
+        "enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer)",
+        "queues.enqueue_many('sms', '{}'::jsonb[])",
+    ),
     ("dequeue_next_available_task(text[])", "queues.dequeue_next_available_task()"),
     ("complete_task(bigint)", "queues.complete_task(-1)"),
     ("append_error(bigint, text)", "queues.append_error(-1, 'x')"),
     ("fail_task(bigint, text)", "queues.fail_task(-1, 'x')"),
     ("cancel(bigint)", "queues.cancel(-1)"),
+    ("explain(bigint)", "queues.explain(null)"),
 ];
 
 /// What nobody may who has been granted one of them.

@@ -55,7 +55,7 @@ fn what_default_privileges_say_opens_nothing() {
         where pronamespace in ('queues'::regnamespace, 'errand'::regnamespace, 'internal'::regnamespace) and has_function_privilege('errand_worker', oid, 'execute')";
     assert_eq!(
         text(&mut client, workers),
-        "errand.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone) internal.run_function(text,jsonb) errand.worker_state()"
+        "errand.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer) queues.enqueue_many(jsonb) queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer) internal.run_function(text,jsonb) errand.worker_state()"
     );
     let tables = "select count(*) from pg_class where relnamespace in ('queues'::regnamespace, 'errand'::regnamespace) and has_table_privilege('errand_worker', oid, 'select')";
     assert_eq!(text(&mut client, tables), "0");
@@ -101,7 +101,7 @@ fn a_grant_of_a_type_belongs_to_the_role_and_not_to_its_name() {
     let create = |name: &str| {
         format!(
             "create role \"{name}\" login; grant usage on schema queues to \"{name}\";
-             grant execute on function queues.enqueue(text, jsonb, timestamptz) to \"{name}\""
+             grant execute on function queues.enqueue to \"{name}\""
         )
     };
     let granted = "select granted_to from queues.task_definition where task_type = 'http'";

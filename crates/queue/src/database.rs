@@ -2,6 +2,7 @@
 
 use crate::ids::{DatabaseId, TableId};
 use crate::numbers::NEVER;
+use crate::service::Service;
 use crate::sizes::MAX_QUIESCERS;
 use crate::text::Text;
 
@@ -19,6 +20,8 @@ pub struct Database {
     pub id: DatabaseId,
     /// The database is known to have the extension.
     pub has_extension: bool,
+    /// How the launcher serves the database.
+    pub service: Service,
     /// A worker found no extension, so the launcher removes the entry.
     pub no_extension: bool,
     /// A worker has to be started: the extension may be new, or there may be tasks that were not announced.
@@ -83,6 +86,7 @@ impl Database {
     pub(super) const FREE: Database = Database {
         id: DatabaseId::NONE,
         has_extension: false,
+        service: Service::Undecided,
         no_extension: false,
         look: false,
         needs_worker: false,

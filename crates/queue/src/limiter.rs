@@ -5,10 +5,11 @@
 mod account;
 mod bucket;
 mod in_flight;
+mod refusal;
 mod terms;
 
 pub use in_flight::InFlight;
-pub use terms::{Admission, Breaker, CallOutcome, Terms};
+pub use terms::{Admission, Breaker, CallOutcome, Refusal, Terms};
 
 use crate::ids::DatabaseId;
 use account::Account;

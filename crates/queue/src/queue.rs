@@ -15,6 +15,10 @@ pub const WINDOW: usize = 64;
 /// The number of tasks in the window of a provider's lane, and in that of each lane's prioritized tasks.
 pub const CALL_WINDOW: usize = 8;
 
+/// A time before all tasks that fall due, about 4300 BC, in microseconds since 2000-01-01. Each correction of the clock
+/// makes it earlier.
+const LONG_AGO: i64 = -200_000_000_000_000_000;
+
 /// The result of a worker's search for a task.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Next {
@@ -84,7 +88,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         prioritized_lines: [Line::NEW; LANES],
         prioritized: [[Candidate::NONE; CALL_WINDOW]; LANES],
         unused: false,
-        looked_for: i64::MIN,
+        looked_for: LONG_AGO,
         deferred_due: false,
         sweep_by: NEVER,
         swept_at: i64::MIN,
@@ -166,6 +170,11 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
     pub fn shut(&mut self, lane: Lane, opens_at: i64, account: u64) {
         let line = &mut self.lines[lane.index()];
         (line.opens_at, line.account) = (opens_at, account);
+    }
+
+    /// When a closed lane opens; `None` if it is open.
+    pub fn closed(&self, lane: Lane, now: i64) -> Option<i64> {
+        Some(self.lines[lane.index()].opens_at).filter(|opens_at| *opens_at > now)
     }
 
     /// Opens the lanes that wait for the end of a call of `account`; true if there are any. `resumed` also opens lanes that

@@ -43,6 +43,8 @@ pub struct Shared<
     pub(crate) unflushed: u64,
     /// The launcher flushes WAL.
     pub(crate) flushing: bool,
+    /// When the launcher could start no process the last time, if it could start none since.
+    pub no_process_at: i64,
     pub databases: [Database; D],
     pub slots: [Slot<L>; S],
     /// Whether the tasks that the slots show can be cancelled.
@@ -72,6 +74,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             next_owner: now,
             unflushed: 0,
             flushing: false,
+            no_process_at: i64::MIN,
             databases: [Database::FREE; D],
             slots: [Slot::FREE; S],
             phases: [const { Phase::new() }; S],
@@ -81,6 +84,38 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             used_queues: 0,
             queues: [Queue::FREE; S],
         }
+    }
+
+    /// Makes this the same as [`Shared::new`], without a copy of it on the stack.
+    pub fn reset(&mut self, now: i64) {
+        let Shared {
+            launcher,
+            catalog_changes,
+            settings_changes,
+            missed_extension,
+            next_owner,
+            unflushed,
+            flushing,
+            no_process_at,
+            databases,
+            slots,
+            phases,
+            limiter,
+            resumes,
+            used_slots,
+            used_queues,
+            queues,
+        } = self;
+        *launcher = L::NONE;
+        (*catalog_changes, *settings_changes, *resumes) = (0, 1, 0);
+        (*missed_extension, *flushing) = (false, false);
+        (*next_owner, *unflushed, *no_process_at) = (now, 0, i64::MIN);
+        databases.fill(Database::FREE);
+        slots.iter_mut().for_each(|slot| *slot = Slot::FREE);
+        phases.iter_mut().for_each(|phase| *phase = Phase::new());
+        *limiter = Limiter::NEW;
+        (*used_slots, *used_queues) = (0, 0);
+        queues.iter_mut().for_each(|queue| *queue = Queue::FREE);
     }
 
     /// Requests that the launcher flush WAL up to `end`.
@@ -198,6 +233,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
                 *time = now.min(*time);
             }
         }
+        self.no_process_at = now.min(self.no_process_at);
         self.limiter.set_clock_back(now);
         for queue in self.queues.iter_mut() {
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));

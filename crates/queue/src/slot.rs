@@ -1,6 +1,7 @@
 //! The slot of a worker process.
 
 use super::database::LONGEST_PAUSE;
+use crate::held::{DeferredTasks, QueuedCalls};
 use crate::ids::{DatabaseId, RoleId};
 use crate::journal::{Interrupted, RunEnd};
 use crate::lane::Lane;
@@ -92,6 +93,10 @@ pub struct Slot<L> {
     pub in_flight: u32,
     /// The calls that count towards the limits of providers.
     pub calls: InFlight,
+    /// The calls that wait until their providers admit them.
+    pub queued: QueuedCalls,
+    /// The tasks that the worker does not run for a while.
+    pub deferred: DeferredTasks,
     /// The worker can take no further task that needs a call.
     pub full: bool,
     pub succeeded: u64,
@@ -133,6 +138,8 @@ impl<L: Latch> Slot<L> {
         earlier: Interrupted::NONE,
         in_flight: 0,
         calls: InFlight::NONE,
+        queued: QueuedCalls::NONE,
+        deferred: DeferredTasks::NONE,
         full: false,
         succeeded: 0,
         failed: 0,

@@ -597,3 +597,14 @@ fn calls_of_a_worker_that_ends_are_looked_for() {
         assert_eq!(shared.database(DATABASE).unwrap().orphans, has_orphans, "{in_flight}");
     }
 }
+
+#[test]
+fn memory_that_was_used_is_new_after_a_reset() {
+    let mut shared = shared_with(&[SlotState::Idle, SlotState::Working]);
+    shared.announce(DATABASE, &tasks(20, 1), 2);
+    shared.phases[0].begin(true);
+    shared.note_unflushed(7);
+    shared.no_process_at = 5;
+    shared.reset(9);
+    assert!(*shared == Shared::new(9));
+}

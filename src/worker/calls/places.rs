@@ -5,7 +5,7 @@ use super::logged::log_breaker;
 use super::queued::{MAX_BYTES_FOR_HOSTS, MAX_FOR_HOSTS};
 use super::state::{Calls, limit};
 use crate::processor::OpenBatches;
-use crate::shared::{EndedCall, InFlight, LANES, Lane, LaneSet, Sources};
+use crate::shared::{EndedCall, InFlight, LANES, Lane, LaneSet, QueuedCalls, Sources, TaskId};
 use crate::task_definition::TaskDefinitions;
 use crate::worker::pace;
 use pg_errand_calls::pool::Room;
@@ -110,7 +110,7 @@ impl Calls {
 
     /// Publishes the calls in flight to other processes.
     pub fn show(&mut self) {
-        self.slot.set_in_flight(self.tasks(), !self.have_room());
+        self.slot.set_in_flight(self.tasks(), &self.queued_calls(), !self.have_room());
         let (counts, mut ended, providers) = self.take_counts();
         self.slot.set_calls(counts, &mut ended);
         for (ended, provider) in ended.iter().zip(providers) {
@@ -118,6 +118,11 @@ impl Calls {
                 log_breaker(&provider, breaker, ended.terms.breaker_threshold);
             }
         }
+    }
+
+    /// The queued calls, as other processes see them.
+    pub(super) fn queued_calls(&self) -> QueuedCalls {
+        QueuedCalls::of(self.queued.iter().flat_map(|queued| queued.batch.tasks()).map(TaskId::get))
     }
 
     /// The calls that count towards the limits of providers, and how calls have ended since the previous invocation.

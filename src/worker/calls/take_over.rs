@@ -46,7 +46,7 @@ pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
     }
     let (orphans, _) = found?;
     // If this process is about to exit, another worker takes these calls over.
-    slot.set_in_flight(calls.tasks() + orphans.len(), false);
+    slot.set_in_flight(calls.tasks() + orphans.len(), &calls.queued_calls(), false);
     interrupt::check();
     let any = !orphans.is_empty();
     for group in groups(orphans) {

@@ -1,9 +1,11 @@
 //! The conditions that have to hold after every step.
 
 use crate::row::task_id;
-use crate::worker::{Hand, Worker, shown_calls};
-use crate::world::{Flag, PROVIDERS, World, lane, terms};
-use pg_errand_queue::{Breaker, EndedCall, Interrupted, Lane, Position, Slot, SlotState, Terms};
+use crate::worker::{Hand, shown_calls};
+use crate::world::{DATABASE, Flag, PROVIDERS, World, lane, terms};
+use pg_errand_queue::{
+    Breaker, Class, EndedCall, Interrupted, Lane, NOBODY, Position, Slot, SlotState, Terms,
+};
 use std::collections::HashMap;
 
 /// The facts that are known outside of shared memory.
@@ -112,22 +114,18 @@ impl<const W: usize, const C: usize> World<W, C> {
             assert!(!slot.is_live() || is_somebody_s, "slot {index} is live without a process");
             assert!(slot.state != SlotState::Idle || slot.task_id == 0, "slot {index} is idle with a task");
         }
+        self.check_reasons();
     }
 
-    /// Checks that the worker that takes a local task passes over no task of a higher priority that was announced when
-    /// it was due, while no other worker reads.
-    pub fn check_order(&self, taker: usize, taken: Position) {
-        let reads = |worker: &Worker| {
-            matches!(
-                worker.hand,
-                Hand::Reads { line: (Lane::LOCAL, _), .. } | Hand::HasRead { line: (Lane::LOCAL, _), .. }
-            )
-        };
-        if self.workers.iter().any(reads) {
-            return;
-        }
+    /// Checks that the worker that takes a task passes over no task of a higher priority, in the local lane or its own,
+    /// that was announced when it was due, while no worker reads the lane.
+    pub fn check_order(&self, taker: usize, taken_from: Lane, taken: Position) {
+        let Some(queue) = self.shared.queue_of(DATABASE) else { return };
+        // Also one that dies before it has published what it has read.
+        let is_read = |lane| Class::ALL.into_iter().any(|class| queue.line(lane, class).reader != NOBODY);
         for (index, row) in self.rows.iter().enumerate() {
-            let is_known = row.is_told && row.is_ready(self.now) && row.lane == Lane::LOCAL;
+            let is_checked = row.lane == Lane::LOCAL || row.lane == taken_from;
+            let is_known = is_checked && row.is_told && row.is_ready(self.now) && !is_read(row.lane);
             let is_excused = row.is_disturbed || row.not_before.is_some();
             if is_known && !is_excused && row.priority > taken.priority && !self.is_in_hand(index) {
                 panic!("slot {taker} takes {taken:?} before task {}: {row:?}", index + 1);

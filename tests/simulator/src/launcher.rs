@@ -2,10 +2,10 @@
 
 use crate::worker::{Hand, Worker};
 use crate::world::{DATABASE, Flag, SLOTS, World};
-use pg_errand_queue::{NEVER, SlotState};
+use pg_errand_queue::{NEVER, Service, SlotState};
 
 /// The pause between two attempts to start a worker, in microseconds.
-const RETRY: i64 = 1_000_000;
+pub const RETRY: i64 = 1_000_000;
 
 pub struct Launcher {
     /// The time of the next cycle if the latch is not set before.
@@ -36,6 +36,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         let slots = self.shared.slots_of(DATABASE).count();
         let is_starting = self.shared.slots_of(DATABASE).any(|slot| slot.state == SlotState::Starting);
         let Some(database) = self.shared.database(DATABASE) else { return };
+        database.service = Service::Workers(SLOTS as u32);
         let is_due = database.next_due <= now;
         let has_work = database.has_work(now);
         let may_start = database.start_allowed_at() <= now && !database.is_quiesced();

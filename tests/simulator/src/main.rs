@@ -8,6 +8,8 @@ mod checks;
 mod drain;
 mod faults;
 mod launcher;
+
+mod reasons;
 mod rng;
 mod row;
 mod session;

@@ -419,7 +419,7 @@ impl<const W: usize, const C: usize> World<W, C> {
                 if self.workers[worker].avoided.iter().any(is_avoided) {
                     return Hand::Looks(signals);
                 }
-                self.check_order(slot, candidate.position);
+                self.check_order(slot, lane, candidate.position);
                 Hand::Took(signals, candidate.position)
             }
         }

@@ -27,6 +27,34 @@ pub enum Admission {
     Full,
 }
 
+/// Why no request is admitted. Times are in microseconds since 2000-01-01.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The provider has requested a pause, until this time.
+    Paused(i64),
+    /// The circuit breaker is open, until this time.
+    Broken(i64),
+    /// The first request after a pause is in flight; others wait for its outcome, at most until this time.
+    Probing(i64),
+    /// The rate limit admits the next request at this time.
+    Rate(i64),
+    /// All calls that may be in flight are.
+    Full,
+}
+
+impl Refusal {
+    /// Until when no request is admitted, at most.
+    pub fn until(self) -> Option<i64> {
+        match self {
+            Refusal::Paused(until)
+            | Refusal::Broken(until)
+            | Refusal::Probing(until)
+            | Refusal::Rate(until) => Some(until),
+            Refusal::Full => None,
+        }
+    }
+}
+
 /// The outcome of a call, as far as it concerns the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallOutcome {

@@ -93,7 +93,7 @@ fn an_announced_task_precedes_known_ones_of_a_lower_priority() {
 fn what_falls_due_at_a_higher_priority_is_found_by_a_sweep() {
     let mut queue = with_backlog();
     publish_prioritized(&mut queue, &[of(5, 1)], Some(15), false);
-    queue.note_looked_for(i64::MIN, 15);
+    queue.note_looked_for(LONG_AGO, 15);
     queue.note_due();
     queue.swept_at = 0;
     assert_eq!(queue.begin_sweep(75, NEVER), Some(Sweep::Due));
@@ -127,7 +127,21 @@ fn nothing_is_looked_for_while_priorities_are_not_used() {
     assert_eq!(queue.prioritized_due_since(), None);
     // A prioritized task may be there that is not due yet.
     queue.note_prioritized();
-    assert_eq!(queue.prioritized_due_since(), Some(i64::MIN));
+    assert_eq!(queue.prioritized_due_since(), Some(LONG_AGO));
+}
+
+#[test]
+fn a_sweep_during_which_the_clock_was_set_back_has_looked_for_nothing() {
+    let mut queue = with_backlog();
+    // Also the first one.
+    for _ in 0..2 {
+        let since = queue.prioritized_due_since().unwrap();
+        queue.set_clock_back(20);
+        queue.note_looked_for(since, 75);
+        assert!(queue.prioritized_due_since().unwrap() < 20);
+        queue.note_looked_for(queue.prioritized_due_since().unwrap(), 30);
+        assert_eq!(queue.prioritized_due_since(), Some(30));
+    }
 }
 
 #[test]

@@ -1,0 +1,198 @@
+//! Why a task has not been started, as far as shared memory tells. Nothing here changes anything.
+
+use crate::ids::DatabaseId;
+use crate::journal::Journal;
+use crate::lane::Lane;
+use crate::latch::Latch;
+use crate::limiter::{Refusal, Terms};
+use crate::numbers::NEVER;
+use crate::service::{Hindrance, Service};
+use crate::shared::Shared;
+use crate::slot::{Slot, SlotState};
+
+/// How long a failure to start a process counts, in microseconds. The launcher tries again more often than that.
+const REFUSED_FOR: i64 = 1_000_000;
+
+/// A task that is ready according to its row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ready {
+    pub database: DatabaseId,
+    pub task_id: i64,
+    pub lane: Lane,
+    /// The limits of its provider, if it needs one.
+    pub terms: Option<Terms>,
+}
+
+/// A worker and the task that it runs; 0 for none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Busy {
+    pub pid: i32,
+    pub task_id: i64,
+    /// Since when the worker runs the task, in microseconds since 2000-01-01.
+    pub since: i64,
+}
+
+/// What keeps a ready task from being started. Times are in microseconds since 2000-01-01.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// The launcher is not running, or has not looked at the database yet.
+    Launcher,
+    /// The database is not one of those that workers serve.
+    NotServed,
+    /// There are more databases with the extension than can be served.
+    TooManyDatabases,
+    Hindered(Hindrance),
+    /// A command of this process quiesces the database.
+    Quiesced(i32),
+    /// The database may have no workers (`pg_errand.concurrency`).
+    Paused,
+    /// Workers have failed to start, and the next one is started at this time.
+    Failing {
+        failures: u32,
+        until: i64,
+    },
+    /// No process could be started (`max_worker_processes`).
+    NoProcess,
+    /// Workers of other databases are as many as there may be (`pg_errand.max_workers`).
+    NoPlace,
+    /// A worker is being started.
+    Starting,
+    /// A worker has deferred the task until this time, after an error that may pass.
+    Deferred {
+        pid: i32,
+        until: i64,
+    },
+    /// The task has made its workers leave, and is paused until this time.
+    Interrupted(i64),
+    /// The provider of the task admits no request.
+    Provider(Refusal),
+    /// The lane of the task is closed until this time, or until a call ends (`NEVER`).
+    Lane(i64),
+    /// Every worker has as many calls as it may have.
+    Full,
+    /// All workers are running tasks; the one that began first.
+    Busy {
+        workers: u32,
+        first: Busy,
+    },
+}
+
+impl Obstacle {
+    /// Until when the obstacle lasts, if that is known.
+    pub fn until(&self) -> Option<i64> {
+        match *self {
+            Obstacle::Failing { until, .. }
+            | Obstacle::Deferred { until, .. }
+            | Obstacle::Interrupted(until) => Some(until),
+            Obstacle::Lane(until) => Some(until).filter(|until| *until != NEVER),
+            Obstacle::Provider(refusal) => refusal.until(),
+            _ => None,
+        }
+    }
+}
+
+impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, const A: usize>
+    Shared<L, S, D, W, C, A>
+{
+    /// The worker that runs a task.
+    pub fn runner_of(&self, database: DatabaseId, task_id: i64) -> Option<Busy> {
+        self.slots_of(database).find(|slot| slot.shows(database, task_id)).map(busy)
+    }
+
+    /// The live worker with this identity.
+    pub fn worker_of(&self, database: DatabaseId, owner: i64) -> Option<&Slot<L>> {
+        self.slots_of(database).find(|slot| slot.owner == owner && slot.is_live())
+    }
+
+    /// Why a provider admits no further request now.
+    pub fn refusal(&self, database: DatabaseId, terms: &Terms, now: i64) -> Option<Refusal> {
+        self.limiter.refusal(database, terms, self.in_flight(terms.account), now)
+    }
+
+    /// What keeps a ready task from being started now; `None` if nothing but tasks before it. `max_workers` is the
+    /// number of workers of all databases that there may be.
+    pub fn obstacle<const R: usize>(
+        &self,
+        journal: &Journal<S, R>,
+        task: &Ready,
+        max_workers: usize,
+        now: i64,
+    ) -> Option<Obstacle> {
+        self.obstacle_to_workers(task.database, max_workers, now)
+            .or_else(|| journal.paused_until(task.database, task.task_id, now).map(Obstacle::Interrupted))
+            .or_else(|| self.deferred(task, now))
+            .or_else(|| self.obstacle_to_calls(task, now))
+            .or_else(|| self.obstacle_to_start(task))
+    }
+
+    /// What keeps the database from having any worker.
+    fn obstacle_to_workers(&self, id: DatabaseId, max_workers: usize, now: i64) -> Option<Obstacle> {
+        let Some(database) = self.databases.iter().find(|database| database.id == id) else {
+            let is_full = self.databases.iter().all(|database| database.id != DatabaseId::NONE);
+            return Some(if is_full { Obstacle::TooManyDatabases } else { Obstacle::Launcher });
+        };
+        if let Some(pid) = database.quiesced_by.iter().find(|pid| **pid != 0) {
+            return Some(Obstacle::Quiesced(*pid));
+        }
+        match database.service {
+            Service::NotServed => return Some(Obstacle::NotServed),
+            Service::Hindered(hindrance) => return Some(Obstacle::Hindered(hindrance)),
+            Service::Workers(0) => return Some(Obstacle::Paused),
+            Service::Undecided | Service::Workers(_) => {}
+        }
+        if self.staff(id).next().is_some() {
+            return None;
+        }
+        let until = database.start_allowed_at();
+        Some(match database.service {
+            Service::Undecided => Obstacle::Launcher,
+            _ if until > now => Obstacle::Failing { failures: database.failures, until },
+            _ if self.slots_of(id).any(|slot| slot.state == SlotState::Starting) => Obstacle::Starting,
+            _ if self.used_places() >= max_workers => Obstacle::NoPlace,
+            _ if self.no_process_at + REFUSED_FOR > now => Obstacle::NoProcess,
+            _ => Obstacle::Starting,
+        })
+    }
+
+    fn deferred(&self, task: &Ready, now: i64) -> Option<Obstacle> {
+        let until = |slot: &Slot<L>| Some((slot.pid, slot.deferred.until(task.task_id, now)?));
+        let (pid, until) = self.staff(task.database).find_map(until)?;
+        Some(Obstacle::Deferred { pid, until })
+    }
+
+    /// What keeps the provider of the task from being called.
+    fn obstacle_to_calls(&self, task: &Ready, now: i64) -> Option<Obstacle> {
+        let terms = task.terms.as_ref()?;
+        self.refusal(task.database, terms, now).map(Obstacle::Provider).or_else(|| {
+            // Another provider was refused, or this one under terms that have changed since.
+            self.queue_of(task.database)?.closed(task.lane, now).map(Obstacle::Lane)
+        })
+    }
+
+    /// What keeps the workers of the database from starting the task.
+    fn obstacle_to_start(&self, task: &Ready) -> Option<Obstacle> {
+        if self.staff(task.database).any(|slot| slot.task_id == 0) {
+            let is_full = task.terms.is_some() && self.staff(task.database).all(|slot| slot.full);
+            return is_full.then_some(Obstacle::Full);
+        }
+        let workers = self.staff(task.database).count() as u32;
+        let first = self.staff(task.database).min_by_key(|slot| slot.busy_since)?;
+        Some(Obstacle::Busy { workers, first: busy(first) })
+    }
+
+    /// The workers of a database that can still take tasks.
+    fn staff(&self, id: DatabaseId) -> impl Iterator<Item = &Slot<L>> {
+        self.slots_of(id).filter(|slot| slot.is_live() && slot.state != SlotState::Leaving && !slot.retire)
+    }
+
+    fn used_places(&self) -> usize {
+        self.slots[..self.used_slots].iter().filter(|slot| slot.state != SlotState::Free).count()
+    }
+}
+
+fn busy<L>(slot: &Slot<L>) -> Busy {
+    Busy { pid: slot.pid, task_id: slot.task_id, since: slot.busy_since }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use super::*;
+use crate::journal::RunEnd;
+use crate::lane::LaneSet;
+use crate::limiter::{Admission, CallOutcome};
+use crate::{Database, EndedCall, InFlight};
+
+type Shared = crate::Shared<Nobody, 4, 2, 8, 2, 8>;
+type Runs = Journal<4, 8>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Nobody;
+
+impl Latch for Nobody {
+    const NONE: Nobody = Nobody;
+
+    fn set(&mut self) {}
+}
+
+const DATABASE: DatabaseId = DatabaseId::new(5);
+const NOW: i64 = 10_000_000;
+const TERMS: Terms = Terms {
+    account: 9,
+    interval: 0,
+    burst: 1,
+    max_in_flight: 0,
+    breaker_threshold: 0,
+    breaker_cooldown: 60_000_000,
+};
+
+fn ready(terms: Option<Terms>) -> Ready {
+    let lane = if terms.is_some() { Lane::call(1) } else { Lane::LOCAL };
+    Ready { database: DATABASE, task_id: 7, lane, terms }
+}
+
+/// A database that two workers may serve, with these workers.
+fn served(states: &[SlotState]) -> Box<Shared> {
+    let mut shared = Box::new(Shared::new(1));
+    shared.database_or_new(DATABASE).unwrap().service = Service::Workers(2);
+    for state in states {
+        let slot = shared.allocate(DATABASE, 0, 0).unwrap();
+        (shared.slots[slot].state, shared.slots[slot].pid) = (*state, 100 + slot as i32);
+    }
+    shared
+}
+
+fn change(shared: &mut Shared, change: impl FnOnce(&mut Database)) {
+    shared.database(DATABASE).into_iter().next().map(change).unwrap();
+}
+
+fn obstacle(shared: &Shared, task: &Ready) -> Option<Obstacle> {
+    shared.obstacle(&Runs::EMPTY, task, 3, NOW)
+}
+
+fn local(shared: &Shared) -> Option<Obstacle> {
+    obstacle(shared, &ready(None))
+}
+
+#[test]
+fn the_launcher_s_decision_is_told() {
+    let mut shared = served(&[]);
+    for (service, expected) in [
+        (Service::Undecided, Obstacle::Launcher),
+        (Service::NotServed, Obstacle::NotServed),
+        (Service::Hindered(Hindrance::NoRole), Obstacle::Hindered(Hindrance::NoRole)),
+        (Service::Workers(0), Obstacle::Paused),
+        (Service::Workers(1), Obstacle::Starting),
+    ] {
+        change(&mut shared, |database| database.service = service);
+        assert_eq!(local(&shared), Some(expected));
+    }
+    assert!(shared.quiesce(DATABASE, 42, NOW).is_some());
+    assert_eq!(local(&shared), Some(Obstacle::Quiesced(42)));
+    let mut unknown = Shared::new(1);
+    assert_eq!(local(&unknown), Some(Obstacle::Launcher));
+    (1..=2).for_each(|id| assert!(unknown.database_or_new(DatabaseId::new(id)).is_some()));
+    assert_eq!(local(&unknown), Some(Obstacle::TooManyDatabases));
+}
+
+#[test]
+fn why_there_is_no_worker_is_told() {
+    let mut shared = served(&[]);
+    shared.no_process_at = NOW - REFUSED_FOR / 2;
+    assert_eq!(local(&shared), Some(Obstacle::NoProcess));
+    shared.no_process_at = NOW - REFUSED_FOR;
+    assert_eq!(local(&shared), Some(Obstacle::Starting));
+    (0..3).for_each(|_| assert!(shared.allocate(DatabaseId::new(6), 0, 0).is_some()));
+    assert_eq!(local(&shared), Some(Obstacle::NoPlace));
+    change(&mut shared, |database| (database.failures, database.failed_at) = (3, NOW));
+    let until = NOW + 2_000_000;
+    assert_eq!(local(&shared), Some(Obstacle::Failing { failures: 3, until }));
+    assert_eq!(local(&shared).unwrap().until(), Some(until));
+    // A worker that has attached is not failing any more.
+    let slot = shared.allocate(DATABASE, 0, 0).unwrap();
+    shared.slots[slot].state = SlotState::Working;
+    assert_eq!(local(&shared), None);
+    shared.retire(slot, NOW);
+    assert_eq!(local(&shared), Some(Obstacle::Failing { failures: 3, until }), "it takes nothing any more");
+}
+
+#[test]
+fn workers_are_busy_if_none_is_free() {
+    let mut shared = served(&[SlotState::Working, SlotState::Working]);
+    let mut journal = Runs::EMPTY;
+    shared.begin(&mut journal, 0, 3, "", "", 20).unwrap();
+    assert_eq!(local(&shared), None);
+    shared.begin(&mut journal, 1, 4, "", "", 10).unwrap();
+    let first = Busy { pid: 101, task_id: 4, since: 10 };
+    assert_eq!(local(&shared), Some(Obstacle::Busy { workers: 2, first }));
+    assert_eq!(shared.runner_of(DATABASE, 4), Some(first));
+    assert_eq!(shared.runner_of(DatabaseId::new(6), 4), None);
+}
+
+#[test]
+fn a_task_that_made_its_workers_leave_or_that_a_worker_deferred_waits() {
+    let mut shared = served(&[SlotState::Idle]);
+    let mut journal = Runs::EMPTY;
+    for _ in 0..2 {
+        journal.begin(0, DATABASE, 7);
+        journal.interrupt(0, RunEnd::Evicted { early: true, now: NOW }, false);
+    }
+    let found = shared.obstacle(&journal, &ready(None), 3, NOW);
+    assert_eq!(found, Some(Obstacle::Interrupted(NOW + 1_000_000)));
+    shared.slots[0].deferred.add(7, NOW + 5);
+    assert_eq!(local(&shared), Some(Obstacle::Deferred { pid: 100, until: NOW + 5 }));
+    assert_eq!(shared.obstacle(&Runs::EMPTY, &ready(None), 3, NOW + 5), None);
+}
+
+#[test]
+fn why_a_provider_admits_nothing_is_told() {
+    let provider = |shared: &Shared, terms: Terms| match obstacle(shared, &ready(Some(terms))) {
+        Some(Obstacle::Provider(refusal)) => Some(refusal),
+        other => {
+            assert_eq!(other, None);
+            None
+        }
+    };
+    let mut shared = served(&[SlotState::Idle]);
+    assert_eq!(provider(&shared, TERMS), None);
+    shared.pause(0, TERMS.account, NOW + 7, NOW);
+    assert_eq!(provider(&shared, TERMS), Some(Refusal::Paused(NOW + 7)));
+
+    let mut shared = served(&[SlotState::Idle]);
+    let breaks = Terms { breaker_threshold: 1, ..TERMS };
+    let ended = EndedCall { terms: breaks, outcome: CallOutcome::Badly, breaker: None };
+    shared.set_calls(0, InFlight::NONE, &mut [ended], NOW);
+    let until = NOW + TERMS.breaker_cooldown;
+    assert_eq!(provider(&shared, breaks), Some(Refusal::Broken(until)));
+    // The first request after it.
+    assert_eq!(shared.admit(0, &breaks, until), Admission::Admitted);
+    let after = shared.obstacle(&Runs::EMPTY, &ready(Some(breaks)), 3, until);
+    assert!(matches!(after, Some(Obstacle::Provider(Refusal::Probing(_)))), "{after:?}");
+
+    let mut shared = served(&[SlotState::Idle]);
+    let slow = Terms { interval: 1_000, ..TERMS };
+    assert_eq!(shared.admit(0, &slow, NOW), Admission::Admitted);
+    assert_eq!(provider(&shared, slow), Some(Refusal::Rate(NOW + 1_000)));
+    assert_eq!(shared.admit(0, &slow, NOW), Admission::Wait(NOW + 1_000), "the same");
+
+    let mut shared = served(&[SlotState::Idle]);
+    let single = Terms { max_in_flight: 1, ..TERMS };
+    assert_eq!(shared.admit(0, &single, NOW), Admission::Admitted);
+    assert_eq!(provider(&shared, single), Some(Refusal::Full));
+}
+
+#[test]
+fn a_closed_lane_and_workers_with_many_calls_are_told() {
+    let mut shared = served(&[SlotState::Idle]);
+    shared.slots[0].full = true;
+    assert_eq!(local(&shared), None);
+    assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(Obstacle::Full));
+    let place = shared.queue_or_new(DATABASE).unwrap();
+    let lane = LaneSet::ALL.iter().nth(1).unwrap();
+    shared.queues[place].shut(lane, NOW + 9, TERMS.account + 1);
+    assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(Obstacle::Lane(NOW + 9)));
+    shared.queues[place].shut(lane, NEVER, TERMS.account);
+    assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(Obstacle::Lane(NEVER)));
+    assert_eq!(Obstacle::Lane(NEVER).until(), None);
+    // What the provider itself refuses comes first.
+    shared.pause(0, TERMS.account, NOW + 7, NOW);
+    let paused = Obstacle::Provider(Refusal::Paused(NOW + 7));
+    assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(paused));
+}

@@ -1,0 +1,111 @@
+//! What is said about an obstacle.
+
+use super::parts::{Names, Text, of_refusal};
+use crate::hindrance;
+use crate::pg::backend::show_time;
+use crate::shared::{NEVER, Obstacle, Refusal};
+
+pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
+    let database = &names.database;
+    match obstacle {
+        Obstacle::Launcher => {
+            Text::new("The launcher has not looked at this database yet.").hint("It does so within a minute.")
+        }
+        Obstacle::NotServed => Text::new(format!("Database \"{database}\" is not one of those that workers serve."))
+            .hint(
+                "Add it to pg_errand.databases. If that is empty, all databases are served that accept connections and \
+                 are no templates.",
+            ),
+        Obstacle::TooManyDatabases => {
+            Text::new("There are more databases with the extension than can be served.")
+                .hint("Name the databases that matter in pg_errand.databases.")
+        }
+        Obstacle::Hindered(hindrance) => {
+            let (message, hint) = hindrance::describe(hindrance, database, &names.role);
+            Text::new(sentence_of(&message)).hint(hint)
+        }
+        Obstacle::Quiesced(pid) => Text::new(format!(
+            "Process {pid} runs a command for which the workers of this database have left."
+        ))
+        .by(pid)
+        .hint("See pg_stat_activity. Workers come back when its transaction has ended."),
+        Obstacle::Paused => Text::new("The database is paused: pg_errand.concurrency is 0.")
+            .hint("Raise pg_errand.concurrency, for the server or for the database, and reload the configuration."),
+        Obstacle::Failing { failures, until } => Text::new(format!(
+            "{failures} workers in a row have ended at once; the next one starts at {}.",
+            show_time(until)
+        ))
+        .hint("See the server log for their errors."),
+        Obstacle::NoProcess => Text::new("The server can start no further background worker.").hint(
+            "Raise max_worker_processes (this needs a restart of the server); it is shared with parallel queries and \
+             replication.",
+        ),
+        Obstacle::NoPlace => {
+            Text::new("There are as many workers as pg_errand.max_workers allows, none of them in this database.")
+                .hint("Raise pg_errand.max_workers, or wait: a database with work gets the next free place.")
+        }
+        Obstacle::Starting => Text::new("A worker is being started."),
+        Obstacle::Deferred { pid, until } => Text::new(format!(
+            "Its last attempt met an error that may pass; worker {pid} tries again at {}.",
+            show_time(until)
+        ))
+        .by(pid)
+        .hint("See the server log for the error."),
+        Obstacle::Interrupted(until) => Text::new(format!(
+            "It has repeatedly made the workers of this database leave, and waits until {}.",
+            show_time(until)
+        ))
+        .hint("See which commands its handler runs: some cannot run while workers are connected."),
+        Obstacle::Provider(refusal) => of_provider(refusal, &names.provider),
+        Obstacle::Lane(NEVER) => Text::new(
+            "Its lane is closed until a call ends: a provider of the lane has as many calls in flight as it may have.",
+        ),
+        Obstacle::Lane(until) => Text::new(format!(
+            "Its lane is closed until {}: a provider of the lane has admitted no request.",
+            show_time(until)
+        )),
+        Obstacle::Full => Text::new("Every worker has as many calls as pg_errand.max_in_flight allows.")
+            .hint("Raise pg_errand.max_in_flight or pg_errand.concurrency."),
+        Obstacle::Busy { workers, first } => {
+            let who = if workers == 1 { "the only worker is".into() } else { format!("all {workers} workers are") };
+            Text::new(format!(
+                "It is the next task, and {who} busy; worker {} has been running task {} since {}.",
+                first.pid,
+                first.task_id,
+                show_time(first.since)
+            ))
+            .of(&first)
+            .hint("More workers need a higher pg_errand.concurrency and pg_errand.max_workers.")
+        }
+    }
+}
+
+fn of_provider(refusal: Refusal, provider: &str) -> Text {
+    let text = Text::new(format!("Provider \"{provider}\" admits no request: {}.", of_refusal(refusal)));
+    match refusal {
+        Refusal::Broken(_) => text.hint(
+            "See the server log for its failures. An update of its row in queues.provider closes the circuit breaker.",
+        ),
+        Refusal::Rate(_) => text.hint("Raise requests_per_second or burst in its row of queues.provider."),
+        Refusal::Full => text.hint("Raise max_in_flight in its row of queues.provider."),
+        Refusal::Paused(_) | Refusal::Probing(_) => text,
+    }
+}
+
+/// A message as a sentence.
+fn sentence_of(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    format!("{}{}.", first.map_or(String::new(), String::from), letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_becomes_a_sentence() {
+        assert_eq!(sentence_of("role \"x\" may not log in"), "Role \"x\" may not log in.");
+        assert_eq!(sentence_of(""), ".");
+    }
+}

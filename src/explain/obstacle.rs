@@ -67,7 +67,7 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
         Obstacle::Full => Text::new("Every worker has as many calls as pg_errand.max_in_flight allows.")
             .hint("Raise pg_errand.max_in_flight or pg_errand.concurrency."),
         Obstacle::Busy { workers, first } => {
-            let who = if workers == 1 { "the only worker is".into() } else { format!("all {workers} workers are") };
+            let who = if workers == 1 { "the only worker for it is".into() } else { format!("all {workers} workers for it are") };
             Text::new(format!(
                 "It is the next task, and {who} busy; worker {} has been running task {} since {}.",
                 first.pid,

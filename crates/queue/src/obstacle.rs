@@ -70,7 +70,7 @@ pub enum Obstacle {
     Lane(i64),
     /// Every worker has as many calls as it may have.
     Full,
-    /// All workers are running tasks; the one that began first.
+    /// All workers that may take the task are running others; how many, and the one that began first.
     Busy {
         workers: u32,
         first: Busy,
@@ -171,13 +171,14 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 
     /// What keeps the workers of the database from starting the task.
     fn obstacle_to_start(&self, task: &Ready) -> Option<Obstacle> {
-        if self.staff(task.database).any(|slot| slot.task_id == 0) {
-            let is_full = task.terms.is_some() && self.staff(task.database).all(|slot| slot.full);
-            return is_full.then_some(Obstacle::Full);
+        let may_take = |slot: &&Slot<L>| task.terms.is_none() || !slot.full;
+        let able = || self.staff(task.database).filter(may_take);
+        if able().any(|slot| slot.task_id == 0) {
+            return None;
         }
-        let workers = self.staff(task.database).count() as u32;
-        let first = self.staff(task.database).min_by_key(|slot| slot.busy_since)?;
-        Some(Obstacle::Busy { workers, first: busy(first) })
+        let workers = able().count() as u32;
+        let first = able().min_by_key(|slot| slot.busy_since);
+        Some(first.map_or(Obstacle::Full, |first| Obstacle::Busy { workers, first: busy(first) }))
     }
 
     /// The workers of a database that can still take tasks.

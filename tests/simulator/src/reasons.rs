@@ -104,7 +104,7 @@ impl<const W: usize, const C: usize> World<W, C> {
             }
             Obstacle::Provider(_) | Obstacle::Lane(_) => self.check_refusal(row.lane),
             Obstacle::Busy { first, .. } => {
-                assert!(staff().all(|slot| slot.task_id != 0), "not all workers are busy");
+                assert!(staff().all(|slot| slot.task_id != 0 || slot.full), "not all workers are busy");
                 assert!(staff().any(|slot| slot.pid == first.pid && slot.task_id == first.task_id));
             }
             Obstacle::Full => assert!(staff().all(|slot| slot.full || slot.task_id != 0)),

@@ -13,8 +13,9 @@ use crate::server::Server;
 use crate::statistics::percentile;
 
 const ENQUEUE: &str = "
-    insert into queues.task (task_type, payload, priority)
-    values ('db_function', jsonb_build_object('db_function', 'bench.start', 'n', $1::bigint), 9)";
+    select queues.enqueue(
+        'db_function', jsonb_build_object('db_function', 'bench.start', 'n', $1::bigint), _priority => 9
+    )";
 
 pub fn run(run: &mut Run) -> Result<()> {
     let backlog = run.scale.of(20_000, 200_000, 1_000_000);

@@ -165,7 +165,8 @@ fn why_a_provider_admits_nothing_is_told() {
 #[test]
 fn a_call_waits_for_busy_workers_though_another_one_is_full() {
     let mut shared = served(&[SlotState::Working, SlotState::Idle]);
-    shared.begin(&mut Runs::EMPTY, 0, 3, "", "", 20).unwrap();
+    let mut journal = Runs::EMPTY;
+    shared.begin(&mut journal, 0, 3, "", "", 20).unwrap();
     shared.slots[1].full = true;
     let first = Busy { pid: shared.slots[0].pid, task_id: 3, since: 20 };
     assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(Obstacle::Busy { workers: 1, first }));

@@ -8,7 +8,7 @@ use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session, time, transaction};
 use crate::task_definition::{MAX_SHOWN_NAME, MEND, TaskDefinition, TaskDefinitions};
 use crate::unique::{IfExists, UniqueTask};
-use crate::unwritten::{self, Command};
+use crate::unwritten;
 use pg_errand_calls::nearest::nearest;
 use pgrx::pg_sys::BuiltinOid::{INT2OID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
@@ -81,7 +81,7 @@ pub fn write(owner: pg_sys::Oid, task_type: &str, request: &Request) -> i64 {
         Some(_) => (&ENQUEUE_WITH_PRIORITY, &args[..]),
     };
     session::as_definer(owner, || {
-        statement.row_as_is(args, |row| row.get(1)).flatten().unwrap_or_else(refuse_row)
+        statement.row_as_is(args, |row| row.get(1)).flatten().unwrap_or_else(|| unwritten::refuse_task())
     })
 }
 
@@ -138,7 +138,9 @@ pub fn check_key(key: &str) {
     if key.len() > MAX_KEY {
         invalid(
             format!("the unique key has {} bytes", key.len()),
-            "A unique key has at most 512 bytes. Of a longer one, use a digest, for instance md5().",
+            &format!(
+                "A unique key has at most {MAX_KEY} bytes. Of a longer one, use a digest, for instance md5()."
+            ),
         );
     }
 }
@@ -159,12 +161,6 @@ fn check_intervals(request: &Request, has_key: bool, if_exists: IfExists) {
             "Set _if_exists to debounce, or leave _debounce_limit out.",
         );
     }
-}
-
-/// Raises an error that names what has suppressed the row.
-pub fn refuse_row() -> i64 {
-    let Some(table) = catalog::relation(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
-    unwritten::refuse(table, Command::Insert)
 }
 
 /// True for a time in the future. A time in the past, including `-infinity`, counts as now: otherwise a task could overtake
@@ -189,7 +185,7 @@ pub fn check(
             format!("To allow it, run: SELECT queues.grant_enqueue('{}', '{user}');", definition.task_type),
         );
     }
-    if let Err(reason) = definitions.check_provider_of(definition) {
+    if let Err(reason) = definitions.needed_provider(definition) {
         log::refuse(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("task type \"{}\" cannot be enqueued: {reason}", definition.task_type),

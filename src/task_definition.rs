@@ -157,13 +157,13 @@ impl TaskDefinitions {
         Ok(provider)
     }
 
-    /// Checks that the tasks of a definition can be processed.
+    /// The provider that the tasks of a definition need; `None` if they need none.
     ///
     /// # Errors
-    /// If they cannot be sent to a provider.
-    pub fn check_provider_of(&self, definition: &TaskDefinition) -> Result<(), String> {
+    /// If they cannot be processed.
+    pub fn needed_provider(&self, definition: &TaskDefinition) -> Result<Option<Arc<Provider>>, String> {
         let calls = definition.processor.as_ref().map_err(String::clone)?.calls();
-        if calls { self.provider_of(definition).map(drop) } else { Ok(()) }
+        if calls { self.provider_of(definition).map(Some) } else { Ok(None) }
     }
 
     /// The provider of that name.

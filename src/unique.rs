@@ -3,8 +3,8 @@
 
 use crate::home;
 use crate::pg::spi::{self, Arg, Statement};
-use crate::pg::{catalog, key_lock, log, session, transaction};
-use crate::unwritten::{self, Command};
+use crate::pg::{key_lock, log, session, transaction};
+use crate::unwritten;
 use pgrx::pg_sys::BuiltinOid::{INT2OID, INT8OID, INTERVALOID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
@@ -86,10 +86,7 @@ impl UniqueTask<'_> {
                 return id;
             }
         }
-        let Some(table) = catalog::relation(c"queues", c"task") else {
-            pgrx::error!("queues.task is missing")
-        };
-        unwritten::refuse(table, Command::Insert)
+        unwritten::refuse_task()
     }
 
     /// The last unfinished task with the key as of now, without counting the task `except`.

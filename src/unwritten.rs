@@ -2,7 +2,7 @@
 //! has suppressed or reverted the change.
 
 use crate::pg::spi::Statement;
-use crate::pg::{log, session};
+use crate::pg::{catalog, log, session};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, OIDOID, TEXTOID};
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
@@ -59,6 +59,12 @@ pub fn write<R>(
 /// Runs a statement that changes a row, and repeats it without triggers and rules if needed; false if it changed none.
 pub fn by_any_means(write: impl Fn() -> u64) -> bool {
     write() > 0 || session::without_triggers(&write) > 0
+}
+
+/// Raises an error that names what has suppressed a new row of `queues.task`.
+pub fn refuse_task() -> ! {
+    let Some(table) = catalog::relation(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
+    refuse(table, Command::Insert)
 }
 
 /// Raises an error that names the triggers and rules that may have prevented the change.

@@ -7,7 +7,7 @@ with element as materialized (
         with ordinality e (task, place)
 ),
 given as materialized (
-    select k.name, min(e.place) as place
+    select k.name, ltrim(left(k.name, 1), '_') || substr(k.name, 2) as argument, min(e.place) as place
     from element e
     cross join lateral jsonb_object_keys(case when e.kind = 'object' then e.task else '{}' end) k (name)
     group by k.name
@@ -18,15 +18,16 @@ wrong as (
     union all
     (select e.kind, e.place, null from element e where e.kind <> 'object' order by e.place limit 1)
     union all
-    (select null, g.place, g.name from given g where ltrim(left(g.name, 1), '_') || substr(g.name, 2) <> all ($2)
-    order by g.place limit 1)
+    (select null, g.place, g.name from given g where g.argument <> all ($2) order by g.place limit 1)
 )
 select
-    (select w.kind from wrong w order by w.place limit 1),
-    (select w.place from wrong w order by w.place limit 1),
-    (select w.name from wrong w order by w.place limit 1),
+    w.kind,
+    w.place,
+    w.name,
     not exists (
         select 1
         from given g
-        where ltrim(g.name, '_') <> all ('{task_type,payload,scheduled_at,priority}')
-    );
+        where g.argument <> all ('{task_type,payload,scheduled_at,priority}')
+    )
+from (select) one
+left join (select * from wrong order by place limit 1) w on true;

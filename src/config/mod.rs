@@ -281,6 +281,12 @@ pub static LOG_LEVEL: Choice<LogLevel> = Choice {
     value: GucSetting::<LogLevel>::new(LogLevel::Info),
 };
 
+/// The role that the workers of a database connect as. `stored`: the value of `pg_errand.role` that is stored for the
+/// database; empty if there is none.
+pub fn role_of(stored: &str) -> String {
+    if stored.is_empty() { ROLE.get() } else { stored.to_owned() }
+}
+
 /// `pg_errand.poll_interval` in microseconds.
 pub fn poll_interval() -> i64 {
     i64::from(POLL_INTERVAL.get()).saturating_mul(1000)

@@ -71,8 +71,8 @@ impl Needs {
             let problem = Some(format!("there is no task type \"{}\"", row.task_type));
             return Needs { lane: Lane::LOCAL, terms: None, provider: None, problem };
         };
-        let problem = definitions.check_provider_of(definition).err();
-        let provider = definition.calls().then(|| definitions.provider_of(definition).ok()).flatten();
+        let needed = definitions.needed_provider(definition);
+        let (provider, problem) = needed.map_or_else(|problem| (None, Some(problem)), |found| (found, None));
         Needs {
             lane: definitions.lane_of(definition),
             terms: provider.as_ref().map(|provider| provider::terms(provider)),
@@ -163,9 +163,9 @@ fn role() -> String {
     let database = backend::database();
     let stored = shmem::available().then(|| {
         shmem::read(|shared| {
-            let entry = shared.databases.iter().find(|entry| entry.id == database.id())?;
-            Some(entry.role.as_str().to_owned())
+            let entry = shared.databases.iter().find(|entry| entry.id == database.id());
+            entry.map(|entry| entry.role.as_str().to_owned())
         })
     });
-    stored.flatten().filter(|role| !role.is_empty()).unwrap_or_else(|| config::ROLE.get())
+    config::role_of(&stored.flatten().unwrap_or_default())
 }

@@ -2,7 +2,7 @@
 
 use super::parts::{Names, Text, of_refusal};
 use crate::hindrance;
-use crate::pg::backend::show_time;
+use crate::pg::time::time_text;
 use crate::shared::{NEVER, Obstacle, Refusal};
 
 pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
@@ -33,7 +33,7 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
             .hint("Raise pg_errand.concurrency, for the server or for the database, and reload the configuration."),
         Obstacle::Failing { failures, until } => Text::new(format!(
             "{failures} workers in a row have ended at once; the next one starts at {}.",
-            show_time(until)
+            time_text(until)
         ))
         .hint("See the server log for their errors."),
         Obstacle::NoProcess => Text::new("The server can start no further background worker.").hint(
@@ -47,13 +47,13 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
         Obstacle::Starting => Text::new("A worker is being started."),
         Obstacle::Deferred { pid, until } => Text::new(format!(
             "Its last attempt met an error that may pass; worker {pid} tries again at {}.",
-            show_time(until)
+            time_text(until)
         ))
         .by(pid)
         .hint("See the server log for the error."),
         Obstacle::Interrupted(until) => Text::new(format!(
             "It has repeatedly made the workers of this database leave, and waits until {}.",
-            show_time(until)
+            time_text(until)
         ))
         .hint("See which commands its handler runs: some cannot run while workers are connected."),
         Obstacle::Provider(refusal) => of_provider(refusal, &names.provider),
@@ -62,7 +62,7 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
         ),
         Obstacle::Lane(until) => Text::new(format!(
             "Its lane is closed until {}: a provider of the lane has admitted no request.",
-            show_time(until)
+            time_text(until)
         )),
         Obstacle::Full => Text::new("Every worker has as many calls as pg_errand.max_in_flight allows.")
             .hint("Raise pg_errand.max_in_flight or pg_errand.concurrency."),
@@ -72,7 +72,7 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
                 "It is the next task, and {who} busy; worker {} has been running task {} since {}.",
                 first.pid,
                 first.task_id,
-                show_time(first.since)
+                time_text(first.since)
             ))
             .of(&first)
             .hint("More workers need a higher pg_errand.concurrency and pg_errand.max_workers.")

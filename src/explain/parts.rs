@@ -1,6 +1,6 @@
 //! Parts of what is said about reasons.
 
-use crate::pg::backend::show_time;
+use crate::pg::time::time_text;
 use crate::shared::{Busy, Refusal};
 
 /// What is said about a reason.
@@ -46,11 +46,11 @@ pub struct Names {
 /// Why a provider admits no request.
 pub fn of_refusal(refusal: Refusal) -> String {
     match refusal {
-        Refusal::Paused(until) => format!("the provider has requested a pause until {}", show_time(until)),
-        Refusal::Broken(until) => format!("its circuit breaker is open until {}", show_time(until)),
+        Refusal::Paused(until) => format!("the provider has requested a pause until {}", time_text(until)),
+        Refusal::Broken(until) => format!("its circuit breaker is open until {}", time_text(until)),
         Refusal::Probing(_) => "the first request after a pause is in flight".into(),
         Refusal::Rate(until) => {
-            format!("its rate limit admits the next request at {}", show_time(until))
+            format!("its rate limit admits the next request at {}", time_text(until))
         }
         Refusal::Full => "as many calls are in flight as its max_in_flight allows".into(),
     }

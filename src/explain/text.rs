@@ -3,7 +3,7 @@
 use super::obstacle;
 use super::parts::{Names, Text, of_refusal};
 use super::rows::TaskRow;
-use crate::pg::backend::show_time;
+use crate::pg::time::time_text;
 use crate::shared::Reason;
 
 /// What is said about the reason for which a task waits. `problem` is why it will fail when it is started.
@@ -30,7 +30,7 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
         Reason::Standby => Text::new("The server is a standby, and workers run on the primary only.")
             .hint("Ask the primary; workers start here when this server is promoted."),
         Reason::Running(worker) => {
-            let since = show_time(worker.since);
+            let since = time_text(worker.since);
             Text::new(format!("Worker {} has been running it since {since}.", worker.pid)).by(worker.pid)
         }
         Reason::Unadopted => Text::new("The task came from another database, of which this one is a copy.")
@@ -38,13 +38,13 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
                 "Run: SELECT queues.adopt(); once the original database will not run the task, or delete it.",
             ),
         Reason::Leased(until) => {
-            let until = show_time(until);
+            let until = time_text(until);
             Text::new(format!("A worker outside the database has dequeued it; its lease ends at {until}."))
                 .hint("That worker ends the task with queues.complete_task or queues.fail_task.")
         }
-        Reason::Scheduled(until) => Text::new(format!("It is not due until {}.", show_time(until))),
+        Reason::Scheduled(until) => Text::new(format!("It is not due until {}.", time_text(until))),
         Reason::Deferred(until) => {
-            let until = show_time(until);
+            let until = time_text(until);
             Text::new(format!(
                 "Its last attempt ended with a serialization failure or a deadlock, and the next one begins at {until}."
             ))
@@ -81,7 +81,7 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
 
 fn finished(row: &TaskRow) -> Text {
     let (status, at) = (row.final_status.as_deref().unwrap_or_default(), row.finished_at.unwrap_or_default());
-    let text = Text::new(format!("It ended at {} with the status {status}.", show_time(at)));
+    let text = Text::new(format!("It ended at {} with the status {status}.", time_text(at)));
     match status {
         "failed" => text.hint(format!("See: SELECT * FROM queues.error WHERE task_id = {};", row.task_id)),
         _ => text,

@@ -48,7 +48,7 @@ impl Catalogs {
             catalogs.lost =
                 known.iter().map(|entry| entry.id.oid()).filter(|oid| !catalogs.exists(*oid)).collect();
             for entry in known {
-                let name = role_name(entry);
+                let name = config::role_of(entry.role.as_str());
                 let role = catalog::role(&name);
                 if let Some(oid) = role.as_ref().map(|role| role.oid)
                     && catalogs.find(entry.id.oid()).is_some()
@@ -104,7 +104,7 @@ impl Catalogs {
     /// How the database of `entry` should be served; `None` if it should not.
     pub fn desired(&self, entry: &Database) -> Option<Desired> {
         let row = self.find(entry.id.oid()).filter(|row| self.is_wanted(row))?;
-        let name = role_name(entry);
+        let name = config::role_of(entry.role.as_str());
         // A role that is not known yet is looked up by the next scan of the catalogs.
         let role = self.roles.get(&name)?;
         let role_oid = role.as_ref().map_or(Oid::INVALID, |role| role.oid);
@@ -137,7 +137,7 @@ impl Catalogs {
     /// A message about a hindrance in the database of `entry`, and a hint.
     pub fn describe(&self, entry: &Database, hindrance: Hindrance) -> (String, String) {
         let database = self.find(entry.id.oid()).map_or("", |row| &row.name);
-        hindrance::describe(hindrance, database, &role_name(entry))
+        hindrance::describe(hindrance, database, &config::role_of(entry.role.as_str()))
     }
 
     fn find(&self, oid: Oid) -> Option<&DatabaseRow> {
@@ -170,12 +170,4 @@ impl Catalogs {
 fn is_read_only(entry: &Database) -> bool {
     // Until the stored settings are known, the server's value says nothing about this database.
     entry.settings_as_of != 0 && entry.read_only.unwrap_or_else(guc::is_read_only)
-}
-
-/// The role that a database's workers connect as.
-fn role_name(entry: &Database) -> String {
-    match entry.role.as_str() {
-        "" => config::ROLE.get(),
-        own => own.to_owned(),
-    }
 }

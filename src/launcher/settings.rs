@@ -92,18 +92,18 @@ fn publish(stored: &[Stored], as_of: u64) {
             .collect()
     });
     for oid in databases {
-        let role = own(stored, oid, "pg_errand.role");
+        let role = own(stored, oid, "pg_errand.role").unwrap_or_default();
         let concurrency =
             own(stored, oid, "pg_errand.concurrency").and_then(|text| config::CONCURRENCY.parse(text));
         let poll_interval =
             own(stored, oid, "pg_errand.poll_interval").and_then(|text| config::POLL_INTERVAL.parse(text));
-        let effective = role.map_or_else(|| config::ROLE.get(), str::to_owned);
+        let effective = config::role_of(role);
         let read_only =
             of_session(stored, oid, &effective, "default_transaction_read_only").and_then(guc::boolean);
         let fingerprint = fingerprint(stored, oid, &effective);
         shmem::write(|shared| {
             if let Some(database) = shared.database(oid.id()) {
-                database.role.set(role.unwrap_or(""));
+                database.role.set(role);
                 database.concurrency = concurrency;
                 database.read_only = read_only;
                 database.poll_interval = poll_interval;

@@ -101,12 +101,6 @@ pub fn now() -> i64 {
     unsafe { pg_sys::GetCurrentTimestamp() }
 }
 
-/// A time in microseconds since 2000-01-01 as text, in the time zone of the session.
-pub fn show_time(time: i64) -> String {
-    // SAFETY: the result is in a buffer that the next call reuses, and is copied.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::timestamptz_to_str(time)) }.to_string_lossy().into_owned()
-}
-
 /// True if transactions can be prepared, which any session may commit at any time.
 pub fn may_have_prepared() -> bool {
     unsafe extern "C" {

@@ -34,8 +34,8 @@ unsafe fn length(interval: pg_sys::Datum) -> i128 {
     i128::from(time) + days * 86_400_000_000
 }
 
-/// A time as PostgreSQL's log shows it.
+/// A time in microseconds since 2000-01-01 as text, in the time zone of the session or the log.
 pub fn time_text(time: i64) -> String {
-    // SAFETY: returns a terminated string, copied at once.
+    // SAFETY: the terminated result is in a buffer that the next call reuses, and is copied.
     unsafe { std::ffi::CStr::from_ptr(pg_sys::timestamptz_to_str(time)) }.to_string_lossy().into_owned()
 }

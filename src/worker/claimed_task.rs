@@ -110,9 +110,7 @@ impl RolledBack for ClaimedTask<'_> {
     }
 
     fn defer(&mut self) {
-        let slot = self.runner.slot;
-        let length = self.deferred.add(self.brief.id, deferred::LONGEST, slot.taken());
-        slot.note_deferred(self.brief.id, length);
+        self.deferred.defer(self.runner.slot, self.brief.id, deferred::LONGEST);
     }
 
     fn refuse(&mut self, _: PgError) {

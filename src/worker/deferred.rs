@@ -1,6 +1,7 @@
 //! Deferred tasks: tasks that this worker does not run for a while, so that other tasks run.
 
 use crate::shared::{Lane, Position, TaskId};
+use crate::slot::MySlot;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,14 @@ struct Pause {
 }
 
 impl Deferred {
+    /// Defers the task that this worker took last, as [`Deferred::add`] does, and shows that to other processes.
+    pub fn defer(&mut self, slot: MySlot, task_id: TaskId, longest: Duration) {
+        let length = self.add(task_id, longest, slot.taken());
+        slot.note_deferred(task_id, length);
+    }
+
     /// Defers a task for a second, or for twice as long as the last time, up to `longest`. Returns for how long.
-    pub fn add(
-        &mut self,
-        task_id: TaskId,
-        longest: Duration,
-        position: Option<(Lane, Position)>,
-    ) -> Duration {
+    fn add(&mut self, task_id: TaskId, longest: Duration, position: Option<(Lane, Position)>) -> Duration {
         let length = self.0.get(&task_id).map_or(FIRST_PAUSE, |pause| (pause.length * 2).min(longest));
         self.hold(task_id, length, position);
         length

@@ -156,8 +156,7 @@ fn go_on(
         Ok(_) => slot.leave_to_other(),
         // The error may be temporary, and no provider was called.
         Err(error) if error.is_passing() => {
-            let length = deferred.add(brief.id, deferred::WHILE_PASSING, slot.taken());
-            slot.note_deferred(brief.id, length);
+            deferred.defer(slot, brief.id, deferred::WHILE_PASSING);
             return Err(error.of_task(brief.id));
         }
         Err(error) => {

@@ -19,7 +19,7 @@ pub fn kill(pid: i32, signal: i32) -> bool {
 /// Returns whether the process runs. A zombie does not, unless one of its threads still does: the process keeps its
 /// memory, and what it has attached of the server's, until its last thread has ended.
 pub fn is_alive(pid: i32) -> bool {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    let threads = fs::read_dir(of_process(pid).join("task")).into_iter().flatten().filter_map(Result::ok);
     let mut states = threads.filter_map(|thread| state_and_parent(&thread.path()));
     states.any(|(state, _)| state != 'Z' && state != 'X')
 }

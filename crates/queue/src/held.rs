@@ -8,6 +8,7 @@ const DEFERRED: usize = 4;
 /// The calls of a worker that wait until their providers admit them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct QueuedCalls {
+    /// Their number, up to one more than a slot shows.
     count: u32,
     /// The tasks of the first of them; 0 for a free entry.
     first: [i64; SHOWN],
@@ -18,7 +19,7 @@ impl QueuedCalls {
 
     pub fn of(tasks: impl Iterator<Item = i64>) -> QueuedCalls {
         let mut queued = QueuedCalls::NONE;
-        for task_id in tasks {
+        for task_id in tasks.take(SHOWN + 1) {
             if let Some(free) = queued.first.get_mut(queued.count as usize) {
                 *free = task_id;
             }

@@ -82,7 +82,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason that counts at `now`: what lasts longest or is cheapest to mend comes first.
+    /// The reason at `now`. If there are several, what concerns the whole server comes first, then the row, then the
+    /// workers.
     pub fn of(task: &TaskState, around: &Surroundings, now: i64) -> Reason {
         let not_before = task.not_before.filter(|time| *time > now);
         match (around.runner, task.call) {

@@ -1,0 +1,3 @@
+mod axes;
+mod pages;
+mod texts;

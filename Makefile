@@ -15,7 +15,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: ## install what is missing to build and test: Debian packages, cargo-pgrx
-	@dev/setup --in-server
+	@dev/setup --all-tests
 
 package: ## build optimized, and gather in target/package/ what is installed
 	@PG_CONFIG="$$(command -v $(PG_CONFIG))" dev/package
@@ -24,7 +24,7 @@ install: ## build optimized and install into the PostgreSQL of PG_CONFIG; DESTDI
 	@package=$$(PG_CONFIG="$$(command -v $(PG_CONFIG))" dev/package) && dev/install "$(PG_CONFIG)" "$$package"
 
 test: ## all tests; T=name: those on a real server that match; FAST=1: without LTO; PG=16|17|18: with that major version
-	@dev/setup $(if $(T)$(filter-out 15,$(PG)),,--in-server)
+	@dev/setup $(if $(T)$(filter-out 15,$(PG)),,--all-tests)
 	@$(RUN) dev/test $(T)
 
 test-majors: ## the tests on real servers with each supported major version; rewrites docs/compatibility.md

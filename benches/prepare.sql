@@ -92,3 +92,20 @@ begin
     return '{}';
 end;
 $$;
+
+-- A message, for calls that are only logged.
+create function bench.message(jsonb)
+returns jsonb
+language sql
+as $$
+    select '{"payload": {"message_id": 1, "to_number": "+4915112345678", "body": "Your table is reserved."}}'::jsonb;
+$$;
+
+create function bench.refuse(jsonb)
+returns jsonb
+language plpgsql
+as $$
+begin
+    raise exception 'the customer does not exist';
+end;
+$$;

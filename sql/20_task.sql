@@ -30,11 +30,20 @@ create table queues.task (
     -- see queues.enqueue
     unique_key text,
     -- the running task of the same unique key after which this task starts
-    follows bigint
+    follows bigint,
+    -- tasks of the same type and key take turns, see docs/supervisors.md; the trigger turns '' into null
+    queue_key text,
+    -- the task of which this one is the retry, see queues.retry
+    retry_of bigint,
+    -- the retry of this task
+    retried_as bigint,
+    -- the key for the call of a retry, if it is not known what the call of the original has done; otherwise null
+    idempotency_key text
 )
 -- At the end of a task its new row version, which is somewhat longer, fits on the same page. That takes less than half
 -- the WAL of a second page and keeps workers off each other's pages. In return, finished tasks take twice the space.
-with (fillfactor = 45);
+-- Autovacuum comes early, so that the space of removed tasks is used again before the table has grown much.
+with (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05);
 
 comment on table queues.task is 'Tasks: scheduled, ready, running and finished';
 comment on column queues.task.not_before is 'Not handed out before this time: the end of a lease, or of the backoff before a retry';
@@ -42,20 +51,50 @@ comment on column queues.task.calling is 'Whether the task is between the steps 
 comment on column queues.task.origin is 'The database in which the task was enqueued';
 comment on column queues.task.unique_key is 'Identifies the task among unfinished tasks of its type, see queues.enqueue';
 comment on column queues.task.follows is 'The task of the same unique key after whose end this task starts';
+comment on column queues.task.queue_key is 'Tasks of the same type and key run in order, at most max_running_per_key at a time';
+comment on column queues.task.retry_of is 'The task of which this one is the retry, see queues.retry';
+comment on column queues.task.retried_as is 'The retry of this task';
+comment on column queues.task.idempotency_key is 'The key for the call of a retry, if it is not known what the call of the original has done';
 comment on column queues.task.outcome is 'What a handler returned besides success: a status or a validation failure';
 comment on column queues.task.priority is 'Tasks of a higher priority start first; null is 0';
 
 -- Plain tasks that may be claimed, in their order.
 create index task_ready on queues.task (origin, scheduled_at, task_id)
-    where finished_at is null and not calling and priority is null;
+    where finished_at is null and not calling and priority is null and queue_key is null;
 
 -- Prioritized tasks that may be claimed, in the order of each priority.
 create index task_prioritized on queues.task (origin, priority, scheduled_at, task_id)
-    where finished_at is null and not calling and priority is not null;
+    where finished_at is null and not calling and priority is not null and queue_key is null;
+
+-- Unfinished tasks with a queue key, in the order of each key. Digests stand for the texts, so neither a collation nor
+-- the length of a key matters.
+create index task_keyed
+    on queues.task (
+        origin,
+        hashtextextended(task_type, 0),
+        hashtextextended(queue_key, 0),
+        scheduled_at,
+        task_id
+    )
+    where finished_at is null and queue_key is not null;
+
+-- The same, by the time when they fall due.
+create index task_keyed_due on queues.task (origin, scheduled_at, task_id)
+    where finished_at is null and queue_key is not null;
+
+-- Those that keep their key busy although no worker runs them.
+create index task_keyed_busy
+    on queues.task (origin, hashtextextended(task_type, 0), hashtextextended(queue_key, 0))
+    where finished_at is null and queue_key is not null and (calling or leased);
 
 -- Deferred tasks, by the time when they become ready.
 create index task_deferred on queues.task (not_before)
     where finished_at is null and not_before is not null;
+
+-- Tasks that failed or were cancelled, by the status and then the latest: there are few of them. The first condition lets
+-- src/plain_task.rs insert tasks without a statement.
+create index task_not_succeeded on queues.task (final_status, task_id)
+    where finished_at is not null and final_status <> 'succeeded';
 
 -- At most one unfinished task of each key and type, and one that follows it. Finished tasks are in it, too, since a
 -- second index would make every insert slower: they are distinct by their id.
@@ -69,7 +108,7 @@ create unique index task_unique
     ) nulls not distinct
     where unique_key is not null;
 
--- Refuses unknown task types, turns priority 0 into null, and lets the commit wake a worker.
+-- Refuses unknown task types, turns priority 0 and the queue key '' into null, and lets the commit wake a worker.
 create function errand.task_before_write()
 returns trigger
 language c
@@ -82,7 +121,7 @@ create trigger task_before_insert
 
 -- An update of these columns is checked and announced like an insert.
 create trigger task_before_update
-    before update of task_type, payload, scheduled_at, origin, priority, unique_key on queues.task
+    before update of task_type, payload, scheduled_at, origin, priority, unique_key, queue_key on queues.task
     for each row
     execute function errand.task_before_write();
 

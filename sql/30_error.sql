@@ -15,11 +15,15 @@ create table queues.error (
     hint text,
     -- the call stack, as in PostgreSQL's CONTEXT
     context text
-);
+)
+with (autovacuum_vacuum_scale_factor = 0.05);
 
 comment on table queues.error is 'Errors, a row for each failure; append-only';
 
 create index error_task_id on queues.error (task_id);
+
+-- The latest errors.
+create index error_created_at on queues.error (created_at);
 
 select pg_catalog.pg_extension_config_dump('queues.error', '');
 select pg_catalog.pg_extension_config_dump('queues.error_error_id_seq', '');

@@ -87,10 +87,49 @@ create table queues.task_definition (
     provider_setting text,
     -- the roles that may enqueue tasks of this type; public: all that may execute queues.enqueue
     granted_to queues.grantee[] not null default '{}',
-    built_in boolean not null default false
+    built_in boolean not null default false,
+    -- limits for all workers together, see docs/supervisors.md; null: none
+    max_running integer,
+    starts_per_second double precision,
+    burst integer,
+    -- limits for the tasks of each queue key
+    max_running_per_key integer not null default 1,
+    starts_per_second_per_key double precision,
+    -- the priority of a task that waits rises by one for each such interval; null: never
+    priority_ages_every interval,
+    -- for how long finished tasks are kept: those that have succeeded, and those that have failed or were cancelled, with
+    -- the errors of all of them; null: pg_errand.retention, 0: for ever
+    keep_succeeded_for interval,
+    keep_failed_for interval,
+    -- whether a task that has succeeded loses its payload, except for the names of its handlers, and its response
+    redact_payload boolean not null default false
 );
 
 comment on table queues.task_definition is 'Task types: how their tasks are processed, and who may enqueue them';
+comment on column queues.task_definition.max_running is 'How many tasks of this type run at once, including those whose call is in flight; null: no limit';
+comment on column queues.task_definition.starts_per_second is 'How many tasks of this type start per second; null: no limit';
+comment on column queues.task_definition.max_running_per_key is 'How many tasks of this type and of one queue key run at once; 1: one after the other, in order';
+comment on column queues.task_definition.starts_per_second_per_key is 'How many tasks of this type and of one queue key start per second; null: no limit';
+comment on column queues.task_definition.burst is 'How many tasks may start at once after a time without any; null: a tenth of starts_per_second';
+comment on column queues.task_definition.keep_succeeded_for is 'For how long tasks that have succeeded are kept; null: pg_errand.retention, 0: for ever';
+comment on column queues.task_definition.keep_failed_for is 'For how long tasks that have failed or were cancelled, and errors, are kept; null: pg_errand.retention, 0: for ever';
+comment on column queues.task_definition.redact_payload is 'Whether a task that has succeeded loses its payload, except for the names of its handlers, and its response';
+comment on column queues.task_definition.priority_ages_every is 'The priority of a ready task rises by one for each such interval since scheduled_at; null: never';
+
+-- Raises an error unless there is such a task type.
+create function errand.check_task_type(_task_type text)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select 1 from only queues.task_definition d where d.task_type = _task_type) then
+        raise exception 'unknown task type "%"', coalesce(_task_type, '')
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Known task types are the rows of queues.task_definition.';
+    end if;
+end;
+$$;
 
 -- Raises an error if a row of queues.provider is not valid.
 create function errand.check_provider(_row jsonb)
@@ -230,6 +269,51 @@ begin
 end;
 $$;
 
+-- Raises an error if a limit of a task type is not valid.
+create function errand.check_start_limit(_task_type text, _name text, _limit double precision)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if _limit <= 0 or _limit in ('NaN', 'Infinity') then
+        raise exception 'task type "%": % has to be above 0, or null', _task_type, _name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use null for no limit.';
+    end if;
+end;
+$$;
+
+-- Raises an error if the time for which finished tasks are kept is not valid.
+create function errand.check_kept_for(_task_type text, _name text, _kept_for interval)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if _kept_for < '0' or _kept_for > '10000 years' then
+        raise exception 'task type "%": % cannot be negative, or more than 10000 years', _task_type, _name
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use null for pg_errand.retention, and 0 for tasks that are kept for ever.';
+    end if;
+end;
+$$;
+
+-- How long finished tasks are kept: what their definition says, or else _default; null: for ever. A time that
+-- errand.check_kept_for refuses counts as none: a row may have been written while its trigger was disabled.
+create function errand.kept_for(_defined interval, _default interval)
+returns interval
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select nullif(
+        case when _defined between '0' and '10000 years' then _defined else _default end,
+        '0'
+    );
+$$;
+
 -- Checks a task definition.
 create function errand.task_definition_before_write_checked()
 returns trigger
@@ -267,6 +351,22 @@ begin
             using errcode = 'dependent_objects_still_exist',
                   hint = 'Insert a task type of another name.';
     end if;
+    perform errand.check_start_limit(new.task_type, 'max_running', new.max_running);
+    perform errand.check_start_limit(new.task_type, 'starts_per_second', new.starts_per_second);
+    perform errand.check_start_limit(new.task_type, 'burst', new.burst);
+    perform errand.check_start_limit(new.task_type, 'starts_per_second_per_key', new.starts_per_second_per_key);
+    if new.max_running_per_key < 1 then
+        raise exception 'task type "%": max_running_per_key has to be 1 or more', new.task_type
+            using errcode = 'invalid_parameter_value',
+                  hint = 'With 1, the tasks of a key run one after the other.';
+    end if;
+    if extract(epoch from new.priority_ages_every) not between 0.000001 and 366 * 86400 then
+        raise exception 'task type "%": priority_ages_every has to be above 0, and at most 366 days', new.task_type
+            using errcode = 'invalid_parameter_value',
+                  hint = 'Use null for a priority that does not rise.';
+    end if;
+    perform errand.check_kept_for(new.task_type, 'keep_succeeded_for', new.keep_succeeded_for);
+    perform errand.check_kept_for(new.task_type, 'keep_failed_for', new.keep_failed_for);
     -- Removes roles that do not exist.
     new.granted_to := array(
         select g.grantee

@@ -7,6 +7,9 @@
 -- same, but at most _debounce_limit after the task was first enqueued), error. If that task is running, replace and
 -- debounce enqueue another one, which starts after it. With _unique_for, tasks that succeeded or failed count, too, if
 -- they were enqueued within that time.
+--
+-- Tasks of a type with the same _queue_key take turns: in order of time, and at most max_running_per_key of the task
+-- definition at once.
 create function queues.enqueue(
     _task_type text,
     _payload jsonb,
@@ -15,7 +18,8 @@ create function queues.enqueue(
     _if_exists text default 'keep',
     _unique_for interval default null,
     _debounce_limit interval default null,
-    _priority integer default 0
+    _priority integer default 0,
+    _queue_key text default null
 )
 returns bigint
 language c
@@ -38,7 +42,8 @@ create function queues.enqueue_many(
     _if_exists text default 'keep',
     _unique_for interval default null,
     _debounce_limit interval default null,
-    _priority integer default 0
+    _priority integer default 0,
+    _queue_keys text[] default null
 )
 returns setof bigint
 language c

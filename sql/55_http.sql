@@ -58,5 +58,7 @@ as $$
     )
     from only queues.call c
     where c.task_id = result.task_id
-        and c.responded_at is not null;
+        and c.responded_at is not null
+        -- Otherwise the response was redacted.
+        and (c.response is not null or c.failure is not null);
 $$;

@@ -14,94 +14,34 @@ strict
 language c
 as 'MODULE_PATHNAME', 'tell_of_ended_lease_wrapper';
 
--- Lets the commit announce that a task may start which follows this one, if the task has a unique key.
+-- Lets the commit announce what the end of this task lets start: the task that follows it, if it has a unique key, and the
+-- next one of its queue key.
 create function errand.announce_follower(_task_id bigint)
 returns void
-language sql
-set search_path = pg_catalog, pg_temp
-as $$
-    select errand.announce(clock_timestamp())
-    from only queues.task t
-    where t.task_id = _task_id
-        and t.unique_key is not null;
-$$;
-
--- Locks the next task of these types that is ready at _now: the first one of the highest priority. All are null if there
--- is none.
-create function errand.lock_next_ready(
-    _task_types text[],
-    _now timestamptz,
-    out task_id bigint,
-    out task_type text,
-    out was_leased boolean
-)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
 declare
-    _here bigint := errand.queue_origin();
-    _priority integer := 32768;
-    _below integer;
+    _task record;
 begin
-    -- Each priority in use is found by one search in the index. Plain tasks have priority 0.
-    loop
-        _below := (
-            select max(r.priority)
-            from only queues.task r
-            where r.origin = _here
-                and r.finished_at is null
-                and not r.calling
-                and r.priority is not null
-                and r.priority < _priority
-        );
-        _priority := case when _priority > 0 then greatest(_below, 0) else _below end;
-        exit when _priority is null;
+    select t.task_type, t.unique_key, t.queue_key
+    into _task
+    from only queues.task t
+    where t.task_id = _task_id
+        and (t.unique_key is not null or t.queue_key is not null);
+    if not found then
+        return;
+    end if;
 
-        if _priority = 0 then
-            select r.task_id, r.task_type, r.leased
-            into task_id, task_type, was_leased
-            from only queues.task r
-            where r.origin = _here
-                and r.finished_at is null
-                and not r.calling
-                and r.priority is null
-                and r.task_type = any (_task_types)
-                and r.scheduled_at <= _now
-                and (r.not_before is null or r.not_before <= _now)
-                -- A task that follows another one with its unique key starts after that one's end.
-                and not exists (
-                    select 1
-                    from only queues.task p
-                    where p.task_id = r.follows
-                        and p.finished_at is null
-                )
-            order by r.scheduled_at, r.task_id
-            limit 1
-            for no key update skip locked;
-        else
-            select r.task_id, r.task_type, r.leased
-            into task_id, task_type, was_leased
-            from only queues.task r
-            where r.origin = _here
-                and r.finished_at is null
-                and not r.calling
-                and r.priority = _priority
-                and r.task_type = any (_task_types)
-                and r.scheduled_at <= _now
-                and (r.not_before is null or r.not_before <= _now)
-                and not exists (
-                    select 1
-                    from only queues.task p
-                    where p.task_id = r.follows
-                        and p.finished_at is null
-                )
-            order by r.scheduled_at, r.task_id
-            limit 1
-            for no key update skip locked;
-        end if;
-        exit when found;
-    end loop;
+    if _task.unique_key is not null then
+        perform errand.announce(clock_timestamp());
+        perform errand.announce_key(f.task_type, f.queue_key)
+        from only queues.task f
+        where f.unique_key = _task.unique_key
+            and f.task_type = _task.task_type
+            and f.follows = _task_id;
+    end if;
+    perform errand.announce_key(_task.task_type, _task.queue_key);
 end;
 $$;
 
@@ -130,6 +70,10 @@ declare
     _type text;
     _was_leased boolean;
     _unknown text;
+    _types text[] := coalesce(_task_types, '{db_function,email,sms}');
+    _paused text[];
+    _limited text[];
+    _attempts integer;
 begin
     if _task_types is not null then
         select min(wanted.name)
@@ -148,12 +92,36 @@ begin
     -- A volatile function in the condition would not end the index scan at the first task of the future.
     _now := clock_timestamp();
 
-    select n.task_id, n.task_type, n.was_leased
-    into _next, _type, _was_leased
-    from errand.lock_next_ready(coalesce(_task_types, '{db_function,email,sms}'), _now) n;
-    if _next is null then
-        return;
+    -- Before a row is locked: workers inside pass over locked rows.
+    _paused := errand.paused_types(_types);
+    if _paused <> '{}' then
+        _types := array(
+            select t.name
+            from unnest(_types) as t (name)
+            where t.name <> all (_paused)
+        );
     end if;
+    _limited := errand.limited_types(_types);
+    if _limited <> '{}' then
+        _types := array(
+            select t.name
+            from unnest(_types) as t (name)
+            where t.name <> all (_limited)
+                or errand.may_start(t.name)
+        );
+    end if;
+
+    loop
+        select n.task_id, n.task_type, n.was_leased
+        into _next, _type, _was_leased
+        from errand.lock_next_ready(_types, _now) n;
+        if _next is null then
+            return;
+        end if;
+        exit when _type <> all (_limited) or errand.begin_start(_type);
+        -- Another task of the type has started meanwhile.
+        _types := array_remove(_types, _type);
+    end loop;
 
     -- The lease starts now, after any wait for locks.
     _now := clock_timestamp();
@@ -167,8 +135,8 @@ begin
         finished_at = case when _lease = '0' then _now end,
         final_status = case when _lease = '0' then 'succeeded' end
     where t.task_id = _next
-    returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at
-    into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at;
+    returning t.task_id, t.task_type, t.payload, t.enqueued_at, t.scheduled_at, t.dequeued_at, t.attempts
+    into task_id, task_type, payload, enqueued_at, scheduled_at, dequeued_at, _attempts;
 
     -- A trigger or rule may have suppressed the update; then the task would be handed out again.
     if exists (
@@ -181,10 +149,19 @@ begin
         perform errand.refuse_unwritten('queues.task');
     end if;
 
+    perform errand.count_task(
+        task_id,
+        task_type,
+        _status => case when _lease = '0' then 'succeeded' end,
+        _attempts => 1,
+        _ready_at => case when _attempts = 1 then greatest(enqueued_at, scheduled_at) end
+    );
+
     if _lease > '0' then
         perform errand.announce(_leased_until);
     else
         perform errand.announce_follower(task_id);
+        perform errand.redact(task_id);
     end if;
     if _was_leased then
         perform errand.tell_of_ended_lease(_next);
@@ -198,15 +175,25 @@ returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    _task record;
+    _has_ended boolean;
 begin
-    update only queues.task
+    -- Not by RETURNING, which a rule of a user's does not allow.
+    select t.task_type, t.dequeued_at
+    into _task
+    from only queues.task t
+    where t.task_id = _task_id;
+
+    update only queues.task t
     set finished_at = clock_timestamp(),
         final_status = _status,
         leased = false,
         not_before = null
-    where task_id = _task_id
-        and finished_at is null
-        and not calling;
+    where t.task_id = _task_id
+        and t.finished_at is null
+        and not t.calling;
+    _has_ended := found;
 
     if exists (
         select 1
@@ -218,7 +205,13 @@ begin
         perform errand.refuse_unwritten('queues.task');
     end if;
 
+    if _has_ended then
+        perform errand.count_task(_task_id, _task.task_type, _status, _began_at => _task.dequeued_at);
+    end if;
     perform errand.announce_follower(_task_id);
+    if _status = 'succeeded' then
+        perform errand.redact(_task_id);
+    end if;
 end;
 $$;
 
@@ -246,6 +239,7 @@ as $$
 declare
     _task queues.task;
     _message text := coalesce(append_error.error_message, '');
+    _has_failed boolean;
 begin
     if octet_length(_message) > 65536 then
         _message := left(_message, 16384)
@@ -273,6 +267,14 @@ begin
     where t.task_id = append_error.task_id
         and t.final_status = 'succeeded'
         and t.leased;
+    _has_failed := found;
+    perform errand.count_task(
+        _task.task_id,
+        _task.task_type,
+        _status => case when _has_failed then 'failed' end,
+        _errors => 1,
+        _had_succeeded => _has_failed
+    );
 
     if exists (
         select 1

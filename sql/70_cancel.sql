@@ -27,13 +27,14 @@ declare
     _calling boolean;
     _owner bigint;
     _told boolean;
+    _task_type text;
 begin
     -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
 
     loop
-        select t.finished_at is not null, t.calling, c.owner
-        into _finished, _calling, _owner
+        select t.finished_at is not null, t.calling, c.owner, t.task_type
+        into _finished, _calling, _owner, _task_type
         from only queues.task t
         left join only queues.call c on c.task_id = t.task_id
         where t.task_id = _task_id;
@@ -83,6 +84,7 @@ begin
             if exists (select 1 from only queues.task t where t.task_id = _task_id and t.finished_at is null) then
                 perform errand.refuse_unwritten('queues.task');
             end if;
+            perform errand.count_task(_task_id, _task_type, 'cancelled');
 
             update only queues.call
             set request = null

@@ -19,6 +19,7 @@ create function errand.worker_state(
 returns setof record
 stable
 strict
+rows 4
 language c
 as 'MODULE_PATHNAME', 'worker_state_wrapper';
 
@@ -40,48 +41,100 @@ select
         select coalesce(t.priority, 0::smallint)
         from only queues.task t
         where t.task_id = w.task_id
-    ) as priority
+    ) as priority,
+    (
+        select t.queue_key
+        from only queues.task t
+        where t.task_id = w.task_id
+    ) as queue_key
 from errand.worker_state() w;
 
 comment on view queues.worker is 'Live worker processes of this database';
 
--- Tasks with their current status.
-create view queues.task_status as
+-- The time, once for a statement.
+create function errand.moment()
+returns timestamptz
+stable
+language sql
+as $$
+    select pg_catalog.clock_timestamp();
+$$;
+
+-- The tasks that workers of this database run or have started, and those whose calls they hold. Shared memory is read after
+-- the snapshot was taken. So a task that a worker has started since, and that is unfinished in the snapshot, was running.
+create view errand.active_task as
 with workers as materialized (
     select w.owner, w.task_id, w.busy_since, w.recent, w.runs
     from errand.worker_state() w
-),
--- Shared memory is read after the snapshot was taken. So a task that a worker has started since, and that is unfinished
--- in the snapshot, was running.
-running as (
-    select r.task_id, max(r.busy_since) as busy_since, max(r.runs) as runs
-    from (
-        select w.task_id, w.busy_since, w.runs
-        from workers w
-        union all
-        select unnest(w.recent), null, 1
-        from workers w
-    ) r
-    group by r.task_id
 )
+select
+    a.task_id,
+    max(a.busy_since) as busy_since,
+    -- the runs that the row may not count yet; null if a worker only holds the call
+    max(a.runs) as runs,
+    bool_or(a.is_calling) as is_calling
+from (
+    select w.task_id, w.busy_since, w.runs, false as is_calling
+    from workers w
+    where w.task_id is not null
+    union all
+    select unnest(w.recent), null, 1, false
+    from workers w
+    union all
+    select c.task_id, null, null, true
+    from only queues.call c
+    join workers w on w.owner = c.owner
+    where c.request is not null
+) a
+group by a.task_id;
+
+comment on view errand.active_task is 'Tasks that workers run or hold the calls of, from shared memory';
+
+create function errand.narrows_support(internal)
+returns internal
+strict
+language c
+as 'MODULE_PATHNAME', 'narrows_support_wrapper';
+
+-- Always true. PostgreSQL cannot tell that a task whose status is 'failed' has the final status 'failed', and so on. If a
+-- query compares the status with constants, the planner replaces this function by what follows for the columns: a comparison of
+-- _final_status and _finished, which is true of all tasks that have ended, or _unfinished, which is true of the others, or
+-- _running, which is true of all that run. Indexes answer these.
+create function errand.narrows(
+    _finished_at timestamptz,
+    _final_status text,
+    _finished boolean,
+    _unfinished boolean,
+    _running boolean
+)
+returns boolean
+immutable
+parallel safe
+language c
+support errand.narrows_support
+as 'MODULE_PATHNAME', 'narrows_wrapper';
+
+-- Tasks with their current status. Planners answer common conditions by index, see docs/decisions/fast-questions.md. The
+-- first branch of the status has to be as errand.narrows expects it.
+create view queues.task_status as
 select
     t.task_id,
     t.task_type,
     case
         when t.finished_at is not null then t.final_status
-        when running.task_id is not null then 'running'
-        when t.calling and calling.task_id is not null then 'running'
-        when t.leased and t.not_before > clock_timestamp() then 'running'
-        when t.scheduled_at > clock_timestamp() then 'scheduled'
+        when active.runs is not null then 'running'
+        when active.is_calling and t.calling then 'running'
+        when t.leased and t.not_before > moment.now then 'running'
+        when t.scheduled_at > moment.now then 'scheduled'
         else 'ready'
     end as status,
     least(
-        t.attempts::bigint + case when t.calling then 0 else coalesce(running.runs, 0) end,
+        t.attempts::bigint + case when t.calling then 0 else coalesce(active.runs, 0) end,
         2147483647
     )::integer as attempts,
     t.enqueued_at,
     t.scheduled_at,
-    coalesce(running.busy_since, t.dequeued_at) as started_at,
+    coalesce(active.busy_since, t.dequeued_at) as started_at,
     t.finished_at,
     (
         select e.error_message
@@ -94,31 +147,142 @@ select
     -- whether the task came from another database, and waits for queues.adopt()
     t.finished_at is null and t.origin <> (select errand.queue_origin()) as unadopted,
     coalesce(t.priority, 0::smallint) as priority,
-    t.unique_key
+    t.unique_key,
+    t.queue_key,
+    t.retry_of
 from only queues.task t
-left join running on running.task_id = t.task_id
+-- The offset keeps the time from being read for each row.
+cross join (
+    select (select errand.moment()) as now
+    offset 0
+) moment
+left join errand.active_task active on active.task_id = t.task_id
     and t.finished_at is null
-    and t.origin = (select errand.queue_origin())
-left join (
-    select c.task_id
-    from only queues.call c
-    join workers w on w.owner = c.owner
-    where c.request is not null
-) calling on calling.task_id = t.task_id and t.calling;
+    and (t.origin = (select errand.queue_origin()) or active.runs is null)
+where errand.narrows(
+    t.finished_at,
+    t.final_status,
+    t.finished_at is not null,
+    -- each arm is the condition of an index, or a list of tasks
+    (t.finished_at is null and not t.calling and t.priority is null and t.queue_key is null)
+        or (t.finished_at is null and not t.calling and t.priority is not null and t.queue_key is null)
+        or (t.finished_at is null and t.queue_key is not null)
+        or (
+            t.finished_at is null
+            and t.calling
+            and t.task_id = any (array(select c.task_id from only queues.call c where c.request is not null))
+        ),
+    (t.finished_at is null and t.task_id = any (array(select a.task_id from errand.active_task a)))
+        or (t.finished_at is null and t.not_before is not null and t.leased)
+);
 
 comment on view queues.task_status is 'Tasks with their status: scheduled, ready, running, succeeded, failed, cancelled';
 
+-- The first origin above _above (null: of all) that unfinished tasks have. Indexes begin with the origin, and tasks in a call have
+-- a row in queues.call. So the time does not depend on how many tasks there are.
+create function errand.next_origin(_above bigint)
+returns bigint
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select min(o.origin)
+    from (
+        (
+            select t.origin
+            from only queues.task t
+            where t.finished_at is null
+                and not t.calling
+                and t.priority is null
+                and t.queue_key is null
+                and t.origin > coalesce(_above, -9223372036854775808)
+            order by t.origin, t.scheduled_at, t.task_id
+            limit 1
+        )
+        union all
+        (
+            select t.origin
+            from only queues.task t
+            where t.finished_at is null
+                and not t.calling
+                and t.priority is not null
+                and t.queue_key is null
+                and t.origin > coalesce(_above, -9223372036854775808)
+            order by t.origin, t.priority, t.scheduled_at, t.task_id
+            limit 1
+        )
+        union all
+        (
+            select t.origin
+            from only queues.task t
+            where t.finished_at is null
+                and t.queue_key is not null
+                and t.origin > coalesce(_above, -9223372036854775808)
+            order by t.origin, t.scheduled_at, t.task_id
+            limit 1
+        )
+        union all
+        select t.origin
+        from only queues.call c
+        join only queues.task t on t.task_id = c.task_id
+        where t.finished_at is null
+            and t.calling
+            and t.origin > coalesce(_above, -9223372036854775808)
+    ) o;
+$$;
+
+-- The unadopted tasks by their origin. PUBLIC may execute it, since queues.unadopted calls it. Without JIT, which takes longer
+-- than the query.
+create function errand.unadopted(
+    out origin bigint,
+    out tasks bigint,
+    out first_enqueued_at timestamptz,
+    out last_enqueued_at timestamptz,
+    out first_scheduled_at timestamptz
+)
+returns setof record
+stable
+rows 1
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+    with recursive origins (origin) as (
+        select errand.next_origin(null)
+        union all
+        select errand.next_origin(o.origin)
+        from origins o
+        where o.origin is not null
+    )
+    select o.origin, t.tasks, t.first_enqueued_at, t.last_enqueued_at, t.first_scheduled_at
+    from origins o
+    cross join lateral (
+        select
+            count(*) as tasks,
+            min(t.enqueued_at) as first_enqueued_at,
+            max(t.enqueued_at) as last_enqueued_at,
+            min(t.scheduled_at) as first_scheduled_at
+        from only queues.task t
+        where t.origin = o.origin
+            and (
+                -- each arm is the condition of an index, or a list of tasks
+                (t.finished_at is null and not t.calling and t.priority is null and t.queue_key is null)
+                or (t.finished_at is null and not t.calling and t.priority is not null and t.queue_key is null)
+                or (t.finished_at is null and t.queue_key is not null)
+                or (
+                    t.finished_at is null
+                    and t.calling
+                    and t.task_id = any (array(select c.task_id from only queues.call c))
+                )
+            )
+    ) t
+    where o.origin <> errand.queue_origin();
+$$;
+
 -- Unadopted tasks, by the database from which they came: they do not run here until queues.adopt() is called.
 create view queues.unadopted as
-select
-    t.origin,
-    count(*) as tasks,
-    min(t.enqueued_at) as first_enqueued_at,
-    max(t.enqueued_at) as last_enqueued_at,
-    min(t.scheduled_at) as first_scheduled_at
-from only queues.task t
-where t.finished_at is null
-    and t.origin <> (select errand.queue_origin())
-group by t.origin;
+select u.origin, u.tasks, u.first_enqueued_at, u.last_enqueued_at, u.first_scheduled_at
+from errand.unadopted() u;
 
 comment on view queues.unadopted is 'Tasks that came from another database and wait for queues.adopt(), by their origin';

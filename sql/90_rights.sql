@@ -37,9 +37,27 @@ begin
 end;
 $$;
 
--- The default of a column and the views call these functions with the privileges of the role that uses them. They
--- cannot be called by name without USAGE on the schema.
-grant execute on function errand.queue_origin(), errand.worker_state() to public;
+-- The default of a column, the views and queues.grant_role call these functions with the privileges of the role that uses
+-- them. They cannot be called by name without USAGE on the schema.
+grant execute on function errand.queue_origin() to public;
+grant execute on function errand.worker_state() to public;
+grant execute on function errand.provider_state() to public;
+grant execute on function errand.stats() to public;
+grant execute on function errand.stats_buckets() to public;
+grant execute on function errand.stats_info() to public;
+grant execute on function errand.moment() to public;
+grant execute on function errand.narrows(timestamptz, text, boolean, boolean, boolean) to public;
+grant execute on function errand.message_shape(text) to public;
+grant execute on function errand.unadopted() to public;
+grant execute on function errand.waiting_groups() to public;
+grant execute on function errand.waiting() to public;
+grant execute on function errand.change_role(regrole, text, boolean) to public;
+grant execute on function errand.health() to public;
+grant execute on function errand.report_facts(timestamptz, timestamptz) to public;
+grant execute on function errand.report_failures(timestamptz, timestamptz) to public;
+grant execute on function errand.report_locks() to public;
+grant execute on function errand.report_page(jsonb) to public;
+grant execute on function errand.samples() to public;
 
 -- The role of the workers may enqueue tasks; users grant it everything else. The role "errand_worker" is created even if
 -- pg_errand.role names another one, since roles of users may be members of it.
@@ -96,10 +114,21 @@ begin
         execute format('grant execute on function queues.enqueue to %I', _role);
         execute format('grant execute on function queues.enqueue_many(jsonb) to %I', _role);
         execute format(
-            'grant execute on function queues.enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer) to %I',
+            'grant execute on function queues.enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer, text[]) to %I',
             _role
         );
         execute format('grant execute on function internal.run_function(text, jsonb) to %I', _role);
     end loop;
 end;
 $$;
+
+-- Monitoring may read the views that contain neither payloads nor messages of tasks.
+grant usage on schema queues to pg_monitor;
+grant select on queues.health, queues.worker, queues.unadopted to pg_monitor;
+grant select on queues.running, queues.waiting, queues.oldest_ready to pg_monitor;
+grant select on queues.provider_status to pg_monitor;
+grant select on queues.stats, queues.stats_buckets, queues.stats_info, queues.stats_history to pg_monitor;
+grant execute on function queues.throughput(interval) to pg_monitor;
+grant execute on function queues.report(timestamptz, timestamptz) to pg_monitor;
+grant select on queues.metrics to pg_monitor;
+grant execute on function queues.metrics_text() to pg_monitor;

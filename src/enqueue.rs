@@ -1,28 +1,24 @@
 //! Enqueueing tasks, and the checks that it needs.
 
 use crate::built_in;
-use crate::config::MAX_PAYLOAD_SIZE;
-use crate::pg::jsonb_field::each_key;
-use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Arg, Statement};
 use crate::pg::{backend, catalog, ident, log, session, time, transaction};
+use crate::plain_task;
 use crate::task_definition::{MAX_SHOWN_NAME, MEND, TaskDefinition, TaskDefinitions};
 use crate::unique::{IfExists, UniqueTask};
 use crate::unwritten;
-use pg_errand_calls::nearest::nearest;
 use pgrx::pg_sys::BuiltinOid::{INT2OID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{PgSqlErrorCode, pg_sys};
-use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 static ENQUEUE: Statement =
     Statement::new(include_str!("../sql/runtime/enqueue.sql"), &[TEXTOID, JSONBOID, TIMESTAMPTZOID]);
-static ENQUEUE_WITH_PRIORITY: Statement = Statement::new(
-    include_str!("../sql/runtime/enqueue_with_priority.sql"),
-    &[TEXTOID, JSONBOID, TIMESTAMPTZOID, INT2OID],
+static ENQUEUE_WITH_OPTIONS: Statement = Statement::new(
+    include_str!("../sql/runtime/enqueue_with_options.sql"),
+    &[TEXTOID, JSONBOID, TIMESTAMPTZOID, INT2OID, TEXTOID],
 );
 
-/// The longest unique key, in bytes.
+/// The longest unique key and the longest queue key, in bytes.
 const MAX_KEY: usize = 512;
 
 /// The arguments of `queues.enqueue`.
@@ -36,6 +32,7 @@ pub struct Request {
     pub unique_for: Arg,
     pub debounce_limit: Arg,
     pub priority: Arg,
+    pub queue_key: Arg,
 }
 
 /// Enqueues a task for the current user and returns its id.
@@ -53,7 +50,7 @@ pub fn check_type(task_type: Option<&str>) {
 
 /// The owner of `queues.task`, whose privileges are used to write it.
 pub fn owner() -> pg_sys::Oid {
-    catalog::owner_of(c"queues", c"task").unwrap_or_else(|| pgrx::error!("queues.task is missing"))
+    catalog::owner_of(c"queues", c"task").unwrap_or_else(|| log::refuse_missing(c"task"))
 }
 
 /// Enqueues a task whose type was checked.
@@ -70,15 +67,22 @@ pub fn write(owner: pg_sys::Oid, task_type: &str, request: &Request) -> i64 {
             priority,
             if_exists,
             unique_for: request.unique_for,
+            queue_key: request.queue_key,
             debounce_limit: request.debounce_limit,
         };
         return task.enqueue();
     }
-    let args = [request.task_type, request.payload, scheduled_at, priority];
+    if priority.is_none()
+        && request.queue_key.is_none()
+        && let Some(id) = plain_task::insert(owner, task_type, request.payload, scheduled_at)
+    {
+        return id;
+    }
+    let args = [request.task_type, request.payload, scheduled_at, priority, request.queue_key];
     // The plain statement also works with the tables of an older version, which waits for its upgrade.
-    let (statement, args) = match priority {
-        None => (&ENQUEUE, &args[..3]),
-        Some(_) => (&ENQUEUE_WITH_PRIORITY, &args[..]),
+    let (statement, args) = match (priority, request.queue_key) {
+        (None, None) => (&ENQUEUE, &args[..3]),
+        _ => (&ENQUEUE_WITH_OPTIONS, &args[..]),
     };
     session::as_definer(owner, || {
         statement.row_as_is(args, |row| row.get(1)).flatten().unwrap_or_else(|| unwritten::refuse_task())
@@ -135,11 +139,20 @@ pub fn check_key(key: &str) {
             "Leave unique_key null for a task without a unique key.",
         );
     }
+    check_length(key, "unique");
+}
+
+/// Raises an error if a queue key cannot be stored.
+pub fn check_queue_key(key: &str) {
+    check_length(key, "queue");
+}
+
+fn check_length(key: &str, of: &str) {
     if key.len() > MAX_KEY {
         invalid(
-            format!("the unique key has {} bytes", key.len()),
+            format!("the {of} key has {} bytes", key.len()),
             &format!(
-                "A unique key has at most {MAX_KEY} bytes. Of a longer one, use a digest, for instance md5()."
+                "A {of} key has at most {MAX_KEY} bytes. Of a longer one, use a digest, for instance md5()."
             ),
         );
     }
@@ -197,48 +210,6 @@ pub fn check(
     }
 }
 
-/// Raises an error if a payload is larger than the setting allows. Its size is that of its text in a dump.
-pub fn check_size(payload: pg_sys::Datum) {
-    let limit = MAX_PAYLOAD_SIZE.get();
-    if is_longer(payload, limit as usize) {
-        log::refuse(
-            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            format!("the payload has more than {limit} bytes as text"),
-            "Enqueue less, for instance the key of a row that holds it, or raise pg_errand.max_payload_size."
-                .into(),
-        );
-    }
-}
-
-/// The keys of a payload that name handlers.
-const HANDLERS: [&str; 4] = ["db_function", "before_handler", "success_handler", "error_handler"];
-/// The lengths of keys that differ from one of these by up to two letters.
-const LENGTHS: RangeInclusive<usize> = 9..=17;
-
-/// Warns of keys that nearly are the name of a handler: workers ignore other keys, so a misspelt handler would silently
-/// never be invoked.
-pub fn warn_of_keys(payload: pg_sys::Datum) {
-    let mut found = Vec::new();
-    each_key(payload, LENGTHS, |key| {
-        if let Ok(key) = str::from_utf8(key)
-            && let Some(name) = nearly(key)
-        {
-            found.push((key.to_owned(), name));
-        }
-    });
-    for (key, name) in found {
-        log::warn(
-            format!("key \"{key}\" of the payload names no handler"),
-            format!("Perhaps you meant \"{name}\"."),
-        );
-    }
-}
-
-/// The name of the handler of which `key` is probably a misspelling.
-fn nearly(key: &str) -> Option<&'static str> {
-    if HANDLERS.contains(&key) { None } else { nearest(key, HANDLERS) }
-}
-
 /// True if the current user may set the origin of tasks, which skips the checks: the owner of the tables, and
 /// replication.
 pub fn may_move() -> bool {
@@ -275,37 +246,4 @@ fn refuse_type(definitions: &TaskDefinitions, task_type: Option<&str>) -> ! {
         false => format!("Known task types: {}.", definitions.names()),
     };
     log::refuse(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, hint)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_nearly_the_name_of_a_handler_is_taken_for_one() {
-        for (key, name) in [
-            ("sucess_handler", "success_handler"),
-            ("succes_handler", "success_handler"),
-            ("on_success_handler", ""),
-            ("successHandler", "success_handler"),
-            ("error-handler", "error_handler"),
-            ("errorhandler", "error_handler"),
-            ("ErrorHandler", "error_handler"),
-            ("before_handlre", "before_handler"),
-            ("dbfunction", "db_function"),
-            ("DB_FUNCTION", "db_function"),
-            ("db_funciton", "db_function"),
-            ("db_function", ""),
-            ("success_handler", ""),
-            ("my_function", ""),
-            ("handler", ""),
-            ("function", ""),
-            ("message_id", ""),
-            ("description", ""),
-            ("error_message", ""),
-            ("", ""),
-        ] {
-            assert_eq!(nearly(key).unwrap_or_default(), name, "{key}");
-        }
-    }
 }

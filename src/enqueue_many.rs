@@ -1,5 +1,7 @@
 //! Enqueues many tasks at once: the checks once for each task type, and one statement unless there are unique keys.
 
+mod plain;
+
 use crate::enqueue::{self, Request};
 use crate::pg::spi::{Arg, Row, Statement};
 use crate::pg::{log, session};
@@ -9,7 +11,7 @@ use pgrx::pg_sys::BuiltinOid::{
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
 /// The names of the arguments, which are also accepted with a leading underscore.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "task_type",
     "payload",
     "scheduled_at",
@@ -18,6 +20,7 @@ const NAMES: [&str; 8] = [
     "unique_for",
     "debounce_limit",
     "priority",
+    "queue_key",
 ];
 
 static CHECK_OBJECTS: Statement =
@@ -27,15 +30,28 @@ static INSERT: Statement = Statement::new(include_str!("../sql/runtime/many_inse
 static READ: Statement = Statement::new(include_str!("../sql/runtime/many_read.sql"), &[JSONBOID]);
 static INSERT_PAYLOADS: Statement = Statement::new(
     include_str!("../sql/runtime/many_insert_payloads.sql"),
-    &[TEXTOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, INT4OID],
+    &[TEXTOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, INT4OID, TEXTARRAYOID],
 );
 static READ_PAYLOADS: Statement = Statement::new(
     include_str!("../sql/runtime/many_read_payloads.sql"),
-    &[TEXTOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTOID, INTERVALOID, INTERVALOID, INT4OID],
+    &[
+        TEXTOID,
+        JSONBARRAYOID,
+        TIMESTAMPTZARRAYOID,
+        TEXTARRAYOID,
+        TEXTOID,
+        INTERVALOID,
+        INTERVALOID,
+        INT4OID,
+        TEXTARRAYOID,
+    ],
 );
 
 /// Enqueues a task for each object of an array; returns their ids in order.
 pub fn of_objects(tasks: pg_sys::Datum) -> Vec<i64> {
+    if let Some(ids) = plain::enqueue(tasks) {
+        return ids;
+    }
     let tasks = [Some(tasks)];
     let is_plain = check_objects(tasks[0]);
     let owner = enqueue::owner();
@@ -47,15 +63,16 @@ pub fn of_objects(tasks: pg_sys::Datum) -> Vec<i64> {
     if is_plain { insert(owner, &INSERT, &tasks) } else { one_by_one(owner, &READ, &tasks) }
 }
 
-/// Enqueues a task for each payload; returns their ids in order. The request has arrays of payloads, times and keys.
+/// Enqueues a task for each payload; returns their ids in order. The request has arrays of payloads, times and both keys.
 pub fn of_payloads(request: &Request) -> Vec<i64> {
     let task_type = request.task_type.and_then(crate::pg::spi::text);
     enqueue::check_type(task_type.as_deref());
     let owner = enqueue::owner();
-    let whole = Request { payload: None, scheduled_at: None, unique_key: None, ..*request };
+    let whole = Request { payload: None, scheduled_at: None, unique_key: None, queue_key: None, ..*request };
     if request.unique_key.is_none() {
         enqueue::check_options(&whole);
-        let args = [request.task_type, request.payload, request.scheduled_at, request.priority];
+        let args =
+            [request.task_type, request.payload, request.scheduled_at, request.priority, request.queue_key];
         return insert(owner, &INSERT_PAYLOADS, &args);
     }
     let args = [
@@ -67,6 +84,7 @@ pub fn of_payloads(request: &Request) -> Vec<i64> {
         request.unique_for,
         request.debounce_limit,
         request.priority,
+        request.queue_key,
     ];
     one_by_one(owner, &READ_PAYLOADS, &args)
 }
@@ -134,5 +152,6 @@ fn request(row: &Row) -> Request {
         unique_for: row.keep_interval(6),
         debounce_limit: row.keep_interval(7),
         priority: row.get::<i32>(8).and_then(IntoDatum::into_datum),
+        queue_key: row.keep(9),
     }
 }

@@ -1,7 +1,7 @@
 //! The type `queues.grantee`: a role or public, to which a task type is granted. It is stored as an OID, and its text form
 //! is a name; see `sql/48_provider.sql`.
 
-use crate::pg::catalog;
+use crate::pg::{catalog, log};
 use pgrx::pg_sys::Oid;
 
 /// The OID of a role, or one of the constants below.
@@ -29,7 +29,10 @@ impl Grantee {
     /// The role of this name. Warns if there is none.
     pub fn read(name: &str) -> Grantee {
         Grantee::named(name).unwrap_or_else(|| {
-            pgrx::warning!("role \"{name}\" does not exist, nothing is granted to it");
+            log::warn(
+                format!("role \"{name}\" does not exist, nothing is granted to it"),
+                "Create the role, and write it to granted_to again.".into(),
+            );
             NOBODY
         })
     }

@@ -62,12 +62,12 @@ pub fn check_settings(provider: &Provider) -> Result<(), String> {
     provider.interface.check_settings(provider, &ServerSettings)
 }
 
-/// Builds a request and its idempotency key.
+/// Builds a request and its idempotency key. `key`: that of an earlier request, if the provider may have carried it out.
 ///
 /// # Errors
 /// If the payload or the settings are wrong.
-pub fn prepare(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, String> {
-    Prepared::new(provider, &ServerSettings, payload)
+pub fn prepare(provider: Arc<Provider>, payload: &Value, key: Option<&str>) -> Result<Prepared, String> {
+    Prepared::new(provider, &ServerSettings, payload, key)
 }
 
 /// Fetches the credentials with which a request is sent.

@@ -1,6 +1,7 @@
 //! Handles the removal of tasks: their errors remain, without a task, and their calls are removed
 //! (`sql/45_removal.sql`).
 
+use crate::key_turn;
 use crate::pg::spi::Statement;
 use crate::pg::trigger::{self, Transition};
 use crate::pg::{catalog, session};
@@ -16,6 +17,7 @@ pub fn after_delete(gone: &Transition) {
     follow(|| {
         DETACH_ERRORS.run_in_trigger(gone);
         REMOVE_CALLS.run_in_trigger(gone);
+        key_turn::announce_removed(gone);
     });
 }
 

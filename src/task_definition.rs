@@ -1,39 +1,30 @@
-//! Task definitions and providers: the rows of `queues.task_definition` and `queues.provider`. Each process caches them
-//! until one of the tables changes.
+//! Task definitions, providers and their pauses: the rows of `queues.task_definition`, `queues.provider` and
+//! `queues.paused`. Each process caches them until one of the tables changes.
 
-use crate::built_in;
+mod ageing;
+mod definition;
+mod paused;
+mod problems;
+mod rows;
+
 use crate::error::PgError;
-use crate::grantee::Grantee;
-use crate::pg::spi::{Row, Statement};
-use crate::pg::{catalog, guc, invalidation, jsonb, log, session, transaction};
-use crate::processor::{self, Processor};
-use crate::shared::{Lane, LaneSet};
-use pg_errand_calls::json;
+use crate::pauses::{self, Pauses};
+use crate::pg::{catalog, invalidation, transaction};
+use crate::shared::{Ageing, Lane, LaneSet, StartLimits, TYPE_LANES, TypeAgeing, TypeLimits};
+pub use definition::TaskDefinition;
 use pg_errand_calls::provider::Provider;
-use pg_errand_calls::provider::check::check;
 use pg_errand_calls::task_type;
-use pgrx::pg_sys::BuiltinOid::TEXTOID;
-use pgrx::{IntoDatum, pg_sys};
+use pgrx::pg_sys;
+use rows::{Found, read_definitions, read_providers};
+pub use rows::{MAX_SHOWN_NAME, fields};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-static DEFINITIONS: Statement = Statement::new(include_str!("../sql/runtime/task_definitions.sql"), &[]);
-static PROVIDERS: Statement = Statement::new(include_str!("../sql/runtime/providers.sql"), &[TEXTOID]);
-static PROVIDER_NAMES: Statement = Statement::new(include_str!("../sql/runtime/provider_names.sql"), &[]);
-
-/// The largest size of a provider's row as text, in bytes: each session reads all rows.
-const MAX_PROVIDER_SIZE: usize = 1024 * 1024;
-/// The number of bytes of a name that messages show.
-pub const MAX_SHOWN_NAME: usize = 300;
-
 /// The hint for a row that cannot be used.
 pub const MEND: &str =
     "Correct its row in queues.task_definition, or the row of its provider in queues.provider.";
-
-/// Settings that name a provider, see `errand.task_definition_before_write_checked`.
-const PROVIDER_SETTINGS: [&str; 2] = ["pg_errand.email_provider", "pg_errand.sms_provider"];
 
 thread_local! {
     static CACHE: RefCell<Option<Rc<TaskDefinitions>>> = const { RefCell::new(None) };
@@ -47,33 +38,13 @@ pub struct TaskDefinitions {
     definitions: HashMap<String, Rc<TaskDefinition>>,
     providers: HashMap<String, Result<Arc<Provider>, String>>,
     lanes: HashMap<String, Lane>,
-}
-
-/// A task definition.
-pub struct TaskDefinition {
-    pub task_type: String,
-    /// The processor, or what is wrong with the row.
-    pub processor: Result<&'static dyn Processor, String>,
-    provider: Option<String>,
-    provider_setting: Option<String>,
-    granted_to: Vec<Grantee>,
-}
-
-impl TaskDefinition {
-    /// The name of the provider to which its tasks are sent; `None` if they need none.
-    pub fn provider(&self) -> Option<String> {
-        self.provider.clone().or_else(|| guc::value(self.provider_setting.as_deref()?))
-    }
-
-    /// True if its tasks are sent to a provider.
-    pub fn calls(&self) -> bool {
-        self.processor.as_ref().is_ok_and(|processor| processor.calls())
-    }
-
-    /// True if the current user may enqueue tasks of this type: as a grantee, or as the owner of the tables.
-    pub fn may_be_enqueued(&self) -> bool {
-        self.granted_to.iter().any(|grantee| grantee.is_current_user()) || catalog::has_rights_of_owner()
-    }
+    /// The lanes of the task types that wait in lanes of their own.
+    type_lanes: HashMap<String, Lane>,
+    limits: TypeLimits,
+    ageing: TypeAgeing,
+    pauses: Pauses,
+    /// The number of changes that had been announced before they were read.
+    as_of: u64,
 }
 
 impl TaskDefinitions {
@@ -97,23 +68,41 @@ impl TaskDefinitions {
     /// If the tables cannot be read.
     pub fn refresh() -> Result<(), PgError> {
         // Invalidation messages are received when a transaction starts.
-        let Some((owner, definitions)) = transaction::commit_after(|| {
+        let Some((as_of, owner, definitions)) = transaction::commit_after(|| {
+            let as_of = pauses::changes();
             let owner = invalidation::is_stale().then(begin_reading).flatten();
-            owner.map(|owner| (owner, read_definitions(owner)))
+            owner.map(|owner| (as_of, owner, read_definitions(owner)))
         })?
         else {
             return Ok(());
         };
-        let providers = transaction::commit_after(|| read_providers(owner))?;
-        TaskDefinitions::keep(TaskDefinitions::of(definitions, providers));
+        let (providers, pauses) = transaction::commit_after(|| (read_providers(owner), Pauses::read(owner)))?;
+        TaskDefinitions::keep(TaskDefinitions {
+            as_of,
+            pauses,
+            ..TaskDefinitions::of(definitions, providers)
+        });
         Ok(())
     }
 
-    fn load() -> TaskDefinitions {
-        match begin_reading() {
-            Some(owner) => TaskDefinitions::of(read_definitions(owner), read_providers(owner)),
-            None => TaskDefinitions::default(),
+    /// Reads the rows again if a change has been announced since, as [`TaskDefinitions::refresh`] does.
+    ///
+    /// # Errors
+    /// If the tables cannot be read.
+    pub fn refresh_if_changed() -> Result<(), PgError> {
+        if TaskDefinitions::known().as_of == pauses::changes() {
+            return Ok(());
         }
+        invalidation::note_stale();
+        TaskDefinitions::refresh()
+    }
+
+    fn load() -> TaskDefinitions {
+        let as_of = pauses::changes();
+        let Some(owner) = begin_reading() else { return TaskDefinitions::default() };
+        let (definitions, providers) = (read_definitions(owner), read_providers(owner));
+        let pauses = Pauses::read(owner);
+        TaskDefinitions { as_of, pauses, ..TaskDefinitions::of(definitions, providers) }
     }
 
     fn keep(definitions: TaskDefinitions) {
@@ -123,6 +112,19 @@ impl TaskDefinitions {
 
     fn of(definitions: Vec<TaskDefinition>, providers: Vec<Found>) -> TaskDefinitions {
         let lanes = providers.iter().map(|(name, lane, _)| (name.clone(), *lane)).collect();
+        let mut alone: Vec<&TaskDefinition> =
+            definitions.iter().filter(|definition| definition.waits_alone()).collect();
+        // All processes find the same lanes.
+        alone.sort_unstable_by(|one, other| one.task_type.cmp(&other.task_type));
+        let mut limits = [None; TYPE_LANES];
+        limits.iter_mut().zip(&alone).for_each(|(limits, definition)| *limits = definition.limits);
+        let mut ageing = [Ageing::NONE; TYPE_LANES];
+        ageing.iter_mut().zip(&alone).for_each(|(ageing, definition)| *ageing = definition.ageing);
+        let type_lanes = alone
+            .iter()
+            .enumerate()
+            .map(|(place, definition)| (definition.task_type.clone(), Lane::of_type(place)))
+            .collect();
         TaskDefinitions {
             are_read: true,
             definitions: definitions
@@ -131,7 +133,16 @@ impl TaskDefinitions {
                 .collect(),
             providers: providers.into_iter().map(|(name, _, provider)| (name, provider)).collect(),
             lanes,
+            type_lanes,
+            limits,
+            ageing,
+            ..TaskDefinitions::default()
         }
+    }
+
+    /// The number of changes that had been announced before the rows were read.
+    pub fn as_of(&self) -> u64 {
+        self.as_of
     }
 
     /// False if there are no tables to read them from.
@@ -174,33 +185,62 @@ impl TaskDefinitions {
         self.providers.get(name).cloned().unwrap_or_else(|| Err(format!("there is no provider \"{name}\"")))
     }
 
-    /// Messages and hints for rows of both tables that cannot be used or are missing.
-    pub fn problems(&self) -> Vec<(String, &'static str)> {
-        let definitions = self.definitions.values().filter_map(|definition| {
-            let reason = definition.processor.as_ref().err()?;
-            Some(format!("task type \"{}\" cannot be used: {reason}", definition.task_type))
-        });
-        let providers = self.providers.values().filter_map(|provider| provider.as_ref().err().cloned());
-        let unusable = definitions.chain(providers).map(|problem| (problem, MEND));
-        let missing = self.missing().into_iter();
-        let missing = missing.map(|name| (format!("task type \"{name}\" is missing"), built_in::REMEDY));
-        let mut problems: Vec<_> = unusable.chain(missing).collect();
-        problems.sort_unstable();
-        problems
-    }
-
-    /// The built-in task types that are missing.
-    fn missing(&self) -> Vec<&'static str> {
-        let is_missing = |name: &&str| self.are_read && !self.definitions.contains_key(*name);
-        built_in::TASK_TYPES.into_iter().filter(is_missing).collect()
+    /// The providers whose rows are valid.
+    pub fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.providers.values().flatten()
     }
 
     /// The lane in which the tasks of a definition wait.
     pub fn lane_of(&self, definition: &TaskDefinition) -> Lane {
+        if self.pause_of(definition).is_some() {
+            return Lane::PAUSED;
+        }
+        if definition.waits_alone()
+            && let Some(lane) = self.type_lanes.get(&definition.task_type)
+        {
+            return *lane;
+        }
+        self.lane_of_calls(definition)
+    }
+
+    /// The lane in which the tasks of a type wait. Those of an unknown type fail, in the local lane.
+    pub fn lane_of_type(&self, task_type: &str) -> Lane {
+        self.find(task_type).map_or(Lane::LOCAL, |definition| self.lane_of(definition))
+    }
+
+    /// The lane of the calls of a definition's tasks; the local lane if they need no provider.
+    fn lane_of_calls(&self, definition: &TaskDefinition) -> Lane {
         if !definition.calls() {
             return Lane::LOCAL;
         }
         definition.provider().map_or(Lane::LAST, |name| self.lane_of_provider(&name))
+    }
+
+    /// The lane whose calls a lane's tasks make: it is the same one, except for the lane of a task type.
+    pub fn lane_behind(&self, lane: Lane) -> Lane {
+        if !LaneSet::OF_TYPES.holds(lane) {
+            return lane;
+        }
+        let of_calls = self
+            .definitions
+            .values()
+            .filter(|definition| self.lane_of(definition) == lane)
+            .map(|definition| self.lane_of_calls(definition));
+        of_calls.fold(Lane::LOCAL, |found, lane| if found == Lane::LOCAL { lane } else { found })
+    }
+
+    /// The limits of the task types that have lanes for themselves.
+    pub fn limits(&self) -> &TypeLimits {
+        &self.limits
+    }
+
+    /// The limits of a task type, and the lane in which its tasks wait; `None` if it has none.
+    pub fn limits_of(&self, task_type: &str) -> Option<(StartLimits, Lane)> {
+        if self.type_lanes.is_empty() {
+            return None;
+        }
+        let definition = self.find(task_type)?;
+        Some((definition.limits?, self.lane_of(definition)))
     }
 
     pub fn lane_of_provider(&self, name: &str) -> Lane {
@@ -232,10 +272,7 @@ impl TaskDefinitions {
     }
 }
 
-/// A provider as it was read: its name, its lane, and its settings or what is wrong with its row.
-type Found = (String, Lane, Result<Arc<Provider>, String>);
-
-/// Invalidates, when the current transaction commits, what all processes have cached of both tables, and which
+/// Invalidates, when the current transaction commits, what all processes have cached of these tables, and which
 /// functions they have found to be handlers.
 pub fn announce_change() {
     if let Some(table) = watched() {
@@ -252,101 +289,4 @@ fn watched() -> Option<pg_sys::Oid> {
 fn begin_reading() -> Option<pg_sys::Oid> {
     invalidation::begin_reading(watched()?);
     catalog::owner_of(c"queues", c"task_definition")
-}
-
-fn read_definitions(owner: pg_sys::Oid) -> Vec<TaskDefinition> {
-    session::as_owner(owner, || DEFINITIONS.rows_as_of_now(&[], definition))
-}
-
-fn read_providers(owner: pg_sys::Oid) -> Vec<Found> {
-    attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&[None], provider))).unwrap_or_else(
-        |_| {
-            // Read the rows one by one, so that only those are missing that cannot be read.
-            let name = |row: &Row| row.get::<String>(1).unwrap_or_default();
-            let names = session::as_owner(owner, || PROVIDER_NAMES.rows_as_of_now(&[], name));
-            names.into_iter().filter_map(|name| read_provider(owner, name)).collect()
-        },
-    )
-}
-
-fn read_provider(owner: pg_sys::Oid, name: String) -> Option<Found> {
-    let args = [name.as_str().into_datum()];
-    let found = attempt(|| session::as_owner(owner, || PROVIDERS.rows_as_of_now(&args, provider)).pop());
-    found.unwrap_or_else(|error| {
-        let problem = cannot_be_used(&name, &error.message);
-        Some((name, Lane::LAST, Err(problem)))
-    })
-}
-
-/// Runs `read` in a subtransaction. Returns errors that the content of a row can cause, and raises all others.
-fn attempt<R>(read: impl FnOnce() -> R) -> Result<R, PgError> {
-    transaction::attempt(read).inspect_err(|error| {
-        // Classes: program limit exceeded, insufficient resources, data exception, internal error.
-        if !["54", "53", "22", "XX"].iter().any(|class| error.sqlstate.starts_with(class)) {
-            log::raise(error);
-        }
-    })
-}
-
-fn definition(row: &Row) -> TaskDefinition {
-    let (provider, provider_setting) = (row.get(3), row.get(4));
-    let processor = processor_named(&row.get::<String>(2).unwrap_or_default());
-    TaskDefinition {
-        task_type: row.get(1).unwrap_or_default(),
-        processor: processor.and_then(|processor| {
-            names_provider(processor, provider.as_deref(), provider_setting.as_deref()).map(|()| processor)
-        }),
-        provider,
-        provider_setting,
-        granted_to: row.get(5).map(granted).unwrap_or_default(),
-    }
-}
-
-/// The fields of a provider's row.
-///
-/// # Errors
-/// If the row is too large. Its size is checked before it is parsed.
-pub fn fields(row: pg_sys::Datum) -> Result<serde_json::Value, String> {
-    let text = jsonb::to_text(row, MAX_PROVIDER_SIZE)
-        .map_err(|_| format!("its row has more than {MAX_PROVIDER_SIZE} bytes as text"))?;
-    Ok(json::read(&text)?)
-}
-
-fn processor_named(name: &str) -> Result<&'static dyn Processor, String> {
-    processor::find(name).ok_or_else(|| format!("there is no processor \"{name}\""))
-}
-
-fn names_provider(
-    processor: &dyn Processor,
-    provider: Option<&str>,
-    setting: Option<&str>,
-) -> Result<(), String> {
-    match setting {
-        Some(setting) if !PROVIDER_SETTINGS.contains(&setting) => {
-            Err(format!("the setting \"{setting}\" names no provider"))
-        }
-        None if processor.calls() && provider.is_none() => Err("it names no provider".into()),
-        _ => Ok(()),
-    }
-}
-
-/// Those of these roles that exist.
-fn granted(names: Vec<String>) -> Vec<Grantee> {
-    names.iter().filter_map(|name| Grantee::named(name)).collect()
-}
-
-fn provider(row: &Row) -> Found {
-    let name: String = row.get(2).unwrap_or_default();
-    // The trigger does not check rows of a dump or of replication.
-    let provider = row
-        .keep(3)
-        .map_or(Err("it has no fields".into()), fields)
-        .and_then(|fields| check(fields.clone()).and_then(|()| Provider::of_row(fields)))
-        .map(Arc::new)
-        .map_err(|reason| cannot_be_used(&name, &reason));
-    (name, Lane::call(row.get::<i16>(1).unwrap_or(0)), provider)
-}
-
-fn cannot_be_used(provider: &str, reason: &str) -> String {
-    format!("provider \"{}\" cannot be used: {reason}", log::excerpt(provider, MAX_SHOWN_NAME))
 }

@@ -3,10 +3,12 @@
 
 use crate::home;
 use crate::pg::spi::{self, Arg, Statement};
-use crate::pg::{key_lock, log, session, transaction};
+use crate::pg::{backend, key_lock, log, session, shmem, transaction};
+use crate::shared::ToId;
 use crate::unwritten;
 use pgrx::pg_sys::BuiltinOid::{INT2OID, INT8OID, INTERVALOID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+use std::time::Duration;
 
 static FIND: Statement =
     Statement::new(include_str!("../sql/runtime/unique_find.sql"), &[TEXTOID, TEXTOID, INT8OID, INT8OID]);
@@ -16,17 +18,27 @@ static FIND_FINISHED: Statement = Statement::new(
 );
 static INSERT: Statement = Statement::new(
     include_str!("../sql/runtime/unique_insert.sql"),
-    &[TEXTOID, JSONBOID, TIMESTAMPTZOID, INT2OID, TEXTOID, INTERVALOID, INT8OID],
+    &[TEXTOID, JSONBOID, TIMESTAMPTZOID, INT2OID, TEXTOID, INTERVALOID, INT8OID, TEXTOID],
 );
 static REPLACE: Statement = Statement::new(
     include_str!("../sql/runtime/unique_replace.sql"),
-    &[INT8OID, JSONBOID, TIMESTAMPTZOID, INT2OID, INTERVALOID],
+    &[INT8OID, JSONBOID, TIMESTAMPTZOID, INT2OID, INTERVALOID, TEXTOID],
 );
 static WITHDRAW: Statement = Statement::new(include_str!("../sql/runtime/unique_withdraw.sql"), &[INT8OID]);
 
 /// The number of times that a task is looked for and enqueued in vain, because others end and enqueue tasks of the same
 /// key meanwhile. More than that means that something suppresses the row.
 const MAX_TURNS: usize = 200;
+
+/// The time between two looks whether a worker runs a task that it has locked, and the number of looks.
+const LOOK: Duration = Duration::from_millis(1);
+const MAX_LOOKS: usize = 1000;
+
+/// True if a worker shows that it runs a task, as far as is known.
+fn is_shown(id: i64) -> bool {
+    let database = backend::database().id();
+    !shmem::available() || shmem::read(|shared| shared.runner_of(database, id).is_some())
+}
 
 /// What happens while an unfinished task with the key exists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +76,7 @@ pub struct UniqueTask<'a> {
     pub unique_for: Arg,
     /// The longest time from when the task was first enqueued to when it is scheduled.
     pub debounce_limit: Arg,
+    pub queue_key: Arg,
 }
 
 /// The last unfinished task of a key: the only one, or the one that follows it.
@@ -142,15 +155,26 @@ impl UniqueTask<'_> {
         match self.if_exists {
             IfExists::Keep => Some(found.id),
             IfExists::Error => self.refuse(found.id),
-            IfExists::Replace | IfExists::Debounce => {
-                let tried = key_lock::while_not_running(found.id, || self.replace(found.id));
-                match tried {
-                    None | Some(Replacement::UnderWay) => self.follow(found.id),
-                    Some(Replacement::Done) => Some(found.id),
-                    Some(Replacement::Changed) => None,
-                }
-            }
+            IfExists::Replace | IfExists::Debounce => match self.replace_unless_running(found.id) {
+                None | Some(Replacement::UnderWay) => self.follow(found.id),
+                Some(Replacement::Done) => Some(found.id),
+                Some(Replacement::Changed) => None,
+            },
         }
+    }
+
+    /// Replaces a task; `None` if a worker runs it. A worker that only looks whether it may run the task locks it for a
+    /// moment.
+    fn replace_unless_running(&self, id: i64) -> Option<Replacement> {
+        for _ in 0..MAX_LOOKS {
+            let tried = key_lock::while_not_running(id, || self.replace(id));
+            if tried.is_some() || is_shown(id) {
+                return tried;
+            }
+            pgrx::check_for_interrupts!();
+            std::thread::sleep(LOOK);
+        }
+        None
     }
 
     /// Replaces a task that no worker can start meanwhile.
@@ -160,7 +184,14 @@ impl UniqueTask<'_> {
             Some(found) if found.id == id => {}
             _ => return Replacement::Changed,
         }
-        let args = [id.into_datum(), self.payload, self.scheduled_at, self.priority, self.debounce_limit];
+        let args = [
+            id.into_datum(),
+            self.payload,
+            self.scheduled_at,
+            self.priority,
+            self.debounce_limit,
+            self.queue_key,
+        ];
         if self.write(&REPLACE, &args).is_some() {
             return Replacement::Done;
         }
@@ -207,6 +238,7 @@ impl UniqueTask<'_> {
             self.key.into_datum(),
             self.debounce_limit,
             follows.and_then(IntoDatum::into_datum),
+            self.queue_key,
         ];
         self.write(&INSERT, &args)
     }

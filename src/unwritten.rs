@@ -5,6 +5,7 @@ use crate::pg::spi::Statement;
 use crate::pg::{catalog, log, session};
 use pgrx::pg_sys::BuiltinOid::{INT4OID, OIDOID, TEXTOID};
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+use std::ffi::CStr;
 
 static CULPRITS: Statement =
     Statement::new(include_str!("../sql/runtime/culprits.sql"), &[OIDOID, INT4OID, TEXTOID]);
@@ -63,8 +64,17 @@ pub fn by_any_means(write: impl Fn() -> u64) -> bool {
 
 /// Raises an error that names what has suppressed a new row of `queues.task`.
 pub fn refuse_task() -> ! {
-    let Some(table) = catalog::relation(c"queues", c"task") else { pgrx::error!("queues.task is missing") };
-    refuse(table, Command::Insert)
+    refuse_insert(c"task")
+}
+
+/// Raises an error that names what has suppressed a new row of `queues.stats_history`.
+pub fn refuse_history() -> ! {
+    refuse_insert(c"stats_history")
+}
+
+fn refuse_insert(table: &CStr) -> ! {
+    let found = catalog::relation(c"queues", table);
+    refuse(found.unwrap_or_else(|| log::refuse_missing(table)), Command::Insert)
 }
 
 /// Raises an error that names the triggers and rules that may have prevented the change.

@@ -64,10 +64,14 @@ fn pg_stat_activity_tells_what_a_worker_does() {
     assert_eq!(row.get::<_, Option<f64>>("xact_age"), None);
     assert_eq!(row.get::<_, Option<String>>("backend_xmin"), None);
     assert_eq!(row.get::<_, Option<String>>("wait_event_type").as_deref(), Some("Extension"));
+    // Earlier versions have one name for all extensions.
+    let has_names: bool = one(&mut client, "select current_setting('server_version_num')::int >= 170000");
+    let named = |name: &str| Some(if has_names { name.to_owned() } else { "Extension".to_owned() });
+    assert_eq!(row.get::<_, Option<String>>("wait_event"), named("PgErrandIdle"));
 
     let launcher = client
         .query_one(
-            "select application_name, datname::text, xact_start is null, wait_event_type from pg_stat_activity \
+            "select application_name, datname::text, xact_start is null, wait_event_type, wait_event from pg_stat_activity \
              where backend_type = 'pg_errand launcher'",
             &[],
         )
@@ -76,6 +80,7 @@ fn pg_stat_activity_tells_what_a_worker_does() {
     assert_eq!(launcher.get::<_, Option<String>>(1), None);
     assert!(launcher.get::<_, bool>(2));
     assert_eq!(launcher.get::<_, Option<String>>(3).as_deref(), Some("Extension"));
+    assert_eq!(launcher.get::<_, Option<String>>(4), named("PgErrandLauncher"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Extensions that observe a session, such as pgaudit, see each run of a handler.
+//! Extensions that observe a session, such as pgaudit, see each run of a handler and each task that is enqueued.
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one, run_one};
@@ -23,6 +23,24 @@ fn pgaudit_records_each_run_of_a_handler() {
             log.lines().filter(|line| line.contains("AUDIT:") && line.contains("public.note")).count();
         assert_eq!(records, 4, "{libraries}:\n{log}");
     }
+}
+
+#[test]
+fn pgaudit_records_each_task_that_is_enqueued() {
+    let settings = [
+        ("shared_preload_libraries", "pgaudit, pg_errand"),
+        ("pgaudit.log", "write"),
+        ("pg_errand.concurrency", "0"),
+    ];
+    let cluster = Cluster::start(&settings);
+    let mut client = install(&cluster, "postgres");
+    let mark = cluster.log_mark();
+    // More than for which statements are used anyway.
+    let enqueue =
+        "do $$ begin for n in 1 .. 250 loop perform queues.enqueue('db_function', '{}'); end loop; end $$";
+    client.batch_execute(enqueue).unwrap();
+    let log = cluster.log_since(mark);
+    assert_eq!(log.lines().filter(|line| line.contains("WRITE,INSERT,")).count(), 250, "{log}");
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn functions_have_the_signatures_of_the_contract() {
             "_task_type text, _payload jsonb, _scheduled_at timestamp with time zone DEFAULT now(), \
              _unique_key text DEFAULT NULL::text, _if_exists text DEFAULT 'keep'::text, \
              _unique_for interval DEFAULT NULL::interval, _debounce_limit interval DEFAULT NULL::interval, \
-             _priority integer DEFAULT 0 returns bigint false",
+             _priority integer DEFAULT 0, _queue_key text DEFAULT NULL::text returns bigint false",
         ),
         ("queues", "append_error", "task_id bigint, error_message text returns jsonb true"),
         ("queues", "complete_task", "_task_id bigint returns void true"),
@@ -229,7 +229,27 @@ fn public_has_nothing_in_queues() {
          select p.oid::regprocedure::text from pg_proc p
          where p.pronamespace in ('queues'::regnamespace, 'errand'::regnamespace)
              and has_function_privilege('nobody', p.oid, 'execute')
-             and p.oid not in ('errand.queue_origin()'::regprocedure, 'errand.worker_state()'::regprocedure)
+             and p.oid not in (
+                 'errand.queue_origin()'::regprocedure,
+                 'errand.worker_state()'::regprocedure,
+                 'errand.provider_state()'::regprocedure,
+                 'errand.stats()'::regprocedure,
+                 'errand.stats_buckets()'::regprocedure,
+                 'errand.stats_info()'::regprocedure,
+                 'errand.moment()'::regprocedure,
+                 'errand.narrows(timestamp with time zone,text,boolean,boolean,boolean)'::regprocedure,
+                 'errand.change_role(regrole,text,boolean)'::regprocedure,
+                 'errand.health()'::regprocedure,
+                 'errand.report_facts(timestamp with time zone,timestamp with time zone)'::regprocedure,
+                 'errand.report_failures(timestamp with time zone,timestamp with time zone)'::regprocedure,
+                 'errand.report_locks()'::regprocedure,
+                 'errand.report_page(jsonb)'::regprocedure,
+                 'errand.samples()'::regprocedure,
+                 'errand.message_shape(text)'::regprocedure,
+                 'errand.unadopted()'::regprocedure,
+                 'errand.waiting_groups()'::regprocedure,
+                 'errand.waiting()'::regprocedure
+             )
          union all
          select c.oid::regclass || ' ' || right_ from pg_class c,
              unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) right_
@@ -255,6 +275,12 @@ fn public_has_nothing_in_queues() {
         "select * from queues.worker",
         "select internal.run_function('now', '{}')",
         "select * from errand.worker_state()",
+        "select * from errand.waiting()",
+        "select * from errand.samples()",
+        "select * from queues.metrics",
+        "select queues.metrics_text()",
+        "select * from queues.waiting",
+        "select * from queues.failures()",
     ] {
         let error = nobody.simple_query(sql).unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {error:?}");
@@ -304,9 +330,9 @@ fn the_worker_role_has_the_listed_rights_and_no_others() {
         rights,
         [
             "internal.run_function(text,jsonb)",
-            "queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer)",
+            "queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer,text)",
             "queues.enqueue_many(jsonb)",
-            "queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer)",
+            "queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer,text[])",
             "schema internal usage",
             "schema queues usage",
         ]
@@ -331,7 +357,7 @@ fn the_role_of_the_workers_is_created_where_missing() {
     install(&mut client);
     wait_until_sql(
         &mut client,
-        "select has_function_privilege('Errand Boy', 'queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)', 'execute')",
+        "select has_function_privilege('Errand Boy', 'queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer, text)', 'execute')",
         "t",
     );
     let id = enqueue(&mut client, "db_function", json!({"db_function": "pg_catalog.jsonb_strip_nulls"}));
@@ -612,26 +638,71 @@ fn the_schema_queues_holds_the_api_and_nothing_else() {
             "adopt",
             "append_error",
             "cancel",
+            "cancel_where",
             "complete_task",
             "dequeue_next_available_task",
+            "drain",
             "enqueue",
             "enqueue_many",
             "enqueue_many",
             "explain",
             "fail_task",
+            "failures",
             "grant_enqueue",
+            "grant_role",
             "http_get",
             "http_post",
+            "last_ended",
+            "metrics_text",
+            "pause",
+            "pause_key",
+            "pause_provider",
+            "purge",
+            "report",
+            "reschedule",
             "restore_built_in",
             "result",
+            "resume",
+            "resume_key",
+            "resume_provider",
+            "retry",
+            "retry_failed",
             "revoke_enqueue",
+            "revoke_role",
+            "run_next",
+            "stats_reset",
+            "throughput",
+            "top",
         ]
     );
     let relations = "select relname::text from pg_class
         where relnamespace = 'queues'::regnamespace and relkind in ('r', 'v') order by 1";
     assert_eq!(
         texts(&mut client, relations),
-        ["call", "error", "provider", "task", "task_definition", "task_status", "unadopted", "worker"]
+        [
+            "call",
+            "error",
+            "failure",
+            "health",
+            "metrics",
+            "oldest_ready",
+            "paused",
+            "paused_key",
+            "provider",
+            "provider_status",
+            "role_privilege",
+            "running",
+            "stats",
+            "stats_buckets",
+            "stats_history",
+            "stats_info",
+            "task",
+            "task_definition",
+            "task_status",
+            "unadopted",
+            "waiting",
+            "worker"
+        ]
     );
     let internal =
         "select oid::regprocedure::text from pg_proc where pronamespace = 'internal'::regnamespace";

@@ -6,7 +6,6 @@ use serde_json::json;
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{install, one, run_one, runner, task, wait_running, worker_pids};
 use crate::harness::queue::{errors, wait_status};
-use crate::harness::wait::eventually;
 
 const TWO_WORKERS: [(&str, &str); 3] =
     [("pg_errand.poll_interval", "1h"), ("pg_errand.max_idle_time", "0"), ("pg_errand.concurrency", "2")];
@@ -16,10 +15,7 @@ const TWO_WORKERS: [(&str, &str); 3] =
 fn crash(cluster: &Cluster, client: Client, task_id: i64, signal: i32) -> Client {
     let mut client = client;
     let pid = runner(&mut client, task_id);
-    cluster.kill(pid, signal);
-    eventually("the session ends with the server's other processes", || {
-        client.is_closed() || client.batch_execute("select").is_err()
-    });
+    cluster.crash(pid, signal);
     cluster.connect("postgres")
 }
 
@@ -148,8 +144,7 @@ fn after_a_crash_elsewhere_all_tasks_run_again_and_none_is_to_blame() {
         runner(&mut client, id);
         let mut victim = cluster.connect("postgres");
         let pid: i32 = one(&mut victim, "select pg_backend_pid()");
-        cluster.kill(pid, libc::SIGKILL);
-        eventually("the session ends with the others", || client.batch_execute("select").is_err());
+        cluster.crash(pid, libc::SIGKILL);
         client = cluster.connect("postgres");
     }
     let pid = runner(&mut client, id);

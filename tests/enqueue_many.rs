@@ -115,7 +115,7 @@ fn the_checks_are_those_of_the_caller() {
         .batch_execute(
             "create role app login; grant usage on schema queues to app;
              grant execute on function queues.enqueue_many(jsonb),
-                 queues.enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer) to app;
+                 queues.enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer, text[]) to app;
              select queues.grant_enqueue('sms', 'app')",
         )
         .unwrap();

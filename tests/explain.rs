@@ -1,6 +1,8 @@
 //! `queues.explain` says why a task has not started: each reason on a real server.
 
 mod calls;
+mod keys;
+mod limits;
 mod rows;
 mod workers;
 

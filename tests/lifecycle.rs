@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{
-    create_database, done, install, one, payload, run_one, runner, task, wait_running, worker_pids,
+    create_database, done, install, one, payload, run_one, runner, task, wait_asleep, wait_running,
+    worker_pids,
 };
 use crate::harness::queue::{self, enqueue, status, wait_status, workers};
 use crate::harness::wait::{eventually, wait_until_sql};
@@ -88,7 +89,7 @@ fn the_extension_can_be_dropped_while_a_long_handler_runs() {
     }
     wait_running(&mut client, 2);
     client.batch_execute("set statement_timeout = '15s'; drop extension pg_errand cascade").unwrap();
-    assert!(worker_pids(&mut client).is_empty());
+    wait_asleep(&mut client);
     queue::install(&mut client);
     run_one(&mut client, "after");
     assert_eq!(done(&mut client), ["after"]);
@@ -100,7 +101,7 @@ fn a_drop_that_is_rolled_back_brings_the_workers_back() {
     let mut client = install(&cluster, "postgres");
     let id = busy_and_idle(&mut client, "interrupted");
     client.batch_execute("begin; drop extension pg_errand").unwrap();
-    assert!(worker_pids(&mut client).is_empty());
+    wait_asleep(&mut client);
     client.batch_execute("rollback").unwrap();
     goes_on(&mut client, id, "interrupted");
 
@@ -270,7 +271,7 @@ fn what_owns_the_queue_can_be_reassigned_and_dropped_while_its_workers_are_busy(
 
     busy_and_idle(&mut client, "dropped");
     client.batch_execute("drop owned by chief").unwrap();
-    assert!(worker_pids(&mut client).is_empty());
+    wait_asleep(&mut client);
     client.batch_execute("drop owned by chief; drop role chief, boss").unwrap();
     client.batch_execute("create extension pg_errand").unwrap();
     run_one(&mut client, "after");
@@ -296,7 +297,7 @@ fn two_sessions_may_want_the_workers_gone_at_the_same_time() {
     first.batch_execute("commit").unwrap();
     let mut second = second.join().unwrap();
     let id_too = task(&mut client, "note", json!({"label": "waits"}));
-    assert!(worker_pids(&mut client).is_empty());
+    wait_asleep(&mut client);
     second.batch_execute("rollback").unwrap();
     goes_on(&mut client, id, "barred twice");
     wait_status(&mut client, id_too, "succeeded");

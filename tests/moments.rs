@@ -31,19 +31,12 @@ enum Death {
 const DEATHS: [Death; 4] =
     [Death::Killed, Death::Terminated, Death::Stopped(StopMode::Immediate), Death::Stopped(StopMode::Kill)];
 
-/// Kills a process, and waits until the server has ended all others because of that.
-fn kill(cluster: &Cluster, pid: i32) {
-    let mut session = cluster.connect("postgres");
-    cluster.kill(pid, libc::SIGKILL);
-    eventually("the others' sessions are ended", || session.batch_execute("select").is_err());
-}
-
 /// Has the process that is held die, and the point opened.
 fn die(cluster: &Cluster, point: Point, death: Death) {
     let pid = point.reached();
     match death {
         Death::Killed => {
-            kill(cluster, pid);
+            cluster.crash(pid, libc::SIGKILL);
             point.open();
         }
         Death::Terminated => {
@@ -224,7 +217,7 @@ fn a_session_that_dies_before_it_announces_what_it_committed_costs_no_task() {
         other.execute(sql, &[&payload])
     });
     let pid = point.reached();
-    kill(&cluster, pid);
+    cluster.crash(pid, libc::SIGKILL);
     point.open();
     enqueuing.join().unwrap().unwrap_err();
     let mut client = cluster.connect("postgres");

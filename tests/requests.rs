@@ -307,3 +307,26 @@ fn a_refusal_that_comes_before_the_whole_request_is_the_answer() {
         assert!(message.contains("HTTP 413: no!"), "{message}");
     }
 }
+
+#[test]
+fn the_trace_context_of_a_payload_is_in_the_request_and_in_the_log() {
+    let mut calling = Calling::friendly(&[ONE_WORKER, ("pg_errand.log_level", "debug")]);
+    calling.register("traced", json!({}));
+    let call = |calling: &mut Calling, traceparent: &Value| {
+        let request = json!({"path": "/x", "body": {}});
+        let payload = json!({"task_type": "traced", "request": request, "traceparent": traceparent});
+        let task_id = queue::enqueue(&mut calling.client, "traced", payload);
+        calling.wait(task_id, "succeeded");
+        task_id
+    };
+    let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mark = calling.cluster.log_mark();
+    let task_id = call(&mut calling, &json!(valid));
+    assert_eq!(values(&last(&calling), "traceparent"), [valid]);
+    let line = calling.cluster.wait_log(mark, &format!("task succeeded task_id={task_id} "));
+    assert!(line.contains(&format!(" traceparent={valid}")), "{line}");
+    for invalid in [json!("00-4bf9\r\nX-Own: 1"), json!(7), json!(null), json!(valid.to_uppercase())] {
+        call(&mut calling, &invalid);
+        assert_eq!(values(&last(&calling), "traceparent"), [""; 0]);
+    }
+}

@@ -434,7 +434,8 @@ fn the_usual_role_is_there_although_another_one_was_set_before() {
     let mut client = install(&cluster, "postgres");
     client.batch_execute("create role mine login; grant errand_worker to mine").unwrap();
     for role in ["errand_worker", "app_worker", "mine"] {
-        let enqueue = "queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)";
+        let enqueue =
+            "queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer, text)";
         let may = format!("select has_function_privilege('{role}', '{enqueue}', 'execute')");
         assert!(one::<bool>(&mut client, &may), "{role}");
     }

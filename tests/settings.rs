@@ -278,8 +278,7 @@ fn what_is_stored_but_not_reloaded_does_not_count_for_processes_that_start() {
         client.batch_execute(&format!("alter system set {stored}")).unwrap();
     }
     let mut victim = cluster.connect("postgres");
-    cluster.kill(one(&mut victim, "select pg_backend_pid()"), libc::SIGKILL);
-    eventually("the server starts anew", || client.batch_execute("select").is_err());
+    cluster.crash(one(&mut victim, "select pg_backend_pid()"), libc::SIGKILL);
     let mut client = cluster.connect("postgres");
     run_one(&mut client, "second");
     cluster.reload();

@@ -67,11 +67,7 @@ fn a_crash_is_waited_for() {
     let cluster = plain().start();
     let mut client = cluster.connect("postgres");
     let pid: i32 = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
-    let mark = cluster.log_mark();
-    cluster.kill(pid, libc::SIGKILL);
-    eventually("the session ends", || client.simple_query("").is_err());
-    // Until the postmaster has noticed the crash it accepts sessions, which it then ends.
-    cluster.wait_log(mark, "terminating any other active server processes");
+    cluster.crash(pid, libc::SIGKILL);
     wait_until_sql(&mut cluster.connect("postgres"), "select pg_is_in_recovery()", "f");
 }
 

@@ -47,7 +47,7 @@ const fn trigger(apply: &'static [&'static str], undo: &'static [&'static str]) 
 const NO_DEFERRED: &str = "drop index queues.task_deferred";
 const DEFERRED: &str = "create index task_deferred on queues.task (not_before) where finished_at is null and not_before is not null";
 const NO_READY: &str = "drop index queues.task_ready";
-const READY: &str = "create index task_ready on queues.task (origin, scheduled_at, task_id) where finished_at is null and not calling and priority is null";
+const READY: &str = "create index task_ready on queues.task (origin, scheduled_at, task_id) where finished_at is null and not calling and priority is null and queue_key is null";
 const NO_INDEX: &str = "drop index if exists queues.mine";
 const NO_DELETE: &str = "drop trigger task_after_delete on queues.task";
 const DELETE: &str =
@@ -480,6 +480,20 @@ fn calls_are_in_each_index_and_noted_by_each_trigger_of_their_table() {
         assert_indexes_are_whole(&mut mailing.client, &what);
     }
     assert_eq!(mailing.number("select count(*) from queues.call where request is not null"), 0);
+}
+
+#[test]
+fn a_task_whose_call_waits_for_its_response_is_in_each_index() {
+    let mut mailing = Mailing::start(&STAY);
+    prepare(&mut mailing.client);
+    mailing.deliver("before@mail.test");
+    mailing.standin.hold();
+    let id = mailing.send("held@mail.test");
+    mailing.wait_held(1);
+    assert_indexes_are_whole(&mut mailing.client, "during the call");
+    mailing.standin.release();
+    mailing.wait(id, "succeeded");
+    assert_indexes_are_whole(&mut mailing.client, "after the call");
 }
 
 /// Handlers of the table's owner, in each of which the row of their own task gets another place or shape.

@@ -10,6 +10,7 @@ mod fairness_rare;
 mod fairness_workers;
 mod history;
 mod idle;
+mod keys;
 mod latency;
 mod limits;
 mod old_snapshot;
@@ -22,9 +23,12 @@ mod pressure_payload;
 mod pressure_tpcb;
 mod pressure_workers;
 mod priority;
+mod questions;
 mod scheduled_backlog;
+mod sizes;
 mod soak;
 mod throughput;
+mod unique;
 mod wal;
 
 use crate::figure::{Figure, by_name, figure};
@@ -45,6 +49,8 @@ pub const ALL: &[Figure] = &[
     figure("soak", "a steady load for long, with retention: nothing grows", soak::run),
     figure("history", "beside many finished tasks that are kept", history::run),
     figure("priority", "a task of a high priority before a backlog of plain tasks", priority::run),
+    figure("keys", "tasks of many keys, each key in order; beside a key with a long queue", keys::run),
+    figure("unique", "fifty sessions that enqueue with unique keys", unique::run),
     figure("scheduled_backlog", "beside many tasks that are scheduled for tomorrow", scheduled_backlog::run),
     figure("wal", "write-ahead log, row versions and index entries of a task, without noise", wal::run),
     figure("fairness", "short tasks behind a long one", fairness::run),
@@ -53,6 +59,8 @@ pub const ALL: &[Figure] = &[
     figure("fairness_outside", "workers outside compete with those inside", fairness_outside::run),
     figure("idle", "what databases cost in which nothing is to be done", idle::run),
     figure("enqueue", "next to the same rows into a plain table", enqueue::run),
+    by_name("questions", "the questions of docs/questions.md beside many tasks", questions::run),
+    by_name("sizes", "the disk space of finished tasks, their errors and calls", sizes::run),
     by_name("pressure_payload", "payloads of 100 bytes, 2 kB and 20 kB", pressure_payload::run),
     by_name("pressure_memory", "1 MB of shared buffers", pressure_memory::run),
     by_name("pressure_tpcb", "beside pgbench's TPC-B", pressure_tpcb::run),

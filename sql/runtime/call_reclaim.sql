@@ -55,6 +55,11 @@ where c.task_id = o.task_id
     and (c.batch is null or c.batch not in (select l.batch from locked l))
 returning
     c.task_id,
+    (
+        select t.task_type
+        from only queues.task t
+        where t.task_id = c.task_id
+    ) as task_type,
     c.provider,
     c.idempotency_key,
     c.request,

@@ -4,6 +4,8 @@ select
     t.task_type,
     t.payload,
     t.attempts,
+    greatest(t.enqueued_at, t.scheduled_at) as ready_at,
+    t.dequeued_at,
     c.response,
     c.failure
 from only queues.task t

@@ -3,7 +3,10 @@ select
     t.task_id,
     t.task_type,
     t.payload,
-    t.attempts
+    t.idempotency_key,
+    t.attempts,
+    greatest(t.enqueued_at, t.scheduled_at) as ready_at,
+    t.dequeued_at
 from only queues.task t
 where t.task_id = $1
     and t.finished_at is null

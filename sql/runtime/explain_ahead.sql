@@ -1,5 +1,5 @@
 -- Counts the ready tasks before a position, the nearest first. $1 origin of this database, $2 and $3 scheduled_at and
--- task_id, $4 priority, $5 tasks that are running, $6 limit.
+-- task_id, $4 priority, $5 tasks that are running, $6 limit, $7 types whose tasks are not counted.
 select count(*)
 from (
     (
@@ -10,6 +10,7 @@ from (
             and t.finished_at is null
             and not t.calling
             and t.priority is null
+            and t.queue_key is null
             and $4 <= 0
             and (t.scheduled_at, t.task_id) < (
                 case when $4 < 0 then statement_timestamp() else $2 end,
@@ -17,6 +18,7 @@ from (
             )
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
+            and t.task_type <> all ($7)
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )
@@ -28,10 +30,12 @@ from (
             and t.finished_at is null
             and not t.calling
             and t.priority is not null
+            and t.queue_key is null
             and t.priority > $4
             and t.scheduled_at <= statement_timestamp()
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
+            and t.task_type <> all ($7)
         limit $6
     )
     union all
@@ -42,10 +46,12 @@ from (
             and t.finished_at is null
             and not t.calling
             and t.priority is not null
+            and t.queue_key is null
             and t.priority = $4
             and (t.scheduled_at, t.task_id) < ($2, $3)
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
+            and t.task_type <> all ($7)
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )

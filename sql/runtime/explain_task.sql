@@ -11,6 +11,7 @@ select
     t.final_status,
     t.origin,
     coalesce(t.priority, 0::smallint) as priority,
+    t.queue_key,
     (
         select p.task_id
         from only queues.task p

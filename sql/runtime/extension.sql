@@ -30,7 +30,7 @@ select
             and has_function_privilege(
                 session_user,
                 to_regprocedure(
-                    'queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)'
+                    'queues.enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer, text)'
                 )::oid,
                 'execute'
             ),

@@ -27,7 +27,7 @@ select
     not exists (
         select 1
         from given g
-        where g.argument <> all ('{task_type,payload,scheduled_at,priority}')
+        where g.argument <> all ('{task_type,payload,scheduled_at,priority,queue_key}')
     )
 from (select) one
 left join (select * from wrong order by place limit 1) w on true;

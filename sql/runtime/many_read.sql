@@ -7,7 +7,8 @@ select
     coalesce(t.if_exists, t._if_exists),
     coalesce(t.unique_for, t._unique_for),
     coalesce(t.debounce_limit, t._debounce_limit),
-    coalesce(t.priority, t._priority)
+    coalesce(t.priority, t._priority),
+    coalesce(t.queue_key, t._queue_key)
 from jsonb_to_recordset($1) as t (
     task_type text,
     _task_type text,
@@ -24,5 +25,7 @@ from jsonb_to_recordset($1) as t (
     debounce_limit interval,
     _debounce_limit interval,
     priority integer,
-    _priority integer
+    _priority integer,
+    queue_key text,
+    _queue_key text
 );

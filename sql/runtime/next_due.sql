@@ -8,6 +8,7 @@ with recursive level (priority) as (
         and t.finished_at is null
         and not t.calling
         and t.priority is not null
+        and t.queue_key is null
     union all
     select (
         select max(t.priority)
@@ -16,6 +17,7 @@ with recursive level (priority) as (
             and t.finished_at is null
             and not t.calling
             and t.priority is not null
+            and t.queue_key is null
             and t.priority < l.priority
     )
     from level l
@@ -30,6 +32,7 @@ select
                 and t.finished_at is null
                 and not t.calling
                 and t.priority is null
+                and t.queue_key is null
                 and t.scheduled_at > $1
             order by t.scheduled_at
             limit 1
@@ -44,10 +47,21 @@ select
                     and t.finished_at is null
                     and not t.calling
                     and t.priority = l.priority
+                    and t.queue_key is null
                     and t.scheduled_at > $1
                 order by t.scheduled_at
                 limit 1
             ) due
+        ),
+        (
+            select t.scheduled_at
+            from only queues.task t
+            where t.origin = $2
+                and t.finished_at is null
+                and t.queue_key is not null
+                and t.scheduled_at > $1
+            order by t.scheduled_at
+            limit 1
         ),
         (
             select t.not_before
@@ -57,6 +71,11 @@ select
                 and t.origin = $2
             order by t.not_before
             limit 1
+        ),
+        (
+            select min(p.paused_until)
+            from only queues.paused_key p
+            where p.paused_until > $1
         )
     ) as next_due,
     not exists (

@@ -5,6 +5,7 @@ where t.origin = $1
     and t.finished_at is null
     and not t.calling
     and t.priority is not null
+    and t.queue_key is null
     and t.priority <= $2
 order by t.priority desc
 limit 1;

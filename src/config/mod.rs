@@ -73,6 +73,12 @@ pub fn names() -> (Vec<&'static str>, Vec<&'static str>) {
     (secrets.iter().map(name).collect(), others.iter().map(name).collect())
 }
 
+/// The names of the secrets that are set, also by the server's environment.
+pub fn secrets_set() -> Vec<&'static str> {
+    let set = ALL.iter().filter(|setting| setting.is_set_secret());
+    set.filter_map(|setting| setting.about().name.to_str().ok()).collect()
+}
+
 pub static DATABASES: Text = Text {
     about: About {
         name: c"pg_errand.databases",

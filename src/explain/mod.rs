@@ -1,20 +1,29 @@
 //! Explains why a task has not started or not ended: reads the rows and shared memory, and says in words what
 //! `crates/queue` decides.
 
+mod ahead;
+pub mod database;
 mod obstacle;
-mod parts;
+pub mod parts;
+mod paused;
 mod rows;
 mod text;
 
 use crate::config;
 use crate::home;
+use crate::pauses::Pause;
 use crate::pg::guc::split_list;
 use crate::pg::{backend, shmem};
 use crate::provider;
-use crate::shared::{CallState, Lane, Obstacle, Ready, Reason, Shared, Surroundings, TaskState, Terms, ToId};
+use crate::queue_key;
+use crate::shared::{
+    CallState, KeyOf, Lane, Obstacle, Paused, Ready, Reason, Refusal, Shared, StartLimits, Surroundings,
+    TaskState, Terms, ToId,
+};
 use crate::task_definition::TaskDefinitions;
+use ahead::Counted;
 use parts::{Names, Text};
-use rows::TaskRow;
+use rows::{KeyRow, Leased, TaskRow};
 
 /// The number up to which tasks are counted that come first.
 const COUNTED: i64 = 1000;
@@ -30,21 +39,28 @@ pub struct Explained {
 /// Explains a task; `None` if there is none of this number.
 pub fn explain(task_id: i64) -> Option<Explained> {
     let row = rows::task(task_id)?;
-    let needs = Needs::of(&row);
     let now = backend::now();
     let origin = home::origin();
+    let needs = Needs::of(&row, origin);
     let mut around = surroundings(&row, &needs, now);
     let state = state(&row, &needs, origin, now);
     if Reason::of(&state, &around, now).is_next() {
-        around.ahead = origin.map_or(0, |origin| ahead(&row, origin));
+        around.ahead = origin.map_or(0, |origin| ahead(&row, origin, now));
     }
     let reason = Reason::of(&state, &around, now);
     let names = Names {
         database: backend::database_name(),
+        task_type: row.task_type.clone(),
+        leased: needs.leased.first,
         role: role(),
         provider: needs.provider.clone().unwrap_or_default(),
         version: row.version.clone().unwrap_or_default(),
         counted: COUNTED,
+        takes_turns: needs.key.is_some() || reason.is_next() && origin.is_some_and(rows::has_keys),
+        queue_key: row.queue_key.clone().unwrap_or_default(),
+        busy_of_key: needs.key.and_then(|(row, _)| row.first_busy),
+        max_running_per_key: needs.key.map_or(1, |(_, key)| key.max_running),
+        pause: needs.pause.clone().and_then(|(_, pause)| pause),
     };
     let problem = needs.problem.as_deref().filter(|_| !reason.is_running() && !state.is_finished);
     Some(Explained {
@@ -59,27 +75,70 @@ pub fn explain(task_id: i64) -> Option<Explained> {
 struct Needs {
     lane: Lane,
     terms: Option<Terms>,
+    limits: Option<StartLimits>,
+    /// The leased tasks of its type, if the type limits how many run.
+    leased: Leased,
+    /// Its queue key, while the task has not started.
+    key: Option<(KeyRow, KeyOf)>,
     provider: Option<String>,
+    /// What an operator has paused.
+    pause: Option<(Paused, Option<Pause>)>,
     /// Why the task will fail when it is started.
     problem: Option<String>,
 }
 
 impl Needs {
-    fn of(row: &TaskRow) -> Needs {
+    const NOTHING: Needs = Needs {
+        lane: Lane::LOCAL,
+        terms: None,
+        limits: None,
+        leased: Leased::NONE,
+        key: None,
+        provider: None,
+        pause: None,
+        problem: None,
+    };
+
+    fn of(row: &TaskRow, origin: Option<i64>) -> Needs {
         let definitions = TaskDefinitions::now();
+        let key = origin.and_then(|origin| key(row, origin, &definitions));
         let Some(definition) = definitions.find(&row.task_type) else {
             let problem = Some(format!("there is no task type \"{}\"", row.task_type));
-            return Needs { lane: Lane::LOCAL, terms: None, provider: None, problem };
+            let pause = paused::of_database(&definitions);
+            return Needs { problem, key, pause, ..Needs::NOTHING };
         };
         let needed = definitions.needed_provider(definition);
         let (provider, problem) = needed.map_or_else(|problem| (None, Some(problem)), |found| (found, None));
+        // Between the steps of its call the task counts already.
+        let limits = definition.limits.filter(|_| row.finished_at.is_none() && !row.is_calling);
+        let counts = limits.is_some_and(|limits| limits.terms.max_in_flight > 0);
         Needs {
+            limits,
+            key,
+            leased: if counts { rows::leased(&row.task_type) } else { Leased::NONE },
             lane: definitions.lane_of(definition),
+            pause: paused::of(&definitions, definition, row),
             terms: provider.as_ref().map(|provider| provider::terms(provider)),
             provider: provider.map(|provider| provider.name.clone()),
             problem,
         }
     }
+}
+
+/// What is known of the queue key of a task that has not started.
+fn key(row: &TaskRow, origin: i64, definitions: &TaskDefinitions) -> Option<(KeyRow, KeyOf)> {
+    if row.finished_at.is_some() || row.is_calling || row.origin != origin {
+        return None;
+    }
+    let found = rows::key(row, origin)?;
+    let limits = queue_key::limits(definitions, &row.task_type);
+    let of_key = KeyOf {
+        key: queue_key::key_of(&row.task_type, row.queue_key.as_deref()?),
+        max_running: limits.max_running,
+        busy: found.busy,
+        has_rate: limits.interval > 0,
+    };
+    Some((found, of_key))
 }
 
 fn state(row: &TaskRow, needs: &Needs, origin: Option<i64>, now: i64) -> TaskState {
@@ -93,12 +152,24 @@ fn state(row: &TaskRow, needs: &Needs, origin: Option<i64>, now: i64) -> TaskSta
         call: row.is_calling.then(|| call(row, needs, now)),
         locked_by: row.locked_by,
         follows: row.predecessor,
+        key_paused: needs.key.and_then(|(row, _)| row.paused),
+        key_busy: needs.key.and_then(|(row, key)| {
+            // If only one runs at a time, the first one keeps its turn whatever it waits for.
+            let first = row.predecessor.or(row.first_busy);
+            first.filter(|_| key.max_running == 1)
+        }),
+        paused: needs.pause.as_ref().map(|(paused, _)| *paused),
     }
 }
 
 /// What is known of the call of a task.
 fn call(row: &TaskRow, needs: &Needs, now: i64) -> CallState {
-    let unknown = CallState { worker: None, has_response: row.has_response, refusal: None, is_queued: None };
+    let by_operator = match needs.pause {
+        Some((Paused::Provider(until), _)) => Some(Refusal::ByOperator(until)),
+        _ => None,
+    };
+    let unknown =
+        CallState { worker: None, has_response: row.has_response, refusal: by_operator, is_queued: None };
     if !shmem::available() {
         return unknown;
     }
@@ -107,7 +178,7 @@ fn call(row: &TaskRow, needs: &Needs, now: i64) -> CallState {
         let worker = row.owner.and_then(|owner| shared.worker_of(database, owner));
         CallState {
             worker: worker.map(|slot| slot.pid),
-            refusal: terms.and_then(|terms| shared.refusal(database, &terms, now)),
+            refusal: by_operator.or_else(|| shared.refusal(database, &terms?, now)),
             is_queued: worker.and_then(|slot| slot.queued.holds(row.task_id)),
             ..unknown
         }
@@ -129,7 +200,10 @@ fn surroundings(row: &TaskRow, needs: &Needs, now: i64) -> Surroundings {
     }
     let database = backend::database().id();
     let (lane, terms) = if row.is_calling { (Lane::LOCAL, None) } else { (needs.lane, needs.terms) };
-    let task = Ready { database, task_id: row.task_id, lane, terms };
+    let Needs { limits, leased, key, .. } = *needs;
+    let leased = u32::try_from(leased.count).unwrap_or(u32::MAX / 2);
+    let key = key.map(|(_, key)| key);
+    let task = Ready { database, task_id: row.task_id, lane, terms, limits, leased, key };
     let max_workers = config::MAX_WORKERS.get() as usize;
     let (runner, obstacle) = shmem::read_journal(|shared, journal| {
         let obstacle = shared.obstacle(journal, &task, max_workers, now);
@@ -150,16 +224,16 @@ fn is_listed() -> bool {
 }
 
 /// The number of ready tasks before this one, without those that are running.
-fn ahead(row: &TaskRow, origin: i64) -> i64 {
+fn ahead(row: &TaskRow, origin: i64, now: i64) -> i64 {
     let database = backend::database();
     let running: Vec<i64> = shmem::read(|shared: &Shared| {
         shared.slots_of(database.id()).map(|slot| slot.task_id).filter(|id| *id != 0).collect()
     });
-    rows::ahead(row, origin, running, COUNTED)
+    Counted { origin, running, limit: COUNTED }.before(row, &TaskDefinitions::now(), now)
 }
 
 /// The role that the workers of this database connect as.
-fn role() -> String {
+pub fn role() -> String {
     let database = backend::database();
     let stored = shmem::available().then(|| {
         shmem::read(|shared| {

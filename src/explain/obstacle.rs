@@ -1,9 +1,10 @@
 //! What is said about an obstacle.
 
-use super::parts::{Names, Text, of_refusal};
+use super::parts::{Names, Text, of_refusal, sentence_of};
+use super::paused;
 use crate::hindrance;
 use crate::pg::time::time_text;
-use crate::shared::{NEVER, Obstacle, Refusal};
+use crate::shared::{Busy, NEVER, Obstacle, Refusal};
 
 pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
     let database = &names.database;
@@ -56,20 +57,40 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
             time_text(until)
         ))
         .hint("See which commands its handler runs: some cannot run while workers are connected."),
+        Obstacle::KeyBusy(first) => of_busy_key(first, names),
+        Obstacle::KeyRate(until) => Text::new(format!(
+            "The rate of its queue key \"{}\" lets the next task start at {}.",
+            names.queue_key,
+            time_text(until)
+        ))
+        .hint("Raise starts_per_second_per_key in the row of its task type in queues.task_definition."),
+        Obstacle::TypeFull(first) => of_full_type(first, names),
+        Obstacle::TypeRate(until) => Text::new(format!(
+            "The rate of task type \"{}\" lets its next task start at {}.",
+            names.task_type,
+            time_text(until)
+        ))
+        .hint("Raise starts_per_second or burst in its row of queues.task_definition."),
+        Obstacle::TypeUncounted => Text::new(format!(
+            "Calls of a worker that is gone may count towards max_running of task type \"{}\", and have to be taken over first.",
+            names.task_type
+        ))
+        .hint("This takes long only while a session has locked the row of such a task."),
         Obstacle::Provider(refusal) => of_provider(refusal, &names.provider),
         Obstacle::Lane(NEVER) => Text::new(
-            "Its lane is closed until a call ends: a provider of the lane has as many calls in flight as it may have.",
+            "Its lane is closed until a call or a task ends: a provider or task type of the lane has as many as it may have.",
         ),
         Obstacle::Lane(until) => Text::new(format!(
-            "Its lane is closed until {}: a provider of the lane has admitted no request.",
+            "Its lane is closed until {}: a provider or task type of the lane has let nothing pass.",
             time_text(until)
         )),
         Obstacle::Full => Text::new("Every worker has as many calls as pg_errand.max_in_flight allows.")
             .hint("Raise pg_errand.max_in_flight or pg_errand.concurrency."),
         Obstacle::Busy { workers, first } => {
             let who = if workers == 1 { "the only worker for it is".into() } else { format!("all {workers} workers for it are") };
+            let place = if names.takes_turns { "It is ready" } else { "It is the next task" };
             Text::new(format!(
-                "It is the next task, and {who} busy; worker {} has been running task {} since {}.",
+                "{place}, and {who} busy; worker {} has been running task {} since {}.",
                 first.pid,
                 first.task_id,
                 time_text(first.since)
@@ -80,6 +101,48 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
     }
 }
 
+/// `first`: the task of the key that began first in a worker.
+fn of_busy_key(first: Option<Busy>, names: &Names) -> Text {
+    let key = &names.queue_key;
+    let text = match first {
+        Some(first) => Text::new(format!(
+            "Worker {} has been running task {} of the queue key \"{key}\" since {}.",
+            first.pid,
+            first.task_id,
+            time_text(first.since)
+        ))
+        .of(&first),
+        None => Text {
+            task_id: names.busy_of_key,
+            ..Text::new(format!(
+                "As many tasks of the queue key \"{key}\" have calls or leases as may run: {}.",
+                names.max_running_per_key
+            ))
+        },
+    };
+    text.hint("max_running_per_key in its row of queues.task_definition says how many run at a time.")
+}
+
+/// `first`: the task of the type that began first in a worker.
+fn of_full_type(first: Option<Busy>, names: &Names) -> Text {
+    let full = format!("As many tasks of type \"{}\" run as its max_running allows", names.task_type);
+    let text = match (first, names.leased) {
+        (Some(first), _) => Text::new(format!(
+            "{full}; worker {} has been running task {} since {}.",
+            first.pid,
+            first.task_id,
+            time_text(first.since)
+        ))
+        .of(&first),
+        (None, Some(task_id)) => Text {
+            task_id: Some(task_id),
+            ..Text::new(format!("{full}; a worker outside the database has leased task {task_id}."))
+        },
+        (None, None) => Text::new(format!("{full}.")),
+    };
+    text.hint("Raise max_running in its row of queues.task_definition.")
+}
+
 fn of_provider(refusal: Refusal, provider: &str) -> Text {
     let text = Text::new(format!("Provider \"{provider}\" admits no request: {}.", of_refusal(refusal)));
     match refusal {
@@ -88,24 +151,7 @@ fn of_provider(refusal: Refusal, provider: &str) -> Text {
         ),
         Refusal::Rate(_) => text.hint("Raise requests_per_second or burst in its row of queues.provider."),
         Refusal::Full => text.hint("Raise max_in_flight in its row of queues.provider."),
+        Refusal::ByOperator(_) => text.hint(paused::resume(provider)),
         Refusal::Paused(_) | Refusal::Probing(_) => text,
-    }
-}
-
-/// A message as a sentence.
-fn sentence_of(message: &str) -> String {
-    let mut letters = message.chars();
-    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
-    format!("{}{}.", first.map_or(String::new(), String::from), letters.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_becomes_a_sentence() {
-        assert_eq!(sentence_of("role \"x\" may not log in"), "Role \"x\" may not log in.");
-        assert_eq!(sentence_of(""), ".");
     }
 }

@@ -1,7 +1,8 @@
 //! Parts of what is said about reasons.
 
+use crate::pauses::Pause;
 use crate::pg::time::time_text;
-use crate::shared::{Busy, Refusal};
+use crate::shared::{Busy, NEVER, Refusal};
 
 /// What is said about a reason.
 pub struct Text {
@@ -32,8 +33,12 @@ impl Text {
 }
 
 /// The names that sentences use.
+#[derive(Default)]
 pub struct Names {
     pub database: String,
+    pub task_type: String,
+    /// The first task of the type that a worker outside has leased.
+    pub leased: Option<i64>,
     /// The role of the workers.
     pub role: String,
     pub provider: String,
@@ -41,11 +46,24 @@ pub struct Names {
     pub version: String,
     /// The number up to which tasks before this one are counted.
     pub counted: i64,
+    /// The task has a queue key, or others that are due have one: keys take turns, so the order is not known.
+    pub takes_turns: bool,
+    pub queue_key: String,
+    /// A task of the queue key that is between the steps of a call or leased.
+    pub busy_of_key: Option<i64>,
+    /// The number of tasks of a queue key that may run at a time.
+    pub max_running_per_key: u32,
+    /// The pause that keeps it from starting, or its request from being sent.
+    pub pause: Option<Pause>,
 }
 
 /// Why a provider admits no request.
 pub fn of_refusal(refusal: Refusal) -> String {
     match refusal {
+        Refusal::ByOperator(NEVER) => "an operator has paused the provider".into(),
+        Refusal::ByOperator(until) => {
+            format!("an operator has paused the provider until {}", time_text(until))
+        }
         Refusal::Paused(until) => format!("the provider has requested a pause until {}", time_text(until)),
         Refusal::Broken(until) => format!("its circuit breaker is open until {}", time_text(until)),
         Refusal::Probing(_) => "the first request after a pause is in flight".into(),
@@ -53,5 +71,23 @@ pub fn of_refusal(refusal: Refusal) -> String {
             format!("its rate limit admits the next request at {}", time_text(until))
         }
         Refusal::Full => "as many calls are in flight as its max_in_flight allows".into(),
+    }
+}
+
+/// A message as a sentence.
+pub fn sentence_of(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    format!("{}{}.", first.map_or(String::new(), String::from), letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_becomes_a_sentence() {
+        assert_eq!(sentence_of("role \"x\" may not log in"), "Role \"x\" may not log in.");
+        assert_eq!(sentence_of(""), ".");
     }
 }

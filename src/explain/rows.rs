@@ -1,16 +1,19 @@
 //! Reads the rows of a task.
 
-use crate::pg::spi::{Row, Statement};
-use crate::shared::Reason;
+use crate::pg::spi::{Row, Statement, timestamp};
+use crate::shared::{NEVER, Reason};
 use pgrx::IntoDatum;
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::BuiltinOid::{INT2OID, INT8ARRAYOID, INT8OID, TIMESTAMPTZOID};
+use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID};
 
 static TASK: Statement = Statement::new(include_str!("../../sql/runtime/explain_task.sql"), &[INT8OID]);
-static AHEAD: Statement = Statement::new(
-    include_str!("../../sql/runtime/explain_ahead.sql"),
-    &[INT8OID, TIMESTAMPTZOID, INT8OID, INT2OID, INT8ARRAYOID, INT8OID],
+static KEY: Statement = Statement::new(
+    include_str!("../../sql/runtime/explain_key.sql"),
+    &[INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID],
 );
+static HAS_KEYS: Statement =
+    Statement::new(include_str!("../../sql/runtime/explain_has_keys.sql"), &[INT8OID]);
+static LEASED: Statement = Statement::new(include_str!("../../sql/runtime/explain_leased.sql"), &[TEXTOID]);
 
 /// The row of a task, with that of its call. Times are in microseconds since 2000-01-01.
 pub struct TaskRow {
@@ -24,6 +27,7 @@ pub struct TaskRow {
     pub final_status: Option<String>,
     pub origin: i64,
     pub priority: i16,
+    pub queue_key: Option<String>,
     /// The unfinished task that this one follows.
     pub predecessor: Option<i64>,
     pub is_uncommitted: bool,
@@ -63,6 +67,7 @@ pub fn task(task_id: i64) -> Option<TaskRow> {
         final_status: row.get(c"final_status"),
         origin: row.get(c"origin").unwrap_or_default(),
         priority: row.get(c"priority").unwrap_or_default(),
+        queue_key: row.get(c"queue_key"),
         predecessor: row.get(c"predecessor"),
         is_uncommitted: row.get(c"is_uncommitted").unwrap_or_default(),
         locked_by: row.get(c"locked_by"),
@@ -74,16 +79,57 @@ pub fn task(task_id: i64) -> Option<TaskRow> {
     TASK.rows_as_of_now(&[task_id.into_datum()], read).pop()
 }
 
-/// The number of ready tasks before this one, at most `limit`, without those of `running`.
-pub fn ahead(task: &TaskRow, origin: i64, running: Vec<i64>, limit: i64) -> i64 {
-    let scheduled_at = pgrx::pg_sys::Datum::from(task.scheduled_at);
+/// Tasks that workers outside have leased.
+#[derive(Clone, Copy)]
+pub struct Leased {
+    pub count: i64,
+    pub first: Option<i64>,
+}
+
+impl Leased {
+    pub const NONE: Leased = Leased { count: 0, first: None };
+}
+
+/// The leased tasks of a type.
+pub fn leased(task_type: &str) -> Leased {
+    let read = |row: &Row| Leased { count: row.get(c"count").unwrap_or_default(), first: row.get(c"first") };
+    LEASED.rows_as_of_now(&[task_type.into_datum()], read).pop().unwrap_or(Leased::NONE)
+}
+
+/// What the rows say about the queue key of a task.
+#[derive(Clone, Copy)]
+pub struct KeyRow {
+    /// The pause of the key; the time when it ends, or `NEVER`.
+    pub paused: Option<i64>,
+    /// The first unfinished task of the key, if it is not this one.
+    pub predecessor: Option<i64>,
+    /// The number of other tasks of the key that are between the steps of a call or leased, and one of them.
+    pub busy: u32,
+    pub first_busy: Option<i64>,
+}
+
+/// The queue key of a task of this database; `None` if it has none.
+pub fn key(task: &TaskRow, origin: i64) -> Option<KeyRow> {
     let args = [
         origin.into_datum(),
-        Some(scheduled_at),
+        task.task_type.as_str().into_datum(),
+        task.queue_key.as_deref()?.into_datum(),
+        timestamp(task.scheduled_at),
         task.task_id.into_datum(),
-        task.priority.into_datum(),
-        running.into_datum(),
-        limit.into_datum(),
     ];
-    AHEAD.rows_as_of_now(&args, |row| row.get::<i64>(1)).pop().flatten().unwrap_or_default()
+    let read = |row: &Row| {
+        let until = || row.get::<TimestampWithTimeZone>(c"paused_until").map_or(NEVER, i64::from);
+        KeyRow {
+            paused: (row.get(c"is_paused") == Some(true)).then(until),
+            predecessor: row.get(c"predecessor"),
+            busy: row.get::<i64>(c"busy").map_or(0, |busy| u32::try_from(busy).unwrap_or(u32::MAX / 2)),
+            first_busy: row.get(c"first_busy"),
+        }
+    };
+    KEY.rows_as_of_now(&args, read).pop()
+}
+
+/// True if a task with a queue key is due.
+pub fn has_keys(origin: i64) -> bool {
+    HAS_KEYS.rows_as_of_now(&[origin.into_datum()], |row| row.get(1)).pop().flatten() == Some(true)
 }

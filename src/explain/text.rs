@@ -2,9 +2,10 @@
 
 use super::obstacle;
 use super::parts::{Names, Text, of_refusal};
+use super::paused;
 use super::rows::TaskRow;
 use crate::pg::time::time_text;
-use crate::shared::Reason;
+use crate::shared::{NEVER, Reason, Refusal};
 
 /// What is said about the reason for which a task waits. `problem` is why it will fail when it is started.
 pub fn describe(row: &TaskRow, reason: Reason, names: &Names, problem: Option<&str>) -> Text {
@@ -25,8 +26,7 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
             Text::new("The transaction that enqueued the task is this one, and is still open.")
                 .hint("Commit the transaction: workers see the task from then on.")
         }
-        Reason::NotPreloaded => Text::new("The library is not preloaded, so the server has no workers.")
-            .hint("Add pg_errand to shared_preload_libraries in postgresql.conf and restart the server."),
+        Reason::NotPreloaded => not_preloaded(),
         Reason::Standby => Text::new("The server is a standby, and workers run on the primary only.")
             .hint("Ask the primary; workers start here when this server is promoted."),
         Reason::Running(worker) => {
@@ -49,6 +49,7 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
                 "Its last attempt ended with a serialization failure or a deadlock, and the next one begins at {until}."
             ))
         }
+        Reason::Paused(paused) => paused::sentence(paused, names),
         Reason::Locked(0) => Text::new("A prepared transaction has locked its row.")
             .hint("See pg_prepared_xacts, and COMMIT PREPARED or ROLLBACK PREPARED."),
         Reason::Locked(pid) => Text::new(format!("Process {pid} has locked its row.")).by(pid).hint(format!(
@@ -58,25 +59,48 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
             task_id: Some(task_id),
             ..Text::new(format!("Task {task_id} of the same unique key has to end first."))
         },
-        Reason::VersionMismatch => Text::new(format!(
-            "The extension in this database has version {}, the library {}.",
-            names.version,
-            env!("CARGO_PKG_VERSION")
-        ))
-        .hint("Run: ALTER EXTENSION pg_errand UPDATE; or restart the server if the library was replaced."),
+        Reason::KeyPaused(NEVER) => Text::new(format!("Its queue key \"{}\" is paused.", names.queue_key))
+            .hint("See queues.paused_key. queues.resume_key ends the pause."),
+        Reason::KeyPaused(until) => {
+            Text::new(format!("Its queue key \"{}\" is paused until {}.", names.queue_key, time_text(until)))
+                .hint("See queues.paused_key. queues.resume_key ends the pause earlier.")
+        }
+        Reason::KeyBusy(task_id) => Text {
+            task_id: Some(task_id),
+            ..Text::new(format!("Task {task_id} of the queue key \"{}\" has to end first.", names.queue_key))
+        }
+        .hint(format!("See: SELECT * FROM queues.explain({task_id});")),
+        Reason::VersionMismatch => version_mismatch(names),
         Reason::Behind(tasks) => {
             let more = if tasks >= names.counted { "at least " } else { "" };
             let (noun, verb) = if tasks == 1 { ("task", "comes") } else { ("tasks", "come") };
             Text::new(format!("It is ready, and {more}{tasks} ready {noun} {verb} first."))
         }
+        Reason::Next if names.takes_turns => Text::new(
+            "It is ready, and a free worker takes it when the queue keys before it have had their turns.",
+        ),
         Reason::Next => Text::new("It is ready, and is the next task that a free worker takes."),
         Reason::Obstacle(obstacle) => obstacle::sentence(obstacle, names),
         Reason::CallAnswered(_)
         | Reason::CallQueued(..)
         | Reason::CallInFlight(_)
         | Reason::CallOpen(_)
-        | Reason::CallOrphaned => of_call(row, reason),
+        | Reason::CallOrphaned => of_call(row, reason, names),
     }
+}
+
+pub fn not_preloaded() -> Text {
+    Text::new("The library is not preloaded, so the server has no workers.")
+        .hint("Add pg_errand to shared_preload_libraries in postgresql.conf and restart the server.")
+}
+
+pub fn version_mismatch(names: &Names) -> Text {
+    Text::new(format!(
+        "The extension in this database has version {}, the library {}.",
+        names.version,
+        env!("CARGO_PKG_VERSION")
+    ))
+    .hint("Run: ALTER EXTENSION pg_errand UPDATE; or restart the server if the library was replaced.")
 }
 
 fn finished(row: &TaskRow) -> Text {
@@ -88,7 +112,7 @@ fn finished(row: &TaskRow) -> Text {
     }
 }
 
-fn of_call(row: &TaskRow, reason: Reason) -> Text {
+fn of_call(row: &TaskRow, reason: Reason, names: &Names) -> Text {
     let provider = row.provider.as_deref().unwrap_or_default();
     match reason {
         Reason::CallAnswered(pid) => {
@@ -106,7 +130,11 @@ fn of_call(row: &TaskRow, reason: Reason) -> Text {
             let why = refusal.map_or("is about to be sent".to_owned(), |refusal| {
                 format!("waits: {}", of_refusal(refusal))
             });
-            Text::new(format!("Worker {pid} holds its request to provider \"{provider}\", which {why}.")).by(pid)
+            let is_paused = matches!(refusal, Some(Refusal::ByOperator(_)));
+            let why = if is_paused { format!("waits: the provider is paused{}", paused::details(names)) } else { why };
+            let text =
+                Text::new(format!("Worker {pid} holds its request to provider \"{provider}\", which {why}.")).by(pid);
+            if is_paused { text.hint(paused::resume(provider)) } else { text }
         }
         Reason::CallInFlight(pid) => Text::new(format!(
             "Worker {pid} has sent its request to provider \"{provider}\", or is about to, and waits for the response."

@@ -18,6 +18,7 @@ fn enqueue(call: &Call) -> pg_sys::Datum {
         unique_for: given(5),
         debounce_limit: given(6),
         priority: given(7),
+        queue_key: given(8),
     };
     enqueue::enqueue(&request).into_datum().unwrap_or(pg_sys::Datum::null())
 }
@@ -42,6 +43,7 @@ fn enqueue_payloads(
     unique_for: Option<AnyElement>,
     debounce_limit: Option<AnyElement>,
     priority: Option<i32>,
+    queue_keys: Option<AnyElement>,
 ) -> SetOfIterator<'static, i64> {
     let datum = |argument: Option<AnyElement>| argument.map(|value| value.datum());
     let request = Request {
@@ -53,6 +55,7 @@ fn enqueue_payloads(
         unique_for: datum(unique_for),
         debounce_limit: datum(debounce_limit),
         priority: priority.and_then(IntoDatum::into_datum),
+        queue_key: datum(queue_keys),
     };
     SetOfIterator::new(enqueue_many::of_payloads(&request))
 }

@@ -1,5 +1,6 @@
 //! The function of `sql/86_explain.sql`.
 
+use super::shown::timestamp;
 use crate::explain;
 use crate::pg::log;
 use pgrx::datum::TimestampWithTimeZone;
@@ -39,7 +40,7 @@ fn explain(
         found.status,
         found.reason.word().to_owned(),
         text.explanation,
-        found.reason.until().and_then(|until| TimestampWithTimeZone::try_from(until).ok()),
+        found.reason.until().and_then(timestamp),
         text.task_id,
         text.pid,
         text.hint,

@@ -1,4 +1,4 @@
-//! Functions of `sql/60_outside.sql`.
+//! Functions of `sql/56_start_limits.sql` and `sql/60_outside.sql`.
 
 use crate::outside;
 use crate::unwritten::{self, Command};
@@ -8,6 +8,18 @@ use pgrx::prelude::*;
 #[pg_extern(sql = false)]
 fn refuse_unwritten(table: pg_sys::Oid, inserted: bool) {
     unwritten::refuse(table, if inserted { Command::Insert } else { Command::Update })
+}
+
+/// `errand.has_start(text, bigint)`.
+#[pg_extern(sql = false)]
+fn has_start(task_type: &str, leased: i64) -> bool {
+    outside::has_start(task_type, leased)
+}
+
+/// `errand.reserve_start(text, bigint)`.
+#[pg_extern(sql = false)]
+fn reserve_start(task_type: &str, leased: i64) -> bool {
+    outside::reserve_start(task_type, leased)
 }
 
 /// `errand.tell_of_ended_lease(bigint)`.

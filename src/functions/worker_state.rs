@@ -1,6 +1,7 @@
 //! The function of `sql/85_views.sql`.
 
-use crate::pg::{backend, catalog, log, shmem};
+use super::shown::{require_select, timestamp};
+use crate::pg::{backend, shmem};
 use crate::shared::ToId;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -27,13 +28,7 @@ fn worker_state() -> TableIterator<
         name!(runs, i32),
     ),
 > {
-    if !["worker", "task_status"].iter().any(|view| may_read(view)) {
-        log::refuse(
-            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            "permission denied for the state of workers".into(),
-            "Ask for GRANT SELECT ON queues.worker or queues.task_status.".into(),
-        );
-    }
+    require_select(&["worker", "running", "task_status"], "the state of workers");
     let database = backend::database();
     let slots: Vec<_> = if shmem::available() {
         shmem::read(|shared| shared.slots_of(database.id()).filter(|slot| slot.is_live()).copied().collect())
@@ -59,13 +54,4 @@ fn worker_state() -> TableIterator<
             slot.earlier.runs as i32 + 1,
         )
     }))
-}
-
-fn may_read(view: &str) -> bool {
-    let name = std::ffi::CString::new(view).unwrap_or_default();
-    catalog::may_select(c"queues", &name)
-}
-
-fn timestamp(microseconds: i64) -> Option<TimestampWithTimeZone> {
-    TimestampWithTimeZone::try_from(microseconds).ok()
 }

@@ -12,12 +12,14 @@ use crate::pg::jsonb_size::is_longer;
 use crate::pg::spi::{self, Plan};
 use crate::pg::{activity, ident, interrupt, jsonb, log, session, timeout, transaction};
 use crate::slot::MySlot;
+use crate::stats;
 use explain::Explanation;
 pub use invocation::{Invocation, Returned, Stop};
 use kept::Kept;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use rule::Checked;
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// The maximum number of plans that are kept, since the names of handlers are user data.
 const MAX_PLANS: usize = 256;
@@ -55,6 +57,7 @@ impl Handlers {
         }
 
         let limit = config::HANDLER_TIMEOUT.duration();
+        let start = Instant::now();
         let result = transaction::savepoint(|| {
             session::handler_scope(|| {
                 timeout::arm(limit);
@@ -65,6 +68,8 @@ impl Handlers {
             })
         });
         let timed_out = timeout::disarm();
+        let Invocation { role, name, task_type, .. } = invocation;
+        stats::count_invocation(task_type, role, name, start.elapsed(), result.is_err());
         session::forget_handler();
         if result.is_err()
             && let Some(kept) = self.kept.get_mut(invocation.name)

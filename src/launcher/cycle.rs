@@ -45,7 +45,7 @@ impl Launcher {
         if self.clock.was_set_back(now, Instant::now()) {
             self.set_back(now);
         }
-        let role = config::ROLE.get();
+        let (role, kept_for) = (config::ROLE.get(), config::RETENTION.get());
         if interrupt::reload_if_asked() {
             self.scanned_at = 0;
             let has_new_role = config::ROLE.get() != role;
@@ -53,11 +53,15 @@ impl Launcher {
                 shared.reload();
                 // Settings may be stored for the new role.
                 shared.settings_changes += u64::from(has_new_role);
+                if config::RETENTION.get() != kept_for {
+                    shared.search_all(now);
+                }
             });
         }
         self.scan_if_due(now)?;
         self.free_lost_slots(now);
         let cancels = cancels::repeat_signals(now);
+        let retention = shmem::write(|shared| shared.see_to_retention(now));
         let databases = self.update_databases();
         let reading = self.have_settings_read(&databases, now);
         let state = self.state(now, &databases);
@@ -72,6 +76,7 @@ impl Launcher {
             reconcile::next_look(&state),
             reading,
             cancels,
+            retention,
             self.process_limit.next_try(now),
             self.reports.next(now),
             self.scanned_at + SCAN_INTERVAL,
@@ -228,7 +233,8 @@ impl Launcher {
             let served = desired.as_ref().filter(|desired| ready && desired.hindrance.is_none());
             let poll_interval = entry.poll_interval.unwrap_or(config::POLL_INTERVAL.get());
             let poll = entry.looked_at + i64::from(poll_interval) * 1000;
-            let next_due = if entry.unannounced { entry.next_due.min(poll) } else { entry.next_due };
+            let polls = entry.unannounced && !entry.starts_nothing();
+            let next_due = if polls { entry.due_at().min(poll) } else { entry.due_at() };
             state.databases.push(reconcile::Database {
                 oid: entry.id.oid(),
                 concurrency: served.map_or(0, |desired| desired.concurrency),

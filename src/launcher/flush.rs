@@ -5,6 +5,7 @@
 //! flushed only after up to three times `wal_writer_delay`.
 
 use crate::config;
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::{latch, shmem, transaction};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -24,12 +25,12 @@ pub fn wait(limit: Duration) {
         match config::FLUSH_INTERVAL.duration() {
             // A wait for the latch takes whole milliseconds.
             interval if interval.is_zero() => sleep(pause),
-            interval => latch::wait_unreset(None, interval),
+            interval => latch::wait_unreset(WaitEvent::Launcher, None, interval),
         }
         if latch::is_set() {
             latch::reset();
             return;
         }
     }
-    latch::wait(None, limit);
+    latch::wait(WaitEvent::Launcher, None, limit);
 }

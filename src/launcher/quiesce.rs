@@ -4,6 +4,7 @@
 use crate::pg::backend;
 use crate::pg::callbacks::{self, Ended};
 use crate::pg::command::Notice;
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::{interrupt, latch, log, shmem};
 use crate::shared::{Latch, SlotState, ToId};
 use pgrx::PgSqlErrorCode;
@@ -90,13 +91,15 @@ pub fn refuse_task() -> ! {
     )
 }
 
+/// True if this session is the connection of a handler to its own database, by dblink for instance.
+pub fn is_of_worker(database: Oid) -> bool {
+    let is_worker = |pid| shmem::read(|shared| shared.slots_of(database.id()).any(|slot| slot.pid == pid));
+    backend::client_pid().is_some_and(is_worker)
+}
+
 /// Terminates the workers of `database` and waits until they have exited.
 fn end_workers(database: Oid) {
-    // The session may be a handler's connection to its own database, by dblink for instance.
-    let client = backend::client_pid();
-    if client
-        .is_some_and(|pid| shmem::read(|shared| shared.slots_of(database.id()).any(|slot| slot.pid == pid)))
-    {
+    if is_of_worker(database) {
         refuse_task();
     }
     let end = Instant::now() + PATIENCE;
@@ -108,7 +111,7 @@ fn end_workers(database: Oid) {
         }
         // Too many sessions quiesce databases at the same time.
         interrupt::check();
-        latch::wait(None, LOOK);
+        latch::wait(WaitEvent::Quiesce, None, LOOK);
     };
     pids.iter().filter(|pid| **pid != 0).for_each(|pid| backend::signal(*pid, libc::SIGTERM));
     while shmem::read(|shared| shared.slots_of(database.id()).any(|slot| slot.state != SlotState::Free)) {
@@ -116,7 +119,7 @@ fn end_workers(database: Oid) {
         if Instant::now() > end {
             refuse_busy(database);
         }
-        latch::wait(None, LOOK);
+        latch::wait(WaitEvent::Quiesce, None, LOOK);
     }
 }
 

@@ -39,7 +39,11 @@ pub fn main(database: Oid) -> ! {
             publish(&stored, as_of);
         }
         Err(error) => {
-            log::event(LogLevel::Error, format!("stored settings cannot be read: {}", error.message));
+            log::event_with_hint(
+                LogLevel::Error,
+                format!("stored settings cannot be read: sqlstate={} {}", error.sqlstate, error.message),
+                "They are read again at the next change or reload: select pg_reload_conf();".into(),
+            );
         }
     }
     interrupt::exit(0)

@@ -73,13 +73,16 @@ pub(super) fn end_query() {
     unsafe { pg_sys::debug_query_string = std::ptr::null() }
 }
 
-/// Runs `body`, whose messages do not concern the query.
+/// Runs `body`, whose messages do not concern the query, nor the functions that it calls.
 pub fn without_query<R>(body: impl FnOnce() -> R) -> R {
-    // SAFETY: state of this process; the text remains valid.
+    // SAFETY: state of this process; the text and the callbacks remain valid. An ERROR resets the callbacks itself.
     unsafe {
         let query = pg_sys::debug_query_string;
+        let context = pg_sys::error_context_stack;
         pg_sys::debug_query_string = std::ptr::null();
+        pg_sys::error_context_stack = std::ptr::null_mut();
         let value = body();
+        pg_sys::error_context_stack = context;
         pg_sys::debug_query_string = query;
         value
     }

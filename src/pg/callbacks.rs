@@ -17,7 +17,7 @@ type EndCallback = fn(Ended);
 /// The callbacks of this process.
 struct Callbacks {
     before_commit: Cell<Option<fn()>>,
-    registered: Cell<[Option<EndCallback>; 3]>,
+    registered: Cell<[Option<EndCallback>; 6]>,
     /// How the transaction that is ending has ended.
     ended: Cell<Option<Ended>>,
 }
@@ -26,7 +26,7 @@ thread_local! {
     static CALLBACKS: Callbacks = const {
         Callbacks {
             before_commit: Cell::new(None),
-            registered: Cell::new([None; 3]),
+            registered: Cell::new([None; 6]),
             ended: Cell::new(None),
         }
     };
@@ -66,6 +66,31 @@ pub fn before_commit(callback: fn()) {
 pub fn on_savepoint_rollback(callback: fn()) {
     // SAFETY: a static function; the list lives in TopMemoryContext.
     unsafe { pg_sys::RegisterSubXactCallback(Some(on_sub_xact), callback as *mut c_void) }
+}
+
+/// Calls `callback` at the end of every subtransaction of this process and of processes forked from it, with its nesting level
+/// and whether its effects are kept. It must not allocate, raise an error or panic. There can be one such callback.
+pub fn on_savepoint_end(callback: fn(i32, bool)) {
+    // SAFETY: a static function; the list lives in TopMemoryContext.
+    unsafe { pg_sys::RegisterSubXactCallback(Some(on_sub_xact_end), callback as *mut c_void) }
+}
+
+unsafe extern "C-unwind" fn on_sub_xact_end(
+    event: pg_sys::SubXactEvent::Type,
+    _id: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    callback: *mut c_void,
+) {
+    let is_kept = match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => true,
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => false,
+        _ => return,
+    };
+    // SAFETY: registered as this very type; a value of this process.
+    unsafe {
+        let callback = std::mem::transmute::<*mut c_void, fn(i32, bool)>(callback);
+        callback(pg_sys::GetCurrentTransactionNestLevel(), is_kept);
+    }
 }
 
 unsafe extern "C-unwind" fn on_sub_xact(

@@ -129,6 +129,17 @@ pub fn relation(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
+/// True if a table has no page, and therefore no row, as of now.
+pub fn has_no_page(table: pg_sys::Oid) -> bool {
+    // SAFETY: within a transaction.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::AccessShareLock as _);
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::relation_close(relation, pg_sys::AccessShareLock as _);
+        pages == 0
+    }
+}
+
 /// The owner of the relation `schema.name`, if there is one.
 pub fn owner_of(schema: &CStr, name: &CStr) -> Option<pg_sys::Oid> {
     let relation = relation(schema, name)?;

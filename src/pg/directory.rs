@@ -3,6 +3,7 @@
 //! When such a directory is started for the first time, it has a backup label and no standby signal. Then a file is
 //! created that holds an identity of the directory. A base backup of the directory leaves this file out.
 
+use super::log;
 use pgrx::pg_sys;
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};
@@ -24,7 +25,10 @@ pub fn init() {
     let (identity, noted) = identify(&path());
     IDENTITY.store(identity, Relaxed);
     if let Err(error) = noted {
-        pgrx::warning!("pg_errand cannot note whether this data directory is a copy: {error}");
+        log::warn(
+            format!("pg_errand cannot note whether this data directory is a copy: {error}"),
+            "Check the permissions of the data directory, and restart the server.".into(),
+        );
     }
 }
 

@@ -63,6 +63,11 @@ pub trait Setting: Sync {
     fn is_secret(&self) -> bool {
         false
     }
+
+    /// True for a secret that is set.
+    fn is_set_secret(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Copy)]

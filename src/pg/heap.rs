@@ -1,7 +1,18 @@
 //! Primitives for the rows of a table and their index entries, below the executor.
 
 use super::majors::since_16;
+use pg_errand_queue::Address;
 use pgrx::pg_sys;
+use std::num::NonZeroU16;
+
+/// A btree index does not use it (access/nbtree/nbtree.c, btinsert).
+const NO_INDEX_INFO: *mut pg_sys::IndexInfo = std::ptr::null_mut();
+
+/// The address at which a row was found; `None` if it has none.
+pub(super) fn address(place: &pg_sys::ItemPointerData) -> Option<Address> {
+    let page = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
+    Some(Address { page, line: NonZeroU16::new(place.ip_posid)? })
+}
 
 /// Opens a table to change it. The `lock_timeout` that the role may have for its handlers does not apply.
 ///
@@ -23,7 +34,7 @@ pub(super) unsafe fn open(table: pg_sys::Oid) -> pg_sys::Relation {
     }
 }
 
-/// Inserts an entry into the index of the primary key. That the key is unique need not be checked again, which would
+/// Inserts an entry into the index of the primary key, a btree. That the key is unique need not be checked again, which would
 /// read the old row while the index page is locked: the key is that of the old row, which is locked, so a transaction
 /// that inserts the same key finds the old row and waits for this transaction.
 ///
@@ -46,48 +57,49 @@ pub(super) unsafe fn insert_key_entry(
             relation,
             pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO,
             true,
-            pg_sys::BuildIndexInfo(index),
+            NO_INDEX_INFO,
         );
         pg_sys::index_close(index, pg_sys::NoLock as _);
     }
 }
 
-/// Inserts an entry into each index, as ExecInsertIndexTuples does. Each index is of one column.
+/// Inserts an entry into each of these btree indexes, as ExecInsertIndexTuples does. None has expressions.
 ///
 /// # Safety
-/// An open relation, a row of it that was just inserted, and the values of its columns.
+/// An open relation, a row of it that was just inserted, the values of its columns, and indexes of it.
 pub(super) unsafe fn insert_entries(
     relation: pg_sys::Relation,
     new: pg_sys::HeapTuple,
     values: &[pg_sys::Datum],
     nulls: &[bool],
+    indexes: impl Iterator<Item = pg_sys::Oid>,
 ) {
-    // SAFETY: an open relation, a row of it that was just inserted; the list is a copy.
+    // SAFETY: as the caller promises.
     unsafe {
-        let indexes = pg_sys::RelationGetIndexList(relation);
-        for i in 0..(*indexes).length {
-            let oid = (*(*indexes).elements.add(i as usize)).oid_value;
+        for oid in indexes {
             let index = pg_sys::index_open(oid, pg_sys::RowExclusiveLock as _);
-            let info = pg_sys::BuildIndexInfo(index);
-            let column = (*info).ii_IndexAttrNumbers[0] as usize;
-            let check = if (*info).ii_Unique {
+            let form = (*index).rd_index;
+            let columns = (*form).indkey.values.as_slice((*form).indnatts as usize);
+            let of = |column: &i16| *column as usize - 1;
+            let mut keys: Vec<_> = columns.iter().map(|column| values[of(column)]).collect();
+            let mut are_null: Vec<_> = columns.iter().map(|column| nulls[of(column)]).collect();
+            let check = if (*form).indisunique {
                 pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES
             } else {
                 pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
             };
             pg_sys::index_insert(
                 index,
-                [values[column - 1]].as_mut_ptr(),
-                [nulls[column - 1]].as_mut_ptr(),
+                keys.as_mut_ptr(),
+                are_null.as_mut_ptr(),
                 &raw mut (*new).t_self,
                 relation,
                 check,
                 false,
-                info,
+                NO_INDEX_INFO,
             );
             pg_sys::index_close(index, pg_sys::NoLock as _);
         }
-        pg_sys::list_free(indexes);
     }
 }
 

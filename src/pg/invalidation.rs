@@ -20,6 +20,11 @@ pub fn is_stale() -> bool {
     STALE.load(Relaxed) || READING.load(Relaxed)
 }
 
+/// Lets this process read the tables again. Neither allocates nor fails.
+pub fn note_stale() {
+    STALE.store(true, Relaxed);
+}
+
 /// Called before the tables are read. Changes from then on make the cache stale.
 pub fn begin_reading(relation: pg_sys::Oid) {
     if !REGISTERED.swap(true, Relaxed) {

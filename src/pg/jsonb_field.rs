@@ -88,6 +88,19 @@ fn keys_of(container: &[u8], lengths: RangeInclusive<usize>, visit: &mut impl Fn
 pub struct Field(pg_sys::JsonbValue);
 
 impl Field {
+    pub(super) fn of(value: pg_sys::JsonbValue) -> Field {
+        Field(value)
+    }
+
+    /// The object or array that the value is.
+    pub(super) fn container(&self) -> Option<*mut pg_sys::JsonbContainer> {
+        match self.0.type_ {
+            // SAFETY: the type determines which field of the union is valid.
+            pg_sys::jbvType::jbvBinary => Some(unsafe { self.0.val.binary.data }),
+            _ => None,
+        }
+    }
+
     pub fn is_null(&self) -> bool {
         self.0.type_ == pg_sys::jbvType::jbvNull
     }
@@ -111,9 +124,20 @@ impl Field {
 
     /// The field of this name, if the value is an object that has it.
     pub fn get(&self, name: &str) -> Option<Field> {
-        let is_container = self.0.type_ == pg_sys::jbvType::jbvBinary;
-        // SAFETY: the type determines which field of the union is valid.
-        is_container.then(|| unsafe { field(self.0.val.binary.data, name) }).flatten()
+        // SAFETY: the container is valid as long as the memory context.
+        self.container().and_then(|container| unsafe { field(container, name) })
+    }
+
+    /// The content of a string; `None` for another value, and for a string that is not UTF-8.
+    pub fn as_str(&self) -> Option<&str> {
+        str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// The value as jsonb. It lives as long as the current memory context.
+    pub fn to_jsonb(&self) -> pg_sys::Datum {
+        let mut value = self.0;
+        // SAFETY: what it points to lives as long as the memory context; it is copied.
+        unsafe { pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(&mut value)) }
     }
 
     /// The content of a string, truncated to at most `limit` bytes.
@@ -128,15 +152,11 @@ impl Field {
     /// # Errors
     /// If it has more than `limit` bytes, counted in this way.
     pub fn json(&self, count: Count, limit: usize) -> Result<String, TooLong> {
-        let mut value = self.0;
-        // SAFETY: what it points to lives as long as the memory context; it is copied.
-        unsafe {
-            if is_value_longer(count, &value, limit) {
-                return Err(TooLong);
-            }
-            let datum = pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(&mut value));
-            Ok(jsonb::output(datum))
+        // SAFETY: what it points to lives as long as the memory context.
+        if unsafe { is_value_longer(count, &self.0, limit) } {
+            return Err(TooLong);
         }
+        Ok(jsonb::output(self.to_jsonb()))
     }
 
     /// The text as `->>` returns it: a string without quotes, `None` for null.

@@ -1,6 +1,8 @@
-//! Locks of tasks with a unique key, in PostgreSQL's lock table, where waits for them take part in deadlock detection.
+//! Locks of tasks with a unique key, and of queue keys, in PostgreSQL's lock table, where waits for them take part in
+//! deadlock detection.
 
 use super::home;
+use pg_errand_queue::Key;
 use pgrx::pg_sys;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 // "advisory": what users lock and count has nothing to do with them.
 const OF_RUN: u16 = 0x5045;
 const OF_FOLLOWER: u16 = 0x5046;
+const OF_KEY: u16 = 0x5047;
 
 /// The task whose run this process has locked; 0: none.
 static RUNNING: AtomicI64 = AtomicI64::new(0);
@@ -69,6 +72,21 @@ pub fn while_not_running<R>(task_id: i64, body: impl FnOnce() -> R) -> Option<R>
     Some(value)
 }
 
+/// Locks a queue key until the end of the transaction; false if another session has locked it.
+pub fn try_lock_key(key: Key) -> bool {
+    acquire(&of_key(key), pg_sys::AccessExclusiveLock, false, true)
+}
+
+/// True if no session has locked a queue key with [`try_lock_key`].
+pub fn is_key_free(key: Key) -> bool {
+    let tag = of_key(key);
+    let is_free = acquire(&tag, pg_sys::AccessShareLock, false, true);
+    if is_free {
+        release(&tag, pg_sys::AccessShareLock, false);
+    }
+    is_free
+}
+
 /// Waits until no other transaction enqueues a follower of a task with this key, and keeps others from it until the end
 /// of the transaction.
 pub fn lock_follower(task_type: &str, key: &str) {
@@ -85,6 +103,10 @@ pub fn wait_for_followers(task_type: &str, key: &str) {
     let tag = follower(task_type, key);
     acquire(&tag, pg_sys::AccessShareLock, false, false);
     release(&tag, pg_sys::AccessShareLock, false);
+}
+
+fn of_key(key: Key) -> pg_sys::LOCKTAG {
+    tag(key.task_type.rotate_left(32) ^ key.queue_key, OF_KEY)
 }
 
 /// Keys of the same digest share a lock, which only makes some wait longer.

@@ -1,5 +1,6 @@
 //! Waiting, and waking other processes.
 
+use super::wait_event::WaitEvent;
 use pg_errand_queue::Latch;
 use pgrx::pg_sys;
 use std::os::fd::RawFd;
@@ -31,14 +32,14 @@ impl Latch for LatchRef {
 }
 
 /// Waits until this process's latch is set, `socket` is readable or `timeout` has passed. The process ends if the
-/// postmaster dies.
-pub fn wait(socket: Option<RawFd>, timeout: Duration) {
-    wait_unreset(socket, timeout);
+/// postmaster dies. `pg_stat_activity` shows `event` meanwhile.
+pub fn wait(event: WaitEvent, socket: Option<RawFd>, timeout: Duration) {
+    wait_unreset(event, socket, timeout);
     reset();
 }
 
 /// [`wait`] without resetting the latch.
-pub fn wait_unreset(socket: Option<RawFd>, timeout: Duration) {
+pub fn wait_unreset(event: WaitEvent, socket: Option<RawFd>, timeout: Duration) {
     let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     if socket.is_some() {
         events |= pg_sys::WL_SOCKET_READABLE;
@@ -51,7 +52,7 @@ pub fn wait_unreset(socket: Option<RawFd>, timeout: Duration) {
             events as i32,
             socket.unwrap_or(-1),
             milliseconds as _,
-            pg_sys::PG_WAIT_EXTENSION,
+            event.number(),
         );
     }
 }

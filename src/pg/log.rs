@@ -2,12 +2,16 @@
 
 use super::activity;
 use crate::error::PgError;
+use crate::line::Line;
 use pgrx::guc::PostgresGucEnum;
-use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys::panic::ErrorReport};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys, pg_sys::panic::ErrorReport};
+use std::ffi::CStr;
 use std::sync::OnceLock;
 
-/// The length in bytes at which messages are truncated, since errors of users' functions may be of any length.
+/// The length in bytes at which messages and hints are truncated, since errors of users' functions may be of any length.
 const MAX_MESSAGE: usize = 8192;
+/// `LOG_DESTINATION_JSONLOG` of utils/elog.h.
+const JSONLOG: i32 = 16;
 
 /// The severity of an event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, PostgresGucEnum)]
@@ -37,15 +41,26 @@ pub fn is_wanted(level: LogLevel) -> bool {
 
 /// Logs an event.
 pub fn event(level: LogLevel, message: String) {
-    write(level, message, None);
+    write(level, message, None, None);
 }
 
 /// Logs an event with a hint that says what to do.
 pub fn event_with_hint(level: LogLevel, message: String, hint: String) {
-    write(level, message, Some(hint));
+    write(level, message, None, Some(hint));
 }
 
-fn write(level: LogLevel, message: String, hint: Option<String>) {
+/// Logs an event that has fields. Where the server logs as JSON, the detail of the message is an object of them.
+pub fn line(level: LogLevel, line: Line) {
+    write(level, line.text(), is_json().then(|| line.json()), line.hint);
+}
+
+/// True if `log_destination` contains `jsonlog`.
+fn is_json() -> bool {
+    // SAFETY: only the main thread calls this, which is the one that changes settings.
+    unsafe { pg_sys::Log_destination & JSONLOG != 0 }
+}
+
+fn write(level: LogLevel, message: String, detail: Option<String>, hint: Option<String>) {
     if !is_wanted(level) {
         return;
     }
@@ -56,8 +71,11 @@ fn write(level: LogLevel, message: String, hint: Option<String>) {
     };
     let text = format!("pg_errand: {}", excerpt(&message, MAX_MESSAGE));
     let mut report = ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, text, "");
+    if let Some(detail) = detail {
+        report = report.set_detail(detail);
+    }
     if let Some(hint) = hint {
-        report = report.set_hint(hint);
+        report = report.set_hint(excerpt(&hint, MAX_MESSAGE));
     }
     activity::without_query(|| report.report(severity));
 }
@@ -71,6 +89,15 @@ pub fn warn(message: String, hint: String) {
 pub fn refuse(code: PgSqlErrorCode, message: String, hint: String) -> ! {
     ErrorReport::new(code, message, "").set_hint(hint).report(PgLogLevel::ERROR);
     unreachable!("an ERROR does not return")
+}
+
+/// Raises an error about a table of schema `queues` that is not there.
+pub fn refuse_missing(table: &CStr) -> ! {
+    refuse(
+        PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+        format!("table \"queues.{}\" is missing", table.to_string_lossy()),
+        "Restore the database, or create the extension anew.".into(),
+    )
 }
 
 /// Raises a caught error again.

@@ -56,6 +56,10 @@ impl<const N: usize, C: Check> Setting for Secret<N, C> {
         true
     }
 
+    fn is_set_secret(&self) -> bool {
+        self.get().is_some()
+    }
+
     fn define(&'static self) {
         // SAFETY: the hooks are guarded.
         unsafe {

@@ -17,6 +17,8 @@ const OWN: &[(&CStr, &CStr)] = &[
     (c"enable_seqscan", c"off"),
     (c"enable_bitmapscan", c"off"),
     (c"enable_sort", c"off"),
+    // The tasks of a key would be sorted out of those of all keys.
+    (c"enable_incremental_sort", c"off"),
     (c"plan_cache_mode", c"force_generic_plan"),
     (c"lock_timeout", c"0"),
     // Where a sequential scan is the only choice, its disabled cost would make JIT compilation seem worthwhile.
@@ -93,7 +95,8 @@ pub fn as_definer<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     })
 }
 
-fn with_rights_of<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
+/// Runs `body` with the privileges of a role.
+pub fn with_rights_of<R>(owner: pg_sys::Oid, body: impl FnOnce() -> R) -> R {
     let mut user = pg_sys::InvalidOid;
     let mut context = 0;
     // SAFETY: as SECURITY DEFINER functions do it (fmgr.c, fmgr_security_definer).

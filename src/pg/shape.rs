@@ -1,44 +1,37 @@
 //! Determines whether a statement that writes a row of one of the extension's tables would do anything else: fire a
-//! trigger, apply a rule, check a constraint, insert into another index. This is read from the catalogs and cached
+//! trigger, apply a rule, check a constraint, insert into another index. This is read from the relation cache, and kept
 //! until an invalidation message for the table or one of its indexes arrives.
 
-use super::session;
-use super::spi::Statement;
-use pgrx::pg_sys::BuiltinOid::{BOOLOID, INT2ARRAYOID, OIDOID, TEXTARRAYOID};
-use pgrx::{IntoDatum, pg_sys};
+mod condition;
+mod definition;
+mod facts;
+mod found;
+mod wanted;
+
+use found::Found;
+use pgrx::pg_sys;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU8, AtomicU32};
-
-static SHAPE: Statement = Statement::new(
-    include_str!("../../sql/runtime/shape.sql"),
-    &[OIDOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, BOOLOID],
-);
+use wanted::Wanted;
+pub(crate) use wanted::columns;
+pub use wanted::{Column, Inserts};
 
 /// The maximum number of indexes whose changes are tracked. A table with more has some that the extension did not
 /// create.
-const MAX_INDEXES: usize = 8;
-/// The number of times that the catalogs are read before statements are used for a table that keeps changing.
+const MAX_INDEXES: usize = 16;
+/// The number of times that a table is read before statements are used for one that keeps changing.
 const MAX_READS: usize = 3;
 
-// The states of a cached shape.
-/// The initial state of a process, in which statements are used: reading the catalogs takes a new process longer than a
-/// task, and a task that had to wait for the process should start.
-const NEW: u8 = 0;
-const UNKNOWN: u8 = 1;
-const READING: u8 = 2;
-const KNOWN: u8 = 3;
+// The states of a kept shape.
+const UNKNOWN: u8 = 0;
+const READING: u8 = 1;
+const KNOWN: u8 = 2;
+
+/// The maximum number of indexes of which a shape knows the definition.
+const MAX_ORDERS: usize = 2;
 
 /// The maximum number of columns of a shape.
-const MAX_COLUMNS: usize = 16;
-
-/// A column, by its index in the list of its [`Shape`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Column(pub usize);
-
-impl Column {
-    /// The primary key.
-    pub const KEY: Column = Column(0);
-}
+const MAX_COLUMNS: usize = 20;
 
 /// The attribute numbers of a shape's columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,23 +50,21 @@ pub struct Layout {
     /// The index of the primary key.
     pub key_index: pg_sys::Oid,
     pub numbers: Numbers,
+    /// The indexes that get an entry for each row that is inserted; 0 for a free entry.
+    pub entries: [u32; MAX_INDEXES],
+    /// The sequence of the key, if it has one; otherwise 0.
+    pub sequence: u32,
+    /// The indexes of the shape's `orders`; 0 for one that does not exist.
+    pub orders: [u32; MAX_ORDERS],
 }
 
 /// A table with one bigint column as primary key.
 pub struct Shape {
-    /// The columns in the format of shape.sql, the key first. The table may have them in any order, and may have others
-    /// unless rows are inserted.
-    columns: &'static [&'static str],
-    /// The columns that are changed. They are part of no key.
-    changed: &'static [Column],
-    /// The predicates of the partial indexes, as PostgreSQL writes them. They are true of each row that is inserted,
-    /// and false of each row that was changed.
-    predicates: &'static [&'static str],
-    inserts: bool,
+    wanted: Wanted,
     kept: Kept,
 }
 
-/// What is cached about the table.
+/// What is kept about the table.
 struct Kept {
     registered: AtomicBool,
     state: AtomicU8,
@@ -82,6 +73,9 @@ struct Kept {
     numbers: [AtomicI16; MAX_COLUMNS],
     /// The index of the primary key; 0 if statements have to be used.
     key: AtomicU32,
+    entries: [AtomicU32; MAX_INDEXES],
+    sequence: AtomicU32,
+    orders: [AtomicU32; MAX_ORDERS],
 }
 
 impl Shape {
@@ -89,60 +83,46 @@ impl Shape {
         columns: &'static [&'static str],
         changed: &'static [Column],
         predicates: &'static [&'static str],
-        inserts: bool,
+        inserts: Option<Inserts>,
+        orders: &'static [&'static str],
     ) -> Self {
-        assert!(columns.len() <= MAX_COLUMNS);
+        assert!(columns.len() <= MAX_COLUMNS && orders.len() <= MAX_ORDERS);
         let kept = Kept {
             registered: AtomicBool::new(false),
-            state: AtomicU8::new(NEW),
+            state: AtomicU8::new(UNKNOWN),
             table: AtomicU32::new(0),
             indexes: [const { AtomicU32::new(0) }; MAX_INDEXES],
             numbers: [const { AtomicI16::new(0) }; MAX_COLUMNS],
             key: AtomicU32::new(0),
+            entries: [const { AtomicU32::new(0) }; MAX_INDEXES],
+            sequence: AtomicU32::new(0),
+            orders: [const { AtomicU32::new(0) }; MAX_ORDERS],
         };
-        Shape { columns, changed, predicates, inserts, kept }
+        Shape { wanted: Wanted { columns, changed, predicates, inserts, orders }, kept }
     }
 
     /// The layout of `table`, if its rows may be written without the executor: as of now, and as long as the caller
-    /// keeps its lock on the table. `owner`: of the extension.
+    /// keeps its lock on the table. `owner`: whose privileges are used.
     pub fn layout(&'static self, table: pg_sys::Oid, owner: pg_sys::Oid) -> Option<Layout> {
-        if self.kept.state.load(Relaxed) == NEW {
-            self.kept.state.store(UNKNOWN, Relaxed);
-            return None;
-        }
-        if self.kept.state.load(Relaxed) != KNOWN {
+        if self.kept.state.load(Relaxed) != KNOWN || self.kept.table.load(Relaxed) != table.to_u32() {
             self.read(table, owner);
         }
         let key = self.kept.key.load(Relaxed);
         (key != 0).then(|| Layout {
             key_index: pg_sys::Oid::from_u32(key),
             numbers: Numbers(std::array::from_fn(|place| self.kept.numbers[place].load(Relaxed))),
+            entries: std::array::from_fn(|place| self.kept.entries[place].load(Relaxed)),
+            sequence: self.kept.sequence.load(Relaxed),
+            orders: std::array::from_fn(|place| self.kept.orders[place].load(Relaxed)),
         })
     }
 
     #[cold]
     fn read(&'static self, table: pg_sys::Oid, owner: pg_sys::Oid) {
         self.kept.listen(table);
-        let args = [
-            table.into_datum(),
-            self.columns.to_vec().into_datum(),
-            self.changed.iter().map(|column| column.0 as i16 + 1).collect::<Vec<i16>>().into_datum(),
-            self.predicates.to_vec().into_datum(),
-            self.inserts.into_datum(),
-        ];
         for _ in 0..MAX_READS {
             self.kept.state.store(READING, Relaxed);
-            let found = session::as_owner(owner, || {
-                SHAPE.rows_as_of_now(&args, |row| {
-                    (
-                        row.get::<i64>(1).unwrap_or_default(),
-                        row.get::<Vec<i64>>(2).unwrap_or_default(),
-                        row.get::<Vec<i16>>(3).unwrap_or_default(),
-                    )
-                })
-            });
-            let (key, indexes, numbers) = found.into_iter().next().unwrap_or_default();
-            if self.kept.keep(key, &indexes, &numbers) {
+            if self.kept.keep(&found::look(&self.wanted, table, owner)) {
                 return;
             }
         }
@@ -160,14 +140,15 @@ impl Kept {
     }
 
     /// False if the table has changed since reading began. The result is then not used.
-    fn keep(&self, key: i64, indexes: &[i64], numbers: &[i16]) -> bool {
+    fn keep(&self, found: &Found) -> bool {
         let is_current = self.state.load(Relaxed) == READING;
-        let key = if is_current && indexes.len() <= MAX_INDEXES { key } else { 0 };
-        self.key.store(key as u32, Relaxed);
-        for (n, kept) in self.indexes.iter().enumerate() {
-            kept.store(indexes.get(n).copied().unwrap_or_default() as u32, Relaxed);
-        }
-        for (kept, number) in self.numbers.iter().zip(numbers) {
+        let key = found.key.filter(|_| is_current && found.indexes.len() <= MAX_INDEXES);
+        self.key.store(key.map_or(0, pg_sys::Oid::to_u32), Relaxed);
+        store(&self.indexes, &found.indexes);
+        store(&self.entries, &found.entries);
+        store(&self.orders, &found.orders);
+        self.sequence.store(found.sequence.to_u32(), Relaxed);
+        for (kept, number) in self.numbers.iter().zip(&found.numbers) {
             kept.store(*number, Relaxed);
         }
         if is_current {
@@ -176,12 +157,18 @@ impl Kept {
         is_current
     }
 
-    /// While the catalogs are read, a change of any relation counts, since the indexes of the table are not known yet.
+    /// While the table is read, a change of any relation counts, since the indexes of the table are not known yet.
     fn concerns(&self, relation: u32) -> bool {
         relation == 0
             || self.state.load(Relaxed) == READING
             || self.table.load(Relaxed) == relation
             || self.indexes.iter().any(|index| index.load(Relaxed) == relation)
+    }
+}
+
+fn store(kept: &[AtomicU32], found: &[pg_sys::Oid]) {
+    for (n, kept) in kept.iter().enumerate() {
+        kept.store(found.get(n).map_or(0, |oid| oid.to_u32()), Relaxed);
     }
 }
 

@@ -1,12 +1,11 @@
 //! Statements that are executed through SPI. They are prepared once and kept.
 
-use super::session;
 use super::trigger::Transition;
+use super::{heap, session};
 use pg_errand_queue::Address;
 use pgrx::{FromDatum, pg_sys};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
-use std::num::NonZeroU16;
 
 /// An argument of a statement; `None` is null.
 pub type Arg = Option<pg_sys::Datum>;
@@ -67,12 +66,17 @@ impl Statement {
     /// Executes the statement for its effect in a trigger function, whose transition tables it may read. The AFTER
     /// triggers of the statement are fired by `trigger::fire_afterwards`.
     pub fn run_in_trigger(&self, transition: &Transition) {
+        self.rows_in_trigger(transition, |_| ());
+    }
+
+    /// As [`Statement::run_in_trigger`]; returns the rows.
+    pub fn rows_in_trigger<R>(&self, transition: &Transition, map: impl FnMut(&Row) -> R) -> Vec<R> {
         session::with_own_settings(|| {
             connected(|| {
                 transition.register();
-                self.plan().execute_with(&[], std::ptr::null_mut(), false, |_| ());
-            });
-        });
+                self.plan().execute_with(&[], std::ptr::null_mut(), false, map)
+            })
+        })
     }
 
     /// Executes the statement for its effect; returns the number of rows affected.
@@ -213,6 +217,11 @@ pub fn text(datum: pg_sys::Datum) -> Option<String> {
     unsafe { String::from_datum(datum, false) }
 }
 
+/// An argument of type timestamptz, from microseconds since 2000-01-01.
+pub fn timestamp(microseconds: i64) -> Arg {
+    Some(pg_sys::Datum::from(microseconds))
+}
+
 /// A column of a result: its name, or its number from 1.
 pub trait ResultColumn: Copy {
     fn number(self, row: &Row) -> i32;
@@ -270,9 +279,7 @@ impl Row {
 
     /// A `ctid`.
     pub fn address(&self, column: impl ResultColumn) -> Option<Address> {
-        let place: pg_sys::ItemPointerData = self.get(column)?;
-        let page = u32::from(place.ip_blkid.bi_hi) << 16 | u32::from(place.ip_blkid.bi_lo);
-        Some(Address { page, line: NonZeroU16::new(place.ip_posid)? })
+        heap::address(&self.get(column)?)
     }
 
     fn datum(&self, column: impl ResultColumn) -> (pg_sys::Datum, bool) {

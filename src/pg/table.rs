@@ -4,6 +4,9 @@
 //! This is possible only while it is certain that a statement would do nothing else (see [`Shape`]). Triggers, rules,
 //! constraints and indexes that users have added are left to the executor.
 
+mod insert;
+pub mod order;
+
 use super::heap;
 use super::majors::since_18;
 use super::shape::{Column, Layout, Numbers, Shape};
@@ -113,32 +116,6 @@ impl Table {
         self.shape.layout(self.oid, self.owner)
     }
 
-    /// Inserts a row into the table and all its indexes, each of which has one column. Columns that are not in `row` are
-    /// null. Returns false, without a change, if a statement has to be used.
-    pub fn insert(&self, row: &[(Column, Option<pg_sys::Datum>)]) -> bool {
-        // SAFETY: within a transaction; arrays as wide as the table.
-        unsafe {
-            let relation = heap::open(self.oid);
-            let layout = self.layout();
-            if let Some(Layout { numbers, .. }) = layout {
-                let width = (*(*relation).rd_att).natts as usize;
-                let (mut values, mut nulls) = (vec![pg_sys::Datum::null(); width], vec![true; width]);
-                for (column, value) in row {
-                    let index = numbers.index(*column);
-                    values[index] = value.unwrap_or(pg_sys::Datum::null());
-                    nulls[index] = value.is_none();
-                }
-                let tuple =
-                    pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
-                pg_sys::simple_heap_insert(relation, tuple);
-                heap::insert_entries(relation, tuple, &values, &nulls);
-                pg_sys::CommandCounterIncrement();
-            }
-            pg_sys::relation_close(relation, pg_sys::NoLock as _);
-            layout.is_some()
-        }
-    }
-
     /// True if a statement would only write the row. Called in a transaction that has written to the table.
     pub fn is_plain(&self) -> bool {
         self.layout().is_some()
@@ -223,7 +200,7 @@ impl Table {
             let index = pg_sys::index_open(layout.key_index, pg_sys::RowExclusiveLock as _);
             let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
-            let scan = since_18::begin_index_scan(relation, index, pg_sys::GetActiveSnapshot());
+            let scan = since_18::begin_index_scan(relation, index, pg_sys::GetActiveSnapshot(), 1);
             let mut key = pg_sys::ScanKeyData::default();
             pg_sys::ScanKeyInit(
                 &mut key,

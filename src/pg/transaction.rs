@@ -82,6 +82,12 @@ pub fn attempt<R>(body: impl FnOnce() -> R) -> Result<R, PgError> {
     }
 }
 
+/// How many transactions and subtransactions are open.
+pub fn level() -> i32 {
+    // SAFETY: state of this process.
+    unsafe { pg_sys::GetCurrentTransactionNestLevel() }
+}
+
 /// When the current transaction began (`now()` in SQL), in microseconds since 2000-01-01.
 pub fn started_at() -> i64 {
     // SAFETY: state of this process.

@@ -1,7 +1,7 @@
 //! The rows of a trigger call, without conversion to Rust values, and the privileges with which users' triggers run.
 
-use super::catalog;
-use pgrx::{FromDatum, IntoDatum, JsonB, pg_sys, varsize_any};
+use super::{catalog, log};
+use pgrx::{FromDatum, IntoDatum, JsonB, PgSqlErrorCode, pg_sys, varsize_any};
 use std::ffi::CStr;
 
 /// The new row of a BEFORE trigger.
@@ -22,7 +22,7 @@ impl NewRow {
         unsafe {
             let data = (*fcinfo).context.cast::<pg_sys::TriggerData>();
             if data.is_null() || (*data.cast::<pg_sys::Node>()).type_ != pg_sys::NodeTag::T_TriggerData {
-                pgrx::error!("this function is a trigger of queues.task");
+                refuse("this function is a trigger of queues.task");
             }
             let event = (*data).tg_event;
             let operation = event & pg_sys::TRIGGER_EVENT_OPMASK;
@@ -31,9 +31,7 @@ impl NewRow {
             let writes =
                 operation == pg_sys::TRIGGER_EVENT_INSERT || operation == pg_sys::TRIGGER_EVENT_UPDATE;
             if !(before_row && writes) {
-                pgrx::error!(
-                    "this function is a trigger of queues.task, before each inserted or updated row"
-                );
+                refuse("this function is a trigger of queues.task, before each inserted or updated row");
             }
             let new = (*data).tg_newtuple;
             let (tuple, old) = match new.is_null() {
@@ -97,13 +95,12 @@ impl NewRow {
         (number > 0 && found == T::type_oid()).then_some(number)
     }
 
-    /// The result of a trigger that sets a column of this type to null. The row is unchanged if the table has no such
-    /// column.
-    pub fn with_null<T: IntoDatum>(self, column: &CStr) -> pg_sys::Datum {
-        let Some(number) = self.number::<T>(column) else { return self.unchanged() };
+    /// The row with null in a column of this type. It is unchanged if the table has no such column.
+    pub fn with_null<T: IntoDatum>(self, column: &CStr) -> NewRow {
+        let Some(number) = self.number::<T>(column) else { return self };
         let (mut number, mut value, mut is_null) = (number, pg_sys::Datum::null(), true);
         // SAFETY: the row's own tuple with its descriptor; one column, whose number exists.
-        let changed = unsafe {
+        let tuple = unsafe {
             pg_sys::heap_modify_tuple_by_cols(
                 self.tuple,
                 self.shape,
@@ -113,11 +110,11 @@ impl NewRow {
                 &raw mut is_null,
             )
         };
-        pg_sys::Datum::from(changed)
+        NewRow { tuple, ..self }
     }
 
-    /// The result of a trigger that does not change the row.
-    pub fn unchanged(self) -> pg_sys::Datum {
+    /// The result of the trigger.
+    pub fn into_datum(self) -> pg_sys::Datum {
         pg_sys::Datum::from(self.tuple)
     }
 }
@@ -142,12 +139,16 @@ impl Transition {
                 && (*data).tg_event & pg_sys::TRIGGER_EVENT_TIMINGMASK == pg_sys::TRIGGER_EVENT_AFTER
                 && catalog::relation(c"queues", c"task") == Some((*(*data).tg_relation).rd_id);
             if !called {
-                pgrx::error!(
-                    "this function is a trigger of queues.task, after each statement that removes rows"
-                );
+                refuse("this function is a trigger of queues.task, after each statement that removes rows");
             }
             Transition(data)
         }
+    }
+
+    /// True if the table has a column of this name.
+    pub fn has_column(&self, name: &CStr) -> bool {
+        // SAFETY: within the trigger call; a valid descriptor.
+        unsafe { pg_sys::SPI_fnumber((*(*self.0).tg_relation).rd_att, name.as_ptr()) > 0 }
     }
 
     /// Lets the statements of the current SPI connection read the trigger's transition tables.
@@ -174,4 +175,13 @@ pub fn fire_afterwards<R>(body: impl FnOnce() -> R) -> R {
         pg_sys::FreeExecutorState(estate);
         value
     }
+}
+
+/// Raises an error about a trigger for which its function was not made.
+fn refuse(message: &str) -> ! {
+    log::refuse(
+        PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        message.into(),
+        "Drop the trigger: the function is of no use to others.".into(),
+    )
 }

@@ -10,6 +10,7 @@ use crate::provider;
 use crate::task::Task;
 use pg_errand_calls::prepared::Prepared;
 use pg_errand_calls::provider::Provider;
+use pg_errand_calls::traceparent;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -58,8 +59,14 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
     };
     let handler = || task.before_handler.as_deref().map(Into::into);
     let refused = |failure: Failure| failed(Failure { handler: handler(), ..failure });
-    Ok(match payload.and_then(|payload| equipped(&provider, &payload)) {
-        Ok(Ok(prepared)) => Started::Call(prepared),
+    let key = task.idempotency_key.as_deref();
+    Ok(match payload.and_then(|payload| equipped(&provider, &payload, key)) {
+        Ok(Ok(mut prepared)) => {
+            if let Some(traceparent) = &task.traceparent {
+                traceparent::add(&mut prepared.request, traceparent);
+            }
+            Started::Call(prepared)
+        }
         Ok(Err(missing)) => failed(task.failure_of_call("F0000", &format!("{}: {missing}", provider.name))),
         Err(Refusal::Said(reason)) => {
             let sqlstate = if task.before_handler.is_some() { "P0001" } else { "22023" };
@@ -74,17 +81,21 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
 
 /// The request, or the setting or secret that is missing to send it. If one is missing, the task fails now, so that no
 /// call is stored that cannot be made.
-fn equipped(provider: &Arc<Provider>, payload: &Value) -> Result<Result<Prepared, String>, Refusal> {
+fn equipped(
+    provider: &Arc<Provider>,
+    payload: &Value,
+    key: Option<&str>,
+) -> Result<Result<Prepared, String>, Refusal> {
     if let Err(missing) = provider::check_settings(provider) {
         return Ok(Err(missing));
     }
-    let prepared = prepared(provider.clone(), payload)?;
+    let prepared = prepared(provider.clone(), payload, key)?;
     Ok(provider::credentials(provider, &prepared.request).map(|_| prepared))
 }
 
 /// The request, if it is not too large to be sent.
-fn prepared(provider: Arc<Provider>, payload: &Value) -> Result<Prepared, Refusal> {
-    let prepared = provider::prepare(provider, payload).map_err(Refusal::Said)?;
+fn prepared(provider: Arc<Provider>, payload: &Value, key: Option<&str>) -> Result<Prepared, Refusal> {
+    let prepared = provider::prepare(provider, payload, key).map_err(Refusal::Said)?;
     let (size, limit) = (prepared.request.size(), HTTP_MAX_REQUEST_SIZE.get() as usize);
     if size > limit {
         return Err(Refusal::TooLarge(format!(

@@ -2,7 +2,7 @@
 
 use super::MySlot;
 use crate::pg::{backend, shmem};
-use crate::shared::{Admission, EndedCall, InFlight, Owner, QueuedCalls, TaskId, Terms, ToId};
+use crate::shared::{Admission, EndedCall, InFlight, Owner, QueuedCalls, Starts, TaskId, Terms, ToId};
 use std::time::Duration;
 
 impl MySlot {
@@ -16,10 +16,23 @@ impl MySlot {
         });
     }
 
-    /// Applies `Shared::set_calls` to this worker.
-    pub fn set_calls(self, calls: InFlight, ended: &mut [EndedCall]) {
+    /// Applies `Shared::set_calls` and `Shared::set_starts` to this worker.
+    pub fn set_calls(self, calls: InFlight, starts: Starts, ended: &mut [EndedCall]) {
         let now = backend::now();
-        shmem::write(|shared| shared.set_calls(self.index, calls, ended, now));
+        shmem::write(|shared| {
+            shared.set_calls(self.index, calls, ended, now);
+            shared.set_starts(self.index, starts);
+        });
+    }
+
+    /// Applies `Shared::begin_take_over` to this worker.
+    pub fn begin_take_over(self) -> u64 {
+        shmem::write(|shared| shared.begin_take_over(self.index))
+    }
+
+    /// Applies `Shared::end_take_over` to this worker.
+    pub fn end_take_over(self, seen: Option<u64>) {
+        shmem::write(|shared| shared.end_take_over(self.index, seen));
     }
 
     /// Applies `Shared::admit` to this worker.

@@ -4,6 +4,7 @@ pub mod attached;
 mod calls;
 mod queue;
 mod signals;
+mod taken;
 
 use crate::config;
 use crate::pg::latch::LatchRef;
@@ -11,9 +12,10 @@ use crate::pg::{backend, journal, shmem, transaction};
 use crate::shared::{
     Database, Interrupted, Latch, Over, Owner, Rest, Slot, SlotState, ToId, ToOid, Unavailable,
 };
-use crate::task::Brief;
+use crate::task::{Brief, InKey};
 use pgrx::pg_sys::Oid;
 pub use signals::{Settings, Signals};
+pub use taken::Taken;
 
 /// The slot of this process.
 #[derive(Clone, Copy)]
@@ -75,8 +77,26 @@ impl MySlot {
     /// Publishes a task as running, so that it can be cancelled; returns what is known of its earlier runs.
     pub fn begin(self, task: &Brief) -> Result<Interrupted, Unavailable> {
         shmem::write_journal(|shared, journal| {
-            shared.begin(journal, self.index, task.id.get(), &task.task_type, &task.handler, task.started_at)
+            let began = shared.begin(
+                journal,
+                self.index,
+                task.id.get(),
+                &task.task_type,
+                &task.handler,
+                task.started_at,
+            );
+            if let Some(InKey { follower, first }) = task.in_key.filter(|_| began.is_ok()) {
+                shared.note_follower(self.index, follower, first, task.started_at);
+            }
+            began
         })
+    }
+
+    /// Does the same as [`MySlot::begin`] for the last step of a task that is counted among this worker's calls.
+    pub fn begin_last_step(self, task: &Brief) -> Result<Interrupted, Unavailable> {
+        let began = self.begin(task)?;
+        self.change(|slot| slot.is_last_step = true);
+        Ok(began)
     }
 
     /// Publishes the name of the handler that is invoked.
@@ -108,6 +128,8 @@ impl MySlot {
                 // it.
                 shared.put_back(self.index);
             }
+            shared.end_start(self.index, how);
+            shared.end_key(self.index, how, now);
             let slot = &mut shared.slots[self.index];
             if how == Over::GivenBack && cancelled && slot.task_id != 0 {
                 // The session that cancelled the task was assured that the task would not run again.

@@ -27,6 +27,10 @@ pub struct Signals {
     pub announced: u64,
     /// The value of `Database::definition_changes`.
     pub definition_changes: u64,
+    /// No task may start.
+    pub starts_nothing: bool,
+    /// A pause is over, and its row has to be removed.
+    pub pause_over: bool,
     /// There are orphaned calls.
     pub orphans: bool,
     /// A task may have fallen due.
@@ -62,6 +66,8 @@ impl Signals {
             cancels: own.has_cancels,
             announced: database.map_or(0, |database| database.announced),
             definition_changes: database.map_or(0, |database| database.definition_changes),
+            starts_nothing: database.is_some_and(|database| database.starts_nothing()),
+            pause_over: database.is_some_and(|database| database.pause_over || database.pause_ends_at <= now),
             orphans: database.is_some_and(|database| database.orphans),
             due: database.is_some_and(|database| database.due_unknown || database.next_due <= now),
             sweep: shared.queue_of(id).is_none_or(|queue| queue.wants_sweep(now, poll_interval)),

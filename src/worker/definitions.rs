@@ -26,7 +26,10 @@ impl Definitions {
         if self.changes != signals.definition_changes || invalidation::is_stale() {
             TaskDefinitions::refresh()?;
             self.changes = signals.definition_changes;
-            self.lanes = TaskDefinitions::known().lanes();
+            let definitions = TaskDefinitions::known();
+            self.lanes = definitions.lanes();
+            let is_paused = definitions.database_pause().is_some();
+            slot.show_pauses(self.changes, is_paused, definitions.next_pause_end());
             report_problems(slot);
         }
         Ok(())

@@ -2,19 +2,27 @@
 //!
 //! The steps of a task: [`wake`], [`claim`], [`dispatch`], [`process`], [`record`]. This file is the loop around them.
 
+mod admission;
 mod calls;
 mod claim;
+mod claim_key;
+mod claim_row;
 mod claimed_task;
-mod columns;
+pub mod columns;
+mod counting;
 mod deferred;
 mod definitions;
 mod dispatch;
 mod ending;
 mod failing;
 mod faults;
+mod history;
+mod key_heads;
 mod pace;
+mod pauses;
 mod process;
 mod read;
+mod read_keys;
 mod record;
 mod repetition;
 mod rest;
@@ -34,14 +42,18 @@ use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::handler::Handlers;
 use crate::inject;
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::{activity, backend, bgworker, interrupt, latch, log, session, timeout, transaction};
 use crate::shared::Over;
 pub use crate::slot::attached::{is_me, is_one};
 use crate::slot::{MySlot, Signals, attached};
+use crate::stats;
+use crate::task_definition::TaskDefinitions;
 use calls::Calls;
 use deferred::Deferred;
 use definitions::Definitions;
 use faults::Faults;
+use history::History;
 use retention::Retention;
 use run::Claimable;
 use runner::Runner;
@@ -71,6 +83,7 @@ struct Worker {
     stored_settings: StoredSettings,
     retention: Retention,
     statistics: Statistics,
+    history: History,
     faults: Faults,
     started_at: Instant,
     idle_since: Instant,
@@ -83,6 +96,7 @@ pub fn main(slot: usize) -> ! {
     let Some(slot) = attached::attach(slot) else { interrupt::exit(0) };
     bgworker::connect(slot.database, slot.role);
     activity::name(&format!("pg_errand worker {}", slot.number));
+    stats::use_slot(slot.index);
     session::prepare();
     timeout::register();
     interrupt::remember_handlers();
@@ -93,7 +107,11 @@ pub fn main(slot: usize) -> ! {
         Ok(Some(worker)) => worker,
         Ok(None) => interrupt::exit(0),
         Err(error) => {
-            log::event(LogLevel::Error, format!("worker {}: {}", slot.number, error.message));
+            log::event_with_hint(
+                LogLevel::Error,
+                format!("worker {} cannot start: sqlstate={} {}", slot.number, error.sqlstate, error.message),
+                "The launcher starts another one later. If this goes on: select * from queues.health;".into(),
+            );
             interrupt::exit(1)
         }
     };
@@ -125,6 +143,7 @@ impl Worker {
             stored_settings: StoredSettings::default(),
             retention: Retention::default(),
             statistics: Statistics::default(),
+            history: History::default(),
             faults: Faults::default(),
             started_at: Instant::now(),
             idle_since: Instant::now(),
@@ -147,10 +166,21 @@ impl Worker {
             self.leave_calls();
             return Ok(false);
         }
+        let known_changes = self.definitions.changes;
         self.definitions.refresh(self.slot, &signals, is_reloaded)?;
+        let has_changed = self.definitions.changes != known_changes;
+        if has_changed {
+            self.deferred.forget_keys();
+        }
+        if has_changed || is_reloaded {
+            self.retention.forget_limits();
+        }
         let may_claim = !is_retiring && self.stored_settings.are_current(self.slot, signals.settings);
         if signals.unadopted_to_report {
             unadopted::report(self.slot, &self.tables)?;
+        }
+        if signals.pause_over {
+            pauses::end_over(self.slot, &self.tables)?;
         }
         self.calls.begin_turn(signals.resumes, is_retiring);
         is_busy |= calls::send_queued(&mut self.calls)?;
@@ -164,6 +194,8 @@ impl Worker {
             self.idle_since = Instant::now();
             self.statistics.note();
             self.statistics.report();
+            self.history.note();
+            self.history.step(self.slot, &self.tables);
             self.retention.step_aside(self.slot, &self.tables)?;
             return Ok(true);
         }
@@ -173,6 +205,9 @@ impl Worker {
             return Ok(true);
         }
         if self.retention.step(self.slot, &self.tables)? {
+            // Autovacuum depends on the number of rows that were removed.
+            self.statistics.note();
+            self.statistics.report();
             return Ok(true);
         }
         self.rest(&signals)
@@ -180,8 +215,9 @@ impl Worker {
 
     /// Claims and runs a task, and takes over orphaned calls; false if there was nothing to do.
     fn work(&mut self, signals: &Signals) -> Result<bool, PgError> {
-        for (lane, position) in self.deferred.over() {
-            self.slot.hand_back(lane, position);
+        self.deferred.over().into_iter().for_each(|taken| self.slot.hand_back(taken));
+        if signals.starts_nothing {
+            return calls::take_over(&mut self.calls, signals.orphans);
         }
         if signals.due {
             self.slot.see_to_due(signals.at);
@@ -189,8 +225,10 @@ impl Worker {
         if signals.due || signals.sweep {
             read::sweep_if_due(self.slot, &self.tables, self.definitions.changes)?;
         }
+        let definitions = TaskDefinitions::known();
         let from = Claimable {
-            sources: self.calls.sources(self.definitions.lanes, signals.waiting),
+            sources: self.calls.sources(&definitions, self.definitions.lanes, signals.waiting),
+            definitions: &definitions,
             definition_changes: self.definitions.changes,
             pass_on_due_since: signals.due.then_some(signals.at),
         };
@@ -220,10 +258,13 @@ impl Worker {
     /// Waits for work; false if it is time to exit.
     fn rest(&mut self, signals: &Signals) -> Result<bool, PgError> {
         self.calls.show();
+        self.retention.note_ended(self.slot, &self.tables)?;
         let report = self.statistics.report();
+        let history = self.history.step(self.slot, &self.tables);
         let is_to_look = signals.look_ahead || signals.due;
         let rest = if is_to_look { Some(rest::look_ahead(&self.tables, signals.at)?) } else { None };
-        let repeat = self.calls.next_repeat().into_iter().chain(self.deferred.next()).chain(report).min();
+        let repeat = self.calls.next_repeat().into_iter().chain(self.deferred.next()).chain(report);
+        let repeat = repeat.chain(history).chain(self.retention.pause()).min();
         let limit = repeat.unwrap_or(Duration::MAX).min(self.time_to_leave());
         if rest::wait(self.slot, &self.calls, signals.announced, rest, limit) {
             if self.time_to_leave().is_zero() && self.calls.len() == 0 && self.slot.leave() {
@@ -256,6 +297,6 @@ impl Worker {
             interrupt::exit(1);
         }
         activity::idle();
-        latch::wait(None, FAULT_PAUSE);
+        latch::wait(WaitEvent::Fault, None, FAULT_PAUSE);
     }
 }

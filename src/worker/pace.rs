@@ -48,11 +48,16 @@ struct Host {
 }
 
 /// The shares of lanes, and of hosts that share a lane.
-#[derive(Default)]
 pub struct Pace {
     lanes: [Share; LANES],
     /// The hosts, by their accounts.
     hosts: HashMap<u64, Host>,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { lanes: [Share::default(); LANES], hosts: HashMap::new() }
+    }
 }
 
 impl Pace {

@@ -2,24 +2,28 @@
 
 use super::calls::rows;
 use super::columns;
+use super::counting;
 use super::ending::{Ending, Status};
 use super::repetition::repeat_pause;
 use super::tables::Tables;
 use super::wake;
 use crate::error::Failure;
-use crate::pg::spi::{Arg, Statement};
+use crate::pg::spi::{Arg, Row, Statement, text, timestamp};
 use crate::pg::{backend, session, transaction};
 use crate::shared::TaskId;
 use crate::task::{Brief, Task};
+use crate::task_definition::TaskDefinitions;
 use crate::unwritten::{self, Command, Means};
 use pg_errand_calls::prepared::Prepared;
+use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8OID, TEXTOID, TIMESTAMPTZOID};
-use pgrx::{IntoDatum, pg_sys};
+use std::cell::Cell;
 
 static FINISH: Statement = Statement::new(
     include_str!("../../sql/runtime/finish.sql"),
     &[INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID],
 );
+static REDACT: Statement = Statement::new(include_str!("../../sql/runtime/redact.sql"), &[INT8OID]);
 static APPEND_ERROR: Statement = Statement::new(
     include_str!("../../sql/runtime/append_error.sql"),
     &[INT8OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID],
@@ -31,8 +35,7 @@ static REPEAT: Statement = Statement::new(
 static CALL_BEGIN: Statement =
     Statement::new(include_str!("../../sql/runtime/call_begin.sql"), &[INT8OID, TIMESTAMPTZOID, INT4OID]);
 static TASK_STATE: Statement = Statement::new(include_str!("../../sql/runtime/task_state.sql"), &[INT8OID]);
-static HAS_UNIQUE_KEY: Statement =
-    Statement::new(include_str!("../../sql/runtime/has_unique_key.sql"), &[INT8OID]);
+static KEYS: Statement = Statement::new(include_str!("../../sql/runtime/keys_of_task.sql"), &[INT8OID]);
 
 /// Ends a task in the transaction of its handlers, and cleans the session. The commit does not wait for a flush, since
 /// the effects and the end are lost or kept together. Raises an error if the end was not written.
@@ -41,7 +44,11 @@ pub fn finish(tables: &Tables, task: &Task, ending: &Ending, means: Means) {
         let brief = task.brief();
         ending.failures.iter().for_each(|failure| append_error(tables, &brief, failure));
     }
-    let changed = task.row.as_ref().is_some_and(|row| {
+    // The row of a task that does not succeed gets an entry in an index, and one that is redacted is changed again.
+    let succeeds = ending.status == Status::Succeeded;
+    let is_redacted = succeeds && redacts(task);
+    let now = backend::now();
+    let changed = task.row.as_ref().filter(|_| succeeds && !is_redacted).is_some_and(|row| {
         row.update(&[
             (
                 columns::DEQUEUED_AT,
@@ -51,21 +58,34 @@ pub fn finish(tables: &Tables, task: &Task, ending: &Ending, means: Means) {
             (columns::LEASED, false.into_datum()),
             (columns::NOT_BEFORE, None),
             (columns::CALLING, false.into_datum()),
-            (columns::FINISHED_AT, timestamp(backend::now())),
+            (columns::FINISHED_AT, timestamp(now)),
             (columns::FINAL_STATUS, ending.status.as_str().into_datum()),
             (columns::OUTCOME, ending.outcome.as_deref().and_then(IntoDatum::into_datum)),
         ])
     });
     // A run that is not counted yet has made no call.
     let call_ended = task.uncounted > 0 || rows::end_directly(tables, task.id);
-    if !changed {
-        write_end(tables, &task.brief(), ending.status, ending.outcome.as_deref(), means);
+    if changed && task.uncounted == 0 {
+        // The slot shows the key of a first step only.
+        announce_key_of(task);
+    }
+    if changed || write_end(tables, &task.brief(), ending.status, ending.outcome.as_deref(), means) {
+        counting::ended(task, ending.status, now);
     }
     if !call_ended {
         rows::end(tables, task.id);
     }
+    if is_redacted {
+        tables.as_owner(|| REDACT.run(&[task.id.get().into_datum()]));
+    }
     session::discard_leftovers();
     transaction::commit_asynchronously();
+}
+
+/// True if the payload of the task is redacted when it succeeds.
+fn redacts(task: &Task) -> bool {
+    let definitions = TaskDefinitions::known();
+    definitions.find(&task.task_type).is_some_and(|definition| definition.redacts_payload)
 }
 
 /// Stores the request of a call, in the transaction of the handler that built it. The request is sent after the flush.
@@ -73,7 +93,9 @@ pub fn begin_call(tables: &Tables, task: &Task, prepared: &Prepared) {
     rows::remove_earlier(tables, task.id);
     let call = rows::NewCall::new(task.id, prepared);
     let inserted = call.insert_directly(tables);
-    let marked = task.row.as_ref().is_some_and(|row| {
+    // The row of a task with a queue key stays in an index.
+    let row = task.row.as_ref().filter(|row| row.get(columns::QUEUE_KEY).is_none());
+    let marked = row.is_some_and(|row| {
         row.update(&[
             (columns::CALLING, true.into_datum()),
             (columns::ATTEMPTS, task.attempt().into_datum()),
@@ -89,6 +111,7 @@ pub fn begin_call(tables: &Tables, task: &Task, prepared: &Prepared) {
         let run = [task.id.get().into_datum(), timestamp(task.started_at), task.uncounted.into_datum()];
         change_task(tables, task.id, Means::Ordinary, || CALL_BEGIN.run(&run), |state| state.calling);
     }
+    counting::call_began(task);
     session::discard_leftovers();
     transaction::commit_asynchronously();
 }
@@ -97,6 +120,7 @@ pub fn begin_call(tables: &Tables, task: &Task, prepared: &Prepared) {
 pub fn repeat(tables: &Tables, brief: &Brief) {
     let not_before = backend::now() + repeat_pause(brief.attempt as u32).as_micros() as i64;
     wake::note_due(not_before);
+    announce_followers(tables, brief.id, not_before);
     let run = [
         brief.id.get().into_datum(),
         timestamp(brief.started_at),
@@ -105,13 +129,17 @@ pub fn repeat(tables: &Tables, brief: &Brief) {
     ];
     // The row counts the run, unless another process has taken the task meanwhile.
     let is_counted = |state: &State| state.calling || state.attempts >= brief.attempt;
-    change_task(tables, brief.id, Means::Any, || REPEAT.run(&run), is_counted);
+    if change_task(tables, brief.id, Means::Any, || REPEAT.run(&run), is_counted) {
+        counting::repeated(brief);
+    }
     session::discard_leftovers();
 }
 
 /// Ends a task as cancelled.
 pub fn cancel(tables: &Tables, brief: &Brief) {
-    write_end(tables, brief, Status::Cancelled, None, Means::Any);
+    if write_end(tables, brief, Status::Cancelled, None, Means::Any) {
+        counting::cancelled(brief, backend::now());
+    }
     rows::end(tables, brief.id);
     session::discard_leftovers();
 }
@@ -122,7 +150,8 @@ pub fn give_up(tables: &Tables, brief: &Brief, failure: &Failure) {
     session::discard_leftovers();
 }
 
-fn write_end(tables: &Tables, brief: &Brief, status: Status, outcome: Option<&str>, means: Means) {
+/// Ends a task by a statement; false if it had ended.
+fn write_end(tables: &Tables, brief: &Brief, status: Status, outcome: Option<&str>, means: Means) -> bool {
     let end = [
         brief.id.get().into_datum(),
         status.as_str().into_datum(),
@@ -130,15 +159,34 @@ fn write_end(tables: &Tables, brief: &Brief, status: Status, outcome: Option<&st
         timestamp(brief.started_at),
         brief.uncounted.into_datum(),
     ];
-    change_task(tables, brief.id, means, || FINISH.run(&end), |_| false);
-    announce_follower(tables, brief.id);
+    let has_changed = change_task(tables, brief.id, means, || FINISH.run(&end), |_| false);
+    announce_followers(tables, brief.id, backend::now());
+    has_changed
 }
 
-/// Lets the commit announce that a task may start which follows this one.
-fn announce_follower(tables: &Tables, task_id: TaskId) {
+/// Lets the commit announce that tasks may start at `time` which follow this one: of its unique key, or of its queue key.
+fn announce_followers(tables: &Tables, task_id: TaskId, time: i64) {
     let args = [task_id.get().into_datum()];
-    if tables.as_owner(|| HAS_UNIQUE_KEY.row(&args, |row| row.get(1))).flatten() == Some(true) {
-        wake::note_due(backend::now());
+    let keys = |row: &Row| {
+        let text = |column: &std::ffi::CStr| row.get::<String>(column);
+        let queue_keys = [text(c"queue_key"), text(c"next_queue_key")];
+        (row.get(c"has_unique_key") == Some(true), text(c"task_type").unwrap_or_default(), queue_keys)
+    };
+    let Some((has_unique_key, task_type, queue_keys)) = tables.as_owner(|| KEYS.row(&args, keys)) else {
+        return;
+    };
+    if has_unique_key {
+        wake::note_due(time);
+    }
+    for queue_key in queue_keys.into_iter().flatten() {
+        wake::note_key_at(&task_type, &queue_key, time);
+    }
+}
+
+fn announce_key_of(task: &Task) {
+    let queue_key = task.row.as_ref().and_then(|row| row.get(columns::QUEUE_KEY)).and_then(text);
+    if let Some(queue_key) = queue_key {
+        wake::note_key_at(&task.task_type, &queue_key, backend::now());
     }
 }
 
@@ -148,25 +196,29 @@ struct State {
     attempts: i32,
 }
 
-/// Changes a task's row. Raises an error if the task has not ended and `is_changed` does not find the change.
+/// Changes a task's row; false if there was nothing to change. Raises an error if the task has not ended and `is_changed`
+/// does not find the change.
 fn change_task(
     tables: &Tables,
     task_id: TaskId,
     means: Means,
     change: impl Fn() -> u64,
     is_changed: impl Fn(&State) -> bool,
-) {
+) -> bool {
+    let has_changed = Cell::new(false);
+    let change = || has_changed.set(change() > 0 || has_changed.get());
     unwritten::write(
         tables.tasks.oid,
         Command::Update,
         means,
-        || tables.as_owner(&change),
+        || tables.as_owner(change),
         || {
             // Deferred triggers could still change the row at the commit.
             transaction::fire_deferred_triggers();
             state_unless_ended(tables, task_id).is_none_or(|state| is_changed(&state))
         },
     );
+    has_changed.get()
 }
 
 /// The state of a task; `None` if it has ended or does not exist.
@@ -199,10 +251,7 @@ fn append_error(tables: &Tables, brief: &Brief, failure: &Failure) {
         text(error.hint.as_deref()),
         text(error.context.as_deref()),
     ];
-    unwritten::by_any_means(|| tables.as_owner(|| APPEND_ERROR.run(&args)));
-}
-
-/// Converts microseconds since 2000-01-01 to a timestamptz argument.
-fn timestamp(microseconds: i64) -> Arg {
-    Some(pg_sys::Datum::from(microseconds))
+    if unwritten::by_any_means(|| tables.as_owner(|| APPEND_ERROR.run(&args))) {
+        counting::failed(brief);
+    }
 }

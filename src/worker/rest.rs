@@ -6,13 +6,14 @@ use super::tables::Tables;
 use crate::config;
 use crate::error::PgError;
 use crate::inject;
-use crate::pg::spi::Statement;
+use crate::pg::spi::{Statement, timestamp};
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::{activity, backend, latch, transaction};
 use crate::shared::{NEVER, Rest};
 use crate::slot::MySlot;
+use pgrx::IntoDatum;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::BuiltinOid::{INT8OID, TIMESTAMPTZOID};
-use pgrx::{IntoDatum, pg_sys};
 use std::time::Duration;
 
 static NEXT_DUE: Statement =
@@ -33,7 +34,7 @@ pub fn pass_on_due(slot: MySlot, tables: &Tables, looked_at: i64) {
 fn next_due(tables: &Tables, looked_at: i64) -> Rest {
     tables
         .as_owner(|| {
-            NEXT_DUE.row(&[Some(pg_sys::Datum::from(looked_at)), tables.origin.into_datum()], |row| Rest {
+            NEXT_DUE.row(&[timestamp(looked_at), tables.origin.into_datum()], |row| Rest {
                 next_due: row.get::<TimestampWithTimeZone>(c"next_due").map_or(NEVER, i64::from),
                 nothing_prepared: row.get(c"nothing_prepared").unwrap_or_default(),
             })
@@ -49,7 +50,7 @@ pub fn wait(slot: MySlot, calls: &Calls, announced: u64, rest: Option<Rest>, lim
     report_waiting(calls);
     let until_due = Duration::from_micros(next_due.saturating_sub(backend::now()).max(0) as u64);
     let poll = config::POLL_INTERVAL.duration();
-    latch::wait(Some(calls.readable()), limit.min(poll).min(until_due));
+    latch::wait(event_of(calls), Some(calls.readable()), limit.min(poll).min(until_due));
     calls.clear();
     true
 }
@@ -57,8 +58,13 @@ pub fn wait(slot: MySlot, calls: &Calls, announced: u64, rest: Option<Rest>, lim
 /// Waits only for responses, for at most `limit`.
 pub fn wait_for_calls(calls: &Calls, limit: Duration) {
     report_waiting(calls);
-    latch::wait(Some(calls.readable()), limit.min(calls.next_repeat().unwrap_or(Duration::MAX)));
+    let until_repeat = calls.next_repeat().unwrap_or(Duration::MAX);
+    latch::wait(event_of(calls), Some(calls.readable()), limit.min(until_repeat));
     calls.clear();
+}
+
+fn event_of(calls: &Calls) -> WaitEvent {
+    if calls.tasks() == 0 { WaitEvent::Idle } else { WaitEvent::Calls }
 }
 
 /// Reports in `pg_stat_activity` what an idle worker waits for.

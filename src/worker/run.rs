@@ -1,5 +1,6 @@
 //! Run: claims the next task and runs its first step.
 
+use super::admission::{self, Refusal};
 use super::calls::{self, Calls};
 use super::claim::{self, Claimed};
 use super::claimed_task::ClaimedTask;
@@ -14,6 +15,7 @@ use crate::error::PgError;
 use crate::handler::Stop;
 use crate::inject;
 use crate::pg::transaction::{self, End as Transaction};
+use crate::pg::wait_event::WaitEvent;
 use crate::pg::{key_lock, latch};
 use crate::shared::{Admission, Interrupted, Over, Sources, TaskId, Terms, Unavailable};
 use crate::slot::MySlot;
@@ -27,8 +29,9 @@ use std::time::Duration;
 const READING_PAUSE: Duration = Duration::from_millis(1);
 
 /// The source from which tasks are claimed.
-pub struct Claimable {
-    pub sources: Sources,
+pub struct Claimable<'a> {
+    pub sources: Sources<'a>,
+    pub definitions: &'a TaskDefinitions,
     /// The value of `Database::definition_changes` as of when the task types were read.
     pub definition_changes: u64,
     /// Since when another worker has to wait for the next task that falls due, if this is required.
@@ -44,6 +47,10 @@ enum Ran {
     Elsewhere,
     /// The task is not run for this number of microseconds.
     Paused(TaskId, i64),
+    /// The limits of the task's type allow no further start.
+    Refused(Refusal),
+    /// The task was in a lane of another type, and a pause keeps it from starting. It is read again when the pause ends.
+    InPause,
     Ended(Ending),
     Calling(Prepared),
     Stopped(Stop),
@@ -69,7 +76,9 @@ fn run_one(
 ) -> Result<bool, PgError> {
     let mut claimed = None;
     let ran = transaction::run(|| claim_and_start(runner, calls, deferred, from, &mut claimed));
-    let Some(brief) = claimed else { return go_on_without_task(runner.slot, deferred, ran?) };
+    let Some(brief) = claimed else {
+        return go_on_without_task(runner.slot, deferred, from.definition_changes, ran?);
+    };
     if ran.is_ok() {
         inject::point("committed");
     }
@@ -101,6 +110,12 @@ fn claim_and_start(
     if let Some(looked_at) = from.pass_on_due_since {
         rest::pass_on_due(slot, &runner.tables, looked_at);
     }
+    if from.definitions.pause_of_type(&task.task_type).is_some() {
+        return Transaction::RollBack(Ran::InPause);
+    }
+    if let Some(refusal) = admission::refuse(slot, &runner.tables, from.definitions, &task.task_type) {
+        return Transaction::RollBack(Ran::Refused(refusal));
+    }
     let brief = task.brief();
     let earlier = match slot.begin(&brief) {
         Ok(earlier) => earlier,
@@ -121,11 +136,21 @@ fn claim_and_start(
 }
 
 /// Continues after an attempt that began no task; false if there was none.
-fn go_on_without_task(slot: MySlot, deferred: &mut Deferred, ran: Ran) -> Result<bool, PgError> {
+fn go_on_without_task(
+    slot: MySlot,
+    deferred: &mut Deferred,
+    definition_changes: u64,
+    ran: Ran,
+) -> Result<bool, PgError> {
     match ran {
         Ran::Nothing => return Ok(false),
-        Ran::NotYet => latch::wait(None, READING_PAUSE),
+        Ran::NotYet => latch::wait(WaitEvent::Read, None, READING_PAUSE),
         Ran::Paused(id, pause) => defer_for(slot, deferred, id, pause),
+        Ran::Refused(Refusal { admission, limits, lane }) => {
+            slot.shut_start(admission, &limits, lane, definition_changes);
+        }
+        // The next search for a task drops it.
+        Ran::InPause => {}
         _ => slot.leave_to_other(),
     }
     Ok(true)
@@ -197,6 +222,7 @@ fn first_step(runner: &mut Runner, calls: &Calls, task: &Task, earlier: &Interru
 
 fn begin_call(slot: MySlot, calls: &mut Calls, brief: &Brief, prepared: Prepared) {
     calls::log_start(brief, &prepared);
+    calls.note_type(brief.id, &brief.task_type, Some(brief.started_at));
     slot.end(Over::Calling);
     inject::point("call_prepared");
     calls.send(brief.id, prepared);

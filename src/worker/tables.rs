@@ -1,7 +1,7 @@
 //! The extension's tables in the worker's database.
 
-use crate::pg::session;
 use crate::pg::table::Table;
+use crate::pg::{catalog, session};
 use crate::shared::Owner;
 use pgrx::pg_sys;
 
@@ -28,6 +28,11 @@ impl Tables {
     pub fn locking_tasks<R>(&self, statement: impl FnOnce() -> R) -> R {
         self.tasks.lock_for_writing();
         self.as_owner(statement)
+    }
+
+    /// False if certainly no queue key is paused: the table has no page, and therefore no row.
+    pub fn may_have_paused_keys(&self) -> bool {
+        !catalog::relation(c"queues", c"paused_key").is_some_and(catalog::has_no_page)
     }
 
     /// Runs a statement that changes which worker owns a call, or which calls go out in one request. Users' triggers

@@ -3,14 +3,15 @@
 use super::ending::{Ending, Status};
 use crate::config::LogLevel;
 use crate::error::Failure;
+use crate::line::Line;
 use crate::pg::{backend, log};
 use crate::shared::TaskId;
 use crate::task::Brief;
 
 /// The number of bytes of a handler's name that a log line shows.
 pub const MAX_LOGGED_NAME: usize = 300;
-/// The number of bytes of a message or an outcome that a log line shows.
-const MAX_LOGGED_TEXT: usize = 1000;
+/// The number of bytes of a message, a hint or an outcome that a log line shows.
+pub const MAX_LOGGED_TEXT: usize = 1000;
 
 /// Logs the end of a task and its failures, after the commit.
 pub fn ended(brief: &Brief, ending: &Ending) {
@@ -24,37 +25,44 @@ pub fn ended(brief: &Brief, ending: &Ending) {
         return;
     }
     ending.failures.iter().for_each(|error| failure(brief, error));
-    let named = named(brief);
-    let outcome = ending
-        .outcome
-        .as_deref()
-        .map(|outcome| format!(" outcome={:?}", log::excerpt(outcome, MAX_LOGGED_TEXT)))
-        .unwrap_or_default();
-    log::event(level, format!("task {} {named}{outcome}", ending.status.as_str()));
+    let event = match ending.status {
+        Status::Succeeded => "task succeeded",
+        Status::Failed => "task failed",
+        Status::Cancelled => "task cancelled",
+    };
+    let outcome = ending.outcome.as_deref().map(|outcome| log::excerpt(outcome, MAX_LOGGED_TEXT));
+    log::line(
+        level,
+        named(event, brief).with_any(outcome, |line, outcome| line.with_text("outcome", outcome)),
+    );
 }
 
 pub fn failure(brief: &Brief, failure: &Failure) {
-    let (named, error) = (named(brief), &failure.error);
-    let message = log::excerpt(&error.message, MAX_LOGGED_TEXT);
-    log::event(LogLevel::Warning, format!("error {named} sqlstate={} message={message:?}", error.sqlstate));
+    let error = &failure.error;
+    let line = named("error", brief)
+        .with("sqlstate", error.sqlstate.as_str())
+        .with_text("message", log::excerpt(&error.message, MAX_LOGGED_TEXT))
+        .with_any(error.hint.as_deref(), |line, hint| line.with_hint(log::excerpt(hint, MAX_LOGGED_TEXT)));
+    log::line(LogLevel::Warning, line);
 }
 
 pub fn cancelled(task_id: TaskId) {
-    log::event(LogLevel::Info, format!("task cancelled task_id={task_id}"));
+    log::line(LogLevel::Info, Line::new("task cancelled").with_task(task_id));
 }
 
 pub fn repeated(brief: &Brief) {
-    log::event(LogLevel::Info, format!("task repeated task_id={} attempt={}", brief.id, brief.attempt));
+    let line = Line::new("task repeated").with_task(brief.id).with("attempt", brief.attempt);
+    log::line(LogLevel::Info, line);
 }
 
-/// The fields of a log line that identify a task's run.
-fn named(brief: &Brief) -> String {
+/// A line with the fields that identify a task's run.
+fn named(event: &'static str, brief: &Brief) -> Line {
     let took = (backend::now() - brief.started_at) / 1000;
-    format!(
-        "task_id={} task_type={} handler={:?} attempt={} duration_ms={took}",
-        brief.id,
-        brief.task_type,
-        log::excerpt(&brief.handler, MAX_LOGGED_NAME),
-        brief.attempt
-    )
+    Line::new(event)
+        .with_task(brief.id)
+        .with("task_type", brief.task_type.as_str())
+        .with_text("handler", log::excerpt(&brief.handler, MAX_LOGGED_NAME))
+        .with("attempt", brief.attempt)
+        .with("duration_ms", took)
+        .with_any(brief.traceparent.as_deref(), |line, trace| line.with("traceparent", trace))
 }

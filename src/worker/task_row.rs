@@ -8,12 +8,14 @@ use crate::pg::spi::{self, text};
 use crate::pg::{backend, jsonb, table};
 use crate::shared::TaskId;
 use crate::task::Task;
+use pg_errand_calls::traceparent;
+use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys;
 
 /// Size limit of a handler's name, in bytes. A name may be surrounded by any number of spaces.
 const MAX_NAME: usize = 4 * 1024 * 1024;
 
-/// The task in a result row with task_id, task_type, payload and attempts. `uncounted`: runs that the row does not
+/// The task in a result row with task_id, task_type, payload, attempts, ready_at and dequeued_at. `uncounted`: runs that the row does not
 /// count yet.
 pub fn of_result(row: &spi::Row, uncounted: i32) -> Task {
     let payload = row.keep(c"payload").unwrap_or(pg_sys::Datum::null());
@@ -23,7 +25,14 @@ pub fn of_result(row: &spi::Row, uncounted: i32) -> Task {
         payload,
         row.get(c"attempts").unwrap_or_default(),
     );
-    with_handlers(Task { uncounted, ..task })
+    let time = |column| row.get::<TimestampWithTimeZone>(column).map(i64::from);
+    let ready_at = time(c"ready_at").unwrap_or_default();
+    with_handlers(Task { uncounted, ready_at, dequeued_at: time(c"dequeued_at"), ..task })
+}
+
+/// The task in a result row of a statement that claims it, as [`of_result`].
+pub fn of_claim(row: &spi::Row) -> Task {
+    Task { idempotency_key: row.get(c"idempotency_key"), ..of_result(row, 1) }
 }
 
 /// The task in a row that was locked without a statement.
@@ -35,7 +44,12 @@ pub fn of_locked(row: table::Row) -> Task {
         payload,
         row.get(columns::ATTEMPTS).map_or(0, |datum| datum.value() as i32),
     );
-    with_handlers(Task { uncounted: 1, row: Some(row), ..task })
+    let idempotency_key = row.get(columns::IDEMPOTENCY_KEY).and_then(text);
+    let time = |column| row.get(column).map(|datum| datum.value() as i64);
+    let ready_at = time(columns::ENQUEUED_AT).max(time(columns::SCHEDULED_AT)).unwrap_or_default();
+    let dequeued_at = time(columns::DEQUEUED_AT);
+    let task = Task { uncounted: 1, ready_at, dequeued_at, row: Some(row), ..task };
+    with_handlers(Task { idempotency_key, ..task })
 }
 
 /// A task whose payload has not been examined.
@@ -49,10 +63,15 @@ fn plain(id: TaskId, task_type: String, payload: pg_sys::Datum, attempts: i32) -
         before_handler: None,
         success_handler: None,
         error_handler: None,
+        traceparent: None,
+        idempotency_key: None,
         problem: None,
         started_at: backend::now(),
+        ready_at: 0,
+        dequeued_at: None,
         uncounted: 0,
         is_given_up: false,
+        in_key: None,
         row: None,
     }
 }
@@ -82,5 +101,12 @@ fn with_handlers(mut task: Task) -> Task {
             }
         }
     }
+    task.traceparent = traceparent(&payload);
     task
+}
+
+/// The trace context of a payload, if it is valid.
+fn traceparent(payload: &View) -> Option<String> {
+    let text = payload.get(traceparent::FIELD)?.text(traceparent::MAX_LENGTH).ok()??;
+    traceparent::is_valid(&text).then_some(text)
 }

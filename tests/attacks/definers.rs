@@ -6,14 +6,14 @@ use super::{Attack, refused, state, text};
 use crate::harness::queue::wait_status;
 
 /// Each with harmless arguments.
-const FUNCTIONS: [(&str, &str); 9] = [
+const FUNCTIONS: [(&str, &str); 21] = [
     (
-        "enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer)",
+        "enqueue(text, jsonb, timestamptz, text, text, interval, interval, integer, text)",
         "queues.enqueue('sms', '{}', 'infinity')",
     ),
     ("enqueue_many(jsonb)", "queues.enqueue_many('[]')"),
     (
-        "enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer)",
+        "enqueue_many(text, jsonb[], timestamptz[], text[], text, interval, interval, integer, text[])",
         "queues.enqueue_many('sms', '{}'::jsonb[])",
     ),
     ("dequeue_next_available_task(text[])", "queues.dequeue_next_available_task()"),
@@ -21,14 +21,28 @@ const FUNCTIONS: [(&str, &str); 9] = [
     ("append_error(bigint, text)", "queues.append_error(-1, 'x')"),
     ("fail_task(bigint, text)", "queues.fail_task(-1, 'x')"),
     ("cancel(bigint)", "queues.cancel(-1)"),
+    ("cancel_where(text, interval, text, integer)", "queues.cancel_where('db_function')"),
+    ("retry_failed(text, timestamptz, text, integer)", "queues.retry_failed()"),
+    ("purge(interval, text, integer)", "queues.purge('1 year')"),
     ("explain(bigint)", "queues.explain(null)"),
+    ("failures(interval)", "queues.failures()"),
+    ("last_ended(text, integer)", "queues.last_ended('sms')"),
+    ("pause_key(text, text, timestamptz, text)", "queues.pause_key('sms', 'a')"),
+    ("resume_key(text, text)", "queues.resume_key('sms', 'a')"),
+    ("throughput(interval)", "queues.throughput()"),
+    ("top(integer)", "queues.top()"),
+    ("report(timestamptz, timestamptz)", "queues.report()"),
+    ("metrics_text()", "queues.metrics_text()"),
+    ("stats_reset(text)", "queues.stats_reset('sms')"),
 ];
 
 /// What nobody may who has been granted one of them.
-const CLOSED: [&str; 14] = [
+const CLOSED: [&str; 20] = [
     "select from queues.task",
     "select from queues.error",
     "select from queues.call",
+    "select from queues.paused_key",
+    "delete from queues.paused_key",
     "select from queues.task_status",
     "select from queues.worker",
     "insert into queues.task (task_type, payload) values ('sms', '{}')",
@@ -37,9 +51,13 @@ const CLOSED: [&str; 14] = [
     "truncate queues.call",
     "select nextval('queues.task_task_id_seq')",
     "select errand.announce(now())",
+    "select errand.announce_key('sms', 'a')",
     "select errand.cancel_running(1)",
     "select errand.cancel_call(1, 1)",
     "select errand.task_before_write()",
+    "select errand.count_task(1, 'sms', 'failed')",
+    "select from queues.stats",
+    "select errand.report_facts(now(), now())",
 ];
 
 #[test]

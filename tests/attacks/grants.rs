@@ -32,8 +32,28 @@ const GRANTED: &str = "
         where typnamespace = 'queues'::regnamespace and typtype = 'b' and typelem = 0
     ) o
     cross join lateral aclexplode(o.acl) a
-    where a.grantee not in (o.owner, 'errand_worker'::regrole)
-        and o.name not in ('errand.queue_origin()', 'errand.worker_state()')";
+    where a.grantee not in (o.owner, 'errand_worker'::regrole, 'pg_monitor'::regrole)
+        and o.name not in (
+            'errand.queue_origin()',
+            'errand.worker_state()',
+            'errand.stats()',
+            'errand.stats_buckets()',
+            'errand.stats_info()',
+            'errand.provider_state()',
+            'errand.moment()',
+            'errand.narrows(timestamp with time zone,text,boolean,boolean,boolean)',
+            'errand.change_role(regrole,text,boolean)',
+            'errand.health()',
+            'errand.report_facts(timestamp with time zone,timestamp with time zone)',
+            'errand.report_failures(timestamp with time zone,timestamp with time zone)',
+            'errand.report_locks()',
+            'errand.report_page(jsonb)',
+            'errand.samples()',
+            'errand.message_shape(text)',
+            'errand.unadopted()',
+            'errand.waiting_groups()',
+            'errand.waiting()'
+        )";
 
 #[test]
 fn what_default_privileges_say_opens_nothing() {
@@ -55,7 +75,7 @@ fn what_default_privileges_say_opens_nothing() {
         where pronamespace in ('queues'::regnamespace, 'errand'::regnamespace, 'internal'::regnamespace) and has_function_privilege('errand_worker', oid, 'execute')";
     assert_eq!(
         text(&mut client, workers),
-        "errand.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer) queues.enqueue_many(jsonb) queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer) internal.run_function(text,jsonb) errand.worker_state()"
+        "errand.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer,text) queues.enqueue_many(jsonb) queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer,text[]) internal.run_function(text,jsonb) errand.stats() errand.stats_buckets() errand.stats_info() errand.worker_state() errand.moment() errand.narrows(timestamp with time zone,text,boolean,boolean,boolean) errand.unadopted() errand.change_role(regrole,text,boolean) errand.health() errand.provider_state() errand.message_shape(text) errand.waiting_groups() errand.waiting() errand.report_facts(timestamp with time zone,timestamp with time zone) errand.report_failures(timestamp with time zone,timestamp with time zone) errand.report_locks() errand.report_page(jsonb) errand.samples()"
     );
     let tables = "select count(*) from pg_class where relnamespace in ('queues'::regnamespace, 'errand'::regnamespace) and has_table_privilege('errand_worker', oid, 'select')";
     assert_eq!(text(&mut client, tables), "0");

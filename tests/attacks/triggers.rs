@@ -33,18 +33,24 @@ const FOLLOWERS: &str = "
         _name text;
     begin
         for _key in
-            select c.conrelid::regclass as place, r.relname, a.attname, a.atttypid::regtype as type
+            select
+                c.conrelid::regclass as place,
+                r.relname,
+                string_agg(format('key%s %s default null', k.n, a.atttypid::regtype), ', ' order by k.n) as columns,
+                string_agg('key' || k.n, ', ' order by k.n) as names
             from pg_constraint c
             join pg_class r on r.oid = c.conrelid
-            join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+            cross join unnest(c.conkey) with ordinality as k (number, n)
+            join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.number
             where c.connamespace = 'queues'::regnamespace and c.contype = 'p'
+            group by c.oid, r.relname
         loop
             foreach _action in array array['cascade', 'set null', 'set default'] loop
                 _name := format('%s_%s', _key.relname, replace(_action, ' ', '_'));
                 execute format(
-                    'create table hers.%I (number int generated always as identity, key %s default null
-                         references %s on delete %s on update %s)',
-                    _name, _key.type, _key.place, _action, _action
+                    'create table hers.%I (number int generated always as identity, %s,
+                         foreign key (%s) references %s on delete %s on update %s)',
+                    _name, _key.columns, _key.names, _key.place, _action, _action
                 );
                 foreach _timing in array array['before', 'after'] loop
                     foreach _level in array array['row', 'statement'] loop
@@ -72,14 +78,20 @@ const FOLLOW: &str = "
         _follower record;
     begin
         for _follower in
-            select c.conrelid::regclass as place, c.confrelid::regclass as followed, a.attname
+            select
+                c.conrelid::regclass as place,
+                c.confrelid::regclass as followed,
+                string_agg('key' || k.n, ', ' order by k.n) as names,
+                string_agg(quote_ident(a.attname), ', ' order by k.n) as columns
             from pg_constraint c
-            join pg_attribute a on a.attrelid = c.confrelid and a.attnum = c.confkey[1]
+            cross join unnest(c.confkey) with ordinality as k (number, n)
+            join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.number
             where c.contype = 'f' and c.connamespace = 'hers'::regnamespace
+            group by c.oid
         loop
             execute format(
-                'insert into %s (key) select %I from %s',
-                _follower.place, _follower.attname, _follower.followed
+                'insert into %s (%s) select %s from %s',
+                _follower.place, _follower.names, _follower.columns, _follower.followed
             );
         end loop;
     end $$;
@@ -155,6 +167,10 @@ fn only_the_owner_of_the_extension_makes_triggers_of_its_tables() {
              create table hers.plain (id bigint references queues.task)",
         )
         .unwrap();
+    // Without such a key, no actions of foreign keys follow its rows.
+    let refers = "create table hers.paused (a text, b text, foreign key (a, b) references queues.paused_key (task_type, queue_key))";
+    let error = mallory.batch_execute(refers).expect_err(refers);
+    assert_eq!(state(&error), "42830", "{error:?}");
     for sql in [
         "create table hers.cast_key (id hers.kind references queues.task)",
         "alter table hers.plain alter column id type hers.kind using 'a'",
@@ -201,6 +217,16 @@ fn code_that_follows_our_tables_never_runs_as_the_extensions_owner() {
              select queues.append_error(task_id, 'x') from queues.dequeue_next_available_task();
              select queues.cancel(max(task_id)) from queues.task where finished_at is null;
              select queues.adopt();
+             select queues.run_next(task_id), queues.reschedule(task_id, now())
+             from queues.task where finished_at is null and not leased;
+             select queues.cancel_where(_older_than => '0');
+             select queues.retry_failed();
+             select queues.retry(max(task_id)) from queues.task where final_status = 'cancelled';
+             select queues.purge('1 hour', 'succeeded', 1);
+             select queues.pause_key('db_function', 'k', clock_timestamp() + interval '1 hour');
+             select queues.pause_key('db_function', 'k', clock_timestamp() + interval '2 hours');
+             select queues.resume_key('db_function', 'k');
+             select queues.pause_key('db_function', 'over', clock_timestamp() + interval '10 ms');
              insert into queues.task_definition (task_type, processor) values ('more', 'db_function');
              insert into queues.provider (name, interface) values ('more', 'simulated');
              delete from queues.task_definition where task_type = 'more';

@@ -30,6 +30,11 @@ fn functions_in_c_take_any_argument() {
         "select errand.worker_state()",
         "select count(*) from errand.worker_state() a, errand.worker_state() b",
         "select (errand.worker_state()).*, generate_series(1, 3)",
+        "select errand.library_state()",
+        "select errand.report_page(null)",
+        "select errand.report_page('[]')",
+        "select errand.report_page('{\"head\": 5, \"tasks\": {\"error\": {}}, \"stats\": {\"rows\": [null]}}')",
+        "select errand.report_page(jsonb_build_object('head', repeat('x', 100000000)))",
         "select internal.run_function(null, null)",
         "select internal.run_function('', '{}')",
     ] {

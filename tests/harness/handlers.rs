@@ -119,7 +119,8 @@ pub fn worker_pids(client: &mut Client) -> Vec<i32> {
     one(client, sql)
 }
 
-/// Waits until there is no worker in the whole server.
+/// Waits until there is no worker in the whole server. A process that exits is shown for a moment longer than its worker has
+/// a slot.
 #[track_caller]
 pub fn wait_asleep(client: &mut Client) {
     eventually("there are no workers", || {

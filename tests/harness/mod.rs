@@ -2,6 +2,7 @@
 //!
 //! - [`cluster`]: a PostgreSQL cluster for one test: its sessions, its log, its processes.
 //! - [`builder`]: how such a cluster is set up, also as a standby or a copy of another.
+//! - [`browser`]: a browser that shows a page.
 //! - [`calling`], [`mailing`], [`probe`]: clusters with a server to call, with a provider of mails, with handlers that
 //!   misbehave, each with what tests ask of it.
 //! - [`wait`]: waiting for conditions instead of sleeping.
@@ -12,6 +13,7 @@
 //!
 //! The provider's stand-in is this package's library, `standin`.
 
+pub mod browser;
 pub mod builder;
 pub mod calling;
 pub mod cluster;

@@ -20,6 +20,11 @@ pub fn client(name: &str) -> Command {
     clean(Command::new(BINDIR.join(name)))
 }
 
+/// Returns a command for a program that is not PostgreSQL's.
+pub fn tool(name: &str) -> Command {
+    clean(Command::new(name))
+}
+
 /// Returns a command for a server program, such as `initdb` or `postgres`, run as [`USER`] if the tests run as root.
 pub fn server(name: &str) -> Command {
     as_server_user(&BINDIR.join(name))

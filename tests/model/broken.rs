@@ -130,14 +130,16 @@ pub enum Broken {
     DroppedWhileShown,
     /// A worker reads the rows of a key before its slot shows the key.
     LooksBeforeShown,
-    /// A worker that ends a call looks for the key's next task before its slot shows the key.
-    LooksOnBeforeShown,
+    /// A worker that ends a task does not hand out its key, although another task waits behind it.
+    FollowerIgnored,
+    /// The end of a call is not announced to workers that wait for its key.
+    CallEndUntold,
     /// A worker does not try the lock that a worker outside holds on a key.
     KeyLockNotTried,
     /// A worker outside does not check whether a slot shows the key.
     SlotsNotChecked,
-    /// A worker outside that gets no task of a key does not announce that it has released the key's lock.
-    KeyLockUntold,
+    /// A worker that finds a key locked does not hand it back.
+    LockedKeyDropped,
     /// The end of a task outside is not announced to workers that wait for its key.
     EndOutsideUntold,
     /// The key that a dying worker has taken is not handed out again.
@@ -296,11 +298,12 @@ fn keys() {
     for (broken, model) in [
         (Broken::DroppedWhileShown, functions.clone()),
         (Broken::LooksBeforeShown, calls.clone()),
+        (Broken::FollowerIgnored, functions.clone()),
         (Broken::DeathForgetsKey, keys::Model { deaths: 1, ..functions }),
-        (Broken::LooksOnBeforeShown, calls),
+        (Broken::CallEndUntold, calls),
         (Broken::KeyLockNotTried, outside.clone()),
         (Broken::SlotsNotChecked, outside.clone()),
-        (Broken::KeyLockUntold, outside.clone()),
+        (Broken::LockedKeyDropped, outside.clone()),
         (Broken::EndOutsideUntold, outside),
     ] {
         assert_broken(&format!("{broken:?}"), keys::Model { broken: Some(broken), ..model });

@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::harness::cluster::{Cluster, StopMode};
 use crate::harness::handlers::{create_database, install, one, run_one, task, wait_asleep};
 use crate::harness::queue::{status, wait_status};
-use crate::harness::wait::eventually;
 
 #[test]
 fn a_library_of_another_version_says_so_once_and_waits() {
@@ -79,8 +78,7 @@ fn a_library_replaced_while_it_is_at_work_is_used_only_after_a_restart() {
         &mut fresh,
         "select max(pid) from pg_stat_activity where application_name = 'pg_errand launcher'",
     );
-    cluster.kill(launcher, libc::SIGKILL);
-    eventually("the session ends", || fresh.simple_query("").is_err());
+    cluster.crash(launcher, libc::SIGKILL);
     let mut client = cluster.connect("postgres");
     run_one(&mut client, "after a crash");
     let log = cluster.log_since(mark);

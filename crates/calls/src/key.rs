@@ -14,7 +14,7 @@ const MAX_LENGTH: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     pub text: String,
-    /// The user has chosen the key, so several tasks may have the same one.
+    /// Several tasks may have the same key: the user has chosen it, or a retry has taken it over.
     pub is_own: bool,
 }
 

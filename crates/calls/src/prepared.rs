@@ -16,12 +16,21 @@ pub struct Prepared {
 
 impl Prepared {
     /// Builds the request from the payload that a `before_handler` returned, or from the request in the task's payload.
+    /// `earlier`: the key of an earlier request that the provider may have carried out, which counts more than a given one.
     ///
     /// # Errors
     /// If the payload or the settings are invalid.
-    pub fn new(provider: Arc<Provider>, settings: &dyn Settings, payload: &Value) -> Result<Self, String> {
+    pub fn new(
+        provider: Arc<Provider>,
+        settings: &dyn Settings,
+        payload: &Value,
+        earlier: Option<&str>,
+    ) -> Result<Self, String> {
         let given = provider.interface.own_key(&provider, payload)?;
-        let key = Key::of(given.as_ref())?;
+        let key = match earlier {
+            Some(text) => Key { text: text.to_owned(), is_own: true },
+            None => Key::of(given.as_ref())?,
+        };
         // Only the interface http reads this field itself.
         let payload = match given.is_some() && !provider.interface.takes_request_from_payload() {
             true => Cow::Owned(without(payload, key::FIELD)),

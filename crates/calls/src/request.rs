@@ -12,6 +12,9 @@ use serde_json::Value;
 pub const HTTP_FIELDS: &[&str] =
     &["method", "url", "path", "headers", "query", "body", "timeout", "expect", "redirects", key::FIELD];
 
+/// The header that carries the trace context of a task.
+pub const TRACEPARENT: &str = "traceparent";
+
 /// A request without its credentials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,9 +63,9 @@ impl Request {
         }
     }
 
-    /// True if the request cannot be part of a batch.
+    /// True if the request cannot be part of a batch, which has one key and one trace context.
     pub fn goes_alone(&self) -> bool {
-        matches!(self, Request::Http(HttpRequest { has_own_key: true, .. }))
+        matches!(self, Request::Http(request) if request.has_own_key || request.has_header(TRACEPARENT))
     }
 
     /// True if the request changes nothing at the provider, so that only its response is of use (RFC 9110, section
@@ -101,6 +104,12 @@ pub struct HttpRequest {
     /// The condition for success, if the payload specifies one.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub expect: Option<Value>,
+}
+
+impl HttpRequest {
+    pub fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
 }
 
 /// The body of an HTTP request.

@@ -2,6 +2,7 @@
 
 use crate::ids::{DatabaseId, TableId};
 use crate::numbers::NEVER;
+use crate::retained::Retained;
 use crate::service::Service;
 use crate::sizes::MAX_QUIESCERS;
 use crate::text::Text;
@@ -34,6 +35,14 @@ pub struct Database {
     pub definition_changes: u64,
     /// The time at which the next known task falls due.
     pub next_due: i64,
+    /// A pause of the database is in `queues.paused`, as a worker has read it.
+    pub paused: bool,
+    /// The time at which the next pause in `queues.paused` ends, of the database, a task type or a provider.
+    pub pause_ends_at: i64,
+    /// The time of `pause_ends_at` has come, and no worker has ended that pause yet.
+    pub pause_over: bool,
+    /// The process IDs of sessions that drain the database; 0 for a free entry.
+    pub drained_by: [i32; MAX_QUIESCERS],
     /// The time of the next due task is unknown, since no worker has looked it up after the last one fell due.
     pub due_unknown: bool,
     /// The process IDs of sessions that quiesce the database, for example for DROP DATABASE; 0 for a free entry.
@@ -48,6 +57,14 @@ pub struct Database {
     pub looked_at: i64,
     /// There are orphaned calls.
     pub orphans: bool,
+    /// The number of events that may have left orphaned calls.
+    pub(crate) orphanings: u64,
+    /// The value of `orphanings` up to which all orphaned calls have been taken over.
+    pub(crate) orphanings_seen: u64,
+    /// The number of events that may have leased tasks to workers outside.
+    pub(crate) leasings: u64,
+    /// The value of `leasings` as of which no task was leased.
+    pub(crate) leasings_seen: u64,
     /// The origin of tasks that are enqueued here, once a worker has read it from the table `home`.
     pub origin: Option<i64>,
     pub home: TableId,
@@ -55,8 +72,8 @@ pub struct Database {
     pub unadopted_to_report: bool,
     /// Unadopted tasks have been reported.
     pub reported_unadopted: bool,
-    /// The time of the last search for finished tasks to remove.
-    pub retained_at: i64,
+    /// The searches for finished tasks to remove.
+    pub retained: Retained,
     /// The number of consecutive workers that ended without having done anything.
     pub failures: u32,
     pub failed_at: i64,
@@ -93,6 +110,10 @@ impl Database {
         announced: 0,
         definition_changes: 0,
         next_due: NEVER,
+        paused: false,
+        pause_ends_at: NEVER,
+        pause_over: false,
+        drained_by: [0; MAX_QUIESCERS],
         due_unknown: false,
         quiesced_by: [0; MAX_QUIESCERS],
         quiesce_ended_at: 0,
@@ -100,11 +121,16 @@ impl Database {
         unannounced: false,
         looked_at: 0,
         orphans: false,
+        // A crash may have left some.
+        orphanings: 1,
+        orphanings_seen: 0,
+        leasings: 1,
+        leasings_seen: 0,
         origin: None,
         home: TableId::NONE,
         unadopted_to_report: false,
         reported_unadopted: false,
-        retained_at: 0,
+        retained: Retained::UNKNOWN,
         failures: 0,
         failed_at: 0,
         reported_rights: false,
@@ -129,11 +155,22 @@ impl Database {
 
     /// True if a worker should be running at `now`.
     pub fn has_work(&self, now: i64) -> bool {
-        self.look || self.needs_worker || self.orphans || self.next_due <= now
+        self.look || self.orphans || self.due_at() <= now || self.needs_worker && !self.starts_nothing()
     }
 
-    /// True if a task has fallen due. The caller has to look for it, and for the next due time.
+    /// The time at which a worker has something to do that nobody announces: a task falls due, or a pause ends.
+    pub fn due_at(&self) -> i64 {
+        let next_due = if self.starts_nothing() { NEVER } else { self.next_due };
+        next_due.min(self.pause_ends_at)
+    }
+
+    /// True if a task has fallen due. The caller has to look for it, and for the next due time. Also notes that a pause
+    /// is over.
     pub(super) fn consume_due(&mut self, now: i64) -> bool {
+        if self.pause_ends_at <= now {
+            self.pause_ends_at = NEVER;
+            self.pause_over = true;
+        }
         let due = self.next_due <= now;
         if due {
             self.next_due = NEVER;

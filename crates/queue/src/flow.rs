@@ -3,7 +3,7 @@
 use crate::ids::DatabaseId;
 use crate::lane::Lane;
 use crate::latch::Latch;
-use crate::limiter::{Admission, Breaker, CallOutcome, InFlight, Terms};
+use crate::limiter::{Admission, Breaker, CallOutcome, InFlight, ProviderState, Terms};
 use crate::numbers::NEVER;
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -12,6 +12,8 @@ use crate::slot::Slot;
 pub struct EndedCall {
     pub terms: Terms,
     pub outcome: CallOutcome,
+    /// The status of the response, 0 if there was none; `None` for a call that the state of its provider does not show.
+    pub status: Option<u16>,
     /// The change of the circuit breaker, which [`Shared::set_calls`] fills in.
     pub breaker: Option<Breaker>,
 }
@@ -48,6 +50,14 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         live.map(|slot| slot.calls.of(account)).sum()
     }
 
+    /// The state of a provider in a database.
+    pub fn provider_state(&self, database: DatabaseId, terms: &Terms, now: i64) -> ProviderState {
+        let here = self.slots_of(database).filter(|slot| slot.is_live());
+        let in_flight = here.map(|slot| slot.calls.of(terms.account)).sum();
+        let state = self.limiter.state(database, terms, self.in_flight(terms.account), now);
+        ProviderState { in_flight, ..state }
+    }
+
     /// Pauses an account in the database of a worker, because its provider requests it.
     pub fn pause(&mut self, slot: usize, account: u64, until: i64, now: i64) {
         self.limiter.pause(self.slots[slot].database, account, until, now);
@@ -56,19 +66,22 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     /// Closes the lane of the task that the worker of `slot` took, and puts the task back. If the definitions have
     /// changed since the worker read them (as of `definition_changes`), the lane stays open.
     pub fn shut(&mut self, slot: usize, admission: Admission, terms: &Terms, definition_changes: u64) {
-        let Slot { database: id, taken, .. } = self.slots[slot];
+        let Slot { database: id, .. } = self.slots[slot];
+        let taken = self.slots[slot].lane();
+        self.give_back_start(slot);
+        self.give_back_key_start(slot);
         let is_current =
             self.database(id).is_none_or(|database| database.definition_changes == definition_changes);
         // Calls may have ended since the request was refused.
         let is_full = self.in_flight(terms.account) >= terms.max_in_flight;
-        if let Some((lane, _)) = taken
+        if let Some(lane) = taken
             && let Some(queue) = self.queue(id)
         {
             if lane == Lane::LOCAL {
                 // The task was read before its type was known. It is read again, in its own lane.
                 queue.stop_reading(slot);
                 queue.rewind_all();
-                self.slots[slot].taken = None;
+                (self.slots[slot].taken, self.slots[slot].key) = (None, None);
                 return;
             }
             match admission {
@@ -88,7 +101,10 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         for account in before.accounts().filter(|account| calls.of(*account) < before.of(*account)) {
             self.open(account);
         }
-        for EndedCall { terms, outcome, breaker } in ended {
+        for EndedCall { terms, outcome, status, breaker } in ended {
+            if let Some(status) = *status {
+                self.limiter.keep_status(database, terms.account, *outcome, status, now);
+            }
             let noted = self.limiter.note(database, terms, *outcome, now);
             *breaker = noted.breaker;
             if noted.resumed {
@@ -98,7 +114,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// Wakes workers with queued calls, which are sent before the calls of tasks that still wait.
-    fn tell_of_resume(&mut self) {
+    pub(super) fn tell_of_resume(&mut self) {
         self.resumes += 1;
         self.slots[..self.used_slots]
             .iter_mut()

@@ -1,11 +1,11 @@
 //! Hands tasks out to workers.
 
 use crate::journal::{Interrupted, Journal};
-use crate::lane::Sources;
 use crate::latch::Latch;
 use crate::queue::{Next, Queue, Read};
 use crate::shared::Shared;
 use crate::slot::Slot;
+use crate::sources::Sources;
 
 /// The reason why a task cannot be begun now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,31 +21,49 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 {
     /// Gives the next task to the worker of `slot`, or returns what the worker has to do first. Wakes another worker if
     /// there are more tasks. `definition_changes` is the change as of which the worker knows the task definitions.
-    pub fn take(
+    pub fn take<'a>(
         &mut self,
         slot: usize,
-        sources: impl Into<Sources>,
+        sources: impl Into<Sources<'a>>,
         definition_changes: u64,
         now: i64,
     ) -> Next {
         let sources = sources.into();
         let id = self.slots[slot].database;
-        if self.database(id).is_some_and(|database| database.definition_changes != definition_changes) {
+        // The worker could not claim the task that it took before.
+        self.give_back_start(slot);
+        self.leave_key(slot, now);
+        match self.database(id) {
             // The next task may be of a type that the worker does not know yet.
-            return Next::Wait;
+            Some(database) if database.definition_changes != definition_changes => return Next::Wait,
+            Some(database) if database.starts_nothing() => {
+                (self.slots[slot].taken, self.slots[slot].waits) = (None, false);
+                return Next::Nothing;
+            }
+            _ => {}
         }
         let Some(place) = self.queue_or_new(id) else { return Next::Nothing };
-        let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
-        let occupied = |page| others.clone().any(|(_, other)| other.occupies(id, page, now));
-        let next = self.queues[place].take(slot, sources, now, occupied);
+        let next = loop {
+            let others = self.slots[..self.used_slots].iter().enumerate().filter(|(index, _)| *index != slot);
+            let occupied = |page| others.clone().any(|(_, other)| other.occupies(id, page, now));
+            let next = self.queues[place].take(slot, sources, now, occupied);
+            let is_free = match next {
+                Next::Key(lane, entry) => self.show_key(slot, lane, entry),
+                _ => true,
+            };
+            if is_free && self.reserve(slot, place, &next, sources.limits, now) {
+                break next;
+            }
+        };
         self.slots[slot].waits = next == Next::Wait;
         // The worker could not lock the task that it took before.
         self.slots[slot].taken = None;
         if let Next::Task(lane, task) = next {
             self.slots[slot].taken = Some((lane, task));
-            if self.queues[place].has_more(sources.lanes, now) {
-                self.wake(id, 1);
-            }
+        }
+        let has_found = matches!(next, Next::Task(..) | Next::Key(..));
+        if has_found && self.queues[place].has_more(sources.lanes, now) {
+            self.wake(id, 1);
         }
         next
     }
@@ -66,7 +84,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.take_in(slot, definition_changes, |queue, running| queue.sweep(read, running));
     }
 
-    fn take_in(
+    pub(crate) fn take_in(
         &mut self,
         slot: usize,
         definition_changes: u64,
@@ -93,10 +111,15 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn put_back(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
         self.slots[slot].taken = None;
-        let Some(queue) = self.queue(id) else { return };
-        queue.stop_reading(slot);
-        if let Some((lane, task)) = taken {
-            queue.hand_back(lane, task.position);
+        if let Some(queue) = self.queue(id) {
+            queue.stop_reading(slot);
+            if let Some((lane, task)) = taken {
+                queue.hand_back(lane, task.position);
+            }
+        }
+        self.put_back_key(slot);
+        if self.slots[slot].task_id == 0 {
+            self.give_back_start(slot);
         }
     }
 
@@ -105,13 +128,14 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     /// task is put back.
     pub fn leave_to_other(&mut self, slot: usize) {
         let Slot { database: id, taken, .. } = self.slots[slot];
-        let Some((_, task)) = taken else { return };
+        let Some((_, task)) = taken else { return self.leave_key_to_other(slot) };
         // It hands the task out at the position where it took it, which may have changed since.
         let has_position =
             |other: &Slot<L>| other.taken.is_none_or(|(_, taken)| taken.position == task.position);
         let mut others = self.slots[..self.used_slots].iter();
         if others.any(|other| other.shows(id, task.position.task_id) && has_position(other)) {
             self.slots[slot].taken = None;
+            self.give_back_start(slot);
         } else {
             self.put_back(slot);
         }

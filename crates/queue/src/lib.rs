@@ -8,6 +8,7 @@
 //! whether the task has ended. A lost or stale entry delays a task, but never loses it.
 
 mod address;
+mod ageing;
 mod announcement;
 mod cancels;
 mod database;
@@ -16,25 +17,35 @@ mod hand_out;
 mod held;
 mod ids;
 mod journal;
+mod key_line;
+mod key_rates;
+mod keys;
 mod lane;
 mod latch;
 mod limiter;
+mod limits;
 mod line;
 mod numbers;
 mod obstacle;
+mod outside;
+mod pause;
 mod phase;
 mod position;
 mod queue;
 mod reason;
+mod retained;
 mod service;
 mod shared;
 mod sizes;
 mod slot;
+mod sources;
 mod staff;
+mod starts;
 mod text;
 mod waking;
 
 pub use address::Address;
+pub use ageing::{Ageing, TypeAgeing};
 pub use announcement::{Announcement, MAX_SINGLE};
 pub use database::Database;
 pub use flow::EndedCall;
@@ -42,22 +53,29 @@ pub use hand_out::Unavailable;
 pub use held::QueuedCalls;
 pub use ids::{DatabaseId, RoleId, TableId};
 pub use journal::{Interrupted, Journal, MAX_REMEMBERED, RunEnd};
-pub use lane::{LANES, Lane, LaneSet, Sources};
+pub use key_line::{Key, KeyEntry, KeyLine, KeyPlace, ReadKeys, ShownKey};
+pub use lane::{LANES, Lane, LaneSet, TYPE_LANES};
 pub use latch::Latch;
-pub use limiter::{Admission, Breaker, CallOutcome, InFlight, MAX_ACCOUNTS, Refusal, Terms};
+pub use limiter::{
+    Admission, Breaker, BreakerState, CallOutcome, InFlight, MAX_ACCOUNTS, ProviderState, Refusal, Terms,
+};
+pub use limits::{StartLimits, Starts, type_account};
 #[cfg(feature = "inspect")]
 pub use line::{Known, Line, NOBODY};
 pub use numbers::{NEVER, Owner, TaskId};
-pub use obstacle::{Busy, Obstacle, Ready};
+pub use obstacle::{Busy, KeyOf, Obstacle, Ready};
+pub use outside::Outside;
 pub use phase::Phase;
 pub use position::{Candidate, Class, Position};
 pub use queue::sweep::Sweep;
 pub use queue::{CALL_WINDOW, Next, Queue, Read, WINDOW};
-pub use reason::{CallState, Reason, Surroundings, TaskState};
+pub use reason::{CallState, Paused, Reason, Surroundings, TaskState};
+pub use retained::{Aging, Retained, Settled};
 pub use service::{Hindrance, Service};
 pub use shared::{Rest, Shared};
 pub use sizes::{MAX_CANCELS, MAX_DATABASES, MAX_QUIESCERS, MAX_RECENT, MAX_SLOTS};
 pub use slot::{CancelReply, Over, Slot, SlotState};
+pub use sources::{Sources, TypeLimits};
 pub use text::Text;
 
 #[cfg(test)]

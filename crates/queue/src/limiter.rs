@@ -6,14 +6,15 @@ mod account;
 mod bucket;
 mod in_flight;
 mod refusal;
+mod status;
 mod terms;
 
+pub(crate) use bucket::Bucket;
 pub use in_flight::InFlight;
-pub use terms::{Admission, Breaker, CallOutcome, Refusal, Terms};
+pub use terms::{Admission, Breaker, BreakerState, CallOutcome, ProviderState, Refusal, Terms};
 
 use crate::ids::DatabaseId;
 use account::Account;
-use bucket::Bucket;
 use terms::Noted;
 
 /// The number of accounts, and of rate limits, that are known at once.

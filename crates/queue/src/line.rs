@@ -1,5 +1,6 @@
 //! The window and the cursor of one line: the tasks of a lane that are of one class.
 
+use crate::ageing::Ageing;
 use crate::position::{Candidate, Position};
 
 /// The knowledge of the tasks after the cursor.
@@ -19,6 +20,8 @@ pub const NOBODY: u32 = u32::MAX;
 /// The state of a line. A lane is shut by its line of plain tasks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Line {
+    /// How its tasks age. The window, `cursor` and `low` are in the order of [`Ageing::place`].
+    pub ageing: Ageing,
     /// The position from which the table is read next. Every ready task before it has been handed out, or was announced
     /// and is covered by `low`.
     pub cursor: Position,
@@ -44,6 +47,7 @@ pub(super) struct Window<'a> {
 
 impl Line {
     pub(super) const NEW: Line = Line {
+        ageing: Ageing::NONE,
         cursor: Position::START,
         low: Position::END,
         reader: NOBODY,
@@ -70,6 +74,14 @@ impl Line {
         }
     }
 
+    /// Changes how its tasks age. The window, which has the former order, is read again.
+    pub(super) fn age(&mut self, ageing: Ageing) {
+        if self.ageing != ageing {
+            (self.ageing, self.len) = (ageing, 0);
+            self.rewind(Position::START);
+        }
+    }
+
     /// Ends the current read, and moves the cursor back to what was announced during it.
     pub(super) fn stop_reading(&mut self) {
         self.reader = NOBODY;
@@ -83,11 +95,14 @@ impl Window<'_> {
         self.line.len.checked_sub(1).map(|last| self.tasks[last].position)
     }
 
-    /// Takes the first task of the highest priority whose page is not occupied, or else the first task.
+    /// Takes the first task of the highest priority whose page is not occupied, or else the first task. Tasks that age
+    /// have different effective priorities.
     pub fn take(&mut self, occupied: impl Fn(u32) -> bool) -> Option<Candidate> {
         let priority = self.next()?.priority;
         let is_free = |task: &Candidate| {
-            task.position.priority == priority && !task.address.is_some_and(|address| occupied(address.page))
+            self.line.ageing.is_none()
+                && task.position.priority == priority
+                && !task.address.is_some_and(|address| occupied(address.page))
         };
         let index = self.tasks[..self.line.len].iter().rposition(is_free);
         let index = index.or(self.line.len.checked_sub(1))?;
@@ -103,19 +118,25 @@ impl Window<'_> {
         // The next read starts early enough for other workers to continue with the rest of the window.
         let enough = if self.line.known == Known::Part { self.tasks.len() * 3 / 8 } else { 0 };
         self.line.known != Known::All
-            && (self.line.len <= enough || self.line.cursor < self.tasks[0].position)
+            && (self.line.len <= enough || self.line.cursor < self.place(self.tasks[0].position))
+    }
+
+    /// The position of a task in the order of the line.
+    fn place(&self, task: Position) -> Position {
+        self.line.ageing.place(task)
     }
 
     /// Adds a task. A full window drops its last task, which is read again later.
     pub fn insert(&mut self, task: Candidate) {
+        let place = self.place(task.position);
         let known = &self.tasks[..self.line.len];
-        let index = match known.binary_search_by(|known| task.position.cmp(&known.position)) {
+        let index = match known.binary_search_by(|known| place.cmp(&self.place(known.position))) {
             Ok(_) => return,
             Err(index) => index,
         };
         if self.line.len == self.tasks.len() {
             let dropped = if index == 0 { task } else { self.tasks[0] };
-            self.line.rewind(dropped.position.before());
+            self.line.rewind(self.place(dropped.position).before());
             if index > 0 {
                 self.tasks.copy_within(1..index, 0);
                 self.tasks[index - 1] = task;
@@ -133,10 +154,10 @@ impl Window<'_> {
         if self.line.known == Known::All && self.line.reader == NOBODY && self.line.len < self.tasks.len() {
             self.insert(Candidate { position: task, address: None });
             if passes {
-                self.line.cursor = self.line.cursor.max(task);
+                self.line.cursor = self.line.cursor.max(self.place(task));
             }
         } else {
-            self.line.rewind(task.before());
+            self.line.rewind(self.place(task).before());
         }
     }
 }

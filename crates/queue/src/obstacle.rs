@@ -2,9 +2,11 @@
 
 use crate::ids::DatabaseId;
 use crate::journal::Journal;
+use crate::key_line::Key;
 use crate::lane::Lane;
 use crate::latch::Latch;
 use crate::limiter::{Refusal, Terms};
+use crate::limits::{StartLimits, type_account};
 use crate::numbers::NEVER;
 use crate::service::{Hindrance, Service};
 use crate::shared::Shared;
@@ -21,6 +23,24 @@ pub struct Ready {
     pub lane: Lane,
     /// The limits of its provider, if it needs one.
     pub terms: Option<Terms>,
+    /// The limits of its type, if there are any.
+    pub limits: Option<StartLimits>,
+    /// The number of tasks of its type that workers outside have leased.
+    pub leased: u32,
+    /// Its queue key, if it has one.
+    pub key: Option<KeyOf>,
+}
+
+/// The queue key of a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyOf {
+    pub key: Key,
+    /// The number of its tasks that may run at a time.
+    pub max_running: u32,
+    /// The number of its other tasks that are between the steps of a call or leased.
+    pub busy: u32,
+    /// Its type limits how often tasks of a key start.
+    pub has_rate: bool,
 }
 
 /// A worker and the task that it runs; 0 for none.
@@ -64,9 +84,19 @@ pub enum Obstacle {
     },
     /// The task has made its workers leave, and is paused until this time.
     Interrupted(i64),
+    /// As many tasks of its queue key run as may; the one that began first, if a worker shows any.
+    KeyBusy(Option<Busy>),
+    /// The next task of its queue key may start at this time.
+    KeyRate(i64),
+    /// As many tasks of its type run as may; the one that began first, if a worker shows any.
+    TypeFull(Option<Busy>),
+    /// The next task of its type may start at this time.
+    TypeRate(i64),
+    /// It is unknown how many tasks of its type run, since calls of a worker that is gone may be among them.
+    TypeUncounted,
     /// The provider of the task admits no request.
     Provider(Refusal),
-    /// The lane of the task is closed until this time, or until a call ends (`NEVER`).
+    /// The lane of the task is closed until this time, or until a call or a task ends (`NEVER`).
     Lane(i64),
     /// Every worker has as many calls as it may have.
     Full,
@@ -83,7 +113,9 @@ impl Obstacle {
         match *self {
             Obstacle::Failing { until, .. }
             | Obstacle::Deferred { until, .. }
-            | Obstacle::Interrupted(until) => Some(until),
+            | Obstacle::Interrupted(until)
+            | Obstacle::KeyRate(until)
+            | Obstacle::TypeRate(until) => Some(until),
             Obstacle::Lane(until) => Some(until).filter(|until| *until != NEVER),
             Obstacle::Provider(refusal) => refusal.until(),
             _ => None,
@@ -121,12 +153,15 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.obstacle_to_workers(task.database, max_workers, now)
             .or_else(|| journal.paused_until(task.database, task.task_id, now).map(Obstacle::Interrupted))
             .or_else(|| self.deferred(task, now))
+            .or_else(|| self.obstacle_to_key(task, now))
+            .or_else(|| self.obstacle_to_type(task, now))
             .or_else(|| self.obstacle_to_calls(task, now))
+            .or_else(|| self.closed_lane(task, now))
             .or_else(|| self.obstacle_to_start(task))
     }
 
-    /// What keeps the database from having any worker.
-    fn obstacle_to_workers(&self, id: DatabaseId, max_workers: usize, now: i64) -> Option<Obstacle> {
+    /// What keeps the database from having any worker. `max_workers` as in [`Shared::obstacle`].
+    pub fn obstacle_to_workers(&self, id: DatabaseId, max_workers: usize, now: i64) -> Option<Obstacle> {
         let Some(database) = self.databases.iter().find(|database| database.id == id) else {
             let is_full = self.databases.iter().all(|database| database.id != DatabaseId::NONE);
             return Some(if is_full { Obstacle::TooManyDatabases } else { Obstacle::Launcher });
@@ -160,13 +195,58 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         Some(Obstacle::Deferred { pid, until })
     }
 
+    /// What keeps another task of the queue key from being started.
+    fn obstacle_to_key(&self, task: &Ready, now: i64) -> Option<Obstacle> {
+        let KeyOf { key, max_running, busy: others, has_rate } = task.key?;
+        let runs_other = |slot: &&Slot<L>| slot.shows_key(key) && ![0, task.task_id].contains(&slot.task_id);
+        let running = || self.slots_of(task.database).filter(runs_other);
+        if running().count() as u32 + others >= max_running {
+            return Some(Obstacle::KeyBusy(running().min_by_key(|slot| slot.busy_since).map(busy)));
+        }
+        // A worker that shows the key and runs no task has a start, or is about to get one.
+        let is_starting = self.slots_of(task.database).any(|slot| slot.shows_key(key) && slot.task_id == 0);
+        let limits = has_rate && !is_starting;
+        self.key_rates.refusal(task.database, key, now).filter(|_| limits).map(Obstacle::KeyRate)
+    }
+
+    /// What keeps another task of the type from being started.
+    fn obstacle_to_type(&self, task: &Ready, now: i64) -> Option<Obstacle> {
+        let limits = task.limits?;
+        let account = limits.terms.account;
+        let has_reserved = |slot: &Slot<L>| {
+            slot.start.is_some_and(|start| start.terms.account == account)
+                && slot.taken.is_some_and(|(_, taken)| taken.position.task_id == task.task_id)
+        };
+        if self.slots_of(task.database).any(has_reserved) {
+            return None;
+        }
+        if self.is_uncounted(task.database, &limits) {
+            return Some(Obstacle::TypeUncounted);
+        }
+        let running = self.running(task.database, account) + task.leased;
+        let refusal = self.limiter.refusal(task.database, &limits.terms, running, now)?;
+        Some(match refusal.until() {
+            Some(until) => Obstacle::TypeRate(until),
+            None => Obstacle::TypeFull(self.first_of_type(task.database, account)),
+        })
+    }
+
+    /// The task of a type that began first, among those that run in workers.
+    fn first_of_type(&self, database: DatabaseId, account: u64) -> Option<Busy> {
+        let running = self.slots_of(database).filter(|slot| slot.is_live() && slot.task_id != 0);
+        let of_type = running.filter(|slot| type_account(database, slot.task_type.as_str()) == account);
+        of_type.min_by_key(|slot| slot.busy_since).map(busy)
+    }
+
     /// What keeps the provider of the task from being called.
     fn obstacle_to_calls(&self, task: &Ready, now: i64) -> Option<Obstacle> {
-        let terms = task.terms.as_ref()?;
-        self.refusal(task.database, terms, now).map(Obstacle::Provider).or_else(|| {
-            // Another provider was refused, or this one under terms that have changed since.
-            self.queue_of(task.database)?.closed(task.lane, now).map(Obstacle::Lane)
-        })
+        self.refusal(task.database, task.terms.as_ref()?, now).map(Obstacle::Provider)
+    }
+
+    /// Until when the lane of the task is closed although its own provider and type are not in the way: others were
+    /// refused that have the same lane, or the limits have changed since.
+    fn closed_lane(&self, task: &Ready, now: i64) -> Option<Obstacle> {
+        self.queue_of(task.database)?.closed(task.lane, now).map(Obstacle::Lane)
     }
 
     /// What keeps the workers of the database from starting the task.

@@ -6,13 +6,15 @@
 
 use super::line::{Known, Line, NOBODY, Window};
 use crate::ids::DatabaseId;
-use crate::lane::{LANES, Lane, LaneSet, Sources};
+use crate::key_line::{Key, KeyEntry, KeyLine};
+use crate::lane::{LANES, Lane, LaneSet};
 use crate::numbers::NEVER;
 use crate::position::{Candidate, Class, Position};
 
 /// The number of tasks in the window of the local lane.
 pub const WINDOW: usize = 64;
-/// The number of tasks in the window of a provider's lane, and in that of each lane's prioritized tasks.
+/// The number of tasks in the window of a lane of a provider or of a task type, and in that of each lane's prioritized
+/// tasks.
 pub const CALL_WINDOW: usize = 8;
 
 /// A time before all tasks that fall due, about 4300 BC, in microseconds since 2000-01-01. Each correction of the clock
@@ -23,8 +25,13 @@ const LONG_AGO: i64 = -200_000_000_000_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Next {
     Task(Lane, Candidate),
-    /// The worker has to read the tasks of this class after this position and pass them to [`Queue::publish`].
+    /// The worker has to read the tasks of this class after this position, in the order of
+    /// [`Ageing::place`](crate::Ageing::place) if the lane's tasks age, and pass them to [`Queue::publish`].
     Read(Lane, Class, Position),
+    /// A key that may have a task to run, which the worker's slot shows from now on.
+    Key(Lane, KeyEntry),
+    /// The worker has to read the keys of the lane after this one and pass them to `Shared::publish_keys`.
+    ReadKeys(Lane, Key),
     /// Another worker is reading.
     Wait,
     Nothing,
@@ -35,7 +42,7 @@ pub struct Read<'a> {
     pub lane: Lane,
     /// The class that was read. [`Queue::add`] takes tasks of both.
     pub class: Class,
-    /// Ordered by position.
+    /// In the order of the line.
     pub tasks: &'a [Candidate],
     /// The time as of which every ready task was read, in microseconds since 2000-01-01. `None` means that there may be
     /// more tasks.
@@ -56,6 +63,11 @@ pub struct Queue<const WINDOW: usize = 64, const CALL_WINDOW: usize = 8> {
     prioritized: [[Candidate; CALL_WINDOW]; LANES],
     /// No prioritized task was there when the table was read last, and none has been announced since.
     unused: bool,
+    pub(crate) key_lines: [KeyLine; LANES],
+    pub(crate) local_keys: [KeyEntry; WINDOW],
+    pub(crate) lane_keys: [[KeyEntry; CALL_WINDOW]; LANES - 1],
+    /// No task with a key was there when the table was read last, and none has been announced since.
+    pub(crate) keys_unused: bool,
     /// Prioritized tasks before the cursors that were due at this time have been looked for, in microseconds since
     /// 2000-01-01.
     looked_for: i64,
@@ -88,6 +100,10 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         prioritized_lines: [Line::NEW; LANES],
         prioritized: [[Candidate::NONE; CALL_WINDOW]; LANES],
         unused: false,
+        key_lines: [KeyLine::NEW; LANES],
+        local_keys: [KeyEntry::NONE; WINDOW],
+        lane_keys: [[KeyEntry::NONE; CALL_WINDOW]; LANES - 1],
+        keys_unused: false,
         looked_for: LONG_AGO,
         deferred_due: false,
         sweep_by: NEVER,
@@ -120,52 +136,6 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         self.lines[lane.index()].opens_at <= now
     }
 
-    /// Removes the next task from the window for the worker of `slot`, or returns what the worker has to do first.
-    /// `occupied` is true for pages on which another worker is briefly busy. Workers use different pages, since they
-    /// would otherwise wait for each other's page locks.
-    pub fn take(&mut self, slot: usize, sources: Sources, now: i64, occupied: impl Fn(u32) -> bool) -> Next {
-        let mut reading = false;
-        let mut first: Option<(Position, Lane)> = None;
-        for lane in sources.lanes.iter() {
-            if !self.is_open(lane, now) && !sources.shut_too.holds(lane) {
-                continue;
-            }
-            for class in Class::ALL {
-                let window = self.line_of(lane, class);
-                if window.wants_reading() {
-                    if window.line.reader == NOBODY {
-                        window.line.reader = slot as u32;
-                        return Next::Read(lane, class, window.line.cursor);
-                    }
-                    reading = true;
-                }
-                if let Some(next) = window.next()
-                    && first.is_none_or(|(known, _)| next < known)
-                {
-                    first = Some((next, lane));
-                }
-            }
-        }
-        match first.and_then(|(next, lane)| Some((lane, self.line_of(lane, next.class()).take(occupied)?))) {
-            Some((lane, task)) => Next::Task(lane, task),
-            None if reading => Next::Wait,
-            None => Next::Nothing,
-        }
-    }
-
-    /// True if a worker that takes from `lanes` would find a task, or tasks to read.
-    pub fn has_more(&self, lanes: LaneSet, now: i64) -> bool {
-        lanes.iter().any(|lane| self.is_open(lane, now) && self.may_have_tasks(lane))
-    }
-
-    fn may_have_tasks(&self, lane: Lane) -> bool {
-        self.lines_of(lane).iter().any(|line| line.len > 0 || line.is_unread())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.waiting() == LaneSet::NONE
-    }
-
     /// Hands out no task of a lane before `opens_at`, or before `account` (0: none) accepts requests again.
     pub fn shut(&mut self, lane: Lane, opens_at: i64, account: u64) {
         let line = &mut self.lines[lane.index()];
@@ -189,16 +159,12 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         any
     }
 
-    /// The lanes that have tasks in their window.
-    pub fn waiting(&self) -> LaneSet {
-        let waits = |lane: &Lane| self.lines_of(*lane).iter().any(|line| line.len > 0);
-        LaneSet::ALL.iter().filter(waits).fold(LaneSet::NONE, LaneSet::with)
-    }
-
-    /// The time at which the next lane opens that may have tasks.
-    pub fn opens_at(&self, now: i64) -> i64 {
-        let shut = LaneSet::ALL.iter().filter(|lane| !self.is_open(*lane, now) && self.may_have_tasks(*lane));
-        shut.map(|lane| self.lines[lane.index()].opens_at).min().unwrap_or(NEVER)
+    /// Opens all lanes of task types that wait for the end of a task.
+    pub(super) fn open_types(&mut self) {
+        let first = Lane::of_type(0).index();
+        for line in self.lines[first..].iter_mut().filter(|line| line.opens_at == NEVER) {
+            (line.opens_at, line.account) = (i64::MIN, 0);
+        }
     }
 
     /// Adds what the reader of a lane has found. `running` is true for tasks that a worker runs.
@@ -213,7 +179,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         };
         let end = match read.all_due_at {
             Some(time) => read.class.after_all_due(time),
-            None => read.tasks.last().map_or(line.cursor, |task| task.position),
+            None => read.tasks.last().map_or(line.cursor, |task| line.ageing.place(task.position)),
         };
         line.cursor = line.cursor.max(end);
         line.stop_reading();
@@ -238,13 +204,15 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         if read.all_due_at.is_none()
             && let Some(last) = read.tasks.last()
         {
-            self.line_of(read.lane, read.class).line.rewind(last.position);
+            let line = self.line_of(read.lane, read.class).line;
+            line.rewind(line.ageing.place(last.position));
         }
     }
 
     /// Ends the reads of the worker of `slot`, which publishes nothing.
     pub fn stop_reading(&mut self, slot: usize) {
         self.all_lines().filter(|line| line.reader == slot as u32).for_each(Line::stop_reading);
+        self.key_lines.iter_mut().filter(|line| line.reader == slot as u32).for_each(KeyLine::stop_reading);
     }
 
     /// Adds a single announced task. `all_due_known` is true if every task that has fallen due has been looked for.
@@ -259,13 +227,24 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
 
     /// Moves the cursor back to `first`, the first of several announced tasks.
     pub fn rewind(&mut self, lane: Lane, first: Position) {
-        self.line_of(lane, first.class()).line.rewind(first.before());
+        let line = self.line_of(lane, first.class()).line;
+        // Others of these tasks may come before it if they age.
+        line.rewind(if line.ageing.is_none() { first.before() } else { Position::START });
     }
 
     /// Lets all tasks be read again.
     pub fn rewind_all(&mut self) {
         self.unused = false;
         self.all_lines().for_each(|line| line.rewind(Position::START));
+        self.note_keys();
+        self.rewind_keys(LaneSet::ALL);
+    }
+
+    /// Forgets all known tasks, since they may wait in other lanes or in another order now. They are read again.
+    pub(super) fn forget_known(&mut self) {
+        self.all_lines().for_each(|line| line.len = 0);
+        self.key_lines.iter_mut().for_each(|line| line.len = 0);
+        self.rewind_all();
     }
 
     /// Notes that there may be prioritized tasks, also such that are not due.
@@ -287,5 +266,6 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
 #[cfg(feature = "inspect")]
 mod inspect;
 pub(crate) mod sweep;
+mod take;
 #[cfg(test)]
 mod tests;

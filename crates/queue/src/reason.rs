@@ -1,6 +1,7 @@
 //! Why a task has not started or not ended: one reason of a closed list, each with its word.
 
 use crate::limiter::Refusal;
+use crate::numbers::NEVER;
 use crate::obstacle::{Busy, Obstacle};
 use crate::service::Hindrance;
 
@@ -21,6 +22,33 @@ pub struct TaskState {
     pub locked_by: Option<i32>,
     /// The task of the same unique key that has to end first.
     pub follows: Option<i64>,
+    /// The pause of its queue key; the time when it ends, or `NEVER`.
+    pub key_paused: Option<i64>,
+    /// The task of the same queue key that has to end first.
+    pub key_busy: Option<i64>,
+    /// The pause that keeps it from starting.
+    pub paused: Option<Paused>,
+}
+
+/// What keeps tasks from starting by a person's decision. Times are when it ends by itself, or `NEVER`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Paused {
+    Database(i64),
+    /// This process drains the database.
+    Draining(i32),
+    Type(i64),
+    Provider(i64),
+}
+
+impl Paused {
+    fn until(self) -> Option<i64> {
+        match self {
+            Paused::Database(until) | Paused::Type(until) | Paused::Provider(until) => {
+                Some(until).filter(|until| *until != NEVER)
+            }
+            Paused::Draining(_) => None,
+        }
+    }
 }
 
 /// What is known of a call.
@@ -71,9 +99,15 @@ pub enum Reason {
     Leased(i64),
     Scheduled(i64),
     Deferred(i64),
+    /// An operator has paused the database, its type or its provider.
+    Paused(Paused),
     Locked(i32),
     /// This task of the same unique key has to end first.
     Follows(i64),
+    /// Its queue key is paused until this time, or until it is resumed (`NEVER`).
+    KeyPaused(i64),
+    /// This task of the same queue key has to end first.
+    KeyBusy(i64),
     VersionMismatch,
     Obstacle(Obstacle),
     /// This many ready tasks come first.
@@ -118,11 +152,20 @@ impl Reason {
     }
 
     fn of_ready(task: &TaskState, around: &Surroundings) -> Reason {
+        if let Some(paused) = task.paused {
+            return Reason::Paused(paused);
+        }
         if let Some(pid) = task.locked_by {
             return Reason::Locked(pid);
         }
         if let Some(task_id) = task.follows {
             return Reason::Follows(task_id);
+        }
+        if let Some(until) = task.key_paused {
+            return Reason::KeyPaused(until);
+        }
+        if let Some(task_id) = task.key_busy {
+            return Reason::KeyBusy(task_id);
         }
         match around.obstacle {
             _ if !around.is_current => Reason::VersionMismatch,
@@ -150,6 +193,8 @@ impl Reason {
     pub fn until(&self) -> Option<i64> {
         match self {
             Reason::Leased(until) | Reason::Scheduled(until) | Reason::Deferred(until) => Some(*until),
+            Reason::Paused(paused) => paused.until(),
+            Reason::KeyPaused(until) => Some(*until).filter(|until| *until != NEVER),
             Reason::CallQueued(_, refusal) => refusal.and_then(Refusal::until),
             Reason::Obstacle(obstacle) => obstacle.until(),
             _ => None,
@@ -189,8 +234,14 @@ words! {
     Reason::Scheduled(_) => "scheduled",
     Reason::Leased(_) => "leased",
     Reason::Deferred(_) | Reason::Obstacle(Obstacle::Deferred { .. }) => "deferred",
+    Reason::Paused(Paused::Database(_)) => "database_paused",
+    Reason::Paused(Paused::Draining(_)) => "draining",
+    Reason::Paused(Paused::Type(_)) => "type_paused",
+    Reason::Paused(Paused::Provider(_)) | Reason::Obstacle(Obstacle::Provider(Refusal::ByOperator(_))) => "provider_paused_by_operator",
     Reason::Locked(_) => "locked",
     Reason::Follows(_) => "follows",
+    Reason::KeyPaused(_) => "key_paused",
+    Reason::KeyBusy(_) | Reason::Obstacle(Obstacle::KeyBusy(_)) => "key_busy",
     Reason::VersionMismatch => "version_mismatch",
     Reason::Obstacle(Obstacle::Launcher) => "launcher_starting",
     Reason::Obstacle(Obstacle::NotServed) => "not_served",
@@ -207,6 +258,10 @@ words! {
     Reason::Obstacle(Obstacle::NoPlace) => "max_workers",
     Reason::Obstacle(Obstacle::Starting) => "worker_starting",
     Reason::Obstacle(Obstacle::Interrupted(_)) => "interrupted",
+    Reason::Obstacle(Obstacle::KeyRate(_)) => "key_rate",
+    Reason::Obstacle(Obstacle::TypeFull(_)) => "type_full",
+    Reason::Obstacle(Obstacle::TypeRate(_)) => "type_rate",
+    Reason::Obstacle(Obstacle::TypeUncounted) => "type_uncounted",
     Reason::Obstacle(Obstacle::Provider(Refusal::Paused(_))) => "provider_paused",
     Reason::Obstacle(Obstacle::Provider(Refusal::Broken(_))) => "breaker_open",
     Reason::Obstacle(Obstacle::Provider(Refusal::Probing(_))) => "provider_probed",

@@ -2,9 +2,11 @@
 
 use crate::database::Database;
 use crate::ids::DatabaseId;
+use crate::key_rates::KeyRates;
 use crate::lane::LaneSet;
 use crate::latch::Latch;
 use crate::limiter::{Limiter, MAX_ACCOUNTS};
+use crate::limits::{MAX_OUTSIDE, OutsideStart};
 use crate::phase::Phase;
 use crate::queue::{CALL_WINDOW, Queue, WINDOW};
 use crate::sizes::{MAX_DATABASES, MAX_SLOTS};
@@ -51,6 +53,12 @@ pub struct Shared<
     pub phases: [Phase; S],
     /// The limits of providers.
     pub(crate) limiter: Limiter<A>,
+    /// How often tasks of one key start.
+    pub(crate) key_rates: KeyRates<A>,
+    /// A task type with limits has been used since the server started.
+    pub(crate) has_limits: bool,
+    /// Starts of limited types that sessions have reserved for workers outside.
+    pub(crate) outside: [OutsideStart; MAX_OUTSIDE],
     /// The number of pauses of providers that have ended.
     pub resumes: u64,
     /// The number of slots that have ever been used.
@@ -79,6 +87,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             slots: [Slot::FREE; S],
             phases: [const { Phase::new() }; S],
             limiter: Limiter::NEW,
+            key_rates: KeyRates::NEW,
+            has_limits: false,
+            outside: [OutsideStart::FREE; MAX_OUTSIDE],
             resumes: 0,
             used_slots: 0,
             used_queues: 0,
@@ -101,6 +112,9 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             slots,
             phases,
             limiter,
+            key_rates,
+            has_limits,
+            outside,
             resumes,
             used_slots,
             used_queues,
@@ -113,7 +127,8 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         databases.fill(Database::FREE);
         slots.iter_mut().for_each(|slot| *slot = Slot::FREE);
         phases.iter_mut().for_each(|phase| *phase = Phase::new());
-        *limiter = Limiter::NEW;
+        (*limiter, *key_rates, *has_limits) = (Limiter::NEW, KeyRates::NEW, false);
+        outside.fill(OutsideStart::FREE);
         (*used_slots, *used_queues) = (0, 0);
         queues.iter_mut().for_each(|queue| *queue = Queue::FREE);
     }
@@ -206,35 +221,51 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
 
     /// Lets all tasks be read again, since definitions have changed and tasks may belong to other lanes.
     pub fn forget_queue(&mut self, id: DatabaseId, now: i64) {
+        self.read_all_again(id, now);
+        self.close_breakers(id);
+    }
+
+    /// Lets all tasks be read again, since a pause has begun or ended. Queued calls may be sent, or not any more.
+    pub fn change_pauses(&mut self, id: DatabaseId, now: i64) {
+        self.read_all_again(id, now);
+        self.tell_of_resume();
+    }
+
+    fn read_all_again(&mut self, id: DatabaseId, now: i64) {
         if let Some(database) = self.database(id) {
             database.definition_changes += 1;
             database.announced += 1;
+            // How long finished tasks are kept may have changed.
+            database.retained.note_due(now);
+            // Tasks of a type that was paused fall due, too.
+            database.due_unknown = true;
+            // A worker finds out whether the database is paused, before it takes a task.
+            database.paused = false;
         }
         if let Some(queue) = self.queue(id) {
-            queue.rewind_all();
+            queue.forget_known();
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.ask_for_sweep(now);
         }
-        self.close_breakers(id);
+        self.note_stale_keys(id);
         self.wake(id, 1);
+        // A worker may have been requested already while the database was paused.
+        self.launcher.set();
     }
 
     /// Adjusts all times after the clock was set back to `now`. Events count as having happened now, since pauses after
     /// them would otherwise last until the clock reaches its former time.
     pub fn set_clock_back(&mut self, now: i64) {
         for database in self.databases.iter_mut() {
-            let times = [
-                &mut database.looked_at,
-                &mut database.failed_at,
-                &mut database.retained_at,
-                &mut database.quiesce_ended_at,
-            ];
+            let times = [&mut database.looked_at, &mut database.failed_at, &mut database.quiesce_ended_at];
             for time in times {
                 *time = now.min(*time);
             }
+            database.retained.set_clock_back(now);
         }
         self.no_process_at = now.min(self.no_process_at);
         self.limiter.set_clock_back(now);
+        self.key_rates.set_clock_back(now);
         for queue in self.queues.iter_mut() {
             LaneSet::ALL.iter().for_each(|lane| queue.shut(lane, i64::MIN, 0));
             queue.set_clock_back(now);

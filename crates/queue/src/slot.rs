@@ -4,9 +4,11 @@ use super::database::LONGEST_PAUSE;
 use crate::held::{DeferredTasks, QueuedCalls};
 use crate::ids::{DatabaseId, RoleId};
 use crate::journal::{Interrupted, RunEnd};
+use crate::key_line::{Key, ShownKey};
 use crate::lane::Lane;
 use crate::latch::Latch;
 use crate::limiter::InFlight;
+use crate::limits::{SHOWN, StartLimits, Starts};
 use crate::position::Candidate;
 use crate::sizes::{MAX_CANCELS, MAX_RECENT};
 use crate::text::Text;
@@ -81,11 +83,13 @@ pub struct Slot<L> {
     pub started_at: i64,
     /// The task that the worker has taken from the queue. It may fail to lock the row.
     pub taken: Option<(Lane, Candidate)>,
+    /// The key that the worker has taken from the queue, while it looks for its task and runs it.
+    pub key: Option<ShownKey>,
     /// The worker waits for another worker that reads.
     pub waits: bool,
     /// The task that the worker runs, or 0.
     pub task_id: i64,
-    pub task_type: Text<64>,
+    pub task_type: Text<SHOWN>,
     pub handler: Text<192>,
     pub busy_since: i64,
     /// What is known of earlier runs of the task.
@@ -93,6 +97,14 @@ pub struct Slot<L> {
     pub in_flight: u32,
     /// The calls that count towards the limits of providers.
     pub calls: InFlight,
+    /// The start that the worker has reserved for the task that it has taken or runs, if its type has limits.
+    pub start: Option<StartLimits>,
+    /// The worker runs the last step of a task that `starts` counts.
+    pub is_last_step: bool,
+    /// The tasks that are between the steps of their calls, by type.
+    pub(crate) starts: Starts,
+    /// The worker is taking over orphaned calls, which it does not count yet.
+    pub(crate) takes_over: bool,
     /// The calls that wait until their providers admit them.
     pub queued: QueuedCalls,
     /// The tasks that the worker does not run for a while.
@@ -130,6 +142,7 @@ impl<L: Latch> Slot<L> {
         reload: false,
         started_at: 0,
         taken: None,
+        key: None,
         waits: false,
         task_id: 0,
         task_type: Text::EMPTY,
@@ -138,6 +151,10 @@ impl<L: Latch> Slot<L> {
         earlier: Interrupted::NONE,
         in_flight: 0,
         calls: InFlight::NONE,
+        start: None,
+        is_last_step: false,
+        starts: Starts::NONE,
+        takes_over: false,
         queued: QueuedCalls::NONE,
         deferred: DeferredTasks::NONE,
         full: false,
@@ -158,6 +175,20 @@ impl<L: Latch> Slot<L> {
     /// True if the worker runs the task. A worker that has only taken a task may fail to lock it.
     pub(super) fn shows(&self, database: DatabaseId, task_id: i64) -> bool {
         self.database == database && self.task_id == task_id
+    }
+
+    pub(crate) fn shows_key(&self, key: Key) -> bool {
+        self.key.is_some_and(|shown| shown.entry.key == key)
+    }
+
+    /// The lane of the task or key that the worker has taken.
+    pub fn lane(&self) -> Option<Lane> {
+        self.taken.map(|(lane, _)| lane).or(self.key.map(|shown| shown.lane))
+    }
+
+    /// True if the worker runs a task that has reserved no start and is not counted otherwise.
+    pub(crate) fn shows_uncounted(&self) -> bool {
+        self.task_id != 0 && self.start.is_none() && !self.is_last_step
     }
 
     /// True if the worker is busy with a row of the page, and is not expected to be for long.
@@ -193,6 +224,7 @@ impl<L: Latch> Slot<L> {
         }
         self.task_id = 0;
         self.taken = None;
+        self.is_last_step = false;
         self.succeeded += u64::from(how == Over::Succeeded);
         self.failed += u64::from(how == Over::Failed);
     }

@@ -3,9 +3,11 @@
 use crate::ids::DatabaseId;
 use crate::journal::Journal;
 use crate::latch::Latch;
+use crate::limits::Starts;
 use crate::numbers::NEVER;
+use crate::queue::Queue;
 use crate::shared::Shared;
-use crate::slot::{Slot, SlotState};
+use crate::slot::{Over, Slot, SlotState};
 
 /// The time after its start within which a task that is interrupted may have caused the interruption, in microseconds.
 const EARLY: i64 = 5_000_000;
@@ -21,6 +23,27 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             slot.state = SlotState::Leaving;
         }
         may
+    }
+
+    /// Lets a worker be started in each database without one in which finished tasks may be removed now. Returns when the
+    /// next ones may be.
+    pub fn see_to_retention(&mut self, now: i64) -> i64 {
+        let mut next = NEVER;
+        for database in self.databases.iter_mut().filter(|database| database.has_extension) {
+            let is_here = |slot: &Slot<L>| slot.state != SlotState::Free && slot.database == database.id;
+            if self.slots.iter().any(is_here) {
+                database.retained.leave_to_workers(now);
+            } else {
+                database.look |= database.retained.take_due(now);
+            }
+            next = next.min(database.retained.due_at());
+        }
+        next
+    }
+
+    /// Lets all databases be searched for finished tasks to remove.
+    pub fn search_all(&mut self, now: i64) {
+        self.databases.iter_mut().for_each(|database| database.retained.note_due(now));
     }
 
     /// Requests that all workers reload the configuration, including those that are just starting.
@@ -45,22 +68,35 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     /// Frees the slot of a process that ends, and passes on the work for which it may have been woken.
     pub fn detach<const R: usize>(&mut self, journal: &mut Journal<S, R>, slot: usize, now: i64) {
         let gone = self.slots[slot];
+        // The lanes that are opened here are for other workers.
+        self.slots[slot].state = SlotState::Leaving;
         self.put_back(slot);
         // Without workers, no process knows which lanes are closed.
         let opens_at = self.queue(gone.database).map_or(NEVER, |queue| queue.opens_at(now));
         journal.interrupt(slot, gone.run_end(now), self.phases[slot].is_cancelled());
+        self.end_start(slot, Over::GivenBack);
+        self.set_starts(slot, Starts::NONE);
         self.slots[slot] = Slot { generation: gone.generation, ..Slot::FREE };
         gone.calls.accounts().for_each(|account| self.open(account));
+        let has_limits = self.has_limits;
         if let Some(database) = self.database(gone.database) {
             database.next_due = database.next_due.min(opens_at);
-            database.orphans |= gone.in_flight > 0;
+            database.orphans |= gone.in_flight > 0 || has_limits && gone.task_id != 0;
+            database.orphanings += u64::from(has_limits && gone.is_busy());
             match gone.state {
                 SlotState::Leaving => {}
                 _ if gone.retire || gone.has_worked(now) => database.look = true,
                 _ => database.count_failure(now),
             }
         }
-        if gone.is_busy() || gone.taken.is_some() {
+        let is_expected = gone.state == SlotState::Leaving && !gone.retire;
+        if !is_expected && self.queue_of(gone.database).is_some_and(Queue::uses_keys) {
+            // The worker may have kept keys that others had locked.
+            self.read_all_keys(gone.database);
+            self.pass_on_key(gone.database);
+        }
+        let passes_on = has_limits && self.queue(gone.database).is_some_and(|queue| queue.has_known(now));
+        if gone.is_busy() || gone.lane().is_some() || passes_on {
             self.wake_idle(gone.database);
         }
         self.launcher.set();

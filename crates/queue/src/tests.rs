@@ -2,7 +2,7 @@ use super::*;
 
 /// A latch that records whether it is set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Flag(bool);
+pub struct Flag(pub bool);
 
 impl Latch for Flag {
     const NONE: Flag = Flag(false);
@@ -219,25 +219,34 @@ fn a_clock_that_is_set_back_prolongs_no_pause_and_no_turn() {
     let slot = &mut shared.slots[0];
     (slot.started_at, slot.retire_since, slot.cancelled_at) = (900, 900, 3);
     let database = shared.database(DATABASE).unwrap();
-    (database.failures, database.failed_at, database.retained_at, database.looked_at) = (2, 900, 900, 900);
+    (database.failures, database.failed_at, database.looked_at) = (2, 900, 900);
     shared.set_clock_back(100);
     let slot = &shared.slots[0];
     assert_eq!((slot.started_at, slot.retire_since, slot.cancelled_at), (100, 100, 3));
     let database = shared.database(DATABASE).unwrap();
     assert_eq!(database.start_allowed_at(), 100 + 1_000_000);
-    assert_eq!((database.retained_at, database.looked_at), (100, 100));
+    assert_eq!(database.looked_at, 100);
 }
 
-/// Takes as long as there is no prioritized task.
-fn take(
+/// The result of reading while no task has a key.
+pub fn no_keys(now: i64) -> ReadKeys<'static> {
+    ReadKeys { entries: &[], end: None, now, is_unused: true }
+}
+
+/// Takes while there are neither prioritized tasks nor keys.
+fn take<'a>(
     shared: &mut Shared,
     slot: usize,
-    sources: impl Into<Sources> + Copy,
+    sources: impl Into<Sources<'a>> + Copy,
     changes: u64,
     now: i64,
 ) -> Next {
     loop {
         let next = shared.take(slot, sources, changes, now);
+        if let Next::ReadKeys(lane, _) = next {
+            shared.publish_keys(slot, lane, &no_keys(now), changes);
+            continue;
+        }
         let Next::Read(lane, class @ Class::Prioritized, _) = next else { return next };
         let nothing = Read { lane, class, tasks: &[], all_due_at: Some(now), is_unused: true };
         shared.publish(slot, &nothing, changes);
@@ -362,7 +371,7 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
     shared.shut(1, refused, &terms, 0);
     assert_eq!(take(&mut shared, 1, lanes, 0, 499), Next::Nothing);
     // The task joins a request that has already been admitted.
-    let beside = Sources { lanes, shut_too: LaneSet::NONE.with(lane) };
+    let beside = Sources { shut_too: LaneSet::NONE.with(lane), ..Sources::from(lanes) };
     assert_eq!(take(&mut shared, 1, beside, 0, 499), Next::Task(lane, task(2)));
     shared.shut(1, refused, &terms, 0);
     assert_eq!(shared.go_idle(1, 0, Some(REST), 20), Some(500));
@@ -376,7 +385,7 @@ fn a_lane_that_is_shut_opens_in_time_or_when_a_call_ends() {
 }
 
 fn well(terms: Terms) -> EndedCall {
-    EndedCall { terms, outcome: CallOutcome::Well, breaker: None }
+    EndedCall { terms, outcome: CallOutcome::Well, status: None, breaker: None }
 }
 
 #[test]
@@ -600,11 +609,34 @@ fn calls_of_a_worker_that_ends_are_looked_for() {
 
 #[test]
 fn memory_that_was_used_is_new_after_a_reset() {
-    let mut shared = shared_with(&[SlotState::Idle, SlotState::Working]);
+    type Small = super::Shared<Flag, 4, 2, 8, 8, 8>;
+    let mut shared = Box::new(Small::new(1));
+    shared.allocate(DATABASE, 0, 0).unwrap();
     shared.announce(DATABASE, &tasks(20, 1), 2);
+    shared.queue_or_new(DATABASE).unwrap();
     shared.phases[0].begin(true);
     shared.note_unflushed(7);
     shared.no_process_at = 5;
+    shared.has_limits = true;
     shared.reset(9);
-    assert!(*shared == Shared::new(9));
+    assert!(*shared == Small::new(9));
+}
+
+#[test]
+fn a_worker_does_not_rest_before_a_sweep_that_was_requested() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    let place = shared.queue_or_new(DATABASE).unwrap();
+    let known = Candidate { position: Position { priority: 0, scheduled_at: 10, task_id: 1 }, address: None };
+    shared.queues[place].restore(Lane::LOCAL, known);
+    let mut unknown: Announcement = Announcement::NOTHING;
+    unknown.due(10);
+    shared.announce(DATABASE, &unknown, 10);
+    let announced = shared.database(DATABASE).unwrap().announced;
+    let sweep_at = shared.go_idle(0, announced, Some(REST), 10).unwrap();
+    assert!(sweep_at < NEVER, "a task is known, and the sweep waits for a moment");
+    assert_eq!(shared.go_idle(0, announced, Some(REST), sweep_at), None);
+    // Another worker takes the last known task, and runs it for long.
+    shared.queues[place] = Queue::new(DATABASE);
+    shared.queues[place].ask_for_sweep(10);
+    assert_eq!(shared.go_idle(0, announced, Some(REST), 10), None);
 }

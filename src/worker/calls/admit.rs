@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 /// A call that waits for other calls to end is tried again after this pause.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
+/// A call whose provider is paused in `queues.paused` is tried again after this pause at the latest. The end of the pause is
+/// announced.
+const PAUSED_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Sends the queued calls that their providers admit, in order. True if any was sent.
 ///
@@ -29,16 +32,21 @@ pub fn send_queued(calls: &mut Calls) -> Result<bool, PgError> {
     while let Some(queued) = calls.queued.get_mut(index) {
         // The current row of the provider applies. A request that can no longer be sent fails at once.
         let is_lost = queued.batch.follow(&definitions).is_err();
+        let is_paused = definitions.provider_pause(&queued.batch.provider.name).is_some();
+        queued.note_pause(is_paused, now);
         let queued = &calls.queued[index];
         let account = queued.batch.account;
+        // Another provider with the same account is not paused.
+        let paused = is_paused.then_some(Wait { until: now + PAUSED_PAUSE, is_crowded: false });
         let known = refused.iter().find(|(known, _)| *known == account).map(|(_, wait)| *wait);
-        match known.or_else(|| wait_of(calls, queued, now)).filter(|_| !is_lost) {
+        let wait = paused.or(known).or_else(|| wait_of(calls, queued, now));
+        match wait.filter(|_| !is_lost) {
             None => {
                 let queued = calls.queued.remove(index);
                 calls.send_flushed(queued.batch);
             }
             Some(wait) => {
-                if known.is_none() {
+                if known.is_none() && paused.is_none() {
                     refused.push((account, wait));
                 }
                 let queued = &mut calls.queued[index];

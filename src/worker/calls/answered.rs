@@ -33,6 +33,10 @@ impl AnsweredCalls {
         self.0.is_empty()
     }
 
+    pub fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.0.iter().map(|answered| answered.task_id)
+    }
+
     pub fn holds(&self, task_id: TaskId) -> bool {
         self.find(task_id).is_some()
     }

@@ -48,6 +48,8 @@ pub struct Batch {
     pub batchable: bool,
     /// When the batch was prepared.
     pub since: Instant,
+    /// For how long its provider was paused in `queues.paused` meanwhile.
+    pub paused_for: Duration,
     /// Another worker can send the batch, since its provider recognizes keys.
     pub is_resumable: bool,
     /// The limits of the provider.
@@ -80,6 +82,7 @@ impl Batch {
             full: false,
             batchable,
             since: Instant::now(),
+            paused_for: Duration::ZERO,
             provider_terms,
             account,
         }
@@ -210,9 +213,14 @@ impl Batch {
 
     /// Splits the batch into one for each task that has not ended.
     pub fn separate(self) -> impl Iterator<Item = Batch> {
-        let Batch { provider, members, since, .. } = self;
+        let Batch { provider, members, since, paused_for, .. } = self;
         let live = members.into_iter().filter(|member| !member.given_up);
-        live.map(move |member| Batch { alone: true, since, ..Batch::new(provider.clone(), member) })
+        live.map(move |member| Batch {
+            alone: true,
+            since,
+            paused_for,
+            ..Batch::new(provider.clone(), member)
+        })
     }
 
     /// Identifies the batch by its first task.

@@ -4,7 +4,6 @@ use super::state::Calls;
 use crate::error::PgError;
 use crate::pg::transaction;
 use crate::shared::{Over, TaskId};
-use crate::task::Brief;
 use crate::worker::{record, task_log};
 
 /// Gives up the calls that were cancelled; true if there were any. `are_new`: calls were cancelled since the last time.
@@ -24,8 +23,8 @@ pub fn cancel_calls(calls: &mut Calls, are_new: bool) -> Result<bool, PgError> {
 /// Ends the task of a call as cancelled, without waiting for the response any longer.
 pub fn cancel(calls: &mut Calls, task_id: TaskId) -> Result<(), PgError> {
     let over = if calls.holds(task_id) {
-        let tables = calls.tables;
-        match transaction::commit_after(|| record::cancel(&tables, &Brief::of_call(task_id))) {
+        let (tables, brief) = (calls.tables, calls.brief_of(task_id));
+        match transaction::commit_after(|| record::cancel(&tables, &brief)) {
             Ok(()) => {
                 calls.forget(task_id);
                 task_log::cancelled(task_id);
@@ -43,5 +42,7 @@ pub fn cancel(calls: &mut Calls, task_id: TaskId) -> Result<(), PgError> {
     };
     calls.slot.forget_cancelled(task_id);
     calls.slot.end(over);
+    // The task does not count towards the limit of its type any more.
+    calls.show();
     Ok(())
 }

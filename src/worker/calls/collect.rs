@@ -1,6 +1,7 @@
 //! Collect: receives the outcomes of calls from the threads.
 
 use super::batch::Batch;
+use super::count;
 use super::interpret::{BatchResult, interpret};
 use super::logged;
 use super::queued::QueuedCall;
@@ -10,6 +11,7 @@ use crate::worker::pace::asked_to_wait;
 use pg_errand_calls::job::Outcome;
 use pg_errand_calls::request::Request;
 use pg_errand_calls::response::Response;
+use pg_errand_stats::Counter;
 use std::time::{Duration, Instant};
 
 /// The maximum time that a call waits at its provider's request, if the provider's row sets no limit.
@@ -34,6 +36,7 @@ impl Calls {
 
     fn take_in(&mut self, sent: SentBatch, outcome: &Outcome) {
         self.note_end(&sent, outcome);
+        count::ended(&self.types, &sent.batch, outcome);
         let batch = sent.batch;
         // Only this status states that the request was not carried out (RFC 6585, section 4).
         let nothing_done = outcome.response.as_ref().is_ok_and(|response| response.status == 429);
@@ -43,9 +46,15 @@ impl Calls {
                 return self.queue_again(batch, pause, nothing_done);
             }
         }
+        let provider = batch.provider.clone();
         match interpret(batch, outcome) {
             BatchResult::Results(results) => {
-                results.into_iter().for_each(|(task_id, result)| self.add_unstored(task_id, result));
+                for (task_id, result) in results {
+                    if result.is_err() {
+                        count::continued(&self.types, task_id, &provider.name, Counter::FailedCalls);
+                    }
+                    self.add_unstored(task_id, result);
+                }
             }
             BatchResult::Refused(batch) => self.separate(batch),
         }
@@ -70,7 +79,14 @@ impl Calls {
             }
             _ => CallOutcome::Badly,
         };
-        self.ended.push(EndedCall { terms: sent.terms, outcome: call_outcome, breaker: None });
+        let status = outcome.response.as_ref().map_or(0, |response| response.status);
+        self.ended.push(EndedCall {
+            terms: sent.terms,
+            outcome: call_outcome,
+            // The account of a host is not that of the provider.
+            status: (!is_for_a_host).then_some(status),
+            breaker: None,
+        });
         let has_breaker = sent.terms.breaker_threshold > 0;
         self.ended_of.push(if has_breaker { sent.batch.provider_name() } else { String::new() });
     }
@@ -85,7 +101,10 @@ impl Calls {
         if batch.len() == 0 {
             return;
         }
-        batch.tasks().for_each(|task_id| logged::log_postponed(task_id, &batch.provider.name, pause));
+        for task_id in batch.tasks() {
+            logged::log_postponed(task_id, &batch.provider.name, pause);
+            count::continued(&self.types, task_id, &batch.provider.name, Counter::Deferred);
+        }
         let not_before = Instant::now() + pause;
         self.add_queued(QueuedCall { not_before, is_refused, ..QueuedCall::new(batch) });
         self.separate_incomplete();
@@ -96,5 +115,6 @@ impl Calls {
 fn pause(outcome: &Outcome, batch: &Batch) -> Option<Duration> {
     let wait = asked_to_wait(outcome.response.as_ref().ok()?)?;
     let limit = batch.provider.limits.max_wait.unwrap_or(DEFAULT_MAX_WAIT);
-    (batch.since.elapsed().saturating_add(wait) <= limit).then_some(wait)
+    let waited = batch.since.elapsed().saturating_sub(batch.paused_for);
+    (waited.saturating_add(wait) <= limit).then_some(wait)
 }

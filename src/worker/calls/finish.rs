@@ -17,7 +17,7 @@ use crate::worker::failing::{self, RolledBack};
 use crate::worker::repetition::MAX_RUNS;
 use crate::worker::runner::Runner;
 use crate::worker::tables::Tables;
-use crate::worker::{process, record};
+use crate::worker::{counting, process, record};
 
 /// Runs the last step of one answered call; false if there is none.
 pub fn finish_answered(runner: &mut Runner, calls: &mut Calls) -> Result<bool, PgError> {
@@ -31,7 +31,7 @@ pub fn finish_answered(runner: &mut Runner, calls: &mut Calls) -> Result<bool, P
             return Transaction::Commit(Ok(Resumed::of_unlocked(&runner.tables, task_id)));
         };
         let brief = stored.task.brief();
-        let earlier = match runner.slot.begin(&brief) {
+        let earlier = match runner.slot.begin_last_step(&brief) {
             Err(Unavailable::Paused(_)) => return Transaction::Commit(Ok(Resumed::NotNow)),
             earlier => earlier.unwrap_or(Interrupted::NONE),
         };
@@ -94,6 +94,7 @@ impl AnsweredCall<'_> {
             Resumed::Gone => {
                 self.runner.slot.end(Over::GivenBack);
                 self.calls.answered.remove(self.task_id);
+                self.calls.show();
             }
         }
     }
@@ -106,9 +107,20 @@ impl AnsweredCall<'_> {
                 self.defer();
                 Err(error.of_task(self.task_id))
             }
-            Err(_) => self.repeat(),
+            Err(_) => self.postpone(|| {}),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Runs the last step again after a while.
+    fn postpone(&mut self, note: impl FnOnce()) -> Result<(), PgError> {
+        transaction::commit_after(|| {
+            session::discard_leftovers();
+            note();
+        })?;
+        self.runner.slot.end(Over::GivenBack);
+        self.defer();
+        Ok(())
     }
 }
 
@@ -130,10 +142,8 @@ impl RolledBack for AnsweredCall<'_> {
     }
 
     fn repeat(&mut self) -> Result<(), PgError> {
-        transaction::commit_after(session::discard_leftovers)?;
-        self.runner.slot.end(Over::GivenBack);
-        self.defer();
-        Ok(())
+        let brief = self.calls.brief_of(self.task_id);
+        self.postpone(|| counting::repeated(&brief))
     }
 
     fn cancel(&mut self) -> Result<(), PgError> {

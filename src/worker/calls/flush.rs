@@ -11,8 +11,10 @@ use super::storable::keep_as_text;
 use crate::config::LogLevel;
 use crate::error::PgError;
 use crate::inject;
+use crate::line::Line;
 use crate::pg::{interrupt, log, transaction};
 use crate::shared::TaskId;
+use crate::task_definition::TaskDefinitions;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -91,6 +93,10 @@ pub fn flush(calls: &mut Calls, is_idle: bool) -> Result<bool, PgError> {
     } else {
         calls.unflushed_since = Some(Instant::now());
     }
+    if !calls.unflushed.is_empty() {
+        // A provider that was paused meanwhile gets no further request.
+        TaskDefinitions::refresh_if_changed()?;
+    }
     send_unflushed(calls, is_joined);
     calls.show();
     // Some calls have not been admitted yet, or wait for their host.
@@ -100,14 +106,19 @@ pub fn flush(calls: &mut Calls, is_idle: bool) -> Result<bool, PgError> {
 
 /// Sends the requests that have been flushed, or queues them. `is_joined`: it is stored which calls go out together.
 fn send_unflushed(calls: &mut Calls, is_joined: bool) {
+    let definitions = TaskDefinitions::known();
     for batch in std::mem::take(&mut calls.unflushed) {
+        let is_paused = definitions.provider_pause(&batch.provider.name).is_some();
         let is_to_be_joined = !is_joined || batch.key.is_some() && batch.is_incomplete();
         if is_to_be_joined && batch.is_to_be_joined() {
             calls.unflushed.push(batch);
             calls.note_unflushed();
-        } else if batch.admitted && !batch.is_for_a_host() {
+        } else if batch.admitted && !batch.is_for_a_host() && !is_paused {
             calls.send_flushed(batch);
         } else {
+            if batch.admitted && is_paused && !batch.is_for_a_host() {
+                calls.slot.give_back(&batch.terms());
+            }
             calls.add_queued(QueuedCall::new(batch));
         }
     }
@@ -178,7 +189,11 @@ fn storable(task_id: TaskId, result: &mut CallResult) -> StoredResponse {
         Err(error) => error,
     };
     let warning = format!("the response cannot be stored as it is: {}", error.message);
-    log::event(LogLevel::Warning, format!("{warning} task_id={task_id}"));
+    let line = Line::new("the response cannot be stored as it is")
+        .with_task(task_id)
+        .with_text("reason", &error.message)
+        .with_hint("The handler is given the response as text.");
+    log::line(LogLevel::Warning, line);
     let Some(response) = response_mut(result) else { return StoredResponse::new(task_id, result) };
     keep_as_text(response, &warning);
     try_to_store(result).unwrap_or_else(|_| {

@@ -3,6 +3,7 @@
 use super::batch::{Batch, Member};
 use super::result::{CallResult, response_of};
 use crate::config::LogLevel;
+use crate::line::Line;
 use crate::pg::log;
 use crate::shared::TaskId;
 use pg_errand_calls::interface::contract::BatchResponse;
@@ -68,13 +69,12 @@ fn interpret_response(
 }
 
 fn log_flaw(provider: &Provider, member: &Member, flaw: &str) {
-    log::event(
-        LogLevel::Warning,
-        format!(
-            "call made, but not its whole response can be used task_id={} provider={} reason={flaw:?}",
-            member.task_id, provider.name
-        ),
-    );
+    let line = Line::new("call made, but not its whole response can be used")
+        .with_task(member.task_id)
+        .with("provider", provider.name.as_str())
+        .with_text("reason", flaw)
+        .with_hint("The call counts as made. See the page docs/providers.md about responses.");
+    log::line(LogLevel::Warning, line);
 }
 
 /// Logs the end of a call. A response may contain secrets or signed URLs, so it is logged only at a debug level.
@@ -88,19 +88,19 @@ fn log_end(
     if !log::is_wanted(LogLevel::Info) {
         return;
     }
-    let (task_id, provider) = (member.task_id, &provider.name);
-    let how = if result.is_ok() { "succeeded" } else { "failed" };
-    let status = status.map(|status| format!(" status={status}")).unwrap_or_default();
-    let took = outcome.took.as_millis();
-    log::event(
-        LogLevel::Info,
-        format!("call ended task_id={task_id} provider={provider} duration_ms={took}{status} {how}"),
-    );
+    let line = Line::new("call ended")
+        .with_task(member.task_id)
+        .with("provider", provider.name.as_str())
+        .with_duration("duration_ms", outcome.took)
+        .with_any(status, |line, status| line.with("status", status))
+        .with("result", if result.is_ok() { "succeeded" } else { "failed" });
+    log::line(LogLevel::Info, line);
     if log::is_wanted(LogLevel::Debug) {
         let text = response_of(result)
             .map(|response| shown(&member.request, &response.to_string()))
             .unwrap_or_default();
         let start = log::excerpt(&text, LOGGED);
-        log::event(LogLevel::Debug, format!("call response task_id={task_id} response={start}"));
+        let line = Line::new("call response").with_task(member.task_id).with_json("response", start);
+        log::line(LogLevel::Debug, line);
     }
 }

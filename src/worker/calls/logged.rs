@@ -1,6 +1,7 @@
 //! The log lines about calls.
 
 use crate::config::LogLevel;
+use crate::line::Line;
 use crate::pg::{log, time};
 use crate::shared::{Breaker, TaskId};
 use crate::task::Brief;
@@ -20,51 +21,51 @@ pub fn log_start(brief: &Brief, prepared: &Prepared) {
     {
         // The log line shows developers the request that would have been sent.
         let message = message.to_string();
-        log::event(
-            LogLevel::Info,
-            format!(
-                "not sent, only logged task_id={} task_type={} provider={provider} message={}",
-                brief.id,
-                brief.task_type,
-                log::excerpt(&message, MAX_LOGGED_MESSAGE)
-            ),
-        );
+        let line = Line::new("not sent, only logged")
+            .with_task(brief.id)
+            .with("task_type", brief.task_type.as_str())
+            .with("provider", provider.as_str())
+            .with_json("message", log::excerpt(&message, MAX_LOGGED_MESSAGE));
+        log::line(LogLevel::Info, line);
     }
     if !log::is_wanted(LogLevel::Debug) {
         return;
     }
-    log::event(
-        LogLevel::Debug,
-        format!(
-            "call started task_id={} task_type={} handler={:?} provider={provider}",
-            brief.id,
-            brief.task_type,
-            log::excerpt(&brief.handler, MAX_LOGGED_NAME)
-        ),
-    );
+    let line = Line::new("call started")
+        .with_task(brief.id)
+        .with("task_type", brief.task_type.as_str())
+        .with_text("handler", log::excerpt(&brief.handler, MAX_LOGGED_NAME))
+        .with("provider", provider.as_str())
+        .with_any(brief.traceparent.as_deref(), |line, trace| line.with("traceparent", trace));
+    log::line(LogLevel::Debug, line);
 }
 
 /// Logs that a call waits because its provider requests a pause.
 pub fn log_postponed(task_id: TaskId, provider: &str, pause: Duration) {
-    log::event(
-        LogLevel::Info,
-        format!("call postponed task_id={task_id} provider={provider} pause_ms={}", pause.as_millis()),
-    );
+    let line = Line::new("call postponed")
+        .with_task(task_id)
+        .with("provider", provider)
+        .with_duration("pause_ms", pause);
+    log::line(LogLevel::Info, line);
 }
 
 /// Logs that a circuit breaker has opened or closed. `failures`: the number of consecutive calls that have failed.
 pub fn log_breaker(provider: &str, breaker: Breaker, failures: u32) {
     match breaker {
-        Breaker::Opened(until) => log::event_with_hint(
+        Breaker::Opened(until) => log::line(
             LogLevel::Warning,
-            format!(
-                "circuit breaker opened provider={provider:?} until={:?}: calls that failed in a row: {failures}",
-                time::time_text(until)
-            ),
-            "A change of its row in queues.provider closes the circuit breaker at once.".into(),
+            Line::new("circuit breaker opened")
+                .with_text("provider", provider)
+                .with_text("until", &time::time_text(until))
+                .with("failures_in_a_row", failures)
+                .with_hint(
+                    "select * from queues.provider_status; shows what the provider has answered. A change of its row in \
+                     queues.provider closes the circuit breaker at once.",
+                ),
         ),
         Breaker::Closed => {
-            log::event(LogLevel::Info, format!("circuit breaker closed provider={provider:?}"));
+            let line = Line::new("circuit breaker closed").with_text("provider", provider);
+            log::line(LogLevel::Info, line);
         }
     }
 }

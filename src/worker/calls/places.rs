@@ -54,11 +54,34 @@ impl Calls {
     }
 
     /// The lanes among `lanes` from which another task can be claimed. `waiting`: the lanes in which tasks wait.
-    pub fn sources(&self, lanes: LaneSet, waiting: LaneSet) -> Sources {
-        let open = self.open_lanes(lanes, waiting);
+    pub fn sources<'a>(
+        &self,
+        definitions: &'a TaskDefinitions,
+        lanes: LaneSet,
+        waiting: LaneSet,
+    ) -> Sources<'a> {
         let has_room = self.have_room_beyond(pace::extra(limit()));
-        let beside = if has_room { self.lanes_beside() } else { LaneSet::NONE };
-        Sources { lanes: open.and(beside), shut_too: beside }
+        let beside = if has_room { self.lanes_beside().common(lanes) } else { LaneSet::NONE };
+        let open = match lanes.common(LaneSet::OF_TYPES) {
+            LaneSet::NONE => self.open_lanes(lanes, waiting),
+            of_types => {
+                // The calls of a type with a lane of its own take places of its provider's lane.
+                let behind = |lanes: LaneSet| {
+                    let lanes_behind =
+                        lanes.common(of_types).iter().map(|lane| definitions.lane_behind(lane));
+                    lanes_behind.fold(lanes.common(LaneSet::OTHERS), LaneSet::with)
+                };
+                let open = self.open_lanes(behind(lanes), behind(waiting));
+                let is_open = |lane: &Lane| open.holds(definitions.lane_behind(*lane));
+                of_types.iter().filter(is_open).fold(open.common(lanes), LaneSet::with)
+            }
+        };
+        Sources {
+            lanes: open.and(beside),
+            shut_too: beside,
+            limits: definitions.limits(),
+            ageing: definitions.ageing(),
+        }
     }
 
     /// The lanes of batches that other requests can join.
@@ -112,7 +135,8 @@ impl Calls {
     pub fn show(&mut self) {
         self.slot.set_in_flight(self.tasks(), &self.queued_calls(), !self.have_room());
         let (counts, mut ended, providers) = self.take_counts();
-        self.slot.set_calls(counts, &mut ended);
+        let starts = self.count_starts();
+        self.slot.set_calls(counts, starts, &mut ended);
         for (ended, provider) in ended.iter().zip(providers) {
             if let Some(breaker) = ended.breaker {
                 log_breaker(&provider, breaker, ended.terms.breaker_threshold);
@@ -128,9 +152,11 @@ impl Calls {
     /// The calls that count towards the limits of providers, and how calls have ended since the previous invocation.
     fn take_counts(&mut self) -> (InFlight, Vec<EndedCall>, Vec<String>) {
         let mut counts = InFlight::NONE;
-        let in_flight = self.in_flight.values().map(|sent| &sent.batch);
-        let limited = in_flight.chain(&self.unflushed).filter(|batch| batch.provider_terms.max_in_flight > 0);
-        limited.for_each(|batch| counts.add(batch.provider_terms.account));
+        let in_flight = || self.in_flight.values().map(|sent| &sent.batch).chain(&self.unflushed);
+        let is_limited = |batch: &&Batch| batch.provider_terms.max_in_flight > 0;
+        // Those that count towards a limit come first: there may be no room for all accounts.
+        let all = in_flight().filter(is_limited).chain(in_flight().filter(|batch| !is_limited(batch)));
+        all.for_each(|batch| counts.add(batch.provider_terms.account));
         (counts, std::mem::take(&mut self.ended), std::mem::take(&mut self.ended_of))
     }
 

@@ -16,11 +16,28 @@ pub struct QueuedCall {
     pub is_crowded: bool,
     /// The provider has refused the request for now, so the request has not been carried out.
     pub is_refused: bool,
+    /// Since when a pause of the provider in `queues.paused` keeps the request from being sent.
+    pub paused_since: Option<Instant>,
 }
 
 impl QueuedCall {
     /// A call that is sent as soon as possible.
     pub fn new(batch: Batch) -> QueuedCall {
-        QueuedCall { batch, not_before: Instant::now(), is_crowded: false, is_refused: false }
+        QueuedCall {
+            batch,
+            not_before: Instant::now(),
+            is_crowded: false,
+            is_refused: false,
+            paused_since: None,
+        }
+    }
+
+    /// Notes whether a pause in `queues.paused` keeps the request from being sent. The time does not count as waiting.
+    pub fn note_pause(&mut self, is_paused: bool, now: Instant) {
+        if is_paused {
+            self.paused_since.get_or_insert(now);
+        } else if let Some(since) = self.paused_since.take() {
+            self.batch.paused_for += now.saturating_duration_since(since);
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::answered::AnsweredCalls;
 use super::batch::Batch;
 use super::queued::QueuedCall;
 use super::result::CallResult;
+use super::types_of_calls::TypesOfCalls;
 use crate::config;
 use crate::pg::thread;
 use crate::shared::{EndedCall, Lane, TaskId, Terms};
@@ -50,6 +51,7 @@ pub struct Calls {
     /// The tasks of calls that have to be cancelled.
     pub(super) to_cancel: Vec<TaskId>,
 
+    pub(super) types: TypesOfCalls,
     /// Since when requests or results have to be flushed.
     pub(super) unflushed_since: Option<Instant>,
     /// The time before which storing results is not tried again after a failure.
@@ -90,6 +92,7 @@ impl Calls {
             unstored: Vec::new(),
             answered: AnsweredCalls::default(),
             to_cancel: Vec::new(),
+            types: TypesOfCalls::default(),
             unflushed_since: None,
             store_not_before: None,
             no_orphans_before: None,

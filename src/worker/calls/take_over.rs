@@ -26,9 +26,25 @@ pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
     if !wanted && !again && calls.has_looked_for_orphans {
         return Ok(false);
     }
+    let slot = calls.slot;
+    let orphanings = slot.begin_take_over();
+    let taken = take_over_some(calls, room);
+    // The calls that were taken over count from here on.
+    calls.show();
+    slot.end_take_over(matches!(taken, Ok(Taken { more: false, .. })).then_some(orphanings));
+    Ok(taken?.any)
+}
+
+/// What a search for orphaned calls has found.
+struct Taken {
+    any: bool,
+    /// Further calls are orphaned.
+    more: bool,
+}
+
+fn take_over_some(calls: &mut Calls, room: usize) -> Result<Taken, PgError> {
     let (slot, tables) = (calls.slot, calls.tables);
     calls.no_orphans_before = None;
-    slot.change_database(|database| database.orphans = false);
     if !calls.has_looked_for_orphans {
         let last = transaction::commit_after(|| rows::last_owner(&tables))?;
         slot.see_owner(last.unwrap_or_default());
@@ -44,7 +60,7 @@ pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
     } else if found.as_ref().map_or(true, |(_, more)| *more) {
         slot.change_database(|database| database.orphans = true);
     }
-    let (orphans, _) = found?;
+    let (orphans, more) = found?;
     // If this process is about to exit, another worker takes these calls over.
     slot.set_in_flight(calls.tasks() + orphans.len(), &calls.queued_calls(), false);
     interrupt::check();
@@ -53,7 +69,7 @@ pub fn take_over(calls: &mut Calls, wanted: bool) -> Result<bool, PgError> {
         inject::point("taken_over");
         resume(calls, group);
     }
-    Ok(any)
+    Ok(Taken { any, more })
 }
 
 /// The calls of each batch, in the order of the tasks.
@@ -71,6 +87,7 @@ fn groups(mut orphans: Vec<Orphan>) -> Vec<Vec<Orphan>> {
 
 /// Continues the calls of a batch.
 fn resume(calls: &mut Calls, group: Vec<Orphan>) {
+    group.iter().for_each(|orphan| calls.note_type(orphan.task_id, &orphan.task_type, None));
     let (answered, open): (Vec<_>, Vec<_>) = group.into_iter().partition(|orphan| orphan.answered);
     answered.iter().for_each(|orphan| calls.answered.add(orphan.task_id, None));
     let Some(first) = open.first() else { return };

@@ -18,6 +18,15 @@ impl Cluster {
         assert!(kill(pid, signal), "no process {pid}");
     }
 
+    /// Kills a process of the server, all others of which end because of that. Waits until the postmaster has noticed it: before,
+    /// it accepts sessions, which it then ends; afterwards none until the server has started anew.
+    #[track_caller]
+    pub fn crash(&self, pid: i32, signal: i32) {
+        let mark = self.log_mark();
+        self.kill(pid, signal);
+        self.wait_log(mark, "terminating any other active server processes");
+    }
+
     /// Returns the postmaster's process id.
     ///
     /// # Panics

@@ -62,7 +62,7 @@ impl stateright::Model for Model {
         actions.extend((0..TASKS).filter(|task| state.rows[*task] == Row::Missing).map(Action::Enqueue));
         actions.extend((0..TASKS).filter(|task| state.unannounced[*task]).map(Action::Announce));
         for id in 0..WORKERS {
-            actions.extend(worker::steps(self, state, id).into_iter().map(|step| Action::Worker(id, step)));
+            actions.extend(worker::steps(state, id).into_iter().map(|step| Action::Worker(id, step)));
         }
         actions.extend(outside::steps(self, state).into_iter().map(Action::Outside));
     }

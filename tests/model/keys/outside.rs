@@ -14,8 +14,10 @@ pub enum Outside {
     Passed,
     /// It has updated the row, and not committed.
     Leasing(usize),
+    /// Its transaction is committed and announced, and holds the lock for a moment yet. The task that it has leased.
+    Unlocking(Option<usize>),
     Working(usize),
-    /// Its transaction is over; it announces the key next.
+    /// The end of its task, or of its lease, is announced next.
     ToAnnounce,
 }
 
@@ -26,6 +28,7 @@ pub enum Step {
     Lease,
     Commit,
     Abort,
+    Unlock,
     Complete,
     /// The lease ends before the task.
     LeaseEnds,
@@ -39,6 +42,7 @@ pub fn steps(_: &Model, state: &State) -> Vec<Step> {
         Outside::Locking => vec![Step::CheckSlots],
         Outside::Passed => vec![Step::Lease],
         Outside::Leasing(_) => vec![Step::Commit, Step::Abort],
+        Outside::Unlocking(_) => vec![Step::Unlock],
         Outside::Working(_) => vec![Step::Complete, Step::LeaseEnds],
         Outside::ToAnnounce => vec![Step::Announce],
     }
@@ -53,7 +57,7 @@ pub fn take(model: &Model, state: &mut State, step: Step) {
             Outside::Locking
         }
         (Step::CheckSlots, _) if state.is_shown() && !model.is(Broken::SlotsNotChecked) => {
-            give_up(model, state)
+            end_transaction(model, state, None)
         }
         (Step::CheckSlots, _) => Outside::Passed,
         (Step::Lease, _) => match state.next().filter(|task| state.is_lockable(*task)) {
@@ -61,14 +65,17 @@ pub fn take(model: &Model, state: &mut State, step: Step) {
                 state.begin(WORKERS, task);
                 Outside::Leasing(task)
             }
-            None => give_up(model, state),
+            None => end_transaction(model, state, None),
         },
         (Step::Commit, Outside::Leasing(task)) => {
             state.rows[task] = Row::Leased;
-            state.is_locked = false;
-            Outside::Working(task)
+            end_transaction(model, state, Some(task))
         }
-        (Step::Abort, _) => give_up(model, state),
+        (Step::Unlock, Outside::Unlocking(leased)) => {
+            state.is_locked = false;
+            leased.map_or(Outside::Free, Outside::Working)
+        }
+        (Step::Abort, _) => end_transaction(model, state, None),
         (Step::Complete, Outside::Working(task)) => {
             state.rows[task] = Row::Ended;
             if model.is(Broken::EndOutsideUntold) { Outside::Free } else { Outside::ToAnnounce }
@@ -85,8 +92,8 @@ pub fn take(model: &Model, state: &mut State, step: Step) {
     };
 }
 
-/// Ends the transaction without a task. A worker inside may have turned away from the key because of its lock.
-fn give_up(model: &Model, state: &mut State) -> Outside {
-    state.is_locked = false;
-    if model.is(Broken::KeyLockUntold) { Outside::Free } else { Outside::ToAnnounce }
+/// Ends the transaction. What it has done is visible and announced before it releases the lock.
+fn end_transaction(model: &Model, state: &mut State, leased: Option<usize>) -> Outside {
+    state.announce(model);
+    Outside::Unlocking(leased)
 }

@@ -36,6 +36,8 @@ pub struct State {
     pub window: bool,
     pub slots: [Slot; WORKERS],
     pub hands: [Hand; WORKERS],
+    /// The workers that have found the key locked, and hand it back after a moment.
+    pub kept: [bool; WORKERS],
     /// A worker outside holds the key's lock until its transaction ends.
     pub is_locked: bool,
     pub outside: Outside,
@@ -56,6 +58,7 @@ impl State {
             window: false,
             slots: [Slot::default(); WORKERS],
             hands: [Hand::Free; WORKERS],
+            kept: [false; WORKERS],
             is_locked: false,
             outside: Outside::Free,
             seen: [[false; TASKS]; WORKERS + 1],
@@ -98,7 +101,7 @@ impl State {
         self.rows.iter().position(|row| *row == Row::Waiting).filter(|_| !is_busy)
     }
 
-    /// Another task waits: what a query finds that runs in the transaction that ends `task`.
+    /// Another task waits: what the query finds that finds `task`.
     pub fn has_follower(&self, task: usize) -> bool {
         self.rows.iter().enumerate().any(|(other, row)| other != task && *row == Row::Waiting)
     }

@@ -8,38 +8,36 @@ use crate::broken::Broken;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Hand {
     Free,
-    /// It has taken the key from the window.
+    /// It has taken the key from the window, and its slot does not show it yet. Only a broken worker does this.
     Taken,
-    /// Its slot shows the key.
+    /// It has taken the key from the window, and its slot shows it.
     Shown,
     /// No worker outside holds the key's lock.
     Passed,
-    /// It has read the rows; the task that may start, if there is one.
-    Looked(Option<usize>),
+    /// It has read the rows; the task that may start, if there is one, and whether another one waits behind it.
+    Looked(Option<usize>, bool),
     /// It has locked the task's row.
-    Running(usize),
-    /// It has also looked for another task of the key.
-    LookedOn(usize, bool),
+    Running(usize, bool),
     /// Its transaction is committed.
     Committed(bool),
-    /// The call of this task was answered; its last handler runs next.
+    /// The call of this task was answered; its last handler runs next. The slot does not show the key.
     Finishing(usize),
-    /// It has also looked for another task of the key.
-    FinishingLooked(usize, bool),
+    /// The end of the task is committed, and the commit announces the key.
+    Finished,
 }
 
 impl Hand {
     /// The task whose row it has locked for a first step.
     pub fn runs(self) -> Option<usize> {
         match self {
-            Hand::Running(task) | Hand::LookedOn(task, _) => Some(task),
+            Hand::Running(task, _) => Some(task),
             _ => None,
         }
     }
 
     fn finishes(self) -> Option<usize> {
         match self {
-            Hand::Finishing(task) | Hand::FinishingLooked(task, _) => Some(task),
+            Hand::Finishing(task) => Some(task),
             _ => None,
         }
     }
@@ -52,16 +50,18 @@ pub enum Step {
     TryLock,
     Look,
     Start,
-    LookOn,
     Commit,
     EndSlot,
+    Announce,
     RollBack,
+    /// Hands back the key that it found locked.
+    HandBack,
     /// Begins the last step of a task whose call was answered.
     Finish(usize),
     Die,
 }
 
-pub fn steps(model: &Model, state: &State, id: usize) -> Vec<Step> {
+pub fn steps(state: &State, id: usize) -> Vec<Step> {
     let hand = state.hands[id];
     let mut steps = match hand {
         Hand::Free => {
@@ -71,21 +71,22 @@ pub fn steps(model: &Model, state: &State, id: usize) -> Vec<Step> {
             let finish = state.rows.iter().enumerate().filter_map(answered).map(Step::Finish);
             state.window.then_some(Step::Take).into_iter().chain(finish).collect()
         }
-        Hand::Taken if model.is(Broken::LooksBeforeShown) => vec![Step::Look],
-        Hand::Taken => vec![Step::Show],
+        Hand::Taken => vec![Step::Look],
         Hand::Shown => vec![Step::TryLock],
         Hand::Passed => vec![Step::Look],
-        Hand::Looked(_) if !state.slots[id].shows => vec![Step::Show],
-        Hand::Looked(_) => vec![Step::Start],
-        Hand::Running(_) => {
+        Hand::Looked(..) if !state.slots[id].shows => vec![Step::Show],
+        Hand::Looked(..) => vec![Step::Start],
+        Hand::Running(..) => {
             let roll_back = (state.repeats_left > 0).then_some(Step::RollBack);
-            [Step::LookOn].into_iter().chain(roll_back).collect()
+            [Step::Commit].into_iter().chain(roll_back).collect()
         }
-        Hand::Finishing(_) => vec![Step::LookOn],
-        Hand::LookedOn(..) | Hand::FinishingLooked(..) => vec![Step::Commit],
+        Hand::Finishing(_) => vec![Step::Commit],
         Hand::Committed(_) => vec![Step::EndSlot],
+        Hand::Finished => vec![Step::Announce],
     };
-    if hand != Hand::Free && state.deaths_left > 0 {
+    steps.extend(state.kept[id].then_some(Step::HandBack));
+    // A process that dies between a commit and what the commit announces takes the whole server down.
+    if !matches!(hand, Hand::Free | Hand::Finished) && state.deaths_left > 0 {
         steps.push(Step::Die);
     }
     steps
@@ -97,31 +98,41 @@ pub fn take(model: &Model, state: &mut State, id: usize, step: Step) {
         (Step::Take, _) => {
             state.window = false;
             state.begin_to_look(id);
-            Hand::Taken
+            // Under the same lock under which it takes the key.
+            if model.is(Broken::LooksBeforeShown) { Hand::Taken } else { show(state, id, Hand::Shown) }
         }
-        (Step::Show, Hand::Looked(next)) => show(state, id, Hand::Looked(next)),
-        (Step::Show, _) => show(state, id, Hand::Shown),
+        (Step::Show, looked) => show(state, id, looked),
         (Step::TryLock, _) if state.is_locked && !model.is(Broken::KeyLockNotTried) => {
             state.unshow(id, false);
+            state.kept[id] = !model.is(Broken::LockedKeyDropped);
             Hand::Free
         }
         (Step::TryLock, _) => Hand::Passed,
-        (Step::Look, _) => Hand::Looked(state.next()),
-        (Step::Start, Hand::Looked(next)) => start(state, id, next),
-        (Step::LookOn, Hand::Running(task)) => Hand::LookedOn(task, state.has_follower(task)),
-        (Step::LookOn, Hand::Finishing(task)) => Hand::FinishingLooked(task, state.has_follower(task)),
-        (Step::Commit, Hand::LookedOn(task, has_follower)) => {
+        (Step::Look, _) => {
+            let next = state.next();
+            Hand::Looked(next, next.is_some_and(|next| state.has_follower(next)))
+        }
+        (Step::Start, Hand::Looked(next, has_follower)) => start(state, id, next, has_follower),
+        (Step::Commit, Hand::Running(task, has_follower)) => {
             state.rows[task] = if model.calls[task] { Row::Calling } else { Row::Ended };
             // While the call is open, the key has no next task.
             Hand::Committed(has_follower && !model.calls[task])
         }
-        (Step::Commit, Hand::FinishingLooked(task, has_follower)) => {
+        (Step::Commit, Hand::Finishing(task)) => {
             state.rows[task] = Row::Ended;
-            state.slots[id].shows = true;
-            Hand::Committed(has_follower)
+            if model.is(Broken::CallEndUntold) { Hand::Free } else { Hand::Finished }
+        }
+        (Step::Announce, _) => {
+            state.announce(model);
+            Hand::Free
+        }
+        (Step::HandBack, hand) => {
+            state.kept[id] = false;
+            state.announce(model);
+            hand
         }
         (Step::EndSlot, Hand::Committed(has_follower)) => {
-            state.unshow(id, has_follower);
+            state.unshow(id, has_follower && !model.is(Broken::FollowerIgnored));
             Hand::Free
         }
         (Step::RollBack, _) => {
@@ -129,13 +140,13 @@ pub fn take(model: &Model, state: &mut State, id: usize, step: Step) {
             state.unshow(id, true);
             Hand::Free
         }
-        (Step::Finish(task), _) => {
-            state.slots[id].shows = !model.is(Broken::LooksOnBeforeShown);
-            Hand::Finishing(task)
-        }
+        (Step::Finish(task), _) => Hand::Finishing(task),
         (Step::Die, _) => {
             state.deaths_left -= 1;
-            state.unshow(id, !model.is(Broken::DeathForgetsKey));
+            let has_taken = !matches!(hand, Hand::Finishing(_));
+            state.unshow(id, has_taken && !model.is(Broken::DeathForgetsKey));
+            // The worker that is started in its place sweeps.
+            state.window |= std::mem::take(&mut state.kept[id]);
             Hand::Free
         }
         (step, hand) => unreachable!("{step:?} at {hand:?}"),
@@ -153,11 +164,11 @@ fn show(state: &mut State, id: usize, then: Hand) -> Hand {
     then
 }
 
-fn start(state: &mut State, id: usize, next: Option<usize>) -> Hand {
+fn start(state: &mut State, id: usize, next: Option<usize>, has_follower: bool) -> Hand {
     match next.filter(|task| state.is_lockable(*task)) {
         Some(task) => {
             state.begin(id, task);
-            Hand::Running(task)
+            Hand::Running(task, has_follower)
         }
         None => {
             state.unshow(id, false);

@@ -5,7 +5,7 @@ use crate::broken::Broken;
 use crate::check::fingerprint;
 use pg_errand_queue::{
     Announcement, Candidate, Class, Database, DatabaseId, Interrupted, Journal, Lane, LaneSet, Latch, NEVER,
-    Next, Over, Position, Read, Rest, Slot, SlotState, Sweep,
+    Next, Over, Position, Read, ReadKeys, Rest, Slot, SlotState, Sweep,
 };
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -58,7 +58,7 @@ impl Hash for Memory {
                 queue.line(Lane::LOCAL, class).hash(hasher);
                 queue.known(Lane::LOCAL, class).hash(hasher);
             }
-            queue.prioritized_due_since().hash(hasher);
+            (queue.due_since(), queue.uses_keys()).hash(hasher);
             (queue.deferred_due, queue.sweep_by(), queue.swept_at).hash(hasher);
         }
         (self.shared.launcher, &self.journal).hash(hasher);
@@ -237,7 +237,7 @@ impl Memory {
 
     /// True if the next read after a task has fallen due will find the task.
     pub fn will_be_looked_for(&self, position: Position) -> bool {
-        let since = self.prioritized_due_since().unwrap_or(NEVER);
+        let since = self.due_since().unwrap_or(NEVER);
         self.is_after_cursor(position)
             || position.class() == Class::Prioritized && position.scheduled_at > since
     }
@@ -264,8 +264,8 @@ impl Memory {
         }
     }
 
-    pub fn prioritized_due_since(&self) -> Option<i64> {
-        self.queue().and_then(|queue| queue.prioritized_due_since())
+    pub fn due_since(&self) -> Option<i64> {
+        self.queue().and_then(|queue| queue.due_since())
     }
 
     pub fn note_looked_for(&mut self, since: i64, time: Time) {
@@ -297,10 +297,20 @@ impl Memory {
         next
     }
 
-    /// `Shared::take`. Without priorities in the model, reads of prioritized tasks end immediately.
+    /// Leaves out what is known of keys, of which there are none. It would multiply the states.
+    pub fn forget_keys(&mut self) {
+        self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.forget_keys());
+    }
+
+    /// `Shared::take`. There are no keys. Without priorities in the model, reads of prioritized tasks end immediately.
     fn take_used(&mut self, model: &Model, id: usize, now: Time) -> Next {
         loop {
             let next = self.shared.take(id, LaneSet::LOCAL, DEFINITIONS, micros(now));
+            if let Next::ReadKeys(lane, _) = next {
+                let nothing = ReadKeys { entries: &[], end: None, now: 0, is_unused: true };
+                self.shared.publish_keys(id, lane, &nothing, DEFINITIONS);
+                continue;
+            }
             let Next::Read(_, class @ Class::Prioritized, _) = next else { return next };
             if model.has_priorities() {
                 return next;
@@ -520,10 +530,7 @@ impl Memory {
                 (line.known, line.cursor, line.low) = (old_line.known, old_line.cursor, old_line.low);
             }
             if model.is(Broken::DuePrioritizedAfterCursor) {
-                queue
-                    .prioritized_due_since()
-                    .into_iter()
-                    .for_each(|since| queue.note_looked_for(since, NEVER));
+                queue.due_since().into_iter().for_each(|since| queue.note_looked_for(since, NEVER));
             }
             if model.is(Broken::HeldNotLookedFor) {
                 queue.deferred_due = false;

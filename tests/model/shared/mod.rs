@@ -276,6 +276,7 @@ impl stateright::Model for Model {
             }
             Action::UnlockRow => state.locked = None,
         }
+        state.memory.forget_keys();
         state.memory.share(self, &last.memory);
         Some(state)
     }

@@ -24,7 +24,7 @@ pub enum Hand {
     },
     Swept {
         signals: Signals,
-        /// `Queue::prioritized_due_since`, and when the sweep began.
+        /// `Queue::due_since`, and when the sweep began.
         since: Option<i64>,
         began: Time,
         /// Deferred tasks, and prioritized ones that have fallen due.
@@ -204,7 +204,7 @@ pub fn take(model: &Model, state: &mut State, id: usize, step: Step) {
             let classes = if model.has_priorities() { &Class::ALL[..] } else { &[Class::Plain] };
             let read = |class: &Class| state.read(model, as_of, *class, Position::START);
             let all = classes.iter().filter(|_| all).map(read).collect();
-            let since = state.memory.prioritized_due_since().filter(|_| model.has_priorities());
+            let since = state.memory.due_since().filter(|_| model.has_priorities());
             let due = since.map(|since| state.read_due(model, since, as_of));
             let due = [deferred].into_iter().chain(due).collect();
             Hand::Swept { signals, since, began: as_of, due, all }
@@ -349,6 +349,7 @@ fn take_next(model: &Model, state: &mut State, id: usize, signals: Signals, bega
         }
         Next::Wait => Hand::TURNS,
         Next::Nothing => Hand::FoundNothing(signals),
+        Next::Key(..) | Next::ReadKeys(..) => unreachable!("no task has a key"),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The conditions that have to hold after every step.
 
-use crate::row::task_id;
+use crate::row::{position, task_id};
 use crate::worker::{Hand, shown_calls};
 use crate::world::{DATABASE, Flag, PROVIDERS, World, lane, terms};
 use pg_errand_queue::{
-    Breaker, Class, EndedCall, Interrupted, Lane, NOBODY, Position, Slot, SlotState, Terms,
+    Breaker, Class, EndedCall, Interrupted, Key, Lane, NOBODY, Position, Slot, SlotState, Terms,
 };
 use std::collections::HashMap;
 
@@ -12,6 +12,8 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub struct Checks {
     pub ended: usize,
+    /// How often the second key has had its turn while the first one stands in the window of a lane, see `check_turn`.
+    pub turns: HashMap<(Lane, Key, Key), usize>,
     /// Runs and deaths of tasks whose worker ended.
     runs: HashMap<i64, (u32, u32)>,
     /// The times at which requests of an account were admitted.
@@ -104,6 +106,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         for (index, row) in self.rows.iter().enumerate() {
             assert!(row.ends <= 1, "task {} has run twice", index + 1);
         }
+        self.check_types();
         for provider in 0..PROVIDERS {
             self.check_places(&terms(lane(provider)));
         }
@@ -117,17 +120,21 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.check_reasons();
     }
 
-    /// Checks that the worker that takes a task passes over no task of a higher priority, in the local lane or its own,
+    /// Checks that the worker that takes a task passes over no task of a higher effective priority, in the local lane or its own,
     /// that was announced when it was due, while no worker reads the lane.
     pub fn check_order(&self, taker: usize, taken_from: Lane, taken: Position) {
         let Some(queue) = self.shared.queue_of(DATABASE) else { return };
+        let priority = |lane, position| self.ageing_of(lane).effective(position, self.now).priority;
+        let taken_priority = priority(taken_from, taken);
         // Also one that dies before it has published what it has read.
         let is_read = |lane| Class::ALL.into_iter().any(|class| queue.line(lane, class).reader != NOBODY);
         for (index, row) in self.rows.iter().enumerate() {
             let is_checked = row.lane == Lane::LOCAL || row.lane == taken_from;
             let is_known = is_checked && row.is_told && row.is_ready(self.now) && !is_read(row.lane);
-            let is_excused = row.is_disturbed || row.not_before.is_some();
-            if is_known && !is_excused && row.priority > taken.priority && !self.is_in_hand(index) {
+            let is_paused = self.is_paused(row.lane) || self.knows_as_paused(taker, row.lane);
+            let is_excused = row.is_disturbed || row.not_before.is_some() || is_paused;
+            let comes_first = || priority(row.lane, position(&self.rows, index)) > taken_priority;
+            if is_known && !is_excused && comes_first() && !self.is_in_hand(index) {
                 panic!("slot {taker} takes {taken:?} before task {}: {row:?}", index + 1);
             }
         }

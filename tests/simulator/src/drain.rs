@@ -8,7 +8,7 @@ const ENOUGH: u64 = 400_000;
 
 impl<const W: usize, const C: usize> World<W, C> {
     /// The first part has no periodic sweeps, which announced tasks must not need. Tasks that were not announced end
-    /// within two sweeps of the second part.
+    /// within a few sweeps of the second part.
     pub fn drain(&mut self) {
         self.has_faults = false;
         self.unlock_rows();
@@ -16,6 +16,11 @@ impl<const W: usize, const C: usize> World<W, C> {
             self.end_quiesce();
         }
         self.polls = false;
+        if self.rng.one_in(2) {
+            // What is not paused ends, and nothing moves any more.
+            self.settle(NEVER);
+        }
+        self.resume_all();
         self.settle(NEVER);
         for _ in 0..self.rng.below(6) {
             // A few tasks, which are enqueued while workers become idle.
@@ -23,22 +28,28 @@ impl<const W: usize, const C: usize> World<W, C> {
             self.settle(NEVER);
         }
         for (index, row) in self.rows.iter().enumerate() {
-            let is_excused = row.is_disturbed || row.ends > 0 || !row.is_committed;
+            let is_excused = row.is_disturbed
+                || row.ends > 0
+                || !row.is_committed
+                || row.key.is_some_and(|key| self.is_key_disturbed(key));
             assert!(is_excused, "task {} waits for the next sweep: {row:?}", index + 1);
         }
         self.polls = true;
-        self.settle(self.now + 3 * POLL_INTERVAL);
+        // A sweep looks at some of the keys only.
+        let sweeps = if self.has_keys { 9 } else { 3 };
+        self.settle(self.now + sweeps * POLL_INTERVAL);
         self.check_end();
     }
 
     /// Takes every possible step, and advances the clock when there is none, up to `end`.
-    fn settle(&mut self, end: i64) {
+    pub fn settle(&mut self, end: i64) {
         for _ in 0..ENOUGH {
             self.steps += 1;
             if self.step_one() {
                 self.check();
                 continue;
             }
+            self.check_rest();
             let next = self.next_event();
             if next == NEVER || next > end {
                 return;
@@ -50,11 +61,15 @@ impl<const W: usize, const C: usize> World<W, C> {
     }
 
     /// Takes a random step; false if no process has one.
-    fn step_one(&mut self) -> bool {
+    pub fn step_one(&mut self) -> bool {
         self.workers.retain(|worker| worker.hand != crate::worker::Hand::Gone);
         let mut able: Vec<usize> = (0..self.workers.len()).filter(|worker| self.can_step(*worker)).collect();
         let workers = self.workers.len();
         able.extend(self.launcher_has_cause().then_some(workers));
+        if !self.outsiders.is_empty() && (able.is_empty() || self.rng.one_in(8)) {
+            self.step_outsider();
+            return true;
+        }
         if !self.sessions.is_empty() && (able.is_empty() || self.rng.one_in(8)) {
             able = vec![workers + 1];
         }
@@ -69,7 +84,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         true
     }
 
-    fn next_event(&self) -> i64 {
+    pub fn next_event(&self) -> i64 {
         let polls = self.workers.iter().filter_map(|worker| match worker.hand {
             crate::worker::Hand::Waits { since, .. } if self.polls => Some(since + POLL_INTERVAL),
             _ => None,

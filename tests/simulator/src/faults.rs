@@ -2,7 +2,7 @@
 
 use crate::launcher::Launcher;
 use crate::worker::Hand;
-use crate::world::{DATABASE, SLOTS, Shared, World};
+use crate::world::{AGES_EVERY, DATABASE, SLOTS, Shared, World};
 use pg_errand_queue::SlotState;
 
 impl<const W: usize, const C: usize> World<W, C> {
@@ -15,6 +15,7 @@ impl<const W: usize, const C: usize> World<W, C> {
             13..15 => self.quiesce(),
             15..17 => self.end_quiesce(),
             17 => {
+                self.ages_every = [0, AGES_EVERY, 10 * AGES_EVERY][self.rng.below(3)];
                 self.shared.forget_queue(DATABASE, self.now);
                 self.checks.close_breakers();
             }
@@ -66,6 +67,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         self.workers.clear();
         self.sessions.clear();
         self.quiescers.clear();
+        self.outsiders.clear();
         self.shared = Shared::new(owner);
         self.checks.forget_limits();
         self.launcher = Launcher::new();
@@ -84,7 +86,10 @@ impl<const W: usize, const C: usize> World<W, C> {
         }
         let task = self.rng.below(self.rows.len());
         if self.rows[task].is_open() && self.is_free(task) {
-            (self.rows[task].is_locked, self.rows[task].is_disturbed) = (true, true);
+            // A worker that finds the first task of a key locked tries again.
+            let is_first = self.rows[task].key.is_some_and(|key| self.is_one_at_a_time(key));
+            self.rows[task].is_locked = true;
+            self.rows[task].is_disturbed |= !is_first;
         }
     }
 
@@ -127,6 +132,7 @@ impl<const W: usize, const C: usize> World<W, C> {
     fn set_clock_back(&mut self) {
         self.now -= self.rng.duration();
         self.shared.set_clock_back(self.now);
+        self.checks.turns.clear();
         // Tasks that fall due again are not announced again.
         for row in self.rows.iter_mut().filter(|row| row.scheduled_at > self.now) {
             row.is_told = false;

@@ -37,11 +37,11 @@ impl<const W: usize, const C: usize> World<W, C> {
         let is_starting = self.shared.slots_of(DATABASE).any(|slot| slot.state == SlotState::Starting);
         let Some(database) = self.shared.database(DATABASE) else { return };
         database.service = Service::Workers(SLOTS as u32);
-        let is_due = database.next_due <= now;
+        let is_due = database.due_at() <= now;
         let has_work = database.has_work(now);
         let may_start = database.start_allowed_at() <= now && !database.is_quiesced();
         let retry = if has_work { database.start_allowed_at().max(now + RETRY) } else { NEVER };
-        self.launcher.until = retry.min(if is_due { NEVER } else { database.next_due });
+        self.launcher.until = retry.min(if is_due { NEVER } else { database.due_at() });
         if has_work && may_start && slots < SLOTS && !is_starting && !(is_due && has_idle) {
             self.start_worker();
         }
@@ -53,7 +53,7 @@ impl<const W: usize, const C: usize> World<W, C> {
     fn start_worker(&mut self) {
         let Some(slot) = self.shared.allocate(DATABASE, 0, self.now) else { return };
         self.shared.expect_worker(DATABASE, self.now);
-        self.workers.push(Worker::new(slot, self.shared.slots[slot].generation));
+        self.workers.push(Worker::new(slot, self.shared.slots[slot].generation, self.key_types));
     }
 
     /// Frees slots whose process ended without attaching.

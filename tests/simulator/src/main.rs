@@ -7,12 +7,19 @@
 mod checks;
 mod drain;
 mod faults;
+mod key_checks;
+mod key_session;
+mod key_worker;
+mod keys;
 mod launcher;
-
+mod outsider;
+mod pauses;
 mod reasons;
 mod rng;
 mod row;
 mod session;
+mod starvation;
+mod types;
 mod worker;
 mod world;
 

@@ -1,12 +1,13 @@
 //! What `queues.explain` would say of a task is never wrong.
 
 use crate::launcher::RETRY;
-use crate::row::task_id;
+use crate::row::{index, task_id};
+use crate::types::{is_of_type, limits_of};
 use crate::worker::Hand;
 use crate::world::{DATABASE, SLOTS, World, terms};
 use pg_errand_queue::{
-    Admission, CallState, Lane, Next, Obstacle, Ready, Reason, SlotState, Sources, Surroundings, TaskState,
-    Unavailable,
+    Admission, Busy, CallState, Lane, LaneSet, NEVER, Next, Obstacle, Paused, Ready, Reason, SlotState,
+    Sources, Surroundings, TaskState, Unavailable,
 };
 
 impl<const W: usize, const C: usize> World<W, C> {
@@ -17,7 +18,9 @@ impl<const W: usize, const C: usize> World<W, C> {
             return;
         }
         let task = (self.steps as usize).wrapping_mul(31) % count;
-        if self.rows[task].is_committed {
+        // The reason of a task that waits for others of its key is that key's.
+        let is_next = self.rows[task].key.is_none_or(|key| self.startable(key) == Some(task));
+        if self.rows[task].is_committed && is_next {
             self.check_reason(task, self.reason(task));
         }
     }
@@ -27,10 +30,12 @@ impl<const W: usize, const C: usize> World<W, C> {
         let row = &self.rows[task];
         let (lane, terms) = match row.lane {
             _ if row.owner.is_some() => (Lane::LOCAL, None),
-            Lane::LOCAL => (Lane::LOCAL, None),
+            lane if lane == Lane::LOCAL || is_of_type(lane) => (lane, None),
             lane => (lane, Some(terms(lane))),
         };
-        let ready = Ready { database: DATABASE, task_id: task_id(task), lane, terms };
+        let limits = limits_of(lane);
+        let ready =
+            Ready { database: DATABASE, task_id: task_id(task), lane, terms, limits, leased: 0, key: None };
         let holder = self.workers.iter().find(|worker| worker.locked() == Some(task));
         let state = TaskState {
             is_finished: row.ends > 0,
@@ -47,6 +52,9 @@ impl<const W: usize, const C: usize> World<W, C> {
             }),
             locked_by: row.is_locked.then_some(1).or(holder.map(|worker| worker.slot as i32)),
             follows: None,
+            key_paused: None,
+            key_busy: None,
+            paused: self.is_paused(row.lane).then_some(Paused::Type(NEVER)),
         };
         let around = Surroundings {
             is_preloaded: true,
@@ -102,7 +110,16 @@ impl<const W: usize, const C: usize> World<W, C> {
                     assert_eq!(begun, Err(Unavailable::Paused(until)), "task {task} is not paused");
                 }
             }
-            Obstacle::Provider(_) | Obstacle::Lane(_) => self.check_refusal(row.lane),
+            Obstacle::TypeFull(first) => {
+                let is_other =
+                    |first: Busy| first.task_id != task_id(task) && self.type_of_shown(first) == row.lane;
+                assert!(first.is_none_or(is_other), "task {task} of {:?} waits for {first:?}", row.lane);
+                self.check_start(row.lane, Admission::Full);
+            }
+            Obstacle::TypeRate(until) => self.check_start(row.lane, Admission::Wait(until)),
+            Obstacle::Provider(_) => self.check_refusal(row.lane),
+            Obstacle::Lane(_) if is_of_type(row.lane) => self.check_shut(row.lane),
+            Obstacle::Lane(_) => self.check_refusal(row.lane),
             Obstacle::Busy { first, .. } => {
                 assert!(staff().all(|slot| slot.task_id != 0 || slot.full), "not all workers are busy");
                 assert!(staff().any(|slot| slot.pid == first.pid && slot.task_id == first.task_id));
@@ -121,12 +138,37 @@ impl<const W: usize, const C: usize> World<W, C> {
         };
         let mut shared = self.shared.clone();
         let is_refused = shared.admit(slot, &terms(lane), self.now) != Admission::Admitted;
+        assert!(
+            is_refused || self.is_shut(slot, lane),
+            "lane {lane:?} is open, and its provider admits a request"
+        );
+    }
+
+    /// True if no task of the lane is handed out.
+    fn is_shut(&self, slot: usize, lane: Lane) -> bool {
         let mut queue = self.shared.queue_of(DATABASE).copied();
-        let sources = Sources::from(pg_errand_queue::LaneSet::NONE.with(lane));
-        let is_shut = queue
-            .as_mut()
-            .is_some_and(|queue| queue.take(slot, sources, self.now, |_| false) == Next::Nothing);
-        assert!(is_refused || is_shut, "lane {lane:?} is open, and its provider admits a request");
+        let sources = Sources::from(LaneSet::NONE.with(lane));
+        queue.as_mut().is_some_and(|queue| queue.take(slot, sources, self.now, |_| false) == Next::Nothing)
+    }
+
+    fn check_shut(&self, lane: Lane) {
+        assert!(self.is_shut(0, lane), "lane {lane:?} of a type is open");
+    }
+
+    /// The start of another task of a type is refused.
+    fn check_start(&self, lane: Lane, expected: Admission) {
+        let is_free = |slot: &usize| {
+            let slot = &self.shared.slots[*slot];
+            slot.database == DATABASE && slot.is_live() && slot.start.is_none() && slot.task_id == 0
+        };
+        let (Some(slot), Some(limits)) = ((0..SLOTS).find(is_free), limits_of(lane)) else { return };
+        let admission = self.shared.clone().start(slot, &limits, self.now);
+        assert_eq!(admission, expected, "another task of lane {lane:?} starts");
+    }
+
+    /// The lane of a task that a worker shows.
+    fn type_of_shown(&self, busy: Busy) -> Lane {
+        self.rows[index(busy.task_id)].lane
     }
 
     /// A task that is told to start by itself does so: some process has a step to take.

@@ -1,14 +1,17 @@
 //! The rows of `queues.task`, and the statements that read them.
 
-use pg_errand_queue::{Candidate, Class, Lane, NEVER, Position, Read};
+use pg_errand_queue::{Ageing, Candidate, Class, Key, Lane, NEVER, Position, Read};
 
 /// A row. Its index is `task_id - 1`.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub lane: Lane,
+    pub key: Option<Key>,
     pub scheduled_at: i64,
     pub priority: i16,
     pub not_before: Option<i64>,
+    /// A worker outside has leased it until `not_before`.
+    pub is_leased: bool,
     pub is_committed: bool,
     pub ends: u32,
     /// The identity of the worker that owns the call of this task.
@@ -19,11 +22,19 @@ pub struct Row {
     pub is_told: bool,
     /// The task need not be found before the next sweep.
     pub is_disturbed: bool,
+    /// The step in which its place in the order was committed last.
+    pub placed_in: u64,
 }
 
 impl Row {
     pub fn is_open(&self) -> bool {
         self.is_committed && self.ends == 0
+    }
+
+    /// True if the task is between the steps of a call, or leased.
+    pub fn is_busy(&self, now: i64) -> bool {
+        self.is_open()
+            && (self.owner.is_some() || self.is_leased && self.not_before.is_some_and(|until| until > now))
     }
 
     pub fn is_ready(&self, now: i64) -> bool {
@@ -68,32 +79,43 @@ impl Found {
     }
 }
 
-/// `read.sql` and `read_prioritized.sql`: the ready tasks of a line after a position.
-pub fn read(rows: &[Row], (lane, class): (Lane, Class), after: Position, now: i64, limit: usize) -> Found {
+/// `read.sql` and `read_prioritized.sql`: the ready tasks of a line after a position, in the order of the line.
+pub fn read(
+    rows: &[Row],
+    (lane, class): (Lane, Class),
+    ageing: Ageing,
+    after: Position,
+    now: i64,
+    limit: usize,
+) -> Found {
+    let place = |position| if class == Class::Prioritized { ageing.place(position) } else { position };
     let is_wanted = |index: &usize| {
         let row = &rows[*index];
         let position = position(rows, *index);
-        row.lane == lane && position.class() == class && row.is_ready(now) && position > after
+        let is_of = row.lane == lane && row.key.is_none() && position.class() == class;
+        is_of && row.is_ready(now) && place(position) > after
     };
     let mut found: Vec<Candidate> =
         (0..rows.len()).filter(is_wanted).map(|index| candidate(rows, index)).collect();
-    found.sort_by_key(|candidate| candidate.position);
+    found.sort_by_key(|candidate| place(candidate.position));
     found.truncate(limit);
     let is_all = found.len() < limit;
-    let is_used = rows.iter().any(|row| row.priority != 0 && row.is_open() && row.owner.is_none());
+    let is_used =
+        rows.iter().any(|row| row.priority != 0 && row.key.is_none() && row.is_open() && row.owner.is_none());
     let is_unused = class == Class::Prioritized && after == Position::START && !is_used;
     Found { tasks: found, all_due_at: is_all.then_some(now), is_unused }
 }
 
 /// `read::read_due`: the prioritized tasks that have fallen due since a time, up to `now`.
-pub fn read_due(rows: &[Row], lane: Lane, since: i64, now: i64, limit: usize) -> Found {
+pub fn read_due(rows: &[Row], (lane, ageing): (Lane, Ageing), since: i64, now: i64, limit: usize) -> Found {
     let is_wanted = |index: &usize| {
         let row = &rows[*index];
-        row.lane == lane && row.priority != 0 && row.is_ready(now) && row.scheduled_at > since
+        let is_of = row.lane == lane && row.key.is_none() && row.priority != 0;
+        is_of && row.is_ready(now) && row.scheduled_at > since
     };
     let mut tasks: Vec<Candidate> =
         (0..rows.len()).filter(is_wanted).map(|index| candidate(rows, index)).collect();
-    tasks.sort_by_key(|candidate| candidate.position);
+    tasks.sort_by_key(|candidate| ageing.place(candidate.position));
     tasks.truncate(limit);
     let all_due_at = (tasks.len() < limit).then_some(now);
     Found { tasks, all_due_at, is_unused: false }
@@ -103,7 +125,7 @@ pub fn read_due(rows: &[Row], lane: Lane, since: i64, now: i64, limit: usize) ->
 pub fn read_deferred(rows: &[Row], lane: Lane, now: i64, limit: usize) -> Vec<Candidate> {
     let is_wanted = |index: &usize| {
         let row = &rows[*index];
-        row.lane == lane && row.not_before.is_some() && row.is_ready(now)
+        row.lane == lane && row.key.is_none() && row.not_before.is_some() && row.is_ready(now)
     };
     (0..rows.len()).filter(is_wanted).take(limit).map(|index| candidate(rows, index)).collect()
 }

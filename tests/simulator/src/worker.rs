@@ -1,10 +1,15 @@
 //! A worker process: one turn of its loop in small steps.
 
+use crate::key_worker::{Kept, KeyStep, Search};
+use crate::keys::{FoundKeys, KeyTypes, MAX_DUE, MAX_SWEPT, Scan, scan};
+use crate::pauses::Paused;
 use crate::row::{self, Found, index, next_due, position, task_id};
+use crate::session::Session;
+use crate::types::{ageing, is_of_type, limits, type_lanes, type_of};
 use crate::world::{DATABASE, Flag, POLL_INTERVAL, Shared, World, all_lanes, terms};
 use pg_errand_queue::{
-    Admission, Candidate, Class, EndedCall, InFlight, Lane, LaneSet, NEVER, Next, Over, Position, Rest,
-    SlotState, Sources, Sweep, Unavailable,
+    Admission, Candidate, Class, EndedCall, InFlight, Key, KeyEntry, KeyPlace, Lane, LaneSet, NEVER, Next,
+    Over, Position, Rest, ShownKey, SlotState, Sources, Sweep, Unavailable,
 };
 
 /// The number of calls that a worker may have in flight.
@@ -22,8 +27,10 @@ pub enum Hand {
     Sweeps {
         sweeping: Sweeping,
         lanes: LaneSet,
-        found: Option<Swept>,
+        found: Option<Box<Swept>>,
     },
+    /// The keys of tasks that have fallen due, as the sweep has read them last.
+    HasReadDue(Sweeping, Vec<(Lane, KeyEntry)>),
     Looks(Signals),
     Reads {
         signals: Signals,
@@ -36,7 +43,10 @@ pub enum Hand {
         line: (Lane, Class),
         found: Found,
     },
+    ReadsKeys(Signals, Lane, Key),
+    HasReadKeys(Signals, Lane, FoundKeys),
     Took(Signals, Position),
+    Searches(Search),
     Locked(Signals, usize),
     /// The slot shows the task, whose handler runs until this time.
     Runs(usize, i64),
@@ -67,7 +77,7 @@ pub struct Sweeping {
     signals: Signals,
     all: bool,
     began: i64,
-    /// `Queue::prioritized_due_since`.
+    /// `Queue::due_since`.
     due_since: Option<i64>,
 }
 
@@ -77,6 +87,7 @@ pub struct Swept {
     deferred: Vec<Candidate>,
     due: Option<Found>,
     all: Option<[(Class, Found); 2]>,
+    keys: Option<FoundKeys>,
     as_of: i64,
 }
 
@@ -88,6 +99,7 @@ pub struct Signals {
     due: bool,
     sweep: bool,
     look_ahead: bool,
+    pub definition_changes: u64,
 }
 
 /// A call in flight.
@@ -114,14 +126,23 @@ pub struct Worker {
     pub queued: Vec<QueuedCall>,
     /// Tasks that the worker does not take before a time.
     avoided: Vec<(i64, Lane, Position)>,
+    /// Keys that the worker hands back after a time.
+    pub kept: Vec<Kept>,
     definition_changes: u64,
+    /// The task types with keys as of `definition_changes`.
+    pub key_types: KeyTypes,
+    /// The pauses as of `definition_changes`; `None` before the worker has read them.
+    paused: Option<Paused>,
+    /// Another task of the key was due when the worker locked one.
+    pub follower: Option<i16>,
+    pub first: Option<KeyPlace>,
     resumes: u64,
     /// Each worker looks for orphaned calls once, whatever its signals are.
     has_looked_for_orphans: bool,
 }
 
 impl Worker {
-    pub fn new(slot: usize, generation: u32) -> Worker {
+    pub fn new(slot: usize, generation: u32, key_types: KeyTypes) -> Worker {
         Worker {
             slot,
             generation,
@@ -130,7 +151,12 @@ impl Worker {
             calls: Vec::new(),
             queued: Vec::new(),
             avoided: Vec::new(),
+            kept: Vec::new(),
             definition_changes: 0,
+            key_types,
+            paused: None,
+            follower: None,
+            first: None,
             resumes: 0,
             has_looked_for_orphans: false,
         }
@@ -149,6 +175,16 @@ impl Worker {
         self.avoided.iter().any(|(_, _, position)| position.task_id == task_id)
     }
 
+    /// `insert` of `worker::deferred`.
+    pub fn keep(&mut self, kept: Kept) {
+        let is_same = |known: &Kept| match kept.task_id {
+            None => known.task_id.is_none() && known.entry.key == kept.entry.key,
+            some => known.task_id == some,
+        };
+        self.kept.retain(|known| !is_same(known));
+        self.kept.push(kept);
+    }
+
     fn counts(&self) -> InFlight {
         let mut counts = InFlight::NONE;
         let limited = self.calls.iter().filter(|call| terms(call.lane).max_in_flight > 0);
@@ -161,10 +197,11 @@ impl Worker {
         let calls = self.calls.iter().map(|call| call.ends_at);
         let queued = self.queued.iter().map(|queued| queued.not_before);
         let avoided = self.avoided.iter().map(|(until, ..)| *until);
+        let kept = self.kept.iter().map(|kept| kept.until);
         match self.hand {
             Hand::Runs(_, until) => until,
             Hand::Waits { until, .. } => {
-                calls.chain(queued).chain(avoided).chain([until]).min().unwrap_or(NEVER)
+                calls.chain(queued).chain(avoided).chain(kept).chain([until]).min().unwrap_or(NEVER)
             }
             _ => NEVER,
         }
@@ -173,7 +210,9 @@ impl Worker {
 
 impl<const W: usize, const C: usize> World<W, C> {
     pub fn is_free(&self, task: usize) -> bool {
-        !self.rows[task].is_locked && self.workers.iter().all(|worker| worker.locked() != Some(task))
+        !self.rows[task].is_locked
+            && self.workers.iter().all(|worker| worker.locked() != Some(task))
+            && self.outsiders.iter().all(|outsider| outsider.locked() != Some(task))
     }
 
     /// True if the worker has a step to take.
@@ -205,10 +244,11 @@ impl<const W: usize, const C: usize> World<W, C> {
             Hand::Turns | Hand::Waits { .. } | Hand::Idle(_) if is_leaving => Hand::Detaches,
             Hand::Turns => self.turn(worker),
             Hand::Sweeps { sweeping, lanes, found } => self.sweep(slot, worker, sweeping, lanes, found),
+            Hand::HasReadDue(sweeping, due) => self.add_due(worker, sweeping, due),
             Hand::Looks(signals) => self.take(worker, signals),
             Hand::Reads { signals, line, after, as_of } => {
                 let limit = pg_errand_queue::Queue::<W, C>::window(line.0, line.1);
-                let found = row::read(&self.rows, line, after, as_of, limit);
+                let found = row::read(&self.rows, line, self.ageing_of(line.0), after, as_of, limit);
                 if self.has_faults && self.rng.one_in(100) {
                     Hand::GivesBack
                 } else {
@@ -220,9 +260,26 @@ impl<const W: usize, const C: usize> World<W, C> {
                 self.shared.publish(slot, &found.of(lane, class), definitions);
                 Hand::Looks(signals)
             }
+            Hand::ReadsKeys(signals, lane, after) => {
+                let found = self.read_keys(worker, lane, after);
+                if self.has_faults && self.rng.one_in(100) {
+                    Hand::GivesBack
+                } else {
+                    Hand::HasReadKeys(signals, lane, found)
+                }
+            }
+            Hand::HasReadKeys(signals, lane, found) => {
+                let definitions = self.workers[worker].definition_changes;
+                self.checks.turns.clear();
+                self.shared.publish_keys(slot, lane, &found.read(), definitions);
+                Hand::Looks(signals)
+            }
+            Hand::Searches(_) if self.has_faults && self.rng.one_in(200) => Hand::GivesBack,
+            Hand::Searches(search) => self.search(worker, search),
             Hand::Took(signals, taken) => {
                 let task = index(taken.task_id);
-                let is_ready = self.rows[task].is_ready(self.now) && self.is_free(task);
+                let row = &self.rows[task];
+                let is_ready = row.key.is_none() && row.is_ready(self.now) && self.is_free(task);
                 if self.rows[task].priority != taken.priority {
                     self.hand_back_moved(slot, task, is_ready);
                     Hand::Looks(signals)
@@ -249,7 +306,7 @@ impl<const W: usize, const C: usize> World<W, C> {
                 Hand::Turns
             }
             Hand::Refused(admission) => {
-                let lane = self.shared.slots[slot].taken.map_or(Lane::LOCAL, |(lane, _)| lane);
+                let lane = self.rows[index(self.shared.slots[slot].task_id)].lane;
                 let definitions = self.workers[worker].definition_changes;
                 self.shared.shut(slot, admission, &terms(lane), definitions);
                 self.give_back(slot);
@@ -258,12 +315,11 @@ impl<const W: usize, const C: usize> World<W, C> {
             Hand::Repeats(task) => {
                 let until = self.now + self.rng.duration();
                 self.rows[task].not_before = Some(until);
+                self.rows[task].is_leased = false;
                 Hand::Repeated(until)
             }
             Hand::Repeated(until) => {
-                let mut announcement: pg_errand_queue::Announcement = pg_errand_queue::Announcement::NOTHING;
-                announcement.due(until);
-                self.shared.announce(DATABASE, &announcement, self.now);
+                self.announce_repeat(worker, until);
                 Hand::GivesBack
             }
             Hand::GivesBack => {
@@ -272,10 +328,8 @@ impl<const W: usize, const C: usize> World<W, C> {
             }
             Hand::FoundNothing(signals) => {
                 let looks = signals.look_ahead || signals.due;
-                let rest = Rest {
-                    next_due: next_due(&self.rows, signals.at),
-                    nothing_prepared: self.nothing_prepared(),
-                };
+                let rest =
+                    Rest { next_due: self.next_due(signals.at), nothing_prepared: self.nothing_prepared() };
                 Hand::Rests(signals, looks.then_some(rest))
             }
             Hand::Rests(signals, rest) => {
@@ -312,13 +366,23 @@ impl<const W: usize, const C: usize> World<W, C> {
         let (interval, queue) =
             (if self.polls { POLL_INTERVAL } else { NEVER }, self.shared.queue_of(DATABASE));
         let sweep = queue.is_none_or(|queue| queue.wants_sweep(now, interval));
+        self.end_pauses();
         let Some(database) = self.shared.database(DATABASE) else { return Hand::Detaches };
+        let starts_nothing = database.starts_nothing();
         let due = database.due_unknown || database.next_due <= now;
         let look_ahead = database.due_unknown || database.unannounced;
-        let signals = Signals { at: now, announced: database.announced, due, sweep, look_ahead };
         let (definition_changes, has_orphans) = (database.definition_changes, database.orphans);
+        let signals =
+            Signals { at: now, announced: database.announced, due, sweep, look_ahead, definition_changes };
         let has_resumed = self.workers[worker].resumes != self.shared.resumes;
         let this = &mut self.workers[worker];
+        if this.definition_changes != definition_changes || this.paused.is_none() {
+            this.key_types = self.key_types;
+            let paused = self.paused.at(now);
+            let (is_paused, ends_at) = (paused.has_database(), paused.ends_at());
+            this.paused = Some(paused);
+            self.shared.set_pauses(DATABASE, definition_changes, is_paused, ends_at, now);
+        }
         (this.definition_changes, this.resumes) = (definition_changes, self.shared.resumes);
         if has_resumed {
             this.queued.iter_mut().for_each(|queued| queued.not_before = queued.not_before.min(now));
@@ -327,12 +391,17 @@ impl<const W: usize, const C: usize> World<W, C> {
         for (_, lane, position) in over {
             self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.hand_back(lane, position));
         }
+        self.hand_back_keys(worker);
         self.end_calls(worker);
         if has_orphans || !self.workers[worker].has_looked_for_orphans {
             self.workers[worker].has_looked_for_orphans = true;
             self.take_over(worker);
         }
         self.send_queued(worker);
+        if starts_nothing {
+            self.show_in_flight(slot, worker);
+            return Hand::FoundNothing(signals);
+        }
         if due {
             self.shared.see_to_due(DATABASE, now);
         }
@@ -342,9 +411,9 @@ impl<const W: usize, const C: usize> World<W, C> {
         match begun {
             Some(wanted) => {
                 let queue = self.shared.queue(DATABASE);
-                let due_since = queue.and_then(|queue| queue.prioritized_due_since());
+                let due_since = queue.and_then(|queue| queue.due_since());
                 let sweeping = Sweeping { signals, all: wanted == Sweep::All, began: now, due_since };
-                Hand::Sweeps { sweeping, lanes: all_lanes(), found: None }
+                Hand::Sweeps { sweeping, lanes: self.open_lanes(worker), found: None }
             }
             None => {
                 self.show_in_flight(slot, worker);
@@ -359,15 +428,22 @@ impl<const W: usize, const C: usize> World<W, C> {
         worker: usize,
         sweeping: Sweeping,
         lanes: LaneSet,
-        found: Option<Swept>,
+        found: Option<Box<Swept>>,
     ) -> Hand {
         let Sweeping { signals, all, began, due_since } = sweeping;
         let definitions = self.workers[worker].definition_changes;
-        if let Some(Swept { lane, deferred, due, all: everything, as_of }) = found {
+        if let Some(found) = found {
+            let Swept { lane, deferred, due, all: everything, keys, as_of } = *found;
             let deferred = Found { tasks: deferred, all_due_at: Some(as_of), is_unused: false };
             self.shared.add(slot, &deferred.of(lane, Class::Plain), definitions);
             if let Some(due) = due {
                 self.shared.add(slot, &due.of(lane, Class::Prioritized), definitions);
+            }
+            if let Some(FoundKeys { entries, end, .. }) = keys {
+                self.checks.turns.clear();
+                let end = end.unwrap_or(Key::FIRST);
+                let found: Vec<_> = entries.into_iter().map(|entry| (lane, entry)).collect();
+                self.shared.add_keys(slot, &found, Some((lane, end)), definitions);
             }
             for (class, found) in everything.iter().flatten() {
                 self.shared.sweep(slot, &found.of(lane, *class), definitions);
@@ -375,8 +451,9 @@ impl<const W: usize, const C: usize> World<W, C> {
             return Hand::Sweeps { sweeping, lanes: lanes.without(lane), found: None };
         }
         let Some(lane) = lanes.iter().next() else {
-            if let (Some(since), Some(queue)) = (due_since, self.shared.queue(DATABASE)) {
-                queue.note_looked_for(since, began);
+            if let Some(since) = due_since {
+                let due = self.read_due_keys(worker, since, began);
+                return Hand::HasReadDue(sweeping, due);
             }
             if all {
                 self.shared.database(DATABASE).into_iter().for_each(|database| database.due_unknown = true);
@@ -389,30 +466,84 @@ impl<const W: usize, const C: usize> World<W, C> {
         if deferred.len() == limit && !all {
             self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.ask_for_sweep(as_of));
         }
+        let ageing = self.ageing_of(lane);
         let read = |class| {
-            let found = row::read(&self.rows, (lane, class), Position::START, as_of, window(lane, class));
+            let limit = window(lane, class);
+            let found = row::read(&self.rows, (lane, class), ageing, Position::START, as_of, limit);
             (class, found)
         };
         let everything = all.then(|| Class::ALL.map(read));
-        let due = due_since
-            .filter(|_| !all)
-            .map(|since| row::read_due(&self.rows, lane, since, began, window(lane, Class::Prioritized)));
-        let found = Some(Swept { lane, deferred, due, all: everything, as_of });
+        let due = due_since.filter(|_| !all).map(|since| {
+            row::read_due(&self.rows, (lane, ageing), since, began, window(lane, Class::Prioritized))
+        });
+        let keys = all.then(|| {
+            let after = self.shared.queue_of(DATABASE).map_or(Key::FIRST, |queue| queue.keys_swept(lane));
+            let (types, pauses) = (&self.workers[worker].key_types, &self.pauses);
+            let from = Scan { types, pauses, lane, after, limit: MAX_SWEPT, steps: MAX_SWEPT, now: self.now };
+            scan(&self.rows, &from)
+        });
+        let found = Some(Box::new(Swept { lane, deferred, due, all: everything, keys, as_of }));
         Hand::Sweeps { sweeping, lanes, found }
+    }
+
+    /// `read_keys::add_due`, and the end of the sweep.
+    fn add_due(&mut self, worker: usize, sweeping: Sweeping, due: Vec<(Lane, KeyEntry)>) -> Hand {
+        let Worker { slot, definition_changes, .. } = self.workers[worker];
+        if due.len() >= MAX_DUE {
+            self.shared.queue(DATABASE).into_iter().for_each(|queue| queue.rewind_keys(LaneSet::ALL));
+        }
+        self.checks.turns.clear();
+        for (lane, entry) in due {
+            self.shared.add_keys(slot, &[(lane, entry)], None, definition_changes);
+        }
+        if let (Some(since), Some(queue)) = (sweeping.due_since, self.shared.queue(DATABASE)) {
+            queue.note_looked_for(since, sweeping.began);
+        }
+        if sweeping.all {
+            self.shared.database(DATABASE).into_iter().for_each(|database| database.due_unknown = true);
+        }
+        Hand::Looks(sweeping.signals)
+    }
+
+    /// `next_due.sql`.
+    fn next_due(&self, after: i64) -> i64 {
+        let pauses = self.pauses.values().copied().filter(|until| *until > after).min();
+        next_due(&self.rows, after).min(pauses.unwrap_or(NEVER))
+    }
+
+    /// The lanes that are not paused, as the worker knows.
+    fn open_lanes(&self, worker: usize) -> LaneSet {
+        self.workers[worker].paused.as_ref().map_or(all_lanes(), |paused| paused.others(all_lanes()))
+    }
+
+    /// True if the worker of a slot has read that the lane is paused. The end of the pause may not be announced yet.
+    pub fn knows_as_paused(&self, slot: usize, lane: Lane) -> bool {
+        let owner = self.shared.slots[slot].owner;
+        let worker = self.workers.iter().find(|worker| worker.slot == slot && worker.owner == owner);
+        worker.and_then(|worker| worker.paused.as_ref()).is_some_and(|paused| paused.holds(lane))
     }
 
     fn take(&mut self, worker: usize, signals: Signals) -> Hand {
         let this = &self.workers[worker];
         let (slot, definitions) = (this.slot, this.definition_changes);
         let has_room = this.calls.len() + this.queued.len() < MAX_CALLS;
-        let sources = Sources::from(if has_room { all_lanes() } else { LaneSet::LOCAL });
+        let lanes = if has_room { all_lanes() } else { LaneSet::LOCAL.and(type_lanes()) };
+        let lanes = this.paused.as_ref().map_or(lanes, |paused| paused.others(lanes));
+        let (limits, ageing) = (limits(), ageing(self.ages_every));
+        let sources = Sources { limits: &limits, ageing: &ageing, ..Sources::from(lanes) };
         match self.shared.take(slot, sources, definitions, self.now) {
             Next::Read(lane, class, after) => {
                 Hand::Reads { signals, line: (lane, class), after, as_of: self.now }
             }
+            Next::ReadKeys(lane, after) => Hand::ReadsKeys(signals, lane, after),
+            Next::Key(lane, entry) => {
+                self.check_pause(lane);
+                Hand::Searches(Search { signals, lane, entry, step: KeyStep::Shown, read_in: 0 })
+            }
             Next::Wait => Hand::Turns,
             Next::Nothing => Hand::FoundNothing(signals),
             Next::Task(lane, candidate) => {
+                self.check_pause(lane);
                 let is_avoided = |(_, known, position): &(i64, Lane, Position)| {
                     (*known, *position) == (lane, candidate.position)
                 };
@@ -440,26 +571,44 @@ impl<const W: usize, const C: usize> World<W, C> {
     fn begin(&mut self, worker: usize, signals: Signals, task: usize) -> Hand {
         let slot = self.workers[worker].slot;
         if signals.due {
-            self.shared.note_due(DATABASE, next_due(&self.rows, signals.at));
+            self.shared.note_due(DATABASE, self.next_due(signals.at));
         }
-        match self.shared.begin(&mut self.journal, slot, task_id(task), "", "", self.now) {
-            Ok(earlier) => self.checks.begin(task_id(task), &earlier),
+        if let Some(refused) = self.reserve_start(worker, signals, task) {
+            return refused;
+        }
+        let task_type = type_of(self.rows[task].lane);
+        match self.shared.begin(&mut self.journal, slot, task_id(task), &task_type, "", self.now) {
+            Ok(earlier) => {
+                self.checks.begin(task_id(task), &earlier);
+                let Worker { follower, first, .. } = self.workers[worker];
+                self.shared.note_follower(slot, follower, first, self.now);
+            }
             Err(Unavailable::Elsewhere) => return Hand::Elsewhere,
             Err(Unavailable::Paused(until)) => {
                 let position = position(&self.rows, task);
-                self.rows[task].is_disturbed = true;
-                self.workers[worker].avoided.push((until, self.rows[task].lane, position));
+                match self.shared.slots[slot].key {
+                    Some(ShownKey { lane, entry, .. }) => {
+                        let task_id = Some(task_id(task));
+                        self.workers[worker].keep(Kept { until, task_id, lane, entry });
+                    }
+                    None => {
+                        self.rows[task].is_disturbed = true;
+                        self.workers[worker].avoided.push((until, self.rows[task].lane, position));
+                    }
+                }
                 self.shared.put_back(slot);
                 return Hand::Turns;
             }
         }
         let lane = self.rows[task].lane;
-        if lane == Lane::LOCAL {
+        if lane == Lane::LOCAL || is_of_type(lane) {
+            self.check_turn(slot);
             return Hand::Runs(task, self.now + self.rng.duration());
         }
         match self.shared.admit(slot, &terms(lane), self.now) {
             Admission::Admitted => {
                 self.checks.admit(&terms(lane), self.now);
+                self.check_turn(slot);
                 Hand::Admitted(task)
             }
             refused => Hand::Refused(refused),
@@ -521,8 +670,10 @@ impl<const W: usize, const C: usize> World<W, C> {
             } else {
                 self.rows[call.task].owner = None;
                 self.end_task(call.task);
+                let entry = self.rows[call.task].key.map(|key| self.entry_now(worker, key));
+                self.sessions.extend(entry.map(Session::of_key));
             }
-            ended.push(EndedCall { terms, outcome, breaker: None });
+            ended.push(EndedCall { terms, outcome, status: None, breaker: None });
         }
         self.show_calls(worker, &mut ended);
         ended.iter().for_each(|call| self.checks.end_call(call));
@@ -589,7 +740,8 @@ impl<const W: usize, const C: usize> World<W, C> {
         let this = &self.workers[worker];
         let slot = this.slot;
         self.shared.slots[slot].latch = Flag(false);
-        let may_leave = this.calls.is_empty() && this.queued.is_empty() && this.avoided.is_empty();
+        let keeps_nothing = this.avoided.is_empty() && this.kept.is_empty();
+        let may_leave = this.calls.is_empty() && this.queued.is_empty() && keeps_nothing;
         if may_leave && self.rng.one_in(10) && self.shared.leave(slot) {
             return Hand::Detaches;
         }
@@ -600,13 +752,17 @@ impl<const W: usize, const C: usize> World<W, C> {
     fn end_slot(&mut self, slot: usize, over: Over) {
         self.checks.end(self.shared.slots[slot].task_id);
         self.journal.end(slot);
+        self.shared.end_start(slot, over);
+        self.shared.end_key(slot, over, self.now);
         self.shared.slots[slot].end(over);
     }
 
     fn give_back(&mut self, slot: usize) {
+        self.checks.turns.clear();
         self.checks.end(self.shared.slots[slot].task_id);
         self.journal.end(slot);
         self.shared.put_back(slot);
+        self.shared.end_start(slot, Over::GivenBack);
         self.shared.slots[slot].end(Over::GivenBack);
     }
 
@@ -614,6 +770,7 @@ impl<const W: usize, const C: usize> World<W, C> {
         let this = &mut self.workers[worker];
         this.calls.clear();
         this.queued.clear();
+        this.kept.clear();
         for (_, lane, position) in std::mem::take(&mut this.avoided) {
             let _ = lane;
             self.rows[index(position.task_id)].is_disturbed = true;

@@ -1,10 +1,14 @@
 //! The whole simulated system.
 
 use crate::checks::Checks;
+use crate::keys::{KeyTypes, Pauses, key_types};
 use crate::launcher::Launcher;
+use crate::outsider::Outsider;
+use crate::pauses::Paused;
 use crate::rng::Rng;
 use crate::row::Row;
 use crate::session::Session;
+use crate::types::type_lanes;
 use crate::worker::Worker;
 use pg_errand_queue::{DatabaseId, Lane, LaneSet, Latch, Terms};
 
@@ -12,6 +16,8 @@ pub const SLOTS: usize = 5;
 pub const DATABASE: DatabaseId = DatabaseId::new(1);
 /// `pg_errand.poll_interval`, in microseconds.
 pub const POLL_INTERVAL: i64 = 5_000_000;
+/// `priority_ages_every` of some task types, in microseconds.
+pub const AGES_EVERY: i64 = 20_000;
 /// The lanes of providers.
 pub const PROVIDERS: usize = 3;
 
@@ -38,6 +44,14 @@ pub struct World<const W: usize, const C: usize> {
     pub rows: Vec<Row>,
     pub sessions: Vec<Session>,
     pub workers: Vec<Worker>,
+    pub outsiders: Vec<Outsider>,
+    /// The task types with keys, as committed.
+    pub key_types: KeyTypes,
+    pub pauses: Pauses,
+    /// What operators have paused, as committed.
+    pub paused: Paused,
+    /// Of these, what has been announced.
+    pub in_force: Paused,
     pub launcher: Launcher,
     /// The processes whose commands quiesce the database.
     pub quiescers: Vec<i32>,
@@ -47,6 +61,12 @@ pub struct World<const W: usize, const C: usize> {
     pub has_faults: bool,
     /// Tasks have priorities.
     pub has_priorities: bool,
+    /// Tasks have queue keys.
+    pub has_keys: bool,
+    /// Operators pause what they like.
+    pub has_pauses: bool,
+    /// The interval at which tasks of some types age, in microseconds; 0: they do not.
+    pub ages_every: i64,
     pub steps: u64,
 }
 
@@ -56,7 +76,7 @@ pub fn lane(provider: usize) -> Lane {
 }
 
 pub fn all_lanes() -> LaneSet {
-    (0..PROVIDERS).map(lane).fold(LaneSet::LOCAL, LaneSet::with)
+    (0..PROVIDERS).map(lane).fold(LaneSet::LOCAL.and(type_lanes()), LaneSet::with)
 }
 
 /// The limits of the provider of a lane.
@@ -90,12 +110,20 @@ impl<const W: usize, const C: usize> World<W, C> {
             rows: Vec::new(),
             sessions: Vec::new(),
             workers: Vec::new(),
+            outsiders: Vec::new(),
+            key_types: key_types(),
+            pauses: Pauses::new(),
+            paused: Paused::default(),
+            in_force: Paused::default(),
             launcher: Launcher::new(),
             quiescers: Vec::new(),
             checks: Checks::default(),
             polls: true,
             has_faults: true,
             has_priorities: !seed.is_multiple_of(4),
+            has_keys: !seed.is_multiple_of(5),
+            has_pauses: !seed.is_multiple_of(3),
+            ages_every: AGES_EVERY,
             steps: 0,
         }
     }
@@ -110,6 +138,9 @@ impl<const W: usize, const C: usize> World<W, C> {
                 self.step();
             }
             self.drain();
+            if self.has_priorities && self.rng.one_in(4) {
+                self.check_starvation();
+            }
             self.forget_rows();
         }
         (self.steps, self.checks.ended)
@@ -123,6 +154,7 @@ impl<const W: usize, const C: usize> World<W, C> {
             12..24 => self.step_launcher(),
             24..28 => self.now += self.rng.duration(),
             28 if self.has_faults => self.fault(),
+            29..37 if self.has_keys => self.step_outsider(),
             _ => self.step_any_worker(),
         }
         self.check();

@@ -15,6 +15,12 @@ pub struct Account {
     /// The first request after a pause is in flight, and others wait for its outcome.
     pub probing: bool,
     pub failures: u32,
+    /// The number of calls that have failed since the last one that went well.
+    pub failed_in_a_row: u32,
+    /// When a call last failed or was refused, or `i64::MIN`.
+    pub failed_at: i64,
+    /// The status of that response; 0 if there was none.
+    pub status: u16,
     pub used_at: i64,
 }
 
@@ -26,6 +32,9 @@ impl Account {
         broken_until: i64::MIN,
         probing: false,
         failures: 0,
+        failed_in_a_row: 0,
+        failed_at: i64::MIN,
+        status: 0,
         used_at: i64::MIN,
     };
 

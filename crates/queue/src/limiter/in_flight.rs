@@ -22,12 +22,18 @@ impl InFlight {
 
     /// Adds a call. If there is no room for another account, the call is not counted.
     pub fn add(&mut self, account: u64) {
+        let _ = self.try_add(account);
+    }
+
+    /// Adds a call; false if there is no room for another account.
+    pub(crate) fn try_add(&mut self, account: u64) -> bool {
         let known = self.counts.iter().position(|(known, _)| *known == account);
         let place = known.or_else(|| self.counts.iter().position(|(known, _)| *known == 0));
         if let Some(place) = place {
             self.counts[place].0 = account;
             self.counts[place].1 += 1;
         }
+        place.is_some()
     }
 
     /// Removes a call that was added.

@@ -1,7 +1,10 @@
 use super::*;
 use crate::journal::RunEnd;
+use crate::key_line::KeyEntry;
 use crate::lane::LaneSet;
 use crate::limiter::{Admission, CallOutcome};
+use crate::position::{Candidate, Position};
+use crate::slot::Over;
 use crate::{Database, EndedCall, InFlight};
 
 type Shared = crate::Shared<Nobody, 4, 2, 8, 2, 8>;
@@ -29,7 +32,14 @@ const TERMS: Terms = Terms {
 
 fn ready(terms: Option<Terms>) -> Ready {
     let lane = if terms.is_some() { Lane::call(1) } else { Lane::LOCAL };
-    Ready { database: DATABASE, task_id: 7, lane, terms }
+    Ready { database: DATABASE, task_id: 7, lane, terms, limits: None, leased: 0, key: None }
+}
+
+/// A task of a type with these limits.
+fn limited(max_running: u32, interval: i64, calls: bool) -> Ready {
+    let terms =
+        Terms { account: type_account(DATABASE, "limited"), interval, max_in_flight: max_running, ..TERMS };
+    Ready { lane: Lane::of_type(0), limits: Some(StartLimits { terms, calls }), ..ready(None) }
 }
 
 /// A database that two workers may serve, with these workers.
@@ -141,7 +151,7 @@ fn why_a_provider_admits_nothing_is_told() {
 
     let mut shared = served(&[SlotState::Idle]);
     let breaks = Terms { breaker_threshold: 1, ..TERMS };
-    let ended = EndedCall { terms: breaks, outcome: CallOutcome::Badly, breaker: None };
+    let ended = EndedCall { terms: breaks, outcome: CallOutcome::Badly, status: None, breaker: None };
     shared.set_calls(0, InFlight::NONE, &mut [ended], NOW);
     let until = NOW + TERMS.breaker_cooldown;
     assert_eq!(provider(&shared, breaks), Some(Refusal::Broken(until)));
@@ -190,4 +200,100 @@ fn a_closed_lane_and_workers_with_many_calls_are_told() {
     shared.pause(0, TERMS.account, NOW + 7, NOW);
     let paused = Obstacle::Provider(Refusal::Paused(NOW + 7));
     assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(paused));
+}
+
+#[test]
+fn why_no_other_task_of_a_type_starts_is_told() {
+    let mut shared = served(&[SlotState::Working, SlotState::Idle]);
+    let mut journal = Runs::EMPTY;
+    let (single, slow) = (limited(1, 0, false), limited(0, 1_000, false));
+    assert_eq!((obstacle(&shared, &single), obstacle(&shared, &slow)), (None, None));
+    // Leased tasks count.
+    let leased = Ready { leased: 1, ..single };
+    assert_eq!(obstacle(&shared, &leased), Some(Obstacle::TypeFull(None)));
+
+    assert_eq!(shared.start(0, &single.limits.unwrap(), NOW), Admission::Admitted);
+    assert_eq!(obstacle(&shared, &single), Some(Obstacle::TypeFull(None)));
+    shared.begin(&mut journal, 0, 3, "limited", "", 20).unwrap();
+    let first = Busy { pid: 100, task_id: 3, since: 20 };
+    assert_eq!(obstacle(&shared, &single), Some(Obstacle::TypeFull(Some(first))));
+    assert_eq!(obstacle(&shared, &limited(2, 0, false)), None);
+    shared.end_start(0, Over::Succeeded);
+    shared.slots[0].end(Over::Succeeded);
+    assert_eq!(obstacle(&shared, &single), None);
+
+    assert_eq!(shared.start(0, &slow.limits.unwrap(), NOW), Admission::Admitted);
+    let until = NOW + 1_000;
+    assert_eq!(obstacle(&shared, &slow), Some(Obstacle::TypeRate(until)));
+    assert_eq!(Obstacle::TypeRate(until).until(), Some(until));
+    assert_eq!(shared.start(1, &slow.limits.unwrap(), NOW), Admission::Wait(until), "the same");
+}
+
+#[test]
+fn the_start_that_is_reserved_for_the_task_itself_is_not_in_its_way() {
+    let mut shared = served(&[SlotState::Working, SlotState::Idle]);
+    let single = limited(1, 0, false);
+    assert_eq!(shared.start(0, &single.limits.unwrap(), NOW), Admission::Admitted);
+    let position = Position { priority: 0, scheduled_at: 1, task_id: 7 };
+    shared.slots[0].taken = Some((single.lane, Candidate { position, address: None }));
+    assert_eq!(obstacle(&shared, &single), None);
+    assert_eq!(obstacle(&shared, &Ready { task_id: 8, ..single }), Some(Obstacle::TypeFull(None)));
+}
+
+#[test]
+fn orphaned_calls_and_other_types_of_the_lane_are_told() {
+    let mut shared = served(&[SlotState::Working]);
+    let (calls, local) = (limited(1, 0, true), limited(1, 0, false));
+    assert_eq!(obstacle(&shared, &calls), Some(Obstacle::TypeUncounted));
+    assert_eq!(obstacle(&shared, &local), None);
+    let seen = shared.begin_take_over(0);
+    assert_eq!(obstacle(&shared, &calls), Some(Obstacle::TypeUncounted));
+    shared.end_take_over(0, Some(seen));
+    assert_eq!(obstacle(&shared, &calls), None);
+    let place = shared.queue_or_new(DATABASE).unwrap();
+    shared.queues[place].shut(local.lane, NOW + 9, TERMS.account);
+    assert_eq!(obstacle(&shared, &local), Some(Obstacle::Lane(NOW + 9)));
+}
+
+#[test]
+fn a_key_of_which_as_many_tasks_run_as_may_is_told_with_one_of_them() {
+    let mut shared = served(&[SlotState::Working, SlotState::Idle]);
+    let mut journal = Runs::EMPTY;
+    let key = Key { task_type: 1, queue_key: 2 };
+    let of_key = |max_running, busy| Ready {
+        key: Some(KeyOf { key, max_running, busy, has_rate: false }),
+        ..ready(None)
+    };
+    assert_eq!(obstacle(&shared, &of_key(1, 0)), None);
+    // Calls and leases count.
+    assert_eq!(obstacle(&shared, &of_key(1, 1)), Some(Obstacle::KeyBusy(None)));
+    assert_eq!(obstacle(&shared, &of_key(2, 1)), None);
+
+    let entry = KeyEntry { key, since: 0, priority: 0, max_running: 1, after: None };
+    assert!(shared.show_key(0, Lane::LOCAL, entry));
+    // The worker may be about to start this very task.
+    assert_eq!(obstacle(&shared, &of_key(1, 0)), None);
+    shared.begin(&mut journal, 0, 3, "type", "", 20).unwrap();
+    let first = Busy { pid: 100, task_id: 3, since: 20 };
+    assert_eq!(obstacle(&shared, &of_key(1, 0)), Some(Obstacle::KeyBusy(Some(first))));
+    assert_eq!(obstacle(&shared, &of_key(2, 0)), None);
+    assert_eq!(obstacle(&shared, &Ready { task_id: 3, ..of_key(1, 0) }), None, "it is the task itself");
+    let other = Key { queue_key: 3, ..key };
+    let of_other =
+        Ready { key: Some(KeyOf { key: other, max_running: 1, busy: 0, has_rate: false }), ..ready(None) };
+    assert_eq!(obstacle(&shared, &of_other), None);
+}
+
+#[test]
+fn the_rate_of_a_key_is_told() {
+    let mut shared = served(&[SlotState::Working]);
+    let key = Key { task_type: 1, queue_key: 2 };
+    let of_key = Ready { key: Some(KeyOf { key, max_running: 1, busy: 0, has_rate: true }), ..ready(None) };
+    assert_eq!(shared.key_rates.admit(DATABASE, key, 1_000, NOW), Admission::Admitted);
+    assert_eq!(obstacle(&shared, &of_key), Some(Obstacle::KeyRate(NOW + 1_000)));
+    assert_eq!(Obstacle::KeyRate(NOW).until(), Some(NOW));
+    // The worker that has the start is about to use it.
+    let entry = KeyEntry { key, since: 0, priority: 0, max_running: 1, after: None };
+    assert!(shared.show_key(0, Lane::LOCAL, entry));
+    assert_eq!(obstacle(&shared, &of_key), None);
 }

@@ -32,8 +32,12 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
     }
 
     pub fn wants_sweep(&self, now: i64, interval: i64) -> bool {
-        let asked = self.sweep_by <= now || self.sweep_by != NEVER && self.is_empty();
-        self.deferred_due || asked || self.is_swept_late(now, interval)
+        self.deferred_due || self.requested_sweep_at() <= now || self.is_swept_late(now, interval)
+    }
+
+    /// When a requested sweep has to begin; `NEVER` if none is requested.
+    pub fn requested_sweep_at(&self) -> i64 {
+        if self.sweep_by != NEVER && self.is_empty() { i64::MIN } else { self.sweep_by }
     }
 
     /// Requests a sweep. Known tasks are handed out first, for `SWEEP_PATIENCE` at most.
@@ -45,10 +49,10 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         self.swept_at.saturating_add(interval) <= now && self.no_sweep_before <= now
     }
 
-    /// The time since which prioritized tasks may have fallen due that precede the cursor; `None` if there are no
-    /// prioritized tasks.
-    pub fn prioritized_due_since(&self) -> Option<i64> {
-        (!self.unused).then_some(self.looked_for)
+    /// The time since which prioritized tasks may have fallen due that precede the cursor, or tasks with keys; `None` if
+    /// there are neither.
+    pub fn due_since(&self) -> Option<i64> {
+        (!self.unused || !self.keys_unused).then_some(self.looked_for)
     }
 
     /// Notes that a sweep has added the prioritized tasks of all lanes that were due at `time`, and were not due at
@@ -64,6 +68,7 @@ impl<const WINDOW: usize, const CALL_WINDOW: usize> Queue<WINDOW, CALL_WINDOW> {
         self.looked_for = now.min(self.looked_for).saturating_sub(1);
         self.no_sweep_before = now.min(self.no_sweep_before);
         self.ask_for_sweep(now);
+        self.key_lines.iter_mut().for_each(|line| line.round_at = now.min(line.round_at));
         // Tasks that fall due before the clock reaches its former time are before the cursor.
         self.rewind_all();
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::Address;
+use crate::tests::no_keys;
 use std::num::NonZeroU16;
 
 fn mails() -> Lane {
@@ -29,6 +30,10 @@ fn take(queue: &mut Queue, slot: usize, with_calls: bool) -> Next {
 fn take_beside(queue: &mut Queue, slot: usize, lanes: LaneSet, occupied: impl Fn(u32) -> bool) -> Next {
     loop {
         let next = queue.take(slot, lanes.into(), 0, &occupied);
+        if let Next::ReadKeys(lane, _) = next {
+            queue.publish_keys(lane, &no_keys(0));
+            continue;
+        }
         // There is no prioritized task.
         let Next::Read(lane, class @ Class::Prioritized, _) = next else { return next };
         queue.publish(&Read { lane, class, tasks: &[], all_due_at: Some(0), is_unused: true }, |_| false);
@@ -227,4 +232,5 @@ fn a_sweep_brings_what_nobody_announced() {
     assert_eq!(all(&mut queue), [1, 2, 3, 5]);
 }
 
+mod ageing;
 mod priority;

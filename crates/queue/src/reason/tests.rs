@@ -12,6 +12,9 @@ const READY: TaskState = TaskState {
     call: None,
     locked_by: None,
     follows: None,
+    key_paused: None,
+    key_busy: None,
+    paused: None,
 };
 const QUIET: Surroundings = Surroundings {
     is_preloaded: true,
@@ -42,6 +45,12 @@ fn the_row_decides_before_the_workers() {
     assert!(reason(leased, around).is_running());
     assert_eq!(reason(TaskState { locked_by: Some(9), ..READY }, around), Reason::Locked(9));
     assert_eq!(reason(TaskState { follows: Some(3), ..READY }, around), Reason::Follows(3));
+    let busy = TaskState { key_busy: Some(4), ..READY };
+    assert_eq!(reason(busy, around), Reason::KeyBusy(4));
+    let paused = TaskState { key_paused: until, ..busy };
+    assert_eq!(reason(paused, around), Reason::KeyPaused(NOW + 1));
+    assert_eq!(reason(paused, around).until(), until);
+    assert_eq!(reason(TaskState { key_paused: Some(NEVER), ..busy }, around).until(), None);
     // The lease, the backoff and the time have passed.
     let past = TaskState { not_before: Some(NOW), is_leased: true, scheduled_at: NOW, ..READY };
     assert_eq!(reason(past, around), Reason::Obstacle(Obstacle::Paused));
@@ -105,4 +114,20 @@ fn every_word_is_in_the_documentation_once() {
     let words: HashSet<_> = Reason::WORDS.iter().collect();
     assert_eq!(words.len(), Reason::WORDS.len());
     assert_eq!(documented(), Reason::WORDS);
+}
+
+#[test]
+fn a_pause_comes_before_what_holds_the_row() {
+    let paused =
+        |paused| TaskState { paused: Some(paused), locked_by: Some(9), key_paused: Some(NEVER), ..READY };
+    let found = reason(paused(Paused::Type(NOW + 1)), QUIET);
+    assert_eq!((found.word(), found.until()), ("type_paused", Some(NOW + 1)));
+    let found = reason(paused(Paused::Database(NEVER)), QUIET);
+    assert_eq!((found.word(), found.until()), ("database_paused", None));
+    assert_eq!(reason(paused(Paused::Draining(5)), QUIET).word(), "draining");
+    // A task that runs, or is not due, is not kept from anything.
+    let scheduled = TaskState { scheduled_at: NOW + 2, ..paused(Paused::Provider(NEVER)) };
+    assert_eq!(reason(scheduled, QUIET).word(), "scheduled");
+    let called = TaskState { call: Some(CALL), ..paused(Paused::Provider(NEVER)) };
+    assert_eq!(reason(called, QUIET).word(), "call_in_flight");
 }

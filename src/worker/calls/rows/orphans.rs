@@ -24,6 +24,7 @@ const MAX_REQUEST_TEXT: usize = 512 * 1024 * 1024;
 /// A call whose worker no longer exists.
 pub struct Orphan {
     pub task_id: TaskId,
+    pub task_type: String,
     pub provider: String,
     pub key: String,
     /// JSON text of the stored request, or the reason why there is none.
@@ -58,6 +59,7 @@ pub fn take(slot: MySlot, tables: &Tables, limit: usize) -> Vec<Orphan> {
 fn orphan(row: &Row) -> Orphan {
     Orphan {
         task_id: TaskId::new(row.get(c"task_id").unwrap_or_default()),
+        task_type: row.get(c"task_type").unwrap_or_default(),
         provider: row.get(c"provider").unwrap_or_default(),
         key: row.get(c"idempotency_key").unwrap_or_default(),
         request: row.keep(c"request").ok_or_else(|| "there is none".to_owned()).and_then(|request| {

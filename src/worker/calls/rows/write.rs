@@ -2,7 +2,7 @@
 
 use super::super::result::CallResult;
 use super::super::storable::{to_jsonb, to_stored_jsonb};
-use crate::pg::spi::{Arg, Statement};
+use crate::pg::spi::{Arg, Statement, timestamp};
 use crate::pg::table::Lock;
 use crate::pg::{backend, jsonb, session};
 use crate::shared::TaskId;
@@ -65,7 +65,7 @@ impl NewCall {
             (columns::CALL_PROVIDER, self.provider),
             (columns::CALL_KEY, self.key),
             (columns::CALL_REQUEST, self.request),
-            (columns::CALL_REQUESTED_AT, Some(pg_sys::Datum::from(backend::now()))),
+            (columns::CALL_REQUESTED_AT, timestamp(backend::now())),
         ])
     }
 

@@ -19,7 +19,11 @@ fn publish_prioritized(queue: &mut Queue, positions: &[Position], all_due_at: Op
 }
 
 fn next(queue: &mut Queue) -> Next {
-    queue.take(1, LOCAL.into(), 0, |_| false)
+    loop {
+        let next = queue.take(1, LOCAL.into(), 0, |_| false);
+        let Next::ReadKeys(lane, _) = next else { return next };
+        queue.publish_keys(lane, &no_keys(0));
+    }
 }
 
 fn read_prioritized(queue: &mut Queue) -> Position {
@@ -47,6 +51,7 @@ fn with_backlog() -> Queue {
     let mut queue = Queue::FREE;
     read(&mut queue);
     publish(&mut queue, &(1..=WINDOW as i64).collect::<Vec<_>>(), None);
+    queue.publish_keys(Lane::LOCAL, &no_keys(0));
     queue
 }
 
@@ -97,14 +102,14 @@ fn what_falls_due_at_a_higher_priority_is_found_by_a_sweep() {
     queue.note_due();
     queue.swept_at = 0;
     assert_eq!(queue.begin_sweep(75, NEVER), Some(Sweep::Due));
-    assert_eq!(queue.prioritized_due_since(), Some(15));
+    assert_eq!(queue.due_since(), Some(15));
     queue.add(&due(&candidates(&[of(9, 7)]), Some(75)), |_| false);
     queue.note_looked_for(15, 75);
     assert_eq!(taken(&mut queue)[..3], [7, 1, 1]);
     queue.set_clock_back(20);
     // A sweep that began before.
     queue.note_looked_for(75, 80);
-    assert_eq!(queue.prioritized_due_since(), Some(19));
+    assert_eq!(queue.due_since(), Some(19));
 }
 
 #[test]
@@ -124,10 +129,10 @@ fn when_many_fall_due_the_others_are_read_on() {
 fn nothing_is_looked_for_while_priorities_are_not_used() {
     let mut queue = with_backlog();
     publish_prioritized(&mut queue, &[], Some(15), true);
-    assert_eq!(queue.prioritized_due_since(), None);
+    assert_eq!(queue.due_since(), None);
     // A prioritized task may be there that is not due yet.
     queue.note_prioritized();
-    assert_eq!(queue.prioritized_due_since(), Some(LONG_AGO));
+    assert_eq!(queue.due_since(), Some(LONG_AGO));
 }
 
 #[test]
@@ -135,12 +140,12 @@ fn a_sweep_during_which_the_clock_was_set_back_has_looked_for_nothing() {
     let mut queue = with_backlog();
     // Also the first one.
     for _ in 0..2 {
-        let since = queue.prioritized_due_since().unwrap();
+        let since = queue.due_since().unwrap();
         queue.set_clock_back(20);
         queue.note_looked_for(since, 75);
-        assert!(queue.prioritized_due_since().unwrap() < 20);
-        queue.note_looked_for(queue.prioritized_due_since().unwrap(), 30);
-        assert_eq!(queue.prioritized_due_since(), Some(30));
+        assert!(queue.due_since().unwrap() < 20);
+        queue.note_looked_for(queue.due_since().unwrap(), 30);
+        assert_eq!(queue.due_since(), Some(30));
     }
 }
 

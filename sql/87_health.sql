@@ -1,0 +1,292 @@
+-- Returns what keeps the workers of this database from running: nothing if they can run, or if the server is a standby.
+-- _version is the version of the extension in this database.
+create function errand.problems_of_workers(
+    _version text,
+    out problem text,
+    out explanation text,
+    out until timestamptz,
+    out hint text
+)
+returns setof record
+volatile
+strict
+rows 1
+language c
+as 'MODULE_PATHNAME', 'problems_of_workers_wrapper';
+
+-- Returns what is wrong with task types and providers, so that tasks fail.
+create function errand.problems_of_definitions(out explanation text, out hint text)
+returns setof record
+volatile
+rows 1
+language c
+as 'MODULE_PATHNAME', 'problems_of_definitions_wrapper';
+
+-- The name of the role that the workers of this database connect as.
+create function errand.worker_role()
+returns text
+volatile
+language c
+as 'MODULE_PATHNAME', 'worker_role_wrapper';
+
+-- Returns what the workers' role lacks of what handlers need to enqueue: the statements that grant it.
+create function errand.missing_grants(_role text)
+returns setof text
+language sql
+stable
+rows 1
+set search_path = pg_catalog, pg_temp
+as $$
+    select string_agg(format('GRANT %s TO %I;', needed.privilege, r.rolname), ' ' order by needed.place)
+    from pg_roles r
+    cross join lateral (
+        select 1, 'USAGE ON SCHEMA queues'
+        where not has_schema_privilege(r.oid, 'queues', 'usage')
+        union all
+        select 2, 'USAGE ON SCHEMA internal'
+        where not has_schema_privilege(r.oid, to_regnamespace('internal')::oid, 'usage')
+        union all
+        select 3, 'EXECUTE ON FUNCTION queues.enqueue'
+        where not has_function_privilege(r.oid, 'queues.enqueue'::regproc, 'execute')
+        union all
+        select 4, 'EXECUTE ON FUNCTION internal.run_function(text, jsonb)'
+        where not has_function_privilege(r.oid, to_regprocedure('internal.run_function(text, jsonb)')::oid, 'execute')
+    ) as needed (place, privilege)
+    where r.rolname = _role
+    having count(*) > 0;
+$$;
+
+-- The finished task that should have been removed longest ago, among the 1000 with the lowest numbers; no row if none of them has
+-- ended. overdue is null if it is kept for ever, and negative before it may be removed.
+create function errand.most_overdue(
+    out task_id bigint,
+    out finished_at timestamptz,
+    out overdue interval
+)
+returns setof record
+language sql
+volatile
+rows 1
+set search_path = pg_catalog, pg_temp
+as $$
+    select
+        t.task_id,
+        t.finished_at,
+        clock_timestamp() - t.finished_at - errand.kept_for(
+            case when t.final_status = 'succeeded' then d.keep_succeeded_for else d.keep_failed_for end,
+            current_setting('pg_errand.retention', true)::interval
+        )
+    from (
+        select f.task_id, f.task_type, f.finished_at, f.final_status
+        from only queues.task f
+        order by f.task_id
+        limit 1000
+    ) t
+    left join only queues.task_definition d on d.task_type = t.task_type
+    where isfinite(t.finished_at)
+    order by 3 desc nulls last
+    limit 1;
+$$;
+
+-- The problems of this database and of the server, as far as they concern its tasks. It reads settings files and the
+-- tables of the extension with the privileges of the owner, and returns no payload, no message of a task and no secret. Without
+-- JIT, which takes longer than the query.
+create function errand.health(
+    out problem text,
+    out severity text,
+    out subject text,
+    out explanation text,
+    out until timestamptz,
+    out hint text
+)
+returns setof record
+volatile
+rows 10
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+set jit = off
+as $$
+    select w.problem, 'error', current_database()::text, w.explanation, w.until, w.hint
+    from pg_extension e
+    cross join lateral errand.problems_of_workers(e.extversion) w
+    where e.extname = 'pg_errand'
+
+    union all
+    select
+        'database_paused',
+        'warning',
+        current_database()::text,
+        format('Role "%s" has paused the database at %s%s.', p.paused_by, p.paused_at, ': ' || p.reason),
+        p.paused_until,
+        'Run: SELECT queues.resume();'
+    from only queues.paused p
+    where p.task_type is null
+        and p.provider is null
+        and (p.paused_until is null or p.paused_until > clock_timestamp())
+
+    union all
+    select
+        'breaker_open',
+        'warning',
+        p.name,
+        format('The circuit breaker of provider "%s" is open after %s failures.', p.name, p.consecutive_failures),
+        p.breaker_until,
+        'See queues.provider_status, and queues.failures() for the errors. An update of its row in queues.provider closes the circuit breaker.'
+    from errand.provider_state() p
+    where p.breaker = 'open'
+
+    union all
+    select
+        'definition_unusable',
+        'error',
+        null,
+        d.explanation,
+        null,
+        d.hint
+    from errand.problems_of_definitions() d
+
+    union all
+    select
+        'role_lacks_rights',
+        'warning',
+        r.name,
+        format('Role "%s" lacks privileges that handlers may need to enqueue.', r.name),
+        null,
+        'Run: ' || g.statements
+    from (select errand.worker_role()) r (name)
+    cross join lateral errand.missing_grants(r.name) g (statements)
+
+    union all
+    select
+        'unadopted_tasks',
+        'warning',
+        u.origin::text,
+        format(
+            '%s tasks came from another database, the first one was enqueued at %s; they do not run here.',
+            u.tasks, u.first_enqueued_at
+        ),
+        null,
+        'See queues.unadopted. Run: SELECT queues.adopt(); once the original database will not run them, or delete them.'
+    from queues.unadopted u
+
+    union all
+    select
+        'retention_behind',
+        'warning',
+        'task ' || o.task_id,
+        format('Task %s ended at %s and should have been removed.', o.task_id, o.finished_at),
+        null,
+        'See the server log for tasks that cannot be removed, such as those to which a foreign key refers.'
+    from errand.most_overdue() o
+    -- Workers remove tasks up to an hour later than they may, many at once.
+    where o.overdue > interval '2 hours'
+
+    union all
+    select
+        'clock_set_back',
+        'warning',
+        'task ' || latest.task_id,
+        format('Task %s was enqueued at %s, which is in the future: the clock of the server was set back.', latest.task_id, latest.enqueued_at),
+        latest.enqueued_at,
+        'Tasks that were enqueued before wait until the clock shows their time again. To run them now, set scheduled_at of the waiting ones to now().'
+    from (
+        select t.task_id, t.enqueued_at
+        from (
+            select last.task_id, last.enqueued_at, last.finished_at
+            from only queues.task last
+            order by last.task_id desc
+            limit 100
+        ) t
+        where t.enqueued_at > clock_timestamp() + interval '10 seconds'
+            and t.finished_at is null
+        order by t.enqueued_at desc
+        limit 1
+    ) latest
+
+    union all
+    select
+        'setting_not_applied',
+        'warning',
+        f.name,
+        format('%s is set in %s (line %s) but not applied: %s.', f.name, f.sourcefile, f.sourceline, f.error),
+        null,
+        'Correct the file, then run: SELECT pg_reload_conf();'
+    from pg_file_settings f
+    where (f.name like 'pg\_errand.%' or f.name = 'shared_preload_libraries' and f.setting like '%pg\_errand%')
+        and f.error is not null
+        and not exists (
+            select 1
+            from pg_file_settings later
+            where later.name = f.name
+                and later.seqno > f.seqno
+                and later.applied
+        )
+
+    union all
+    select
+        'too_few_workers',
+        'warning',
+        'pg_errand.concurrency',
+        format(
+            'pg_errand.concurrency is %s, but pg_errand.max_workers allows %s workers for all databases.',
+            s.concurrency, s.max_workers
+        ),
+        null,
+        'Raise pg_errand.max_workers, or lower pg_errand.concurrency.'
+    from (
+        select
+            current_setting('pg_errand.concurrency', true)::integer,
+            current_setting('pg_errand.max_workers', true)::integer
+    ) as s (concurrency, max_workers)
+    where s.concurrency > s.max_workers
+
+    union all
+    select
+        'too_few_processes',
+        'warning',
+        'max_worker_processes',
+        format(
+            'max_worker_processes is %s, and the launcher and pg_errand.max_workers need %s.',
+            s.processes, s.max_workers + 1
+        ),
+        null,
+        'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+    from (
+        select
+            current_setting('max_worker_processes')::integer,
+            current_setting('pg_errand.max_workers', true)::integer
+    ) as s (processes, max_workers)
+    where s.processes < s.max_workers + 1
+
+    union all
+    select
+        'autovacuum_off',
+        'warning',
+        c.name,
+        format('autovacuum is off for %s, so dead rows of ended tasks stay.', c.name),
+        null,
+        case
+            when current_setting('autovacuum')::boolean then format('Run: ALTER TABLE %s RESET (autovacuum_enabled);', c.name)
+            else 'Turn the setting autovacuum on.'
+        end
+    from (
+        select t.oid::regclass::text, t.reloptions
+        from pg_class t
+        where t.oid in ('queues.task'::regclass, 'queues.error'::regclass, 'queues.call'::regclass)
+    ) as c (name, reloptions)
+    where not current_setting('autovacuum')::boolean
+        or exists (
+            select 1
+            from pg_options_to_table(c.reloptions) o
+            where o.option_name = 'autovacuum_enabled'
+                and not o.option_value::boolean
+        );
+$$;
+
+-- What needs attention: a row per problem, none if all is well.
+create view queues.health as
+select h.problem, h.severity, h.subject, h.explanation, h.until, h.hint
+from errand.health() h;
+
+comment on view queues.health is 'What needs attention: a row per problem, none if all is well';

@@ -1,0 +1,42 @@
+-- Counts the ready tasks of a type and a priority before a position, the nearest first. $1 to $6 as in explain_ahead.sql,
+-- $7 type.
+select count(*)
+from (
+    (
+        -- Plain tasks have priority 0.
+        select 1
+        from only queues.task t
+        where t.origin = $1
+            and t.finished_at is null
+            and not t.calling
+            and t.priority is null
+            and t.queue_key is null
+            and $4 = 0
+            and (t.scheduled_at, t.task_id) < ($2, $3)
+            and t.scheduled_at <= statement_timestamp()
+            and (t.not_before is null or t.not_before <= clock_timestamp())
+            and t.task_id <> all ($5)
+            and t.task_type = $7
+        order by t.scheduled_at desc, t.task_id desc
+        limit $6
+    )
+    union all
+    (
+        select 1
+        from only queues.task t
+        where t.origin = $1
+            and t.finished_at is null
+            and not t.calling
+            and t.priority is not null
+            and t.queue_key is null
+            and t.priority = $4
+            and (t.scheduled_at, t.task_id) < ($2, $3)
+            and t.scheduled_at <= statement_timestamp()
+            and (t.not_before is null or t.not_before <= clock_timestamp())
+            and t.task_id <> all ($5)
+            and t.task_type = $7
+        order by t.scheduled_at desc, t.task_id desc
+        limit $6
+    )
+    limit $6
+) ahead;

@@ -1,0 +1,46 @@
+-- Adds a row to the history. $1 its time, $2 its resolution, $3 the counters, $4 the quantiles, $5 the number of busy
+-- workers, $6 details.
+insert into queues.stats_history (
+    at,
+    resolution,
+    succeeded,
+    failed,
+    cancelled,
+    repeated,
+    errors,
+    calls,
+    failed_calls,
+    waiting_p50,
+    waiting_p95,
+    waiting_p99,
+    running_p50,
+    running_p95,
+    running_p99,
+    provider_p50,
+    provider_p95,
+    provider_p99,
+    busy_workers,
+    details
+)
+values (
+    $1,
+    $2,
+    $3[1],
+    $3[2],
+    $3[3],
+    $3[4],
+    $3[5],
+    $3[6],
+    $3[7],
+    $4[1],
+    $4[2],
+    $4[3],
+    $4[4],
+    $4[5],
+    $4[6],
+    $4[7],
+    $4[8],
+    $4[9],
+    $5,
+    $6
+);

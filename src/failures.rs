@@ -3,11 +3,12 @@
 use crate::pg::catalog;
 use crate::pg::rows::{self, Row, Which};
 use crate::pg::spi::Statement;
+use hashbrown::HashMap;
 use pg_errand_calls::message_shape;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::OIDOID;
 use pgrx::pg_sys::Oid;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 static INDEX: Statement = Statement::new(include_str!("../sql/runtime/error_time_index.sql"), &[OIDOID]);
 
@@ -48,10 +49,7 @@ pub fn since(time: i64) -> HashMap<String, Group> {
 }
 
 fn add(groups: &mut HashMap<String, Group>, shape: &str, id: i64, at: i64, row: &Row) {
-    if !groups.contains_key(shape) {
-        groups.insert(shape.to_owned(), Group::new(id, at));
-    }
-    let Some(group) = groups.get_mut(shape) else { return };
+    let group = groups.entry_ref(shape).or_insert_with(|| Group::new(id, at));
     group.failures += 1;
     group.first_at = group.first_at.min(at);
     group.last_at = group.last_at.max(at);

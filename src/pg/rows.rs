@@ -79,10 +79,10 @@ pub fn read<const N: usize>(
             let is_heap = (*(*relation).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID;
             match which {
                 Which::In(indexes) if is_heap && !indexes.is_empty() => {
-                    indexes.iter().for_each(|index| found::each(relation, *index, None, &mut each));
+                    found::each(relation, indexes, None, &mut each);
                 }
                 Which::After(Some(index), time) if is_heap => {
-                    found::each(relation, *index, Some(*time), &mut each);
+                    found::each(relation, &[*index], Some(*time), &mut each);
                 }
                 _ => each_of_all(relation, &mut each),
             }

@@ -12,10 +12,11 @@ use crate::queue_key;
 use crate::shared::ToId;
 use crate::task_definition::TaskDefinitions;
 use group::{Class, Group, Groups, Place};
+use hashbrown::HashMap;
 use pgrx::IntoDatum;
 use pgrx::pg_sys::BuiltinOid::{INT8ARRAYOID, OIDOID};
 use pgrx::pg_sys::Oid;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use turns::Turns;
 
 static INDEXES: Statement = Statement::new(include_str!("../../sql/runtime/waiting_indexes.sql"), &[OIDOID]);
@@ -100,9 +101,9 @@ impl Count {
         let task: Place = (row.get(SCHEDULED_AT)?, row.get(TASK_ID)?);
         let is_own = row.get(ORIGIN) == Some(self.origin);
         let queue_key = row.text(QUEUE_KEY);
-        let of_type = entry(&mut self.types, &task_type, OfType::default);
+        let of_type = self.types.entry_ref(&*task_type).or_default();
         if let Some(key) = queue_key.as_deref().filter(|_| is_own) {
-            entry(&mut of_type.turns, key, || Turns::NOBODY).note(task);
+            of_type.turns.entry_ref(key).or_insert(Turns::NOBODY).note(task);
         }
         if is(CALLING) || self.active.binary_search(&task.1).is_ok() {
             return None;
@@ -141,7 +142,7 @@ impl Count {
         let unfinished: HashSet<i64> =
             UNFINISHED.rows(&[ids.into_datum()], |row| row.get(1)).into_iter().flatten().collect();
         for Follower { task_type, queue_key, task, follows } in followers {
-            let of_type = entry(&mut self.types, &task_type, OfType::default);
+            let of_type = self.types.entry_ref(&*task_type).or_default();
             if unfinished.contains(&follows) {
                 of_type.groups.add(Group::of_one(Class::Follows, task, None));
             } else {
@@ -173,18 +174,10 @@ impl OfType {
     /// Counts a task that nothing but its turn keeps from starting.
     fn is_ready(&mut self, queue_key: Option<&str>, task: Place) {
         match queue_key {
-            Some(key) => entry(&mut self.turns, key, || Turns::NOBODY).add(task),
+            Some(key) => self.turns.entry_ref(key).or_insert(Turns::NOBODY).add(task),
             None => self.groups.add(Group::of_one(Class::Ready, task, None)),
         }
     }
-}
-
-/// The value of a key. The key is copied only if it is new.
-fn entry<'a, T>(map: &'a mut HashMap<String, T>, key: &str, new: impl FnOnce() -> T) -> &'a mut T {
-    if !map.contains_key(key) {
-        map.insert(key.to_owned(), new());
-    }
-    map.get_mut(key).expect("the key was inserted")
 }
 
 /// The tasks that workers run, or have started since the snapshot was taken, in order.

@@ -17,7 +17,8 @@ pub(super) struct Columns<const N: usize> {
 struct Attribute {
     /// In bytes; -1: the value says its length.
     length: i16,
-    align: usize,
+    /// The alignment, a power of two, less one.
+    align_mask: usize,
     is_by_value: bool,
     /// The place of the column in the list, if it is read.
     place: Option<usize>,
@@ -39,7 +40,7 @@ impl<const N: usize> Columns<N> {
                 let attribute = &*since_18::attribute(shape, index.into());
                 Attribute {
                     length: attribute.attlen,
-                    align: alignment(attribute.attalign as u8),
+                    align_mask: alignment(attribute.attalign as u8) - 1,
                     is_by_value: attribute.attbyval,
                     place: numbers.iter().position(|number| *number == index + 1),
                 }
@@ -80,7 +81,7 @@ impl<const N: usize> Columns<N> {
                 }
                 // A short value of variable length is not aligned; its first byte is not zero.
                 if attribute.length > 0 || *data.add(offset) == 0 {
-                    offset = offset.next_multiple_of(attribute.align);
+                    offset = (offset + attribute.align_mask) & !attribute.align_mask;
                 }
                 let value = data.add(offset);
                 if let Some(place) = attribute.place {

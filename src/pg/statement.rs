@@ -6,6 +6,7 @@ use super::command::{Hook as Utility, standard_ProcessUtility};
 pub use super::shown_text::Pieces;
 use super::shown_text::{bytes, bytes_of, pieces_of, remember, stand_in, text_of_session};
 use pgrx::pg_sys;
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::raw::c_char;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
@@ -20,6 +21,14 @@ pub struct Rule {
     pub mask_message: fn(&mut [u8]) -> Pieces,
     /// Masks the hidden pieces of a statement wherever they are in a text; returns true if there is one.
     pub mask_pieces: fn(&mut [u8], &Pieces) -> bool,
+}
+
+/// The lengths of texts whose examination is remembered, in bytes: each command of a long script comes with the whole script.
+const REMEMBERED: std::ops::Range<usize> = 4096..16 << 20;
+
+thread_local! {
+    /// The last such text of this transaction that has nothing to hide.
+    static CLEARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 static RULE: AtomicPtr<Rule> = AtomicPtr::new(std::ptr::null_mut());
@@ -77,6 +86,25 @@ fn rule() -> Option<&'static Rule> {
     }
 }
 
+/// True if a text may contain something to hide.
+fn concerns(rule: &Rule, text: &[u8]) -> bool {
+    if !REMEMBERED.contains(&text.len()) {
+        return (rule.concerns)(text);
+    }
+    CLEARED.with_borrow_mut(|cleared| {
+        if cleared.as_slice() == text {
+            return false;
+        }
+        let is_concerned = (rule.concerns)(text);
+        cleared.clear();
+        // Without memory for it, the text is examined again.
+        if !is_concerned && cleared.try_reserve_exact(text.len()).is_ok() {
+            cleared.extend_from_slice(text);
+        }
+        is_concerned
+    })
+}
+
 /// Whether a backslash is an escape character in all literals (`standard_conforming_strings = off`).
 static ESCAPES: AtomicBool = AtomicBool::new(false);
 
@@ -111,7 +139,7 @@ unsafe extern "C-unwind" fn hide_statement(state: *mut pg_sys::ParseState, query
         if text.is_null() || text != text_of_session() || !is_session() {
             return;
         }
-        if !(rule.concerns)(bytes(text)) && !executes(query, rule) {
+        if !concerns(rule, bytes(text)) && !executes(query, rule) {
             return;
         }
         hide_in_plan_sources(bytes(text), rule);
@@ -201,7 +229,7 @@ unsafe extern "C-unwind" fn on_utility(
 unsafe extern "C-unwind" fn hidden_copy(text: *const c_char) -> *mut c_char {
     // SAFETY: a terminated text; the copy belongs to this function until it returns.
     unsafe {
-        let Some(rule) = rule().filter(|rule| (rule.concerns)(bytes(text))) else {
+        let Some(rule) = rule().filter(|rule| concerns(rule, bytes(text))) else {
             return std::ptr::null_mut();
         };
         let copy = libc::strdup(text);
@@ -234,7 +262,7 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
         }
         let is_log = matches!(entry.elevel as u32, pg_sys::LOG | pg_sys::LOG_SERVER_ONLY);
         let around = [entry.detail, entry.detail_log, entry.context, entry.internalquery];
-        let concerns = |text: *const c_char| (rule.concerns)(bytes(text));
+        let concerns = |text: *const c_char| concerns(rule, bytes(text));
         let is_concerned = pieces_of(bytes(text)).is_some()
             || concerns(text)
             || is_log && concerns(entry.message)
@@ -269,6 +297,7 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
 /// Masks a statement in `pg_stat_activity` that could not be parsed and whose error was not logged. It allocates only
 /// if a statement with a secret has failed, and raises nothing.
 fn at_transaction_end(ended: Ended) {
+    drop(CLEARED.take());
     if ended != Ended::Aborted || !is_session() {
         return;
     }

@@ -33,7 +33,7 @@ impl SettingNames {
             }
         }
         // The full name may be concatenated at run time.
-        has_prefix && text.split(|byte| !is_word(*byte)).any(|name| self.is_secret_alone(name))
+        has_prefix && words_with_underscores(text).any(|name| is_one_of(name, &self.secrets))
     }
 
     /// True if the name at `start..end` of a statement is that of a secret, or follows the prefix without being a
@@ -74,6 +74,18 @@ fn name_after(text: &[u8]) -> Option<(&[u8], bool)> {
     Some((&name[..end], is_next))
 }
 
+/// The words of a text that contain an underscore.
+fn words_with_underscores(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut end = 0;
+    memchr_iter(b'_', text).filter_map(move |place| {
+        // The word of the previous underscore may contain this one.
+        let before = text.get(end..place)?;
+        let start = place - before.iter().rev().take_while(|byte| is_word(**byte)).count();
+        end = place + text[place..].iter().take_while(|byte| is_word(**byte)).count();
+        Some(&text[start..end])
+    })
+}
+
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
@@ -88,4 +100,17 @@ pub fn is_setting(text: &[u8]) -> bool {
 /// True for a byte that identifiers consist of.
 pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words_with_underscores;
+
+    #[test]
+    fn words_that_contain_underscores_are_found_once() {
+        let words = |text| words_with_underscores(text).map(str::from_utf8).collect::<Result<Vec<_>, _>>();
+        assert_eq!(words(b"a b_c, d_e_f 'g'||_h i_").unwrap(), ["b_c", "d_e_f", "_h", "i_"]);
+        assert_eq!(words("_ ä_ö.x_y".as_bytes()).unwrap(), ["_", "ä_ö", "x_y"]);
+        assert!(words(b"").unwrap().is_empty() && words(b"none").unwrap().is_empty());
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! It is removed when the run ends. If the run was killed, the next one kills its servers and removes it.
 
+use std::ffi::CString;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -14,6 +16,9 @@ use super::programs::{as_server_user, give_to_server_user, output, server};
 /// Directories are named with this prefix and the process id of their run. It is short, because the path of a Unix
 /// socket has at most 107 bytes.
 const PREFIX: &str = "pge-";
+
+/// What the clusters of three tests take at most, in bytes.
+const ROOM: u64 = 8 << 30;
 
 static RUN_DIR: LazyLock<PathBuf> = LazyLock::new(create);
 static TEMPLATE: LazyLock<PathBuf> = LazyLock::new(init_template);
@@ -51,7 +56,7 @@ pub fn copy_template(data_dir: &Path) {
 }
 
 fn create() -> PathBuf {
-    let parent = std::env::temp_dir().canonicalize().expect("the directory of temporary files");
+    let parent = parent().canonicalize().expect("the directory of temporary files");
     sweep(&parent);
     let path = parent.join(format!("{PREFIX}{}", std::process::id()));
     // An earlier run may have had the same process id.
@@ -61,6 +66,34 @@ fn create() -> PathBuf {
     let registered = unsafe { libc::atexit(remove_at_exit) };
     assert_eq!(registered, 0, "atexit");
     path
+}
+
+/// The directory of temporary files, or memory if there is enough: a file system on disk takes longer to create the thousand
+/// files of a cluster than the server takes to run a test. `TMPDIR` decides if it is set.
+fn parent() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if std::env::var_os("TMPDIR").is_none() && has_room(memory) && available_memory() >= 2 * ROOM {
+        return memory.to_owned();
+    }
+    std::env::temp_dir()
+}
+
+/// Whether clusters fit into a directory, and libraries can be loaded from it.
+fn has_room(directory: &Path) -> bool {
+    let Ok(path) = CString::new(directory.as_os_str().as_bytes()) else { return false };
+    // SAFETY: plain numbers.
+    let mut state: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a terminated path, and memory for the result.
+    let is_known = unsafe { libc::statvfs(path.as_ptr(), &raw mut state) } == 0;
+    is_known && state.f_flag & libc::ST_NOEXEC == 0 && state.f_bavail * state.f_frsize >= ROOM
+}
+
+/// In bytes; 0 if it is not known.
+fn available_memory() -> u64 {
+    let known = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = known.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or_default() * 1024
 }
 
 fn create_private(path: &Path) {

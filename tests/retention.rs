@@ -200,6 +200,25 @@ fn rows_that_become_old_go_while_a_worker_waits() {
     assert_eq!(crate::harness::handlers::worker_pids(&mut client)[0], pids[0]);
 }
 
+/// A worker that ends in the middle of a search leaves it to the next one, although there are no tasks.
+#[test]
+fn a_search_whose_worker_has_ended_is_begun_again() {
+    let cluster = Cluster::start(&SETTINGS);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute(OLD_TASKS).unwrap();
+    let mut other = cluster.connect("postgres");
+    let mut lock = other.transaction().unwrap();
+    lock.batch_execute("lock table queues.task in share row exclusive mode").unwrap();
+    cluster.set(&[("pg_errand.concurrency", "1")]);
+    let waiting =
+        "from pg_stat_activity where backend_type = 'pg_errand worker' and wait_event_type = 'Lock'";
+    wait_until_sql(&mut client, &format!("select count(*) {waiting}"), "1");
+    client.batch_execute(&format!("select pg_terminate_backend(pid) {waiting}")).unwrap();
+    wait_until_sql(&mut client, &format!("select count(*) {waiting}"), "0");
+    lock.rollback().unwrap();
+    wait_left(&mut client, 0, 0);
+}
+
 /// Many rows that are kept are not read again by each search, and what follows them is removed.
 #[test]
 fn many_rows_that_are_kept_are_passed_over() {

@@ -31,7 +31,10 @@ pub fn run(run: &mut Run) -> Result<()> {
 }
 
 /// The seconds from the first start to the last end, and the maximum time between two starts.
-fn course(queue: &mut Queue, batch: Batch) -> Result<(f64, f64)> {
+///
+/// # Errors
+/// If the server reports an error.
+pub fn course(queue: &mut Queue, batch: Batch) -> Result<(f64, f64)> {
     let row = queue.sql.query_one(
         "select extract(epoch from max(finished_at) - min(dequeued_at))::float8,
              extract(epoch from max(gap))::float8

@@ -24,6 +24,7 @@ mod pressure_tpcb;
 mod pressure_workers;
 mod priority;
 mod questions;
+mod removal;
 mod scheduled_backlog;
 mod sizes;
 mod soak;
@@ -61,6 +62,7 @@ pub const ALL: &[Figure] = &[
     figure("enqueue", "next to the same rows into a plain table", enqueue::run),
     by_name("questions", "the questions of docs/questions.md beside many tasks", questions::run),
     by_name("sizes", "the disk space of finished tasks, their errors and calls", sizes::run),
+    by_name("removal", "many tasks are removed or cancelled beside a full load", removal::run),
     by_name("pressure_payload", "payloads of 100 bytes, 2 kB and 20 kB", pressure_payload::run),
     by_name("pressure_memory", "1 MB of shared buffers", pressure_memory::run),
     by_name("pressure_tpcb", "beside pgbench's TPC-B", pressure_tpcb::run),

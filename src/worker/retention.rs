@@ -183,6 +183,9 @@ impl Retention {
     fn begin(&mut self, slot: MySlot, tables: &Tables, now: i64) -> Result<(), PgError> {
         (self.due_at, self.has_worked) = (None, false);
         let limits = self.read_limits(tables)?;
+        if limits.is_none() {
+            slot.change_database(|database| database.retained.end(NEVER));
+        }
         self.pass = limits.map(|limits| {
             let settled =
                 |rows| slot.change_database(|database| database.retained.settled(rows, limits.digest, now));
@@ -249,7 +252,7 @@ impl Pass {
                 let settled = if search.kept >= SETTLED_ROWS { search.settled } else { Settled::NOTHING };
                 database.retained.settle(search.rows, settled, self.limits.digest);
             }
-            database.retained.note_due(due_at);
+            database.retained.end(due_at);
         });
         due_at
     }

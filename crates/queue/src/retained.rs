@@ -29,6 +29,8 @@ pub struct Retained {
     searched_at: i64,
     /// When there may be rows to remove, as far as is known.
     due_at: i64,
+    /// A search has begun and is not over.
+    under_way: bool,
     /// By [`Aging`].
     settled: [Settled; 2],
     /// A digest of how long rows are kept, as of which `settled` holds.
@@ -39,8 +41,13 @@ impl Retained {
     /// The interval at which workers search, in microseconds, even if no row is known to become old.
     pub const INTERVAL: i64 = 60_000_000;
 
-    pub(crate) const UNKNOWN: Retained =
-        Retained { searched_at: 0, due_at: NEVER, settled: [Settled::NOTHING; 2], limits: 0 };
+    pub(crate) const UNKNOWN: Retained = Retained {
+        searched_at: 0,
+        due_at: NEVER,
+        under_way: false,
+        settled: [Settled::NOTHING; 2],
+        limits: 0,
+    };
 
     /// Begins a search if one is due; true for one worker of the database.
     pub fn begin(&mut self, now: i64) -> bool {
@@ -48,8 +55,22 @@ impl Retained {
         if is_due {
             self.searched_at = now;
             self.due_at = NEVER;
+            self.under_way = true;
         }
         is_due
+    }
+
+    /// Notes that a search is over, and when there may be rows to remove.
+    pub fn end(&mut self, due_at: i64) {
+        self.under_way = false;
+        self.note_due(due_at);
+    }
+
+    /// Lets another worker begin the search that is under way, since a worker has ended.
+    pub(crate) fn abandon(&mut self, now: i64) {
+        if self.under_way {
+            (self.under_way, self.due_at) = (false, now);
+        }
     }
 
     /// The rows over which a search may pass. `limits`: a digest of how long rows are kept.
@@ -80,8 +101,7 @@ impl Retained {
     pub(crate) fn take_due(&mut self, now: i64) -> bool {
         let is_due = self.due_at <= now;
         if is_due {
-            self.searched_at = 0;
-            self.due_at = NEVER;
+            (self.searched_at, self.due_at) = (0, NEVER);
         }
         is_due
     }
@@ -89,8 +109,7 @@ impl Retained {
     /// Puts an overdue search off, since a worker of the database begins it.
     pub(crate) fn leave_to_workers(&mut self, now: i64) {
         if self.due_at <= now {
-            self.due_at = now + Self::INTERVAL;
-            self.searched_at = 0;
+            (self.searched_at, self.due_at) = (0, now + Self::INTERVAL);
         }
     }
 
@@ -108,6 +127,7 @@ mod tests {
         let mut retained = Retained::UNKNOWN;
         let now = Retained::INTERVAL * 2;
         assert!(retained.begin(now) && !retained.begin(now));
+        retained.end(NEVER);
         assert!(retained.begin(now + Retained::INTERVAL));
         retained.note_due(now + Retained::INTERVAL + 9);
         retained.note_due(now + Retained::INTERVAL + 5);
@@ -127,6 +147,18 @@ mod tests {
         retained.note_due(now + 2);
         retained.leave_to_workers(now + 2);
         assert!(!retained.take_due(now + 3) && retained.begin(now + 3));
+    }
+
+    #[test]
+    fn a_search_whose_worker_has_ended_is_begun_again() {
+        let mut retained = Retained::UNKNOWN;
+        let now = Retained::INTERVAL * 2;
+        assert!(retained.begin(now) && !retained.begin(now + 1));
+        retained.abandon(now + 2);
+        assert!(retained.begin(now + 2));
+        retained.end(NEVER);
+        retained.abandon(now + 3);
+        assert!(!retained.begin(now + 3) && retained.due_at() == NEVER);
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         let has_limits = self.has_limits;
         if let Some(database) = self.database(gone.database) {
             database.next_due = database.next_due.min(opens_at);
+            database.retained.abandon(now);
             database.orphans |= gone.in_flight > 0 || has_limits && gone.task_id != 0;
             database.orphanings += u64::from(has_limits && gone.is_busy());
             match gone.state {

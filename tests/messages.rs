@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::handlers::one;
 use crate::harness::probe::Probe;
+use crate::harness::queue::enqueue;
 
 /// Message and hint of the error of a task with this handler.
 #[track_caller]
@@ -159,6 +160,62 @@ fn a_missing_handler_is_told_with_what_is_missing() {
     let expected =
         "There is no function shop.paid in this database. Create it, or enqueue tasks with the right name.";
     assert_eq!(hint, expected);
+}
+
+/// What a handler returned that cannot be used.
+#[test]
+fn an_unusable_result_is_told_with_what_to_return() {
+    let mut probe = Probe::start(&[]);
+    probe.create(
+        "create schema app;
+         grant usage on schema app to public;
+         create function app.echo(payload jsonb) returns jsonb language sql as $$ select payload -> 'result' $$",
+    );
+    let without = "it returned an object without \"payload\" (its keys: ";
+    let request = "A before_handler returns {\"status\": \"succeeded\", \"payload\": {…}}, where payload is the request.";
+    let long = format!("{}é", "k".repeat(39));
+    for (result, said, hint) in [
+        (
+            json!({"method": "GET", "path": "secret", "body": {}}),
+            format!("{without}body, method, path)"),
+            request,
+        ),
+        (
+            json!({"a": 1, "bb": 1, "ccc": 1, "dddd": 1, "eeeee": 1, "ffffff": 1, "ggggggg": 1}),
+            format!("{without}a, bb, ccc, dddd, eeeee, and 2 more)"),
+            request,
+        ),
+        (
+            json!({format!("{long}{long}"): 1, "new\nline": 1}),
+            format!("{without}{long}…, new?line)"),
+            request,
+        ),
+        (json!({}), "it returned null or an empty object, without \"payload\"".into(), request),
+        (json!({"payload": null}), "it returned null as \"payload\"".into(), request),
+        (json!({"status": "not_found"}), "status not_found".into(), "The before_handler has returned it"),
+        (json!({"error": "no such order"}), "no such order".into(), ""),
+        (json!([1]), "it returned an array, not an object".into(), request),
+        (
+            json!({"payload": {"to_number": "+49", "bdy": "x"}}),
+            "the payload has no field bdy".into(),
+            "The request is the",
+        ),
+    ] {
+        let task = json!({"before_handler": "app.echo", "result": result});
+        let task_id = enqueue(&mut probe.client, "sms", task);
+        assert_eq!(probe.fate(task_id).status, "failed", "{result}");
+        let (message, told) = last_error(&mut probe);
+        assert!(message.starts_with(&format!("sms before_handler app.echo: {said}")), "{message}");
+        assert!(told.starts_with(hint) && told.is_empty() == hint.is_empty(), "{result}: {told}");
+    }
+    let (message, hint) = refusal_of(&mut probe, json!({"db_function": "app.echo", "result": 5}));
+    assert_eq!(message, "db_function app.echo: it returned a number, not an object");
+    assert!(
+        hint.starts_with("A handler returns a JSON object such as {\"status\": \"succeeded\"}"),
+        "{hint}"
+    );
+    let (_, hint) = refusal_of(&mut probe, json!({"success_handler": "app.echo"}));
+    assert!(hint.contains("{\"db_function\": \"my_schema.my_function\"}"), "{hint}");
 }
 
 #[test]

@@ -1198,12 +1198,15 @@ $$;
 
 -- Retries failed tasks that have no retry yet, and returns their number: of a type, that have failed since a time, or whose
 -- last error matches a pattern of LIKE. Those that failed first come first. Tasks are left out while an unfinished one has
--- their unique key. They are found by their errors, so that no index on failed tasks has to be maintained.
+-- their unique key. Tasks that are retries themselves are left out unless _retries is true: as long as the cause of the
+-- failures remains, a loop would not end. They are found by their errors, so that no index on failed tasks has to be
+-- maintained.
 create function queues.retry_failed(
     _task_type text default null,
     _since timestamptz default null,
     _error_like text default null,
-    _limit integer default 1000
+    _limit integer default 1000,
+    _retries boolean default false
 )
 returns bigint
 language plpgsql
@@ -1230,6 +1233,7 @@ begin
         join only queues.task t on t.task_id = e.task_id
         where t.final_status = 'failed'
             and t.retried_as is null
+            and (_retries or t.retry_of is null)
             and (_task_type is null or t.task_type = _task_type)
             and (_since is null or t.finished_at >= _since)
             and (_error_like is null or e.error_message like _error_like)
@@ -1271,7 +1275,8 @@ begin
             '_task_type => ' || quote_literal(_task_type),
             '_since => ' || quote_literal(_since),
             '_error_like => ' || quote_literal(_error_like),
-            '_limit => ' || _limit
+            '_limit => ' || _limit,
+            case when _retries then '_retries => true' end
         ),
         _retried
     );
@@ -2295,7 +2300,7 @@ as $$
         'role_lacks_rights',
         'warning',
         r.name,
-        format('Role "%s" lacks privileges that handlers may need to enqueue.', r.name),
+        format('Role "%s" lacks privileges of the extension that handlers need to enqueue tasks.', r.name),
         null,
         'Run: ' || g.statements
     from (select errand.worker_role()) r (name)
@@ -4027,7 +4032,7 @@ comment on column queues.metrics.type is 'counter, gauge or histogram';
 comment on column queues.metrics.family is 'The name of the metric, without the suffix of histograms';
 comment on function queues.cancel_where(text, interval, text, integer) is 'Cancels waiting tasks of a type, age or queue key; returns their number, 0 when none is left';
 comment on function queues.retry(bigint) is 'Runs a failed or cancelled task again, as a new task; returns its id';
-comment on function queues.retry_failed(text, timestamptz, text, integer) is 'Runs failed tasks again that have no retry yet; returns their number, 0 when none is left';
+comment on function queues.retry_failed(text, timestamptz, text, integer, boolean) is 'Runs failed tasks again that have no retry yet, retries only with _retries; returns their number, 0 when none is left';
 comment on function queues.run_next(bigint) is 'Lets a waiting task start before all others';
 comment on function queues.reschedule(bigint, timestamptz) is 'Schedules a waiting task at another time';
 comment on function queues.purge(interval, text, integer) is 'Removes tasks that ended that long ago, and their errors; returns their number, 0 when none is left';
@@ -4157,7 +4162,7 @@ begin
         'errand.enqueue_retry(queues.task)',
         'errand.refuse_retry(bigint)',
         'queues.retry(bigint)',
-        'queues.retry_failed(text, timestamptz, text, integer)',
+        'queues.retry_failed(text, timestamptz, text, integer, boolean)',
         'queues.purge(interval, text, integer)',
         'errand.lock_waiting(bigint)',
         'errand.change_order(queues.task, timestamptz, smallint)',

@@ -44,7 +44,13 @@ mod tests {
             ("[]", "it returned an array, not an object"),
             ("null", "it returned null, not an object"),
         ] {
-            assert_eq!(judge(&view(text)), Verdict::Failure(reason.into()), "{text}");
+            let Verdict::Failure(failure) = judge(&view(text)) else { panic!("{text}") };
+            // The handler's own words need no hint.
+            assert_eq!(
+                (failure.text.as_str(), failure.hint.is_some()),
+                (reason, reason.starts_with("it ")),
+                "{text}"
+            );
         }
     }
 

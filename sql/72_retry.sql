@@ -138,12 +138,15 @@ $$;
 
 -- Retries failed tasks that have no retry yet, and returns their number: of a type, that have failed since a time, or whose
 -- last error matches a pattern of LIKE. Those that failed first come first. Tasks are left out while an unfinished one has
--- their unique key. They are found by their errors, so that no index on failed tasks has to be maintained.
+-- their unique key. Tasks that are retries themselves are left out unless _retries is true: as long as the cause of the
+-- failures remains, a loop would not end. They are found by their errors, so that no index on failed tasks has to be
+-- maintained.
 create function queues.retry_failed(
     _task_type text default null,
     _since timestamptz default null,
     _error_like text default null,
-    _limit integer default 1000
+    _limit integer default 1000,
+    _retries boolean default false
 )
 returns bigint
 language plpgsql
@@ -170,6 +173,7 @@ begin
         join only queues.task t on t.task_id = e.task_id
         where t.final_status = 'failed'
             and t.retried_as is null
+            and (_retries or t.retry_of is null)
             and (_task_type is null or t.task_type = _task_type)
             and (_since is null or t.finished_at >= _since)
             and (_error_like is null or e.error_message like _error_like)
@@ -211,7 +215,8 @@ begin
             '_task_type => ' || quote_literal(_task_type),
             '_since => ' || quote_literal(_since),
             '_error_like => ' || quote_literal(_error_like),
-            '_limit => ' || _limit
+            '_limit => ' || _limit,
+            case when _retries then '_retries => true' end
         ),
         _retried
     );

@@ -151,7 +151,7 @@ as $$
         'role_lacks_rights',
         'warning',
         r.name,
-        format('Role "%s" lacks privileges that handlers may need to enqueue.', r.name),
+        format('Role "%s" lacks privileges of the extension that handlers need to enqueue tasks.', r.name),
         null,
         'Run: ' || g.statements
     from (select errand.worker_role()) r (name)

@@ -5,7 +5,7 @@ comment on function queues.enqueue_many(text, jsonb[], timestamptz[], text[], te
 comment on function queues.cancel(bigint) is 'Cancels a waiting or running task; false if it has ended';
 comment on function queues.cancel_where(text, interval, text, integer) is 'Cancels waiting tasks of a type, age or queue key; returns their number, 0 when none is left';
 comment on function queues.retry(bigint) is 'Runs a failed or cancelled task again, as a new task; returns its id';
-comment on function queues.retry_failed(text, timestamptz, text, integer) is 'Runs failed tasks again that have no retry yet; returns their number, 0 when none is left';
+comment on function queues.retry_failed(text, timestamptz, text, integer, boolean) is 'Runs failed tasks again that have no retry yet, retries only with _retries; returns their number, 0 when none is left';
 comment on function queues.run_next(bigint) is 'Lets a waiting task start before all others';
 comment on function queues.reschedule(bigint, timestamptz) is 'Schedules a waiting task at another time';
 comment on function queues.purge(interval, text, integer) is 'Removes tasks that ended that long ago, and their errors; returns their number, 0 when none is left';

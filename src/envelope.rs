@@ -5,7 +5,7 @@ use crate::error::kept_text;
 use crate::pg::jsonb_field::{self, View};
 use crate::pg::jsonb_size::Count;
 use pg_errand_calls::envelope::{self, Field, Returned, TooLong};
-pub use pg_errand_calls::envelope::{Refusal, Verdict};
+pub use pg_errand_calls::envelope::{FIELDS_OF_REQUEST, Reason, Refusal, Verdict};
 use serde_json::Value;
 
 impl Returned for View {
@@ -17,6 +17,17 @@ impl Returned for View {
 
     fn kind_if_no_object(&self) -> Option<&'static str> {
         View::kind_if_no_object(self)
+    }
+
+    fn keys(&self, limit: usize) -> (Vec<String>, usize) {
+        let (mut keys, mut count) = (Vec::new(), 0);
+        self.each_key(|key| {
+            if keys.len() < limit {
+                keys.push(String::from_utf8_lossy(key).into_owned());
+            }
+            count += 1;
+        });
+        (keys, count)
     }
 }
 
@@ -55,7 +66,7 @@ pub fn judge(returned: &View) -> Verdict {
     match envelope::judge(returned) {
         Verdict::Success => Verdict::Success,
         Verdict::Unsuccessful(outcome) => Verdict::Unsuccessful(kept_text(outcome)),
-        Verdict::Failure(reason) => Verdict::Failure(kept_text(reason)),
+        Verdict::Failure(reason) => Verdict::Failure(kept_reason(reason)),
     }
 }
 
@@ -77,9 +88,13 @@ pub fn request_of(field: &jsonb_field::Field) -> Result<Value, Refusal> {
 
 fn kept_refusal(refusal: Refusal) -> Refusal {
     match refusal {
-        Refusal::Said(reason) => Refusal::Said(kept_text(reason)),
+        Refusal::Said(reason) => Refusal::Said(kept_reason(reason)),
         Refusal::TooLarge(reason) => Refusal::TooLarge(reason),
     }
+}
+
+fn kept_reason(reason: Reason) -> Reason {
+    Reason { text: kept_text(reason.text), ..reason }
 }
 
 fn max_size() -> usize {

@@ -98,9 +98,9 @@ impl Failure {
         Failure { handler: None, error: PgError { message, ..error } }
     }
 
-    /// The failure with a hint.
-    pub fn with_hint(self, hint: &str) -> Self {
-        Failure { error: PgError { hint: Some(hint.into()), ..self.error }, ..self }
+    /// The failure with a hint, if there is one.
+    pub fn with_hint<'a>(self, hint: impl Into<Option<&'a str>>) -> Self {
+        Failure { error: PgError { hint: hint.into().map(Into::into), ..self.error }, ..self }
     }
 
     pub fn of_handler(self, handler: &str) -> Self {

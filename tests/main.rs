@@ -51,6 +51,7 @@ mod mail_peers;
 mod messages;
 mod moments;
 mod monitoring;
+mod operations;
 mod outside;
 mod pause;
 mod peers;

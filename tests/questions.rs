@@ -10,6 +10,7 @@ use crate::harness::builder::Builder;
 use crate::harness::calling::{Calling, ok};
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{Gate, install, one, payload, run_one, runner, task};
+use crate::harness::pages::sql_blocks;
 use crate::harness::queue::{enqueue, wait_status};
 use crate::harness::wait::wait_until_sql;
 
@@ -37,8 +38,7 @@ const FILL: &str = "
 
 /// The statements of the page.
 fn statements() -> Vec<String> {
-    let blocks = PAGE.split("```sql\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().trim().trim_end_matches(';').to_owned()).collect()
+    sql_blocks(PAGE).map(|block| block.trim_end_matches(';').to_owned()).collect()
 }
 
 /// How often the tables of tasks and errors were read as a whole.
@@ -76,7 +76,7 @@ fn filled() -> (Cluster, Client) {
 fn the_statements_of_the_page_run_and_read_no_whole_table() {
     let (_cluster, mut client) = filled();
     let statements = statements();
-    assert!(statements.len() >= 10, "{statements:?}");
+    assert!(statements.len() >= 15, "{statements:?}");
     for statement in &statements {
         client.query(statement, &[]).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
         assert!(!statement.contains('\n'), "{statement}");

@@ -7,6 +7,7 @@ use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{install, one};
 use crate::harness::mailing::Mailing;
 use crate::harness::queue::{status, wait_status};
+use crate::harness::wait::wait_until_sql;
 
 #[track_caller]
 fn retry(client: &mut Client, task_id: i64) -> i64 {
@@ -126,6 +127,33 @@ fn failed_tasks_are_retried_once_by_type_time_and_error() {
     assert_eq!(one::<i64>(&mut client, "select queues.retry_failed()"), 1);
     let state = client.batch_execute("select queues.retry_failed('smss')").unwrap_err();
     assert_eq!(state.as_db_error().unwrap().code().code(), "22023");
+}
+
+/// As long as the cause remains, each retry fails, too.
+#[test]
+fn a_repeated_call_leaves_out_retries_that_have_failed_as_well() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "1")]);
+    let mut client = install(&cluster, "postgres");
+    client.batch_execute(FAILURES).unwrap();
+    let retry_and_wait = |client: &mut Client, sql: &str| -> i64 {
+        let retried = one(client, sql);
+        wait_until_sql(client, "select count(*)::text from queues.task where finished_at is null", "0");
+        retried
+    };
+    let failed = "select count(*) from queues.task where final_status = 'failed' and retried_as is null";
+    assert_eq!(retry_and_wait(&mut client, "select queues.retry_failed('sms')"), 4);
+    assert_eq!(one::<i64>(&mut client, failed), 8);
+    let again = "select queues.retry_failed('sms', _limit => 100)";
+    assert_eq!(retry_and_wait(&mut client, again), 0);
+    let mark = cluster.log_mark();
+    assert_eq!(
+        retry_and_wait(&mut client, "select queues.retry_failed('sms', _limit => 3, _retries => true)"),
+        3
+    );
+    cluster.wait_log(mark, "queues.retry_failed(_task_type => 'sms', _limit => 3, _retries => true) by role");
+    assert_eq!(one::<i64>(&mut client, failed), 8);
+    // One retry has no retry yet, and three are retries of retries.
+    assert_eq!(retry_and_wait(&mut client, "select queues.retry_failed('sms', _retries => true)"), 4);
 }
 
 /// Two sessions that retry the same tasks at once.

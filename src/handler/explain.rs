@@ -18,6 +18,9 @@ static SIMILAR_FUNCTIONS: Statement = Statement::new(
     &[pg_sys::BuiltinOid::TEXTARRAYOID],
 );
 
+/// How many characters of a handler's name a hint shows.
+const MAX_NAME: usize = 200;
+
 const RETURNS: &str = "A handler returns jsonb; if it has nothing to say, it returns '{}'.";
 
 /// What is known of an invocation that has failed.
@@ -30,6 +33,8 @@ pub(super) struct Explanation<'a> {
     pub owner: pg_sys::Oid,
     /// The database role that handlers run as.
     pub role: &'a str,
+    /// The task, if a retry of it would invoke the handler again.
+    pub retriable: Option<i64>,
     pub timed_out: bool,
 }
 
@@ -44,14 +49,16 @@ impl Explanation<'_> {
                     "interrupted after pg_errand.handler_timeout ({} ms)",
                     config::HANDLER_TIMEOUT.duration().as_millis()
                 ),
-                ..error
+                ..with_hint(error, "Have the handler do less at a time, or raise pg_errand.handler_timeout.")
             },
             // The extension's own errors have a hint already.
             "42501" if error.hint.is_none() => self.explain_denial(error, is_of_invocation),
-            "42883" if is_of_invocation => {
-                let similar = self.advice(&SIMILAR_FUNCTIONS, false);
-                let there_is = similar.map(|names| format!(" There is: {names}.")).unwrap_or_default();
-                with_hint(error, &format!("A handler takes one jsonb argument.{there_is}"))
+            "42883" | "3F000" if is_of_invocation => with_hint(error, &self.hint_for_missing()),
+            // The name is not that of a function.
+            "22023" | "42601" | "0A000"
+                if is_of_invocation && self.callee.is_none() && error.hint.is_none() =>
+            {
+                with_hint(error, rule::NAME_A_FUNCTION)
             }
             "42846" if is_of_invocation => with_hint(error, RETURNS),
             "42809" if is_of_invocation && error.hint.as_deref() != Some(rule::NAME_A_FUNCTION) => {
@@ -69,15 +76,56 @@ impl Explanation<'_> {
         let grants = is_of_invocation.then(|| self.advice(&MISSING_GRANTS, true)).flatten();
         if let Some(grants) = grants {
             let message = format!("{}; to allow it, run: {grants}", error.message);
-            return PgError { message, ..with_hint(error, &grants) };
+            // PostgreSQL looks at the schema first, so the function may not exist.
+            let hint = match self.advice(&SIMILAR_FUNCTIONS, false) {
+                Some(_) => grants,
+                None => format!("{grants} {}", self.hint_for_none()),
+            };
+            return PgError { message, ..with_hint(error, &hint) };
         }
         let Some(role) = catalog::role_name(pg_sys::Oid::from(error.raised_as)) else { return error };
-        let hint = format!(
-            "Grant it to the role {}. Handlers run as the role of pg_errand.role, functions that are SECURITY DEFINER \
-             as their owner.",
-            ident::quote(&role)
-        );
+        let hint = self.hint_for_denial(&role);
         PgError { message: format!("{} (as role \"{role}\")", error.message), ..with_hint(error, &hint) }
+    }
+
+    /// The hint for a privilege that `role` lacks for what the message names. The message may be in any language, so the
+    /// object cannot be taken from it.
+    fn hint_for_denial(&self, role: &str) -> String {
+        let quoted = ident::quote(role);
+        let runs = if role == self.role {
+            format!("Handlers run as role {quoted} (pg_errand.role).")
+        } else {
+            format!("A function that is SECURITY DEFINER runs as its owner, here {quoted}.")
+        };
+        format!(
+            "{runs} Grant {quoted} the privilege on what the message names, for example: GRANT SELECT, INSERT ON TABLE … \
+             TO {quoted}; The context in queues.error tells where it was denied."
+        )
+    }
+
+    /// The hint for a function that was not found.
+    fn hint_for_missing(&self) -> String {
+        let Some(names) = self.advice(&SIMILAR_FUNCTIONS, false) else { return self.hint_for_none() };
+        let looked_for = if self.name.contains('.') {
+            String::new()
+        } else {
+            let role = ident::quote(self.role);
+            format!(" Without a schema, it is looked for in the search_path of role {role}.")
+        };
+        format!("A handler takes one jsonb argument.{looked_for} There is: {names}.")
+    }
+
+    /// The hint for a name that no function has.
+    fn hint_for_none(&self) -> String {
+        let name: String = self.name.chars().take(MAX_NAME).collect();
+        let there_is_none = format!("There is no function {name} in this database.");
+        match self.retriable {
+            Some(task_id) => format!(
+                "{there_is_none} Create it and run: SELECT queues.retry({task_id}); or enqueue the task again with the \
+                 right name."
+            ),
+            None => format!("{there_is_none} Create it, or enqueue tasks with the right name."),
+        }
     }
 
     /// True if the handler's result could not be cast.

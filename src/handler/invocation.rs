@@ -1,12 +1,14 @@
 //! One invocation of a handler, and its result.
 
 use crate::config;
-use crate::envelope::{self, Verdict};
+use crate::envelope::{self, Reason, Verdict};
 use crate::pg::jsonb;
 use crate::pg::jsonb_field::View;
 use crate::shared::{Admission, Terms};
 use pgrx::pg_sys;
 use std::fmt;
+
+const COUNTS_AS_FAILURE: &str = "The handler has returned it. Only an error would be a failure if pg_errand.unsuccessful_is_failure were off.";
 
 /// Why a run of a task stops and its transaction is rolled back, without an end of the task.
 pub enum Stop {
@@ -30,7 +32,7 @@ impl Returned {
         }
         match envelope::judge(&self.view()) {
             Verdict::Unsuccessful(reason) if config::UNSUCCESSFUL_IS_FAILURE.is_on() => {
-                Verdict::Failure(reason)
+                Verdict::Failure(Reason::new(reason, COUNTS_AS_FAILURE))
             }
             verdict => verdict,
         }

@@ -92,7 +92,15 @@ impl Handlers {
     /// What is known of an invocation that has failed.
     fn explanation<'a>(&'a self, invocation: &'a Invocation, timed_out: bool) -> Explanation<'a> {
         let callee = self.kept.get(invocation.name).map(|kept| kept.callee);
-        Explanation { name: invocation.name, callee, owner: self.owner, role: &self.role, timed_out }
+        let is_first_step = ["db_function", "before_handler"].contains(&invocation.role);
+        Explanation {
+            name: invocation.name,
+            callee,
+            owner: self.owner,
+            role: &self.role,
+            retriable: is_first_step.then_some(invocation.task_id),
+            timed_out,
+        }
     }
 
     fn execute(&mut self, invocation: &Invocation) -> Returned {

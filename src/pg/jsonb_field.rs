@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 /// A decompressed jsonb value. It lives as long as the memory context that it was decompressed in.
 pub struct View {
+    value: *mut pg_sys::Jsonb,
     root: *mut pg_sys::JsonbContainer,
 }
 
@@ -16,7 +17,7 @@ impl View {
         // SAFETY: a jsonb datum; unpacked, it is valid as long as the memory context.
         unsafe {
             let value = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::Jsonb>();
-            View { root: &raw mut (*value).root }
+            View { value, root: &raw mut (*value).root }
         }
     }
 
@@ -24,6 +25,11 @@ impl View {
     pub fn get(&self, name: &str) -> Option<Field> {
         // SAFETY: valid as long as the memory context.
         unsafe { field(self.root, name) }
+    }
+
+    /// Visits the keys, if the value is an object.
+    pub fn each_key(&self, visit: impl FnMut(&[u8])) {
+        each_key(pg_sys::Datum::from(self.value), 0..=usize::MAX, visit);
     }
 
     /// The type of the value, if it is not an object.

@@ -2,7 +2,7 @@
 
 use super::contract::{Context, Processor, Started};
 use crate::config::HTTP_MAX_REQUEST_SIZE;
-use crate::envelope::{self, Refusal};
+use crate::envelope::{self, FIELDS_OF_REQUEST, Reason, Refusal};
 use crate::error::Failure;
 use crate::handler::Stop;
 use crate::pg::jsonb_field::View;
@@ -13,6 +13,10 @@ use pg_errand_calls::provider::Provider;
 use pg_errand_calls::traceparent;
 use serde_json::Value;
 use std::sync::Arc;
+
+const NAME_A_FUNCTION: &str =
+    r#"Enqueue a task with the right payload, such as {"before_handler": "my_schema.my_function"}."#;
+const NAME_A_FUNCTION_OR_REQUEST: &str = r#"Enqueue a task with the right payload, such as {"before_handler": "my_schema.my_function"} or {"request": {…}}."#;
 
 pub struct Call;
 
@@ -70,7 +74,7 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
         Ok(Err(missing)) => failed(task.failure_of_call("F0000", &format!("{}: {missing}", provider.name))),
         Err(Refusal::Said(reason)) => {
             let sqlstate = if task.before_handler.is_some() { "P0001" } else { "22023" };
-            refused(Failure::new(sqlstate, &what, &reason))
+            refused(Failure::new(sqlstate, &what, &reason.text).with_hint(reason.hint))
         }
         Err(Refusal::TooLarge(reason)) => refused(
             Failure::new("54000", &what, &reason)
@@ -95,7 +99,8 @@ fn equipped(
 
 /// The request, if it is not too large to be sent.
 fn prepared(provider: Arc<Provider>, payload: &Value, key: Option<&str>) -> Result<Prepared, Refusal> {
-    let prepared = provider::prepare(provider, payload, key).map_err(Refusal::Said)?;
+    let prepared = provider::prepare(provider, payload, key)
+        .map_err(|problem| Refusal::Said(Reason::new(problem, FIELDS_OF_REQUEST)))?;
     let (size, limit) = (prepared.request.size(), HTTP_MAX_REQUEST_SIZE.get() as usize);
     if size > limit {
         return Err(Refusal::TooLarge(format!(
@@ -110,10 +115,13 @@ fn request_in_payload(task: &Task, provider: &Provider) -> Result<Value, Refusal
     let missing =
         "before_handler is missing in the payload; it has to name the function that builds the request";
     if !provider.interface.takes_request_from_payload() {
-        return Err(Refusal::Said(missing.into()));
+        return Err(Refusal::Said(Reason::new(missing, NAME_A_FUNCTION)));
     }
     match View::of(task.payload).get("request").filter(|request| !request.is_null()) {
         Some(request) => envelope::request_of(&request),
-        None => Err(Refusal::Said(format!("{missing}; or give the request itself as \"request\""))),
+        None => {
+            let missing = format!("{missing}; or give the request itself as \"request\"");
+            Err(Refusal::Said(Reason::new(missing, NAME_A_FUNCTION_OR_REQUEST)))
+        }
     }
 }

@@ -134,7 +134,8 @@ fn invoke_last(
     match returned.map(|returned| returned.verdict()) {
         Err(failure) => ending.failures.push(failure),
         Ok(Verdict::Failure(reason)) => {
-            ending.failures.push(Failure::new("P0001", &what, &reason).of_handler(name));
+            let failure = Failure::new("P0001", &what, &reason.text).with_hint(reason.hint);
+            ending.failures.push(failure.of_handler(name));
         }
         Ok(Verdict::Unsuccessful(outcome)) => {
             ending.outcome.get_or_insert(format!("{role}: {outcome}"));

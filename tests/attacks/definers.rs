@@ -22,7 +22,7 @@ const FUNCTIONS: [(&str, &str); 21] = [
     ("fail_task(bigint, text)", "queues.fail_task(-1, 'x')"),
     ("cancel(bigint)", "queues.cancel(-1)"),
     ("cancel_where(text, interval, text, integer)", "queues.cancel_where('db_function')"),
-    ("retry_failed(text, timestamptz, text, integer)", "queues.retry_failed()"),
+    ("retry_failed(text, timestamptz, text, integer, boolean)", "queues.retry_failed()"),
     ("purge(interval, text, integer)", "queues.purge('1 year')"),
     ("explain(bigint)", "queues.explain(null)"),
     ("failures(interval)", "queues.failures()"),

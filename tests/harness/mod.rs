@@ -8,6 +8,7 @@
 //! - [`wait`]: waiting for conditions instead of sleeping.
 //! - [`handlers`]: handlers for tests, and ways to have them wait.
 //! - [`memory`]: the memory of a process.
+//! - [`pages`]: the pages of docs/, whose statements are run.
 //! - [`process`]: processes and signals.
 //! - [`queue`]: functions for the extension's tables and views.
 //!
@@ -21,6 +22,7 @@ pub mod handlers;
 mod log;
 pub mod mailing;
 pub mod memory;
+pub mod pages;
 mod permit;
 pub mod points;
 pub mod probe;

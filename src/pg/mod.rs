@@ -13,6 +13,7 @@ mod callee;
 pub mod catalog;
 pub mod catch;
 pub mod citus;
+mod cleared_text;
 pub mod command;
 mod constraint;
 mod dblink;

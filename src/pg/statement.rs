@@ -2,11 +2,11 @@
 //! log, and in modules that record statements.
 
 use super::callbacks::{self, Ended};
+use super::cleared_text;
 use super::command::{Hook as Utility, standard_ProcessUtility};
 pub use super::shown_text::Pieces;
 use super::shown_text::{bytes, bytes_of, pieces_of, remember, stand_in, text_of_session};
 use pgrx::pg_sys;
-use std::cell::RefCell;
 use std::ffi::CString;
 use std::os::raw::c_char;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
@@ -21,14 +21,6 @@ pub struct Rule {
     pub mask_message: fn(&mut [u8]) -> Pieces,
     /// Masks the hidden pieces of a statement wherever they are in a text; returns true if there is one.
     pub mask_pieces: fn(&mut [u8], &Pieces) -> bool,
-}
-
-/// The lengths of texts whose examination is remembered, in bytes: each command of a long script comes with the whole script.
-const REMEMBERED: std::ops::Range<usize> = 4096..16 << 20;
-
-thread_local! {
-    /// The last such text of this transaction that has nothing to hide.
-    static CLEARED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 static RULE: AtomicPtr<Rule> = AtomicPtr::new(std::ptr::null_mut());
@@ -88,21 +80,7 @@ fn rule() -> Option<&'static Rule> {
 
 /// True if a text may contain something to hide.
 fn concerns(rule: &Rule, text: &[u8]) -> bool {
-    if !REMEMBERED.contains(&text.len()) {
-        return (rule.concerns)(text);
-    }
-    CLEARED.with_borrow_mut(|cleared| {
-        if cleared.as_slice() == text {
-            return false;
-        }
-        let is_concerned = (rule.concerns)(text);
-        cleared.clear();
-        // Without memory for it, the text is examined again.
-        if !is_concerned && cleared.try_reserve_exact(text.len()).is_ok() {
-            cleared.extend_from_slice(text);
-        }
-        is_concerned
-    })
+    !cleared_text::is_clear(text, |text| !(rule.concerns)(text))
 }
 
 /// Whether a backslash is an escape character in all literals (`standard_conforming_strings = off`).
@@ -297,7 +275,7 @@ unsafe fn hide_in_entry(entry: &mut pg_sys::ErrorData, rule: &Rule) {
 /// Masks a statement in `pg_stat_activity` that could not be parsed and whose error was not logged. It allocates only
 /// if a statement with a secret has failed, and raises nothing.
 fn at_transaction_end(ended: Ended) {
-    drop(CLEARED.take());
+    cleared_text::forget();
     if ended != Ended::Aborted || !is_session() {
         return;
     }

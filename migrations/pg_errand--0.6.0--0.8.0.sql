@@ -1294,15 +1294,14 @@ returns bigint
 language c
 as 'MODULE_PATHNAME', 'purge_wrapper';
 
--- Locks a task that waits, and returns its row. Raises an error if the task runs, has ended or does not exist.
-create function errand.lock_waiting(_task_id bigint)
+-- Locks the row of a task, and returns it. Raises an error if a worker runs the task, or if it does not exist.
+create function errand.lock_task(_task_id bigint)
 returns queues.task
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     _task queues.task;
-    _to_learn text := format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id);
 begin
     -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
@@ -1322,12 +1321,25 @@ begin
         if exists (select 1 from only queues.task t where t.task_id = _task_id) then
             raise exception 'task % is running, or another session has locked it', _task_id
                 using errcode = 'object_not_in_prerequisite_state',
-                      hint = _to_learn;
+                      hint = format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id);
         end if;
         raise exception 'task % does not exist', _task_id
             using errcode = 'no_data_found',
                   hint = 'It may have been removed, see pg_errand.retention.';
     end if;
+    return _task;
+end;
+$$;
+
+-- Locks a task that waits, and returns its row. Raises an error if the task runs, has ended or does not exist.
+create function errand.lock_waiting(_task_id bigint)
+returns queues.task
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task queues.task := errand.lock_task(_task_id);
+begin
     if _task.finished_at is not null then
         raise exception 'task % has ended: %', _task_id, _task.final_status
             using errcode = 'object_not_in_prerequisite_state',
@@ -1339,7 +1351,10 @@ begin
     if _task.calling or _task.leased and _task.not_before > clock_timestamp() then
         raise exception 'task % is running', _task_id
             using errcode = 'object_not_in_prerequisite_state',
-                  hint = _to_learn;
+                  hint = case
+                      when _task.calling then format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id)
+                      else format('If its worker outside is gone, run: SELECT queues.end_lease(%s);', _task_id)
+                  end;
     end if;
     if _task.origin <> errand.queue_origin() then
         raise exception 'task % came from another database, and is unadopted', _task_id
@@ -1454,6 +1469,51 @@ begin
     _task := errand.lock_waiting(_task_id);
     perform errand.change_order(_task, greatest(_scheduled_at, now()), _task.priority);
     perform errand.log_steering('reschedule', format('%s, %L', _task_id, _scheduled_at), 1);
+end;
+$$;
+
+-- Ends the lease of a task whose worker outside is gone: it may start again at once, in its place in the order. Returns false if
+-- the task is not leased.
+create function queues.end_lease(_task_id bigint)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task queues.task;
+    _is_leased boolean;
+begin
+    select t.leased and t.not_before > clock_timestamp() and not t.calling and t.finished_at is null
+    into _is_leased
+    from only queues.task t
+    where t.task_id = _task_id;
+    if _is_leased or not found then
+        _task := errand.lock_task(_task_id);
+        -- Its worker may have ended it meanwhile.
+        _is_leased := _task.leased and _task.not_before > clock_timestamp() and _task.finished_at is null;
+    end if;
+    if _is_leased is not true then
+        raise notice 'task % is not leased', _task_id
+            using hint = format('To learn its state, run: SELECT * FROM queues.explain(%s);', _task_id);
+        return false;
+    end if;
+
+    -- As after a backoff that has ended. Without a time, workers would not look for it.
+    update only queues.task t
+    set leased = false,
+        not_before = clock_timestamp()
+    where t.task_id = _task_id;
+    if exists (select 1 from only queues.task t where t.task_id = _task_id and t.leased) then
+        perform errand.refuse_unwritten('queues.task');
+    end if;
+
+    perform errand.announce(clock_timestamp());
+    if _task.queue_key is not null then
+        perform errand.announce_key(_task.task_type, _task.queue_key);
+    end if;
+    perform errand.log_steering('end_lease', _task_id::text, 1);
+    return true;
 end;
 $$;
 
@@ -1933,6 +1993,7 @@ with privilege (kinds, name, object_type, object) as (
         ('{operator}', 'execute', 'function', 'cancel'),
         ('{operator}', 'execute', 'function', 'cancel_where'),
         ('{operator}', 'execute', 'function', 'drain'),
+        ('{operator}', 'execute', 'function', 'end_lease'),
         ('{operator,monitor}', 'execute', 'function', 'explain'),
         ('{operator}', 'execute', 'function', 'failures'),
         ('{operator}', 'execute', 'function', 'last_ended'),
@@ -4030,6 +4091,7 @@ comment on function queues.retry(bigint) is 'Runs a failed or cancelled task aga
 comment on function queues.retry_failed(text, timestamptz, text, integer) is 'Runs failed tasks again that have no retry yet; returns their number, 0 when none is left';
 comment on function queues.run_next(bigint) is 'Lets a waiting task start before all others';
 comment on function queues.reschedule(bigint, timestamptz) is 'Schedules a waiting task at another time';
+comment on function queues.end_lease(bigint) is 'Ends the lease of a task whose worker outside is gone';
 comment on function queues.purge(interval, text, integer) is 'Removes tasks that ended that long ago, and their errors; returns their number, 0 when none is left';
 comment on function queues.top(integer) is 'A page about this database for a terminal: workers, what runs, what waits, what fails';
 comment on function queues.last_ended(text, integer) is 'The last tasks of a type that ended';
@@ -4070,6 +4132,7 @@ comment on function errand.cancel_locked(bigint[]) is 'Cancels waiting tasks tha
 comment on function errand.key_of_unknown_call(bigint) is 'The idempotency key of a call to which there was no response';
 comment on function errand.enqueue_retry(queues.task) is 'Enqueues the retry of a task that is locked';
 comment on function errand.refuse_retry(bigint) is 'Raises the error that says why a task cannot be retried';
+comment on function errand.lock_task(bigint) is 'Locks the row of a task';
 comment on function errand.lock_waiting(bigint) is 'Locks a task that waits';
 comment on function errand.change_order(queues.task, timestamptz, smallint) is 'Changes when a task starts that is locked';
 comment on function errand.change_role(regrole, text, boolean) is 'Grants the privileges of a kind of role, or revokes them';
@@ -4159,10 +4222,12 @@ begin
         'queues.retry(bigint)',
         'queues.retry_failed(text, timestamptz, text, integer)',
         'queues.purge(interval, text, integer)',
+        'errand.lock_task(bigint)',
         'errand.lock_waiting(bigint)',
         'errand.change_order(queues.task, timestamptz, smallint)',
         'queues.run_next(bigint)',
         'queues.reschedule(bigint, timestamptz)',
+        'queues.end_lease(bigint)',
         'errand.count_task(bigint, text, text, integer, integer, timestamptz, timestamptz, boolean)',
         'errand.stats()',
         'errand.stats_buckets()',

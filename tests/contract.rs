@@ -642,6 +642,7 @@ fn the_schema_queues_holds_the_api_and_nothing_else() {
             "complete_task",
             "dequeue_next_available_task",
             "drain",
+            "end_lease",
             "enqueue",
             "enqueue_many",
             "enqueue_many",

@@ -1745,6 +1745,50 @@ rows 4
 language c
 as 'MODULE_PATHNAME', 'worker_state_wrapper';
 
+-- What workers of this database wait for while they run tasks, as in pg_stat_activity, and the processes whose locks they wait
+-- for (0: a prepared transaction). PUBLIC may execute it, since queues.running calls it; it cannot be called by name without
+-- USAGE on the schema. Only the privileges of the owner show what processes of other roles wait for.
+create function errand.worker_waits(
+    out pid integer,
+    out waits_for text,
+    out blocked_by integer[],
+    -- since when it waits for a lock
+    out blocked_since timestamptz
+)
+returns setof record
+stable
+rows 4
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select
+        w.pid,
+        a.wait_event_type || ': ' || a.wait_event,
+        case
+            when a.wait_event_type = 'Lock' then array(
+                select distinct b.pid
+                from unnest(pg_blocking_pids(w.pid)) as b (pid)
+                order by b.pid
+            )
+        end,
+        case
+            when a.wait_event_type = 'Lock' then coalesce(
+                (
+                    select min(l.waitstart)
+                    from pg_locks l
+                    where l.pid = w.pid
+                        and not l.granted
+                ),
+                w.busy_since
+            )
+        end
+    from errand.worker_state() w
+    cross join lateral pg_stat_get_activity(w.pid) a
+    where w.task_id is not null
+        and a.wait_event is not null;
+$$;
+
 -- The time, once for a statement.
 create function errand.moment()
 returns timestamptz
@@ -2293,6 +2337,62 @@ as $$
     limit 1;
 $$;
 
+-- The problem that handlers wait for locks of other sessions: as an error if all workers do, so that ready tasks do not start.
+-- Those that wait for less than 5 seconds, or a minute if not all workers do, are no problem. In PL/pgSQL, since errand.waiting is
+-- created later.
+create function errand.problems_of_locks(out severity text, out subject text, out explanation text, out hint text)
+returns setof record
+language plpgsql
+volatile
+rows 1
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _all record;
+    _first record;
+begin
+    select count(*) as workers, count(x.pid) as blocked, max(x.blocked_since) as since
+    into _all
+    from errand.worker_state() w
+    left join errand.worker_waits() x on x.pid = w.pid
+        and x.blocked_since < clock_timestamp() - interval '5 seconds';
+    if _all.blocked = 0 then
+        return;
+    end if;
+
+    select x.pid, x.blocked_by, x.blocked_since, w.task_id
+    into _first
+    from errand.worker_waits() x
+    join errand.worker_state() w on w.pid = x.pid
+    where x.blocked_since is not null
+        and w.task_id is not null
+    order by x.blocked_since, x.pid
+    limit 1;
+    if not found then
+        return;
+    end if;
+
+    if _all.blocked = _all.workers
+        and exists (select 1 from errand.waiting() q where q.reason in ('workers_busy', 'behind'))
+    then
+        severity := 'error';
+        explanation := format('All %s workers wait for locks of other sessions, and ready tasks do not start.', _all.workers);
+    elsif _first.blocked_since < clock_timestamp() - interval '1 minute' then
+        severity := 'warning';
+        explanation := format('%s of %s workers wait for locks of other sessions.', _all.blocked, _all.workers);
+    else
+        return;
+    end if;
+    subject := 'task ' || _first.task_id;
+    explanation := explanation || format(
+        ' Task %s has waited in worker %s for process %s since %s.',
+        _first.task_id, _first.pid, array_to_string(_first.blocked_by, ', '), _first.blocked_since
+    );
+    hint := format('See: SELECT * FROM queues.explain(%s);', _first.task_id);
+    return next;
+end;
+$$;
+
 -- The problems of this database and of the server, as far as they concern its tasks. It reads settings files and the
 -- tables of the extension with the privileges of the owner, and returns no payload, no message of a task and no secret. Without
 -- JIT, which takes longer than the query.
@@ -2340,6 +2440,10 @@ as $$
         'See queues.provider_status, and queues.failures() for the errors. An update of its row in queues.provider closes the circuit breaker.'
     from errand.provider_state() p
     where p.breaker = 'open'
+
+    union all
+    select 'handlers_blocked', l.severity, l.subject, l.explanation, null, l.hint
+    from errand.problems_of_locks() l
 
     union all
     select
@@ -2576,6 +2680,11 @@ create view queues.running as
 with workers as materialized (
     select w.pid, w.owner, w.task_id, w.task_type, w.handler, w.busy_since
     from errand.worker_state() w
+),
+-- read once, if a query asks for one of its columns
+waits as materialized (
+    select x.pid, x.waits_for, x.blocked_by
+    from errand.worker_waits() x
 )
 select
     w.task_id,
@@ -2597,7 +2706,18 @@ select
         select t.queue_key
         from only queues.task t
         where t.task_id = w.task_id
-    ) as queue_key
+    ) as queue_key,
+    -- what the worker waits for, and the processes whose locks it waits for
+    (
+        select x.waits_for
+        from waits x
+        where x.pid = w.pid
+    ) as waits_for,
+    (
+        select x.blocked_by
+        from waits x
+        where x.pid = w.pid
+    ) as blocked_by
 from workers w
 where w.task_id is not null
 union all
@@ -2611,7 +2731,9 @@ select
     w.pid,
     null,
     coalesce(t.priority, 0::smallint),
-    t.queue_key
+    t.queue_key,
+    null,
+    null
 from only queues.call c
 join workers w on w.owner = c.owner
 join only queues.task t on t.task_id = c.task_id
@@ -2634,7 +2756,9 @@ select
     null,
     t.not_before,
     coalesce(t.priority, 0::smallint),
-    t.queue_key
+    t.queue_key,
+    null,
+    null
 from only queues.task t
 where t.finished_at is null
     and t.not_before is not null
@@ -3669,12 +3793,12 @@ from (
             'error',
             '{not_preloaded,version_mismatch,launcher_starting,not_served,too_many_databases,role_missing,role_lacks_login,
               role_lacks_connect,no_connections,read_only,quiesced,paused,workers_failing,max_workers,no_process,
-              definition_unusable}'::text[]
+              definition_unusable,handlers_blocked}'::text[]
         ),
         (
             'warning',
             '{database_paused,breaker_open,role_lacks_rights,unadopted_tasks,retention_behind,clock_set_back,
-              setting_not_applied,too_few_workers,too_few_processes,autovacuum_off}'
+              setting_not_applied,too_few_workers,too_few_processes,autovacuum_off,handlers_blocked}'
         )
 ) as s (severity, problems)
 cross join lateral unnest(s.problems) as p (problem);
@@ -4119,6 +4243,7 @@ comment on function errand.cell(text, integer) is 'A text that fits into a colum
 comment on function errand.age_text(timestamptz, timestamptz) is 'How long ago a time was, in one unit';
 comment on function errand.health() is 'The problems of queues.health';
 comment on function errand.problems_of_workers(text) is 'What keeps the workers of this database from running';
+comment on function errand.problems_of_locks() is 'Whether handlers wait for locks of other sessions';
 comment on function errand.problems_of_definitions() is 'What is wrong with task types and providers';
 comment on function errand.worker_role() is 'The role that the workers of this database connect as';
 comment on function errand.missing_grants(text) is 'What a role of workers lacks: the statements that grant it';
@@ -4134,6 +4259,7 @@ comment on function errand.enqueue_retry(queues.task) is 'Enqueues the retry of 
 comment on function errand.refuse_retry(bigint) is 'Raises the error that says why a task cannot be retried';
 comment on function errand.lock_task(bigint) is 'Locks the row of a task';
 comment on function errand.lock_waiting(bigint) is 'Locks a task that waits';
+comment on function errand.worker_waits() is 'What workers wait for while they run tasks';
 comment on function errand.change_order(queues.task, timestamptz, smallint) is 'Changes when a task starts that is locked';
 comment on function errand.change_role(regrole, text, boolean) is 'Grants the privileges of a kind of role, or revokes them';
 comment on function errand.moment() is 'The time, once for a statement';
@@ -4236,6 +4362,7 @@ begin
         'errand.throughput(integer)',
         'queues.throughput(interval)',
         'queues.stats_reset(text)',
+        'errand.worker_waits()',
         'errand.moment()',
         'errand.narrows_support(internal)',
         'errand.narrows(timestamptz, text, boolean, boolean, boolean)',
@@ -4249,6 +4376,7 @@ begin
         'errand.worker_role()',
         'errand.missing_grants(text)',
         'errand.most_overdue()',
+        'errand.problems_of_locks()',
         'errand.health()',
         'errand.provider_state()',
         'errand.message_shape(text)',
@@ -4328,6 +4456,7 @@ create trigger paused_after_change
 alter table queues.paused enable always trigger paused_after_change;
 
 grant execute on function errand.provider_state() to public;
+grant execute on function errand.worker_waits() to public;
 grant execute on function errand.stats() to public;
 grant execute on function errand.stats_buckets() to public;
 grant execute on function errand.stats_info() to public;

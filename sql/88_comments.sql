@@ -91,6 +91,7 @@ comment on function errand.cell(text, integer) is 'A text that fits into a colum
 comment on function errand.age_text(timestamptz, timestamptz) is 'How long ago a time was, in one unit';
 comment on function errand.health() is 'The problems of queues.health';
 comment on function errand.problems_of_workers(text) is 'What keeps the workers of this database from running';
+comment on function errand.problems_of_locks() is 'Whether handlers wait for locks of other sessions';
 comment on function errand.problems_of_definitions() is 'What is wrong with task types and providers';
 comment on function errand.worker_role() is 'The role that the workers of this database connect as';
 comment on function errand.missing_grants(text) is 'What a role of workers lacks: the statements that grant it';
@@ -106,6 +107,7 @@ comment on function errand.enqueue_retry(queues.task) is 'Enqueues the retry of 
 comment on function errand.refuse_retry(bigint) is 'Raises the error that says why a task cannot be retried';
 comment on function errand.lock_task(bigint) is 'Locks the row of a task';
 comment on function errand.lock_waiting(bigint) is 'Locks a task that waits';
+comment on function errand.worker_waits() is 'What workers wait for while they run tasks';
 comment on function errand.change_order(queues.task, timestamptz, smallint) is 'Changes when a task starts that is locked';
 comment on function errand.change_role(regrole, text, boolean) is 'Grants the privileges of a kind of role, or revokes them';
 comment on function errand.worker_state() is 'The live workers of this database, from shared memory';

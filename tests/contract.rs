@@ -232,6 +232,7 @@ fn public_has_nothing_in_queues() {
              and p.oid not in (
                  'errand.queue_origin()'::regprocedure,
                  'errand.worker_state()'::regprocedure,
+                 'errand.worker_waits()'::regprocedure,
                  'errand.provider_state()'::regprocedure,
                  'errand.stats()'::regprocedure,
                  'errand.stats_buckets()'::regprocedure,

@@ -17,7 +17,7 @@ with workers as materialized (
     select w.pid, w.owner, w.task_id, w.task_type, w.handler, w.busy_since
     from errand.worker_state() w
 ),
--- read once, if a query asks for one of its columns
+-- read once for both columns
 waits as materialized (
     select x.pid, x.waits_for, x.blocked_by
     from errand.worker_waits() x

@@ -87,6 +87,7 @@ comment on function errand.end_task(bigint, text) is 'Ends a task of a worker ou
 comment on function errand.tell_of_ended_lease(bigint) is 'Warns once that a lease has ended before its task';
 comment on function errand.cancel_running(bigint) is 'Interrupts the worker that runs a task';
 comment on function errand.cancel_call(bigint, bigint) is 'Has a worker give up the call of a task';
+comment on function errand.wrapped(text, integer) is 'A text in lines of a terminal';
 comment on function errand.cell(text, integer) is 'A text that fits into a column of a terminal';
 comment on function errand.age_text(timestamptz, timestamptz) is 'How long ago a time was, in one unit';
 comment on function errand.health() is 'The problems of queues.health';

@@ -128,7 +128,18 @@ begin
         raise exception 'task % is not the first one of its queue key', _task_id
             using errcode = 'object_not_in_prerequisite_state',
                   detail = format('Task %s comes before it.', _first),
-                  hint = format('The tasks of a key run in order. Let that one start next, cancel it, or reschedule it: SELECT queues.run_next(%s);', _first);
+                  hint = (
+                      select case
+                          when t.leased and t.not_before > clock_timestamp() then
+                              format('It is leased. If its worker outside is gone, run: SELECT queues.end_lease(%s);', _first)
+                          when t.calling or exists (select 1 from errand.active_task a where a.task_id = _first) then
+                              format('It runs, and has to end first. See: SELECT * FROM queues.explain(%s);', _first)
+                          else
+                              format('The tasks of a key run in order. Let that one start next, cancel it, or reschedule it: SELECT queues.run_next(%s);', _first)
+                      end
+                      from only queues.task t
+                      where t.task_id = _first
+                  );
     end if;
 
     perform errand.change_order(

@@ -5,7 +5,7 @@ use postgres::error::SqlState;
 use serde_json::json;
 
 use crate::harness::cluster::Cluster;
-use crate::harness::handlers::{install, one, payload, task};
+use crate::harness::handlers::{Gate, install, one, payload, runner, task};
 use crate::harness::queue::wait_status;
 
 const SETTINGS: [(&str, &str); 3] =
@@ -23,6 +23,12 @@ fn hint(client: &mut Client, task_id: i64) -> String {
     one(client, &format!("select hint from queues.explain({task_id})"))
 }
 
+/// The hint with which `queues.run_next` refuses a task.
+fn hint_of_run_next(client: &mut Client, task_id: i64) -> String {
+    let refused = client.execute("select queues.run_next($1)", &[&task_id]).unwrap_err();
+    refused.as_db_error().unwrap().hint().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn the_hints_lead_from_a_waiting_task_to_the_end_of_the_lease() {
     let cluster = Cluster::start(&SETTINGS);
@@ -37,8 +43,9 @@ fn the_hints_lead_from_a_waiting_task_to_the_end_of_the_lease() {
     for task in [first, second] {
         assert!(hint(&mut client, task).contains(&statement), "{}", hint(&mut client, task));
     }
-    let refused = client.execute("select queues.run_next($1)", &[&first]).unwrap_err();
-    assert_eq!(refused.as_db_error().unwrap().hint().map(|hint| hint.contains(&statement)), Some(true));
+    for task in [first, second] {
+        assert!(hint_of_run_next(&mut client, task).contains(&statement));
+    }
     cluster.set(&[("pg_errand.concurrency", "1")]);
     client.batch_execute(&statement).unwrap();
     wait_status(&mut client, second, "succeeded");
@@ -81,4 +88,20 @@ fn a_task_that_is_given_back_has_its_place_and_its_worker_may_still_end_it() {
     assert_eq!(missing.code(), Some(&SqlState::NO_DATA_FOUND));
     // A lease that an operator has ended is not one that a worker has let end.
     assert!(!cluster.log().contains("the lease of task"));
+}
+
+#[test]
+fn a_task_that_runs_is_not_offered_as_the_next_one() {
+    let cluster = Cluster::start(&[("pg_errand.concurrency", "1")]);
+    let mut client = install(&cluster, "postgres");
+    let gate = Gate::close(&cluster, "postgres", 1);
+    let enqueue = "select queues.enqueue('db_function', $1, _queue_key => 'k')";
+    let [first, second] = [(); 2].map(|()| -> i64 {
+        client.query_one(enqueue, &[&payload("gate", json!({"gate": 1}))]).unwrap().get(0)
+    });
+    runner(&mut client, first);
+    let hint = hint_of_run_next(&mut client, second);
+    assert!(hint.contains(&format!("queues.explain({first})")) && !hint.contains("run_next"), "{hint}");
+    gate.open();
+    wait_status(&mut client, second, "succeeded");
 }

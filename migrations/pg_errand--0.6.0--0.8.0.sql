@@ -1299,15 +1299,14 @@ returns bigint
 language c
 as 'MODULE_PATHNAME', 'purge_wrapper';
 
--- Locks a task that waits, and returns its row. Raises an error if the task runs, has ended or does not exist.
-create function errand.lock_waiting(_task_id bigint)
+-- Locks the row of a task, and returns it. Raises an error if a worker runs the task, or if it does not exist.
+create function errand.lock_task(_task_id bigint)
 returns queues.task
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     _task queues.task;
-    _to_learn text := format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id);
 begin
     -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
@@ -1327,12 +1326,25 @@ begin
         if exists (select 1 from only queues.task t where t.task_id = _task_id) then
             raise exception 'task % is running, or another session has locked it', _task_id
                 using errcode = 'object_not_in_prerequisite_state',
-                      hint = _to_learn;
+                      hint = format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id);
         end if;
         raise exception 'task % does not exist', _task_id
             using errcode = 'no_data_found',
                   hint = 'It may have been removed, see pg_errand.retention.';
     end if;
+    return _task;
+end;
+$$;
+
+-- Locks a task that waits, and returns its row. Raises an error if the task runs, has ended or does not exist.
+create function errand.lock_waiting(_task_id bigint)
+returns queues.task
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task queues.task := errand.lock_task(_task_id);
+begin
     if _task.finished_at is not null then
         raise exception 'task % has ended: %', _task_id, _task.final_status
             using errcode = 'object_not_in_prerequisite_state',
@@ -1344,7 +1356,10 @@ begin
     if _task.calling or _task.leased and _task.not_before > clock_timestamp() then
         raise exception 'task % is running', _task_id
             using errcode = 'object_not_in_prerequisite_state',
-                  hint = _to_learn;
+                  hint = case
+                      when _task.calling then format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id)
+                      else format('If its worker outside is gone, run: SELECT queues.end_lease(%s);', _task_id)
+                  end;
     end if;
     if _task.origin <> errand.queue_origin() then
         raise exception 'task % came from another database, and is unadopted', _task_id
@@ -1412,7 +1427,18 @@ begin
         raise exception 'task % is not the first one of its queue key', _task_id
             using errcode = 'object_not_in_prerequisite_state',
                   detail = format('Task %s comes before it.', _first),
-                  hint = format('The tasks of a key run in order. Let that one start next, cancel it, or reschedule it: SELECT queues.run_next(%s);', _first);
+                  hint = (
+                      select case
+                          when t.leased and t.not_before > clock_timestamp() then
+                              format('It is leased. If its worker outside is gone, run: SELECT queues.end_lease(%s);', _first)
+                          when t.calling or exists (select 1 from errand.active_task a where a.task_id = _first) then
+                              format('It runs, and has to end first. See: SELECT * FROM queues.explain(%s);', _first)
+                          else
+                              format('The tasks of a key run in order. Let that one start next, cancel it, or reschedule it: SELECT queues.run_next(%s);', _first)
+                      end
+                      from only queues.task t
+                      where t.task_id = _first
+                  );
     end if;
 
     perform errand.change_order(
@@ -1459,6 +1485,51 @@ begin
     _task := errand.lock_waiting(_task_id);
     perform errand.change_order(_task, greatest(_scheduled_at, now()), _task.priority);
     perform errand.log_steering('reschedule', format('%s, %L', _task_id, _scheduled_at), 1);
+end;
+$$;
+
+-- Ends the lease of a task whose worker outside is gone: it may start again at once, in its place in the order. Returns false if
+-- the task is not leased.
+create function queues.end_lease(_task_id bigint)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task queues.task;
+    _is_leased boolean;
+begin
+    select t.leased and t.not_before > clock_timestamp() and not t.calling and t.finished_at is null
+    into _is_leased
+    from only queues.task t
+    where t.task_id = _task_id;
+    if _is_leased or not found then
+        _task := errand.lock_task(_task_id);
+        -- Its worker may have ended it meanwhile.
+        _is_leased := _task.leased and _task.not_before > clock_timestamp() and _task.finished_at is null;
+    end if;
+    if _is_leased is not true then
+        raise notice 'task % is not leased', _task_id
+            using hint = format('To learn its state, run: SELECT * FROM queues.explain(%s);', _task_id);
+        return false;
+    end if;
+
+    -- As after a backoff that has ended. Without a time, workers would not look for it.
+    update only queues.task t
+    set leased = false,
+        not_before = clock_timestamp()
+    where t.task_id = _task_id;
+    if exists (select 1 from only queues.task t where t.task_id = _task_id and t.leased) then
+        perform errand.refuse_unwritten('queues.task');
+    end if;
+
+    perform errand.announce(clock_timestamp());
+    if _task.queue_key is not null then
+        perform errand.announce_key(_task.task_type, _task.queue_key);
+    end if;
+    perform errand.log_steering('end_lease', _task_id::text, 1);
+    return true;
 end;
 $$;
 
@@ -1689,6 +1760,50 @@ strict
 rows 4
 language c
 as 'MODULE_PATHNAME', 'worker_state_wrapper';
+
+-- What workers of this database wait for while they run tasks, as in pg_stat_activity, and the processes whose locks they wait
+-- for (0: a prepared transaction). PUBLIC may execute it, since queues.running calls it; it cannot be called by name without
+-- USAGE on the schema. Only the privileges of the owner show what processes of other roles wait for.
+create function errand.worker_waits(
+    out pid integer,
+    out waits_for text,
+    out blocked_by integer[],
+    -- since when it waits for a lock
+    out blocked_since timestamptz
+)
+returns setof record
+stable
+rows 4
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select
+        w.pid,
+        a.wait_event_type || ': ' || a.wait_event,
+        case
+            when a.wait_event_type = 'Lock' then array(
+                select distinct b.pid
+                from unnest(pg_blocking_pids(w.pid)) as b (pid)
+                order by b.pid
+            )
+        end,
+        case
+            when a.wait_event_type = 'Lock' then coalesce(
+                (
+                    select min(l.waitstart)
+                    from pg_locks l
+                    where l.pid = w.pid
+                        and not l.granted
+                ),
+                w.busy_since
+            )
+        end
+    from errand.worker_state() w
+    cross join lateral pg_stat_get_activity(w.pid) a
+    where w.task_id is not null
+        and a.wait_event is not null;
+$$;
 
 -- The time, once for a statement.
 create function errand.moment()
@@ -1938,6 +2053,7 @@ with privilege (kinds, name, object_type, object) as (
         ('{operator}', 'execute', 'function', 'cancel'),
         ('{operator}', 'execute', 'function', 'cancel_where'),
         ('{operator}', 'execute', 'function', 'drain'),
+        ('{operator}', 'execute', 'function', 'end_lease'),
         ('{operator,monitor}', 'execute', 'function', 'explain'),
         ('{operator}', 'execute', 'function', 'failures'),
         ('{operator}', 'execute', 'function', 'last_ended'),
@@ -2237,6 +2353,62 @@ as $$
     limit 1;
 $$;
 
+-- The problem that handlers wait for locks of other sessions: as an error if all workers do, so that ready tasks do not start.
+-- Those that wait for less than 5 seconds, or a minute if not all workers do, are no problem. In PL/pgSQL, since errand.waiting is
+-- created later.
+create function errand.problems_of_locks(out severity text, out subject text, out explanation text, out hint text)
+returns setof record
+language plpgsql
+volatile
+rows 1
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _all record;
+    _first record;
+begin
+    select count(*) as workers, count(x.pid) as blocked, max(x.blocked_since) as since
+    into _all
+    from errand.worker_state() w
+    left join errand.worker_waits() x on x.pid = w.pid
+        and x.blocked_since < clock_timestamp() - interval '5 seconds';
+    if _all.blocked = 0 then
+        return;
+    end if;
+
+    select x.pid, x.blocked_by, x.blocked_since, w.task_id
+    into _first
+    from errand.worker_waits() x
+    join errand.worker_state() w on w.pid = x.pid
+    where x.blocked_since is not null
+        and w.task_id is not null
+    order by x.blocked_since, x.pid
+    limit 1;
+    if not found then
+        return;
+    end if;
+
+    if _all.blocked = _all.workers
+        and exists (select 1 from errand.waiting() q where q.reason in ('workers_busy', 'behind'))
+    then
+        severity := 'error';
+        explanation := format('All %s workers wait for locks of other sessions, and ready tasks do not start.', _all.workers);
+    elsif _first.blocked_since < clock_timestamp() - interval '1 minute' then
+        severity := 'warning';
+        explanation := format('%s of %s workers wait for locks of other sessions.', _all.blocked, _all.workers);
+    else
+        return;
+    end if;
+    subject := 'task ' || _first.task_id;
+    explanation := explanation || format(
+        ' Task %s has waited in worker %s for process %s since %s.',
+        _first.task_id, _first.pid, array_to_string(_first.blocked_by, ', '), _first.blocked_since
+    );
+    hint := format('See: SELECT * FROM queues.explain(%s);', _first.task_id);
+    return next;
+end;
+$$;
+
 -- The problems of this database and of the server, as far as they concern its tasks. It reads settings files and the
 -- tables of the extension with the privileges of the owner, and returns no payload, no message of a task and no secret. Without
 -- JIT, which takes longer than the query.
@@ -2284,6 +2456,10 @@ as $$
         'See queues.provider_status, and queues.failures() for the errors. An update of its row in queues.provider closes the circuit breaker.'
     from errand.provider_state() p
     where p.breaker = 'open'
+
+    union all
+    select 'handlers_blocked', l.severity, l.subject, l.explanation, null, l.hint
+    from errand.problems_of_locks() l
 
     union all
     select
@@ -2520,6 +2696,11 @@ create view queues.running as
 with workers as materialized (
     select w.pid, w.owner, w.task_id, w.task_type, w.handler, w.busy_since
     from errand.worker_state() w
+),
+-- read once for both columns
+waits as materialized (
+    select x.pid, x.waits_for, x.blocked_by
+    from errand.worker_waits() x
 )
 select
     w.task_id,
@@ -2541,7 +2722,18 @@ select
         select t.queue_key
         from only queues.task t
         where t.task_id = w.task_id
-    ) as queue_key
+    ) as queue_key,
+    -- what the worker waits for, and the processes whose locks it waits for
+    (
+        select x.waits_for
+        from waits x
+        where x.pid = w.pid
+    ) as waits_for,
+    (
+        select x.blocked_by
+        from waits x
+        where x.pid = w.pid
+    ) as blocked_by
 from workers w
 where w.task_id is not null
 union all
@@ -2555,7 +2747,9 @@ select
     w.pid,
     null,
     coalesce(t.priority, 0::smallint),
-    t.queue_key
+    t.queue_key,
+    null,
+    null
 from only queues.call c
 join workers w on w.owner = c.owner
 join only queues.task t on t.task_id = c.task_id
@@ -2578,7 +2772,9 @@ select
     null,
     t.not_before,
     coalesce(t.priority, 0::smallint),
-    t.queue_key
+    t.queue_key,
+    null,
+    null
 from only queues.task t
 where t.finished_at is null
     and t.not_before is not null
@@ -3479,8 +3675,36 @@ as $$
     ) as s (seconds);
 $$;
 
+-- A text in lines of a terminal: without control characters, each of at most _width characters, broken at spaces if possible.
+create function errand.wrapped(_text text, _width integer)
+returns setof text
+language plpgsql
+immutable
+rows 2
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _rest text := regexp_replace(coalesce(_text, ''), '[[:cntrl:]]', '?', 'g');
+    _space integer;
+    _lines text[] := '{}';
+begin
+    while char_length(_rest) > _width loop
+        _space := _width + 2 - strpos(reverse(substr(_rest, 1, _width + 1)), ' ');
+        if _space > _width + 1 or _space < _width / 2 then
+            _lines := _lines || substr(_rest, 1, _width);
+            _rest := substr(_rest, _width + 1);
+        else
+            _lines := _lines || substr(_rest, 1, _space - 1);
+            _rest := substr(_rest, _space + 1);
+        end if;
+    end loop;
+    return query select unnest(_lines || _rest);
+end;
+$$;
+
 -- A page about this database for a terminal, made for \watch 1: problems, what runs, what waits and why, providers that are in
--- use or not well, errors of the last hour by the shape of their message. Of each at most _lines lines.
+-- use or not well, errors of the last hour by the shape of their message, with hints. Of each at most _lines; what is longer than
+-- a line of 140 characters continues on the next ones.
 create function queues.top(_lines integer default 10)
 returns setof text
 language sql
@@ -3493,13 +3717,13 @@ as $$
         select clock_timestamp() as now
     ),
     waiting as materialized (
-        select w.task_type, w.reason, w.tasks, w.oldest, w.until
+        select w.task_type, w.reason, w.tasks, w.oldest, w.until, w.hint
         from queues.waiting w
     ),
-    line as (
+    line (section, place, text, note) as (
         select
-            1 as section,
-            0::bigint as place,
+            1,
+            0::bigint,
             format(
                 '%s  %s  workers: %s (%s busy)  waiting: %s  last minute: %s tasks/s, %s failed/s',
                 current_database(),
@@ -3509,7 +3733,8 @@ as $$
                 (select coalesce(sum(q.tasks), 0) from waiting q),
                 round(coalesce((t.succeeded + t.failed + t.cancelled) / nullif(t.seconds, 0), 0)::numeric, 1),
                 round(coalesce(t.failed / nullif(t.seconds, 0), 0)::numeric, 1)
-            ) as text
+            ),
+            null
         from moment m
         cross join (
             select count(*) as workers, count(*) filter (where state = 'busy') as busy
@@ -3517,7 +3742,11 @@ as $$
         ) w
         left join queues.throughput('1 minute') t on t.task_type is null
         union all
-        select 2, row_number() over (order by h.severity, h.problem), format('! %s', errand.cell(h.explanation, 110))
+        select
+            2,
+            row_number() over (order by h.severity, h.problem),
+            format('! %s: %s', h.severity, h.explanation),
+            h.hint
         from queues.health h
         union all
         select
@@ -3531,6 +3760,15 @@ as $$
                 errand.cell(r.runs_in, 8),
                 errand.cell(r.pid::text, 8),
                 errand.age_text(r.since, m.now)
+            ),
+            nullif(
+                concat_ws(
+                    '; ',
+                    'waits for a lock of process ' || array_to_string(r.blocked_by, ', ') || format(' (%s)', r.waits_for),
+                    'leased until ' || to_char(r.until, 'YYYY-MM-DD HH24:MI:SS'),
+                    'queue key ' || left(r.queue_key, 100)
+                ),
+                ''
             )
         from queues.running r
         cross join moment m
@@ -3543,9 +3781,10 @@ as $$
                 errand.cell(q.tasks::text, 12),
                 errand.cell(q.task_type, 20),
                 errand.cell(q.reason, 36),
-                errand.cell('', 18),
+                errand.cell(to_char(q.until, 'MM-DD HH24:MI:SS'), 18),
                 errand.age_text(q.oldest, m.now)
-            )
+            ),
+            q.hint
         from waiting q
         cross join moment m
         union all
@@ -3559,7 +3798,8 @@ as $$
                 errand.cell(p.state, 36),
                 errand.cell(p.queued::text, 18),
                 to_char(coalesce(p.paused_until, p.breaker_until, p.next_request_at), 'HH24:MI:SS')
-            )
+            ),
+            null
         from queues.provider_status p
         where p.state <> 'ok'
             or p.in_flight > 0
@@ -3571,37 +3811,52 @@ as $$
                 '  ',
                 errand.cell(f.failures::text, 12),
                 errand.cell(array_to_string(f.task_types, ', '), 20),
-                errand.cell(f.shape, 76)
-            )
+                errand.cell(to_char(f.last_at, 'HH24:MI:SS'), 8),
+                left(f.shape, 400)
+            ),
+            null
         from queues.failures('1 hour') f
     ),
     heading (section, text) as (
         values
             (3, concat_ws('  ', rpad('RUNNING', 12), rpad('type', 20), rpad('handler or provider', 36), rpad('in', 8), rpad('pid', 8), 'for')),
-            (4, concat_ws('  ', rpad('WAITING', 12), rpad('type', 20), rpad('reason', 36), rpad('', 18), 'oldest')),
+            (4, concat_ws('  ', rpad('WAITING', 12), rpad('type', 20), rpad('reason', 36), rpad('until', 18), 'oldest')),
             (5, concat_ws('  ', rpad('IN FLIGHT', 12), rpad('provider', 20), rpad('state', 36), rpad('queued', 18), 'until')),
-            (6, concat_ws('  ', rpad('ERRORS, 1 h', 12), rpad('types', 20), 'shape of the message'))
+            (6, concat_ws('  ', rpad('ERRORS, 1 h', 12), rpad('types', 20), rpad('last', 8), 'shape of the message'))
     )
     select o.text
     from (
-        select l.section, l.place, rtrim(l.text) as text
+        select
+            l.section,
+            l.place,
+            p.part,
+            case when p.part > 1 then repeat(' ', 14) else '' end || rtrim(p.text)
         from line l
+        -- the lines of the note after those of the text
+        cross join lateral (
+            select w.part, w.text
+            from errand.wrapped(l.text, 126) with ordinality w (text, part)
+            union all
+            select 1000 + w.part, w.text
+            from errand.wrapped(l.note, 126) with ordinality w (text, part)
+            where l.note is not null
+        ) p
         where l.place <= greatest(_lines, 1)
         union all
-        select l.section, max(l.place), format('… %s more', max(l.place) - greatest(_lines, 1))
+        select l.section, max(l.place), 0, format('… %s more', max(l.place) - greatest(_lines, 1))
         from line l
         group by l.section
         having max(l.place) > greatest(_lines, 1)
         union all
-        select h.section, -1, ''
+        select h.section, -1, 0, ''
         from heading h
         where h.section in (select l.section from line l)
         union all
-        select h.section, 0, h.text
+        select h.section, 0, 0, h.text
         from heading h
         where h.section in (select l.section from line l)
-    ) o
-    order by o.section, o.place;
+    ) o (section, place, part, text)
+    order by o.section, o.place, o.part;
 $$;
 
 -- The problems that queues.health can have, and their severity, so that a metric can be 0 where all is well.
@@ -3613,12 +3868,12 @@ from (
             'error',
             '{not_preloaded,version_mismatch,launcher_starting,not_served,too_many_databases,role_missing,role_lacks_login,
               role_lacks_connect,no_connections,read_only,quiesced,paused,workers_failing,max_workers,no_process,
-              definition_unusable}'::text[]
+              definition_unusable,handlers_blocked}'::text[]
         ),
         (
             'warning',
             '{database_paused,breaker_open,role_lacks_rights,unadopted_tasks,retention_behind,clock_set_back,
-              setting_not_applied,too_few_workers,too_few_processes,autovacuum_off}'
+              setting_not_applied,too_few_workers,too_few_processes,autovacuum_off,handlers_blocked}'
         )
 ) as s (severity, problems)
 cross join lateral unnest(s.problems) as p (problem);
@@ -4035,6 +4290,7 @@ comment on function queues.retry(bigint) is 'Runs a failed or cancelled task aga
 comment on function queues.retry_failed(text, timestamptz, text, integer, boolean) is 'Runs failed tasks again that have no retry yet, retries only with _retries; returns their number, 0 when none is left';
 comment on function queues.run_next(bigint) is 'Lets a waiting task start before all others';
 comment on function queues.reschedule(bigint, timestamptz) is 'Schedules a waiting task at another time';
+comment on function queues.end_lease(bigint) is 'Ends the lease of a task whose worker outside is gone';
 comment on function queues.purge(interval, text, integer) is 'Removes tasks that ended that long ago, and their errors; returns their number, 0 when none is left';
 comment on function queues.top(integer) is 'A page about this database for a terminal: workers, what runs, what waits, what fails';
 comment on function queues.last_ended(text, integer) is 'The last tasks of a type that ended';
@@ -4058,10 +4314,12 @@ comment on function errand.end_pause(text, text) is 'Ends the pause of a task ty
 comment on function errand.begin_drain() is 'Has the database start nothing until the transaction ends';
 comment on function errand.left_to_drain() is 'The tasks, calls and leases of this database that have not ended';
 comment on function errand.check_task_type(text) is 'Raises an error unless there is such a task type';
+comment on function errand.wrapped(text, integer) is 'A text in lines of a terminal';
 comment on function errand.cell(text, integer) is 'A text that fits into a column of a terminal';
 comment on function errand.age_text(timestamptz, timestamptz) is 'How long ago a time was, in one unit';
 comment on function errand.health() is 'The problems of queues.health';
 comment on function errand.problems_of_workers(text) is 'What keeps the workers of this database from running';
+comment on function errand.problems_of_locks() is 'Whether handlers wait for locks of other sessions';
 comment on function errand.problems_of_definitions() is 'What is wrong with task types and providers';
 comment on function errand.worker_role() is 'The role that the workers of this database connect as';
 comment on function errand.missing_grants(text) is 'What a role of workers lacks: the statements that grant it';
@@ -4075,7 +4333,9 @@ comment on function errand.cancel_locked(bigint[]) is 'Cancels waiting tasks tha
 comment on function errand.key_of_unknown_call(bigint) is 'The idempotency key of a call to which there was no response';
 comment on function errand.enqueue_retry(queues.task) is 'Enqueues the retry of a task that is locked';
 comment on function errand.refuse_retry(bigint) is 'Raises the error that says why a task cannot be retried';
+comment on function errand.lock_task(bigint) is 'Locks the row of a task';
 comment on function errand.lock_waiting(bigint) is 'Locks a task that waits';
+comment on function errand.worker_waits() is 'What workers wait for while they run tasks';
 comment on function errand.change_order(queues.task, timestamptz, smallint) is 'Changes when a task starts that is locked';
 comment on function errand.change_role(regrole, text, boolean) is 'Grants the privileges of a kind of role, or revokes them';
 comment on function errand.moment() is 'The time, once for a statement';
@@ -4164,10 +4424,12 @@ begin
         'queues.retry(bigint)',
         'queues.retry_failed(text, timestamptz, text, integer, boolean)',
         'queues.purge(interval, text, integer)',
+        'errand.lock_task(bigint)',
         'errand.lock_waiting(bigint)',
         'errand.change_order(queues.task, timestamptz, smallint)',
         'queues.run_next(bigint)',
         'queues.reschedule(bigint, timestamptz)',
+        'queues.end_lease(bigint)',
         'errand.count_task(bigint, text, text, integer, integer, timestamptz, timestamptz, boolean)',
         'errand.stats()',
         'errand.stats_buckets()',
@@ -4176,6 +4438,7 @@ begin
         'errand.throughput(integer)',
         'queues.throughput(interval)',
         'queues.stats_reset(text)',
+        'errand.worker_waits()',
         'errand.moment()',
         'errand.narrows_support(internal)',
         'errand.narrows(timestamptz, text, boolean, boolean, boolean)',
@@ -4189,6 +4452,7 @@ begin
         'errand.worker_role()',
         'errand.missing_grants(text)',
         'errand.most_overdue()',
+        'errand.problems_of_locks()',
         'errand.health()',
         'errand.provider_state()',
         'errand.message_shape(text)',
@@ -4217,6 +4481,7 @@ begin
         'queues.report(timestamptz, timestamptz)',
         'errand.cell(text, integer)',
         'errand.age_text(timestamptz, timestamptz)',
+        'errand.wrapped(text, integer)',
         'queues.top(integer)',
         'errand.samples()',
         'errand.metric_number(double precision)',
@@ -4268,6 +4533,7 @@ create trigger paused_after_change
 alter table queues.paused enable always trigger paused_after_change;
 
 grant execute on function errand.provider_state() to public;
+grant execute on function errand.worker_waits() to public;
 grant execute on function errand.stats() to public;
 grant execute on function errand.stats_buckets() to public;
 grant execute on function errand.stats_info() to public;

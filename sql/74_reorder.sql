@@ -1,14 +1,13 @@
 -- Changes the order of waiting tasks.
 
--- Locks a task that waits, and returns its row. Raises an error if the task runs, has ended or does not exist.
-create function errand.lock_waiting(_task_id bigint)
+-- Locks the row of a task, and returns it. Raises an error if a worker runs the task, or if it does not exist.
+create function errand.lock_task(_task_id bigint)
 returns queues.task
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     _task queues.task;
-    _to_learn text := format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id);
 begin
     -- Lock the table before it is read: a stronger lock later on could deadlock with REINDEX.
     lock table only queues.task in row exclusive mode;
@@ -28,12 +27,25 @@ begin
         if exists (select 1 from only queues.task t where t.task_id = _task_id) then
             raise exception 'task % is running, or another session has locked it', _task_id
                 using errcode = 'object_not_in_prerequisite_state',
-                      hint = _to_learn;
+                      hint = format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id);
         end if;
         raise exception 'task % does not exist', _task_id
             using errcode = 'no_data_found',
                   hint = 'It may have been removed, see pg_errand.retention.';
     end if;
+    return _task;
+end;
+$$;
+
+-- Locks a task that waits, and returns its row. Raises an error if the task runs, has ended or does not exist.
+create function errand.lock_waiting(_task_id bigint)
+returns queues.task
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task queues.task := errand.lock_task(_task_id);
+begin
     if _task.finished_at is not null then
         raise exception 'task % has ended: %', _task_id, _task.final_status
             using errcode = 'object_not_in_prerequisite_state',
@@ -45,7 +57,10 @@ begin
     if _task.calling or _task.leased and _task.not_before > clock_timestamp() then
         raise exception 'task % is running', _task_id
             using errcode = 'object_not_in_prerequisite_state',
-                  hint = _to_learn;
+                  hint = case
+                      when _task.calling then format('To learn what it does, run: SELECT * FROM queues.explain(%s);', _task_id)
+                      else format('If its worker outside is gone, run: SELECT queues.end_lease(%s);', _task_id)
+                  end;
     end if;
     if _task.origin <> errand.queue_origin() then
         raise exception 'task % came from another database, and is unadopted', _task_id
@@ -113,7 +128,18 @@ begin
         raise exception 'task % is not the first one of its queue key', _task_id
             using errcode = 'object_not_in_prerequisite_state',
                   detail = format('Task %s comes before it.', _first),
-                  hint = format('The tasks of a key run in order. Let that one start next, cancel it, or reschedule it: SELECT queues.run_next(%s);', _first);
+                  hint = (
+                      select case
+                          when t.leased and t.not_before > clock_timestamp() then
+                              format('It is leased. If its worker outside is gone, run: SELECT queues.end_lease(%s);', _first)
+                          when t.calling or exists (select 1 from errand.active_task a where a.task_id = _first) then
+                              format('It runs, and has to end first. See: SELECT * FROM queues.explain(%s);', _first)
+                          else
+                              format('The tasks of a key run in order. Let that one start next, cancel it, or reschedule it: SELECT queues.run_next(%s);', _first)
+                      end
+                      from only queues.task t
+                      where t.task_id = _first
+                  );
     end if;
 
     perform errand.change_order(
@@ -160,5 +186,50 @@ begin
     _task := errand.lock_waiting(_task_id);
     perform errand.change_order(_task, greatest(_scheduled_at, now()), _task.priority);
     perform errand.log_steering('reschedule', format('%s, %L', _task_id, _scheduled_at), 1);
+end;
+$$;
+
+-- Ends the lease of a task whose worker outside is gone: it may start again at once, in its place in the order. Returns false if
+-- the task is not leased.
+create function queues.end_lease(_task_id bigint)
+returns boolean
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _task queues.task;
+    _is_leased boolean;
+begin
+    select t.leased and t.not_before > clock_timestamp() and not t.calling and t.finished_at is null
+    into _is_leased
+    from only queues.task t
+    where t.task_id = _task_id;
+    if _is_leased or not found then
+        _task := errand.lock_task(_task_id);
+        -- Its worker may have ended it meanwhile.
+        _is_leased := _task.leased and _task.not_before > clock_timestamp() and _task.finished_at is null;
+    end if;
+    if _is_leased is not true then
+        raise notice 'task % is not leased', _task_id
+            using hint = format('To learn its state, run: SELECT * FROM queues.explain(%s);', _task_id);
+        return false;
+    end if;
+
+    -- As after a backoff that has ended. Without a time, workers would not look for it.
+    update only queues.task t
+    set leased = false,
+        not_before = clock_timestamp()
+    where t.task_id = _task_id;
+    if exists (select 1 from only queues.task t where t.task_id = _task_id and t.leased) then
+        perform errand.refuse_unwritten('queues.task');
+    end if;
+
+    perform errand.announce(clock_timestamp());
+    if _task.queue_key is not null then
+        perform errand.announce_key(_task.task_type, _task.queue_key);
+    end if;
+    perform errand.log_steering('end_lease', _task_id::text, 1);
+    return true;
 end;
 $$;

@@ -23,6 +23,50 @@ rows 4
 language c
 as 'MODULE_PATHNAME', 'worker_state_wrapper';
 
+-- What workers of this database wait for while they run tasks, as in pg_stat_activity, and the processes whose locks they wait
+-- for (0: a prepared transaction). PUBLIC may execute it, since queues.running calls it; it cannot be called by name without
+-- USAGE on the schema. Only the privileges of the owner show what processes of other roles wait for.
+create function errand.worker_waits(
+    out pid integer,
+    out waits_for text,
+    out blocked_by integer[],
+    -- since when it waits for a lock
+    out blocked_since timestamptz
+)
+returns setof record
+stable
+rows 4
+language sql
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select
+        w.pid,
+        a.wait_event_type || ': ' || a.wait_event,
+        case
+            when a.wait_event_type = 'Lock' then array(
+                select distinct b.pid
+                from unnest(pg_blocking_pids(w.pid)) as b (pid)
+                order by b.pid
+            )
+        end,
+        case
+            when a.wait_event_type = 'Lock' then coalesce(
+                (
+                    select min(l.waitstart)
+                    from pg_locks l
+                    where l.pid = w.pid
+                        and not l.granted
+                ),
+                w.busy_since
+            )
+        end
+    from errand.worker_state() w
+    cross join lateral pg_stat_get_activity(w.pid) a
+    where w.task_id is not null
+        and a.wait_event is not null;
+$$;
+
 -- The live worker processes of this database.
 create view queues.worker as
 select

@@ -16,6 +16,7 @@ with privilege (kinds, name, object_type, object) as (
         ('{operator}', 'execute', 'function', 'cancel'),
         ('{operator}', 'execute', 'function', 'cancel_where'),
         ('{operator}', 'execute', 'function', 'drain'),
+        ('{operator}', 'execute', 'function', 'end_lease'),
         ('{operator,monitor}', 'execute', 'function', 'explain'),
         ('{operator}', 'execute', 'function', 'failures'),
         ('{operator}', 'execute', 'function', 'last_ended'),

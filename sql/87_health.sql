@@ -88,6 +88,62 @@ as $$
     limit 1;
 $$;
 
+-- The problem that handlers wait for locks of other sessions: as an error if all workers do, so that ready tasks do not start.
+-- Those that wait for less than 5 seconds, or a minute if not all workers do, are no problem. In PL/pgSQL, since errand.waiting is
+-- created later.
+create function errand.problems_of_locks(out severity text, out subject text, out explanation text, out hint text)
+returns setof record
+language plpgsql
+volatile
+rows 1
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _all record;
+    _first record;
+begin
+    select count(*) as workers, count(x.pid) as blocked, max(x.blocked_since) as since
+    into _all
+    from errand.worker_state() w
+    left join errand.worker_waits() x on x.pid = w.pid
+        and x.blocked_since < clock_timestamp() - interval '5 seconds';
+    if _all.blocked = 0 then
+        return;
+    end if;
+
+    select x.pid, x.blocked_by, x.blocked_since, w.task_id
+    into _first
+    from errand.worker_waits() x
+    join errand.worker_state() w on w.pid = x.pid
+    where x.blocked_since is not null
+        and w.task_id is not null
+    order by x.blocked_since, x.pid
+    limit 1;
+    if not found then
+        return;
+    end if;
+
+    if _all.blocked = _all.workers
+        and exists (select 1 from errand.waiting() q where q.reason in ('workers_busy', 'behind'))
+    then
+        severity := 'error';
+        explanation := format('All %s workers wait for locks of other sessions, and ready tasks do not start.', _all.workers);
+    elsif _first.blocked_since < clock_timestamp() - interval '1 minute' then
+        severity := 'warning';
+        explanation := format('%s of %s workers wait for locks of other sessions.', _all.blocked, _all.workers);
+    else
+        return;
+    end if;
+    subject := 'task ' || _first.task_id;
+    explanation := explanation || format(
+        ' Task %s has waited in worker %s for process %s since %s.',
+        _first.task_id, _first.pid, array_to_string(_first.blocked_by, ', '), _first.blocked_since
+    );
+    hint := format('See: SELECT * FROM queues.explain(%s);', _first.task_id);
+    return next;
+end;
+$$;
+
 -- The problems of this database and of the server, as far as they concern its tasks. It reads settings files and the
 -- tables of the extension with the privileges of the owner, and returns no payload, no message of a task and no secret. Without
 -- JIT, which takes longer than the query.
@@ -135,6 +191,10 @@ as $$
         'See queues.provider_status, and queues.failures() for the errors. An update of its row in queues.provider closes the circuit breaker.'
     from errand.provider_state() p
     where p.breaker = 'open'
+
+    union all
+    select 'handlers_blocked', l.severity, l.subject, l.explanation, null, l.hint
+    from errand.problems_of_locks() l
 
     union all
     select

@@ -16,6 +16,11 @@ create view queues.running as
 with workers as materialized (
     select w.pid, w.owner, w.task_id, w.task_type, w.handler, w.busy_since
     from errand.worker_state() w
+),
+-- read once for both columns
+waits as materialized (
+    select x.pid, x.waits_for, x.blocked_by
+    from errand.worker_waits() x
 )
 select
     w.task_id,
@@ -37,7 +42,18 @@ select
         select t.queue_key
         from only queues.task t
         where t.task_id = w.task_id
-    ) as queue_key
+    ) as queue_key,
+    -- what the worker waits for, and the processes whose locks it waits for
+    (
+        select x.waits_for
+        from waits x
+        where x.pid = w.pid
+    ) as waits_for,
+    (
+        select x.blocked_by
+        from waits x
+        where x.pid = w.pid
+    ) as blocked_by
 from workers w
 where w.task_id is not null
 union all
@@ -51,7 +67,9 @@ select
     w.pid,
     null,
     coalesce(t.priority, 0::smallint),
-    t.queue_key
+    t.queue_key,
+    null,
+    null
 from only queues.call c
 join workers w on w.owner = c.owner
 join only queues.task t on t.task_id = c.task_id
@@ -74,7 +92,9 @@ select
     null,
     t.not_before,
     coalesce(t.priority, 0::smallint),
-    t.queue_key
+    t.queue_key,
+    null,
+    null
 from only queues.task t
 where t.finished_at is null
     and t.not_before is not null

@@ -37,8 +37,36 @@ as $$
     ) as s (seconds);
 $$;
 
+-- A text in lines of a terminal: without control characters, each of at most _width characters, broken at spaces if possible.
+create function errand.wrapped(_text text, _width integer)
+returns setof text
+language plpgsql
+immutable
+rows 2
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _rest text := regexp_replace(coalesce(_text, ''), '[[:cntrl:]]', '?', 'g');
+    _space integer;
+    _lines text[] := '{}';
+begin
+    while char_length(_rest) > _width loop
+        _space := _width + 2 - strpos(reverse(substr(_rest, 1, _width + 1)), ' ');
+        if _space > _width + 1 or _space < _width / 2 then
+            _lines := _lines || substr(_rest, 1, _width);
+            _rest := substr(_rest, _width + 1);
+        else
+            _lines := _lines || substr(_rest, 1, _space - 1);
+            _rest := substr(_rest, _space + 1);
+        end if;
+    end loop;
+    return query select unnest(_lines || _rest);
+end;
+$$;
+
 -- A page about this database for a terminal, made for \watch 1: problems, what runs, what waits and why, providers that are in
--- use or not well, errors of the last hour by the shape of their message. Of each at most _lines lines.
+-- use or not well, errors of the last hour by the shape of their message, with hints. Of each at most _lines; what is longer than
+-- a line of 140 characters continues on the next ones.
 create function queues.top(_lines integer default 10)
 returns setof text
 language sql
@@ -51,13 +79,13 @@ as $$
         select clock_timestamp() as now
     ),
     waiting as materialized (
-        select w.task_type, w.reason, w.tasks, w.oldest, w.until
+        select w.task_type, w.reason, w.tasks, w.oldest, w.until, w.hint
         from queues.waiting w
     ),
-    line as (
+    line (section, place, text, note) as (
         select
-            1 as section,
-            0::bigint as place,
+            1,
+            0::bigint,
             format(
                 '%s  %s  workers: %s (%s busy)  waiting: %s  last minute: %s tasks/s, %s failed/s',
                 current_database(),
@@ -67,7 +95,8 @@ as $$
                 (select coalesce(sum(q.tasks), 0) from waiting q),
                 round(coalesce((t.succeeded + t.failed + t.cancelled) / nullif(t.seconds, 0), 0)::numeric, 1),
                 round(coalesce(t.failed / nullif(t.seconds, 0), 0)::numeric, 1)
-            ) as text
+            ),
+            null
         from moment m
         cross join (
             select count(*) as workers, count(*) filter (where state = 'busy') as busy
@@ -75,7 +104,11 @@ as $$
         ) w
         left join queues.throughput('1 minute') t on t.task_type is null
         union all
-        select 2, row_number() over (order by h.severity, h.problem), format('! %s', errand.cell(h.explanation, 110))
+        select
+            2,
+            row_number() over (order by h.severity, h.problem),
+            format('! %s: %s', h.severity, h.explanation),
+            h.hint
         from queues.health h
         union all
         select
@@ -89,6 +122,15 @@ as $$
                 errand.cell(r.runs_in, 8),
                 errand.cell(r.pid::text, 8),
                 errand.age_text(r.since, m.now)
+            ),
+            nullif(
+                concat_ws(
+                    '; ',
+                    'waits for a lock of process ' || array_to_string(r.blocked_by, ', ') || format(' (%s)', r.waits_for),
+                    'leased until ' || to_char(r.until, 'YYYY-MM-DD HH24:MI:SS'),
+                    'queue key ' || left(r.queue_key, 100)
+                ),
+                ''
             )
         from queues.running r
         cross join moment m
@@ -101,9 +143,10 @@ as $$
                 errand.cell(q.tasks::text, 12),
                 errand.cell(q.task_type, 20),
                 errand.cell(q.reason, 36),
-                errand.cell('', 18),
+                errand.cell(to_char(q.until, 'MM-DD HH24:MI:SS'), 18),
                 errand.age_text(q.oldest, m.now)
-            )
+            ),
+            q.hint
         from waiting q
         cross join moment m
         union all
@@ -117,7 +160,8 @@ as $$
                 errand.cell(p.state, 36),
                 errand.cell(p.queued::text, 18),
                 to_char(coalesce(p.paused_until, p.breaker_until, p.next_request_at), 'HH24:MI:SS')
-            )
+            ),
+            null
         from queues.provider_status p
         where p.state <> 'ok'
             or p.in_flight > 0
@@ -129,35 +173,50 @@ as $$
                 '  ',
                 errand.cell(f.failures::text, 12),
                 errand.cell(array_to_string(f.task_types, ', '), 20),
-                errand.cell(f.shape, 76)
-            )
+                errand.cell(to_char(f.last_at, 'HH24:MI:SS'), 8),
+                left(f.shape, 400)
+            ),
+            null
         from queues.failures('1 hour') f
     ),
     heading (section, text) as (
         values
             (3, concat_ws('  ', rpad('RUNNING', 12), rpad('type', 20), rpad('handler or provider', 36), rpad('in', 8), rpad('pid', 8), 'for')),
-            (4, concat_ws('  ', rpad('WAITING', 12), rpad('type', 20), rpad('reason', 36), rpad('', 18), 'oldest')),
+            (4, concat_ws('  ', rpad('WAITING', 12), rpad('type', 20), rpad('reason', 36), rpad('until', 18), 'oldest')),
             (5, concat_ws('  ', rpad('IN FLIGHT', 12), rpad('provider', 20), rpad('state', 36), rpad('queued', 18), 'until')),
-            (6, concat_ws('  ', rpad('ERRORS, 1 h', 12), rpad('types', 20), 'shape of the message'))
+            (6, concat_ws('  ', rpad('ERRORS, 1 h', 12), rpad('types', 20), rpad('last', 8), 'shape of the message'))
     )
     select o.text
     from (
-        select l.section, l.place, rtrim(l.text) as text
+        select
+            l.section,
+            l.place,
+            p.part,
+            case when p.part > 1 then repeat(' ', 14) else '' end || rtrim(p.text)
         from line l
+        -- the lines of the note after those of the text
+        cross join lateral (
+            select w.part, w.text
+            from errand.wrapped(l.text, 126) with ordinality w (text, part)
+            union all
+            select 1000 + w.part, w.text
+            from errand.wrapped(l.note, 126) with ordinality w (text, part)
+            where l.note is not null
+        ) p
         where l.place <= greatest(_lines, 1)
         union all
-        select l.section, max(l.place), format('… %s more', max(l.place) - greatest(_lines, 1))
+        select l.section, max(l.place), 0, format('… %s more', max(l.place) - greatest(_lines, 1))
         from line l
         group by l.section
         having max(l.place) > greatest(_lines, 1)
         union all
-        select h.section, -1, ''
+        select h.section, -1, 0, ''
         from heading h
         where h.section in (select l.section from line l)
         union all
-        select h.section, 0, h.text
+        select h.section, 0, 0, h.text
         from heading h
         where h.section in (select l.section from line l)
-    ) o
-    order by o.section, o.place;
+    ) o (section, place, part, text)
+    order by o.section, o.place, o.part;
 $$;

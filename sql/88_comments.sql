@@ -8,6 +8,7 @@ comment on function queues.retry(bigint) is 'Runs a failed or cancelled task aga
 comment on function queues.retry_failed(text, timestamptz, text, integer, boolean) is 'Runs failed tasks again that have no retry yet, retries only with _retries; returns their number, 0 when none is left';
 comment on function queues.run_next(bigint) is 'Lets a waiting task start before all others';
 comment on function queues.reschedule(bigint, timestamptz) is 'Schedules a waiting task at another time';
+comment on function queues.end_lease(bigint) is 'Ends the lease of a task whose worker outside is gone';
 comment on function queues.purge(interval, text, integer) is 'Removes tasks that ended that long ago, and their errors; returns their number, 0 when none is left';
 comment on function queues.explain(bigint) is 'Says why a task has not started or not ended: the reason, until when, what is in the way, what to do';
 comment on function queues.top(integer) is 'A page about this database for a terminal: workers, what runs, what waits, what fails';
@@ -86,10 +87,12 @@ comment on function errand.end_task(bigint, text) is 'Ends a task of a worker ou
 comment on function errand.tell_of_ended_lease(bigint) is 'Warns once that a lease has ended before its task';
 comment on function errand.cancel_running(bigint) is 'Interrupts the worker that runs a task';
 comment on function errand.cancel_call(bigint, bigint) is 'Has a worker give up the call of a task';
+comment on function errand.wrapped(text, integer) is 'A text in lines of a terminal';
 comment on function errand.cell(text, integer) is 'A text that fits into a column of a terminal';
 comment on function errand.age_text(timestamptz, timestamptz) is 'How long ago a time was, in one unit';
 comment on function errand.health() is 'The problems of queues.health';
 comment on function errand.problems_of_workers(text) is 'What keeps the workers of this database from running';
+comment on function errand.problems_of_locks() is 'Whether handlers wait for locks of other sessions';
 comment on function errand.problems_of_definitions() is 'What is wrong with task types and providers';
 comment on function errand.worker_role() is 'The role that the workers of this database connect as';
 comment on function errand.missing_grants(text) is 'What a role of workers lacks: the statements that grant it';
@@ -103,7 +106,9 @@ comment on function errand.cancel_locked(bigint[]) is 'Cancels waiting tasks tha
 comment on function errand.key_of_unknown_call(bigint) is 'The idempotency key of a call to which there was no response';
 comment on function errand.enqueue_retry(queues.task) is 'Enqueues the retry of a task that is locked';
 comment on function errand.refuse_retry(bigint) is 'Raises the error that says why a task cannot be retried';
+comment on function errand.lock_task(bigint) is 'Locks the row of a task';
 comment on function errand.lock_waiting(bigint) is 'Locks a task that waits';
+comment on function errand.worker_waits() is 'What workers wait for while they run tasks';
 comment on function errand.change_order(queues.task, timestamptz, smallint) is 'Changes when a task starts that is locked';
 comment on function errand.change_role(regrole, text, boolean) is 'Grants the privileges of a kind of role, or revokes them';
 comment on function errand.worker_state() is 'The live workers of this database, from shared memory';

@@ -41,6 +41,7 @@ $$;
 -- them. They cannot be called by name without USAGE on the schema.
 grant execute on function errand.queue_origin() to public;
 grant execute on function errand.worker_state() to public;
+grant execute on function errand.worker_waits() to public;
 grant execute on function errand.provider_state() to public;
 grant execute on function errand.stats() to public;
 grant execute on function errand.stats_buckets() to public;

@@ -2,12 +2,12 @@
 
 pub use crate::pg::shmem::{Shared, Slot};
 pub use pg_errand_queue::{
-    Admission, Ageing, Aging, Announcement, Breaker, BreakerState, Busy, CallOutcome, CallState, CancelReply,
-    Candidate, Class, Database, DatabaseId, EndedCall, Hindrance, InFlight, Interrupted, Key, KeyEntry,
-    KeyOf, KeyPlace, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Obstacle, Outside,
-    Over, Owner, Paused, Position, ProviderState, QueuedCalls, Read, ReadKeys, Ready, Reason, Refusal, Rest,
-    RoleId, Service, Settled, SlotState, Sources, StartLimits, Starts, Surroundings, Sweep, TYPE_LANES,
-    TaskId, TaskState, Terms, TypeAgeing, TypeLimits, Unavailable, type_account,
+    Admission, Ageing, Aging, Announcement, Bound, Breaker, BreakerState, Busy, CallOutcome, CallState,
+    CancelReply, Candidate, Class, Database, DatabaseId, EndedCall, Hindrance, InFlight, Interrupted, Key,
+    KeyEntry, KeyOf, KeyPlace, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Obstacle,
+    Outside, Over, Owner, Paused, Position, ProviderState, QueuedCalls, Read, ReadKeys, Ready, Reason,
+    Refusal, Rest, RoleId, Service, Settled, SlotState, Sources, StartLimits, Starts, Surroundings, Sweep,
+    TYPE_LANES, TaskId, TaskState, Terms, TypeAgeing, TypeLimits, Unavailable, type_account,
 };
 use pgrx::pg_sys::Oid;
 

@@ -154,6 +154,10 @@ impl TaskDefinitions {
         self.definitions.get(task_type)
     }
 
+    pub fn all(&self) -> impl Iterator<Item = &TaskDefinition> {
+        self.definitions.values().map(|definition| &**definition)
+    }
+
     /// The provider to which the tasks of a definition are sent.
     ///
     /// # Errors

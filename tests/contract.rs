@@ -232,6 +232,7 @@ fn public_has_nothing_in_queues() {
              and p.oid not in (
                  'errand.queue_origin()'::regprocedure,
                  'errand.worker_state()'::regprocedure,
+                 'errand.worker_waits()'::regprocedure,
                  'errand.provider_state()'::regprocedure,
                  'errand.stats()'::regprocedure,
                  'errand.stats_buckets()'::regprocedure,
@@ -642,6 +643,7 @@ fn the_schema_queues_holds_the_api_and_nothing_else() {
             "complete_task",
             "dequeue_next_available_task",
             "drain",
+            "end_lease",
             "enqueue",
             "enqueue_many",
             "enqueue_many",

@@ -3,7 +3,9 @@
 mod calls;
 mod keys;
 mod limits;
+mod locks;
 mod rows;
+mod turns;
 mod workers;
 
 use std::time::SystemTime;

@@ -45,6 +45,7 @@ mod kept;
 mod keys;
 mod large;
 mod launcher;
+mod leases;
 mod lifecycle;
 mod limits;
 mod mail_peers;

@@ -1,5 +1,6 @@
--- Counts the ready tasks before a position, the nearest first. $1 origin of this database, $2 and $3 scheduled_at and
--- task_id, $4 priority, $5 tasks that are running, $6 limit, $7 types whose tasks are not counted.
+-- Counts the tasks before a position that may start, the nearest first: without those that follow a task, or whose row a
+-- transaction has locked. $1 origin of this database, $2 and $3 scheduled_at and task_id, $4 priority, $5 tasks that are
+-- running or withheld, $6 limit, $7 types whose tasks are not counted.
 select count(*)
 from (
     (
@@ -19,6 +20,19 @@ from (
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
             and t.task_type <> all ($7)
+            and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
+            and (
+                t.xmax = '0'
+                or t.xmax <> all (
+                    array(
+                        select l.transactionid
+                        from pg_catalog.pg_locks l
+                        where l.locktype = 'transactionid'
+                            and l.granted
+                            and l.mode = 'ExclusiveLock'
+                    )
+                )
+            )
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )
@@ -36,6 +50,19 @@ from (
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
             and t.task_type <> all ($7)
+            and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
+            and (
+                t.xmax = '0'
+                or t.xmax <> all (
+                    array(
+                        select l.transactionid
+                        from pg_catalog.pg_locks l
+                        where l.locktype = 'transactionid'
+                            and l.granted
+                            and l.mode = 'ExclusiveLock'
+                    )
+                )
+            )
         limit $6
     )
     union all
@@ -52,6 +79,19 @@ from (
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
             and t.task_type <> all ($7)
+            and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
+            and (
+                t.xmax = '0'
+                or t.xmax <> all (
+                    array(
+                        select l.transactionid
+                        from pg_catalog.pg_locks l
+                        where l.locktype = 'transactionid'
+                            and l.granted
+                            and l.mode = 'ExclusiveLock'
+                    )
+                )
+            )
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )

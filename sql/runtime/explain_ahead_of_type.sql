@@ -1,5 +1,5 @@
--- Counts the ready tasks of a type and a priority before a position, the nearest first. $1 to $6 as in explain_ahead.sql,
--- $7 type.
+-- Counts the tasks of a type and a priority before a position that may start, the nearest first. $1 to $6 as in
+-- explain_ahead.sql, $7 type.
 select count(*)
 from (
     (
@@ -17,6 +17,19 @@ from (
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
             and t.task_type = $7
+            and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
+            and (
+                t.xmax = '0'
+                or t.xmax <> all (
+                    array(
+                        select l.transactionid
+                        from pg_catalog.pg_locks l
+                        where l.locktype = 'transactionid'
+                            and l.granted
+                            and l.mode = 'ExclusiveLock'
+                    )
+                )
+            )
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )
@@ -35,6 +48,19 @@ from (
             and (t.not_before is null or t.not_before <= clock_timestamp())
             and t.task_id <> all ($5)
             and t.task_type = $7
+            and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
+            and (
+                t.xmax = '0'
+                or t.xmax <> all (
+                    array(
+                        select l.transactionid
+                        from pg_catalog.pg_locks l
+                        where l.locktype = 'transactionid'
+                            and l.granted
+                            and l.mode = 'ExclusiveLock'
+                    )
+                )
+            )
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )

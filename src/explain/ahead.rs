@@ -1,5 +1,6 @@
-//! Counts the ready tasks that start before a task.
+//! Counts the tasks that start before a task.
 
+use super::passed_over::PassedOver;
 use super::rows::TaskRow;
 use crate::pg::spi::{Arg, Statement, timestamp};
 use crate::shared::{Ageing, Position};
@@ -18,23 +19,27 @@ static AHEAD_OF_TYPE: Statement = Statement::new(
 static NEXT_PRIORITY: Statement =
     Statement::new(include_str!("../../sql/runtime/next_priority.sql"), &[INT8OID, INT2OID]);
 
-/// What is counted: tasks of this origin that do not run, up to a limit.
-pub struct Counted {
+/// What is counted: tasks of this origin that are not passed over, up to a limit.
+pub struct Counted<'a> {
     pub origin: i64,
-    pub running: Vec<i64>,
+    pub passed_over: &'a PassedOver,
     pub limit: i64,
 }
 
-impl Counted {
-    /// The number of ready tasks that come before this one at `now`.
+impl Counted<'_> {
+    /// The number of tasks that come before this one at `now` and may start.
     pub fn before(&self, task: &TaskRow, definitions: &TaskDefinitions, now: i64) -> i64 {
         let ages = definitions.find(&task.task_type).map(|own| definitions.ageing_of_type(own));
         let TaskRow { priority, scheduled_at, task_id, .. } = *task;
         let position = Position { priority, scheduled_at, task_id };
         let position = ages.unwrap_or_default().effective(position, now);
-        let ageing: Vec<(&str, Ageing)> = definitions.ageing_types().collect();
-        let types: Vec<&str> = ageing.iter().map(|(name, _)| *name).collect();
-        let mut count = self.count(&AHEAD, position, types.into_datum());
+        let passed_over = &self.passed_over.types;
+        let ageing: Vec<(&str, Ageing)> = definitions
+            .ageing_types()
+            .filter(|(name, _)| passed_over.iter().all(|other| other != name))
+            .collect();
+        let names = passed_over.iter().map(String::as_str).chain(ageing.iter().map(|(name, _)| *name));
+        let mut count = self.count(&AHEAD, position, names.collect::<Vec<_>>().into_datum());
         if ageing.is_empty() {
             return count;
         }
@@ -66,7 +71,7 @@ impl Counted {
             timestamp(before.scheduled_at),
             before.task_id.into_datum(),
             before.priority.into_datum(),
-            self.running.clone().into_datum(),
+            self.passed_over.tasks.clone().into_datum(),
             self.limit.into_datum(),
             types,
         ];

@@ -5,8 +5,10 @@ mod ahead;
 pub mod database;
 mod obstacle;
 pub mod parts;
+mod passed_over;
 mod paused;
 mod rows;
+mod running;
 mod text;
 
 use crate::config;
@@ -17,12 +19,13 @@ use crate::pg::{backend, shmem};
 use crate::provider;
 use crate::queue_key;
 use crate::shared::{
-    CallState, KeyOf, Lane, Obstacle, Paused, Ready, Reason, Refusal, Shared, StartLimits, Surroundings,
-    TaskState, Terms, ToId,
+    CallState, KeyOf, Lane, Obstacle, Paused, Ready, Reason, Refusal, StartLimits, Surroundings, TaskState,
+    Terms, ToId,
 };
 use crate::task_definition::TaskDefinitions;
 use ahead::Counted;
 use parts::{Names, Text};
+use passed_over::PassedOver;
 use rows::{KeyRow, Leased, TaskRow};
 
 /// The number up to which tasks are counted that come first.
@@ -44,8 +47,13 @@ pub fn explain(task_id: i64) -> Option<Explained> {
     let needs = Needs::of(&row, origin);
     let mut around = surroundings(&row, &needs, now);
     let state = state(&row, &needs, origin, now);
-    if Reason::of(&state, &around, now).is_next() {
-        around.ahead = origin.map_or(0, |origin| ahead(&row, origin, now));
+    let mut has_keys = false;
+    if let Some(origin) = origin.filter(|_| Reason::of(&state, &around, now).is_next()) {
+        let definitions = TaskDefinitions::now();
+        let passed_over = PassedOver::find(&definitions, now);
+        let counted = Counted { origin, passed_over: &passed_over, limit: COUNTED };
+        around.ahead = counted.before(&row, &definitions, now);
+        has_keys = around.ahead == 0 && rows::has_keys(origin, &passed_over.tasks, &passed_over.types);
     }
     let reason = Reason::of(&state, &around, now);
     let names = Names {
@@ -56,11 +64,16 @@ pub fn explain(task_id: i64) -> Option<Explained> {
         provider: needs.provider.clone().unwrap_or_default(),
         version: row.version.clone().unwrap_or_default(),
         counted: COUNTED,
-        takes_turns: needs.key.is_some() || reason.is_next() && origin.is_some_and(rows::has_keys),
+        takes_turns: needs.key.is_some() || has_keys,
         queue_key: row.queue_key.clone().unwrap_or_default(),
         busy_of_key: needs.key.and_then(|(row, _)| row.first_busy),
+        is_key_leased: is_key_leased(reason, &needs, now),
         max_running_per_key: needs.key.map_or(1, |(_, key)| key.max_running),
         pause: needs.pause.clone().and_then(|(_, pause)| pause),
+        blocker: match reason {
+            Reason::Running(worker) => running::blocker(worker),
+            _ => None,
+        },
     };
     let problem = needs.problem.as_deref().filter(|_| !reason.is_running() && !state.is_finished);
     Some(Explained {
@@ -115,7 +128,7 @@ impl Needs {
         Needs {
             limits,
             key,
-            leased: if counts { rows::leased(&row.task_type) } else { Leased::NONE },
+            leased: if counts { leased(&row.task_type) } else { Leased::NONE },
             lane: definitions.lane_of(definition),
             pause: paused::of(&definitions, definition, row),
             terms: provider.as_ref().map(|provider| provider::terms(provider)),
@@ -123,6 +136,21 @@ impl Needs {
             problem,
         }
     }
+}
+
+/// True if a worker outside has leased the task that keeps the queue key of this one busy.
+fn is_key_leased(reason: Reason, needs: &Needs, now: i64) -> bool {
+    let busy = match reason {
+        Reason::KeyBusy(task_id) => Some(task_id),
+        Reason::Obstacle(Obstacle::KeyBusy(None)) => needs.key.and_then(|(row, _)| row.first_busy),
+        _ => None,
+    };
+    busy.and_then(rows::task).is_some_and(|row| row.is_leased && row.not_before > Some(now))
+}
+
+/// The leased tasks of a type.
+fn leased(task_type: &str) -> Leased {
+    rows::leased(&[task_type]).remove(task_type).unwrap_or(Leased::NONE)
 }
 
 /// What is known of the queue key of a task that has not started.
@@ -201,9 +229,8 @@ fn surroundings(row: &TaskRow, needs: &Needs, now: i64) -> Surroundings {
     let database = backend::database().id();
     let (lane, terms) = if row.is_calling { (Lane::LOCAL, None) } else { (needs.lane, needs.terms) };
     let Needs { limits, leased, key, .. } = *needs;
-    let leased = u32::try_from(leased.count).unwrap_or(u32::MAX / 2);
     let key = key.map(|(_, key)| key);
-    let task = Ready { database, task_id: row.task_id, lane, terms, limits, leased, key };
+    let task = Ready { database, task_id: row.task_id, lane, terms, limits, leased: leased.count, key };
     let max_workers = config::MAX_WORKERS.get() as usize;
     let (runner, obstacle) = shmem::read_journal(|shared, journal| {
         let obstacle = shared.obstacle(journal, &task, max_workers, now);
@@ -221,15 +248,6 @@ fn surroundings(row: &TaskRow, needs: &Needs, now: i64) -> Surroundings {
 fn is_listed() -> bool {
     let listed = split_list(&config::DATABASES.get()).unwrap_or_default();
     listed.is_empty() || listed.contains(&backend::database_name())
-}
-
-/// The number of ready tasks before this one, without those that are running.
-fn ahead(row: &TaskRow, origin: i64, now: i64) -> i64 {
-    let database = backend::database();
-    let running: Vec<i64> = shmem::read(|shared: &Shared| {
-        shared.slots_of(database.id()).map(|slot| slot.task_id).filter(|id| *id != 0).collect()
-    });
-    Counted { origin, running, limit: COUNTED }.before(row, &TaskDefinitions::now(), now)
 }
 
 /// The role that the workers of this database connect as.

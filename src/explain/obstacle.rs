@@ -1,10 +1,11 @@
 //! What is said about an obstacle.
 
-use super::parts::{Names, Text, of_refusal, sentence_of};
+use super::parts::{Names, Text, lease_of, of_refusal, sentence_of};
 use super::paused;
+use crate::config;
 use crate::hindrance;
 use crate::pg::time::time_text;
-use crate::shared::{Busy, NEVER, Obstacle, Refusal};
+use crate::shared::{Bound, Busy, NEVER, Obstacle, Refusal};
 
 pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
     let database = &names.database;
@@ -86,7 +87,7 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
         )),
         Obstacle::Full => Text::new("Every worker has as many calls as pg_errand.max_in_flight allows.")
             .hint("Raise pg_errand.max_in_flight or pg_errand.concurrency."),
-        Obstacle::Busy { workers, first } => {
+        Obstacle::Busy { workers, first, bound } => {
             let who = if workers == 1 { "the only worker for it is".into() } else { format!("all {workers} workers for it are") };
             let place = if names.takes_turns { "It is ready" } else { "It is the next task" };
             Text::new(format!(
@@ -96,9 +97,31 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
                 time_text(first.since)
             ))
             .of(&first)
-            .hint("More workers need a higher pg_errand.concurrency and pg_errand.max_workers.")
+            .hint(more_workers(bound))
         }
     }
+}
+
+/// What more workers need.
+fn more_workers(bound: Option<Bound>) -> String {
+    let see = "To see what the workers do, run: SELECT * FROM queues.running;";
+    let max_workers = config::MAX_WORKERS.get();
+    let more = match bound {
+        None => return see.into(),
+        Some(Bound::Concurrency(most)) if i64::from(most) < i64::from(max_workers) => {
+            format!("More workers need a higher pg_errand.concurrency, which is {most}.")
+        }
+        Some(Bound::Concurrency(most)) => format!(
+            "More workers need a higher pg_errand.concurrency, which is {most}, and pg_errand.max_workers, which is {max_workers}."
+        ),
+        Some(Bound::MaxWorkers) => {
+            format!("More workers need a higher pg_errand.max_workers, which is {max_workers}.")
+        }
+        Some(Bound::Processes) => "More workers need a higher max_worker_processes (this needs a restart of the server): no further \
+             process could be started."
+            .into(),
+    };
+    format!("{see} {more}")
 }
 
 /// `first`: the task of the key that began first in a worker.
@@ -120,27 +143,33 @@ fn of_busy_key(first: Option<Busy>, names: &Names) -> Text {
             ))
         },
     };
-    text.hint("max_running_per_key in its row of queues.task_definition says how many run at a time.")
+    let limit = "max_running_per_key in its row of queues.task_definition says how many run at a time.";
+    match text.task_id.filter(|_| names.is_key_leased) {
+        Some(task_id) => text.hint(format!("{limit} {}", lease_of(task_id))),
+        None => text.hint(limit),
+    }
 }
 
 /// `first`: the task of the type that began first in a worker.
 fn of_full_type(first: Option<Busy>, names: &Names) -> Text {
     let full = format!("As many tasks of type \"{}\" run as its max_running allows", names.task_type);
-    let text = match (first, names.leased) {
+    let raise = "Raise max_running in its row of queues.task_definition.";
+    match (first, names.leased) {
         (Some(first), _) => Text::new(format!(
             "{full}; worker {} has been running task {} since {}.",
             first.pid,
             first.task_id,
             time_text(first.since)
         ))
-        .of(&first),
+        .of(&first)
+        .hint(raise),
         (None, Some(task_id)) => Text {
             task_id: Some(task_id),
             ..Text::new(format!("{full}; a worker outside the database has leased task {task_id}."))
-        },
-        (None, None) => Text::new(format!("{full}.")),
-    };
-    text.hint("Raise max_running in its row of queues.task_definition.")
+        }
+        .hint(format!("{raise} {}", lease_of(task_id))),
+        (None, None) => Text::new(format!("{full}.")).hint(raise),
+    }
 }
 
 fn of_provider(refusal: Refusal, provider: &str) -> Text {

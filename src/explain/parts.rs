@@ -32,6 +32,16 @@ impl Text {
     }
 }
 
+/// What keeps a handler waiting: a process that has a lock, or waits for it before.
+pub struct Blocker {
+    /// The process; 0 for a prepared transaction.
+    pub pid: i32,
+    /// The task that the process runs, if it is a worker of this database.
+    pub task: Option<Busy>,
+    /// The number of further processes that have such a lock.
+    pub others: usize,
+}
+
 /// The names that sentences use.
 #[derive(Default)]
 pub struct Names {
@@ -51,10 +61,22 @@ pub struct Names {
     pub queue_key: String,
     /// A task of the queue key that is between the steps of a call or leased.
     pub busy_of_key: Option<i64>,
+    /// A worker outside has leased the task that keeps the queue key busy.
+    pub is_key_leased: bool,
     /// The number of tasks of a queue key that may run at a time.
     pub max_running_per_key: u32,
     /// The pause that keeps it from starting, or its request from being sent.
     pub pause: Option<Pause>,
+    /// What keeps its handler waiting.
+    pub blocker: Option<Blocker>,
+}
+
+/// The hint for a task that a worker outside has leased.
+pub fn lease_of(task_id: i64) -> String {
+    format!(
+        "Its worker outside ends it with queues.complete_task or queues.fail_task. If that worker is gone, run: SELECT \
+         queues.end_lease({task_id});"
+    )
 }
 
 /// Why a provider admits no request.

@@ -4,16 +4,22 @@ use crate::pg::spi::{Row, Statement, timestamp};
 use crate::shared::{NEVER, Reason};
 use pgrx::IntoDatum;
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::BuiltinOid::{INT8OID, TEXTOID, TIMESTAMPTZOID};
+use pgrx::pg_sys::BuiltinOid::{INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZOID};
+use std::collections::HashMap;
 
 static TASK: Statement = Statement::new(include_str!("../../sql/runtime/explain_task.sql"), &[INT8OID]);
 static KEY: Statement = Statement::new(
     include_str!("../../sql/runtime/explain_key.sql"),
     &[INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT8OID],
 );
-static HAS_KEYS: Statement =
-    Statement::new(include_str!("../../sql/runtime/explain_has_keys.sql"), &[INT8OID]);
-static LEASED: Statement = Statement::new(include_str!("../../sql/runtime/explain_leased.sql"), &[TEXTOID]);
+static HAS_KEYS: Statement = Statement::new(
+    include_str!("../../sql/runtime/explain_has_keys.sql"),
+    &[INT8OID, INT8ARRAYOID, TEXTARRAYOID],
+);
+static LOCK_WAIT: Statement =
+    Statement::new(include_str!("../../sql/runtime/explain_lock_wait.sql"), &[INT4OID]);
+static LEASED: Statement =
+    Statement::new(include_str!("../../sql/runtime/explain_leased.sql"), &[TEXTARRAYOID]);
 
 /// The row of a task, with that of its call. Times are in microseconds since 2000-01-01.
 pub struct TaskRow {
@@ -79,10 +85,15 @@ pub fn task(task_id: i64) -> Option<TaskRow> {
     TASK.rows_as_of_now(&[task_id.into_datum()], read).pop()
 }
 
+/// The processes for whose locks a process waits; 0 stands for prepared transactions.
+pub fn blockers(pid: i32) -> Vec<i32> {
+    LOCK_WAIT.rows_as_of_now(&[pid.into_datum()], |row| row.get(1)).into_iter().flatten().collect()
+}
+
 /// Tasks that workers outside have leased.
 #[derive(Clone, Copy)]
 pub struct Leased {
-    pub count: i64,
+    pub count: u32,
     pub first: Option<i64>,
 }
 
@@ -90,10 +101,16 @@ impl Leased {
     pub const NONE: Leased = Leased { count: 0, first: None };
 }
 
-/// The leased tasks of a type.
-pub fn leased(task_type: &str) -> Leased {
-    let read = |row: &Row| Leased { count: row.get(c"count").unwrap_or_default(), first: row.get(c"first") };
-    LEASED.rows_as_of_now(&[task_type.into_datum()], read).pop().unwrap_or(Leased::NONE)
+/// The leased tasks of types.
+pub fn leased(task_types: &[&str]) -> HashMap<String, Leased> {
+    if task_types.is_empty() {
+        return HashMap::new();
+    }
+    let read = |row: &Row| {
+        let count = row.get::<i64>(c"count").map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX / 2));
+        (row.get(c"task_type").unwrap_or_default(), Leased { count, first: row.get(c"first") })
+    };
+    LEASED.rows_as_of_now(&[task_types.to_vec().into_datum()], read).into_iter().collect()
 }
 
 /// What the rows say about the queue key of a task.
@@ -129,7 +146,8 @@ pub fn key(task: &TaskRow, origin: i64) -> Option<KeyRow> {
     KEY.rows_as_of_now(&args, read).pop()
 }
 
-/// True if a task with a queue key is due.
-pub fn has_keys(origin: i64) -> bool {
-    HAS_KEYS.rows_as_of_now(&[origin.into_datum()], |row| row.get(1)).pop().flatten() == Some(true)
+/// True if a task with a queue key may start, other than these tasks and those of these types.
+pub fn has_keys(origin: i64, but_tasks: &[i64], but_types: &[String]) -> bool {
+    let args = [origin.into_datum(), but_tasks.to_vec().into_datum(), but_types.to_vec().into_datum()];
+    HAS_KEYS.rows_as_of_now(&args, |row| row.get(1)).pop().flatten() == Some(true)
 }

@@ -1,9 +1,10 @@
 //! What is said about each reason: a sentence, the task and the process that are in the way, and what to do.
 
 use super::obstacle;
-use super::parts::{Names, Text, of_refusal};
+use super::parts::{Names, Text, lease_of, of_refusal};
 use super::paused;
 use super::rows::TaskRow;
+use super::running;
 use crate::pg::time::time_text;
 use crate::shared::{NEVER, Reason, Refusal};
 
@@ -29,10 +30,7 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
         Reason::NotPreloaded => not_preloaded(),
         Reason::Standby => Text::new("The server is a standby, and workers run on the primary only.")
             .hint("Ask the primary; workers start here when this server is promoted."),
-        Reason::Running(worker) => {
-            let since = time_text(worker.since);
-            Text::new(format!("Worker {} has been running it since {since}.", worker.pid)).by(worker.pid)
-        }
+        Reason::Running(worker) => running::sentence(worker, names.blocker.as_ref()),
         Reason::Unadopted => Text::new("The task came from another database, of which this one is a copy.")
             .hint(
                 "Run: SELECT queues.adopt(); once the original database will not run the task, or delete it.",
@@ -40,7 +38,7 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
         Reason::Leased(until) => {
             let until = time_text(until);
             Text::new(format!("A worker outside the database has dequeued it; its lease ends at {until}."))
-                .hint("That worker ends the task with queues.complete_task or queues.fail_task.")
+                .hint(lease_of(row.task_id))
         }
         Reason::Scheduled(until) => Text::new(format!("It is not due until {}.", time_text(until))),
         Reason::Deferred(until) => {
@@ -65,17 +63,20 @@ fn sentence(row: &TaskRow, reason: Reason, names: &Names) -> Text {
             Text::new(format!("Its queue key \"{}\" is paused until {}.", names.queue_key, time_text(until)))
                 .hint("See queues.paused_key. queues.resume_key ends the pause earlier.")
         }
-        Reason::KeyBusy(task_id) => Text {
-            task_id: Some(task_id),
-            ..Text::new(format!("Task {task_id} of the queue key \"{}\" has to end first.", names.queue_key))
+        Reason::KeyBusy(task_id) => {
+            let text = Text::new(format!(
+                "Task {task_id} of the queue key \"{}\" has to end first.",
+                names.queue_key
+            ));
+            let hint = if names.is_key_leased {
+                lease_of(task_id)
+            } else {
+                format!("See: SELECT * FROM queues.explain({task_id});")
+            };
+            Text { task_id: Some(task_id), ..text }.hint(hint)
         }
-        .hint(format!("See: SELECT * FROM queues.explain({task_id});")),
         Reason::VersionMismatch => version_mismatch(names),
-        Reason::Behind(tasks) => {
-            let more = if tasks >= names.counted { "at least " } else { "" };
-            let (noun, verb) = if tasks == 1 { ("task", "comes") } else { ("tasks", "come") };
-            Text::new(format!("It is ready, and {more}{tasks} ready {noun} {verb} first."))
-        }
+        Reason::Behind { tasks, busy } => behind(tasks, busy, names),
         Reason::Next if names.takes_turns => Text::new(
             "It is ready, and a free worker takes it when the queue keys before it have had their turns.",
         ),
@@ -101,6 +102,18 @@ pub fn version_mismatch(names: &Names) -> Text {
         env!("CARGO_PKG_VERSION")
     ))
     .hint("Run: ALTER EXTENSION pg_errand UPDATE; or restart the server if the library was replaced.")
+}
+
+fn behind(tasks: i64, busy: u32, names: &Names) -> Text {
+    let more = if tasks >= names.counted { "at least " } else { "" };
+    let (noun, verb) = if tasks == 1 { ("task", "comes") } else { ("tasks", "come") };
+    let workers = match busy {
+        0 => String::new(),
+        1 => "; the only worker for it is busy".into(),
+        busy => format!("; all {busy} workers for it are busy"),
+    };
+    Text::new(format!("It is ready, and {more}{tasks} ready {noun} {verb} first{workers}."))
+        .hint("To see what the workers do, run: SELECT * FROM queues.running;")
 }
 
 fn finished(row: &TaskRow) -> Text {

@@ -36,6 +36,7 @@ const GRANTED: &str = "
         and o.name not in (
             'errand.queue_origin()',
             'errand.worker_state()',
+            'errand.worker_waits()',
             'errand.stats()',
             'errand.stats_buckets()',
             'errand.stats_info()',
@@ -75,7 +76,7 @@ fn what_default_privileges_say_opens_nothing() {
         where pronamespace in ('queues'::regnamespace, 'errand'::regnamespace, 'internal'::regnamespace) and has_function_privilege('errand_worker', oid, 'execute')";
     assert_eq!(
         text(&mut client, workers),
-        "errand.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer,text) queues.enqueue_many(jsonb) queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer,text[]) internal.run_function(text,jsonb) errand.stats() errand.stats_buckets() errand.stats_info() errand.worker_state() errand.moment() errand.narrows(timestamp with time zone,text,boolean,boolean,boolean) errand.unadopted() errand.change_role(regrole,text,boolean) errand.health() errand.provider_state() errand.message_shape(text) errand.waiting_groups() errand.waiting() errand.report_facts(timestamp with time zone,timestamp with time zone) errand.report_failures(timestamp with time zone,timestamp with time zone) errand.report_locks() errand.report_page(jsonb) errand.samples()"
+        "errand.queue_origin() queues.enqueue(text,jsonb,timestamp with time zone,text,text,interval,interval,integer,text) queues.enqueue_many(jsonb) queues.enqueue_many(text,jsonb[],timestamp with time zone[],text[],text,interval,interval,integer,text[]) internal.run_function(text,jsonb) errand.stats() errand.stats_buckets() errand.stats_info() errand.worker_state() errand.worker_waits() errand.moment() errand.narrows(timestamp with time zone,text,boolean,boolean,boolean) errand.unadopted() errand.change_role(regrole,text,boolean) errand.health() errand.provider_state() errand.message_shape(text) errand.waiting_groups() errand.waiting() errand.report_facts(timestamp with time zone,timestamp with time zone) errand.report_failures(timestamp with time zone,timestamp with time zone) errand.report_locks() errand.report_page(jsonb) errand.samples()"
     );
     let tables = "select count(*) from pg_class where relnamespace in ('queues'::regnamespace, 'errand'::regnamespace) and has_table_privilege('errand_worker', oid, 'select')";
     assert_eq!(text(&mut client, tables), "0");

@@ -16,13 +16,12 @@ const PAUSED: [(&str, &str); 2] = [NO_POLL, ("pg_errand.concurrency", "0")];
 fn a_task_that_runs_or_has_ended_is_told_by_whom_and_when() {
     let cluster = Cluster::start(&[NO_POLL]);
     let mut client = install(&cluster, "postgres");
-    let gate = Gate::close(&cluster, "postgres", 1);
-    let id = task(&mut client, "gate", json!({"gate": 1}));
+    let id = task(&mut client, "linger", json!({"label": "x"}));
     let pid = runner(&mut client, id);
     let running = explain(&mut client, id);
     assert_eq!((running.reason.as_str(), running.status.as_str()), ("running", "running"));
     assert_eq!(running.pid, Some(pid));
-    gate.open();
+    client.batch_execute("update public.door set open = true").unwrap();
     wait_status(&mut client, id, "succeeded");
     let ended = explain(&mut client, id);
     assert_eq!((ended.reason.as_str(), ended.status.as_str()), ("finished", "succeeded"));

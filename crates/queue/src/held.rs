@@ -59,6 +59,11 @@ impl DeferredTasks {
         let is_it = |(known, until): &&(i64, i64)| *known == task_id && *until > now;
         self.tasks.iter().find(is_it).map(|(_, until)| *until)
     }
+
+    /// The tasks that are deferred at `now`.
+    pub fn at(&self, now: i64) -> impl Iterator<Item = i64> {
+        self.tasks.iter().filter(move |(_, until)| *until > now).map(|(task_id, _)| *task_id)
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +88,6 @@ mod tests {
             (None, Some(20), Some(60))
         );
         assert_eq!(deferred.until(5, 60), None);
+        assert_eq!(deferred.at(30).collect::<Vec<_>>(), [5, 4]);
     }
 }

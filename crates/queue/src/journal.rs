@@ -120,7 +120,20 @@ impl<const SLOTS: usize, const REMEMBERED: usize> Journal<SLOTS, REMEMBERED> {
         }
         let is_it = |e: &&Entry| e.runs.task_id == task_id && e.database == database.get();
         let entry = self.remembered.iter().find(is_it)?;
-        (entry.runs.is_paused(now) && !entry.runs.cancelled).then_some(entry.runs.not_before)
+        Self::has_to_wait(&entry.runs, now).then_some(entry.runs.not_before)
+    }
+
+    /// The tasks that have to wait at `now`.
+    pub fn paused(&self, database: DatabaseId, now: i64) -> impl Iterator<Item = i64> {
+        let of_database = self.remembered.iter().filter(move |entry| entry.database == database.get());
+        of_database
+            .map(|entry| entry.runs)
+            .filter(move |runs| Self::has_to_wait(runs, now))
+            .map(|runs| runs.task_id)
+    }
+
+    fn has_to_wait(runs: &Interrupted, now: i64) -> bool {
+        runs.task_id != 0 && runs.is_paused(now) && !runs.cancelled
     }
 
     /// Notes that the worker of `slot` runs a task, and returns what is known of its earlier runs.

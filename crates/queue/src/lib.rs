@@ -63,7 +63,7 @@ pub use limits::{StartLimits, Starts, type_account};
 #[cfg(feature = "inspect")]
 pub use line::{Known, Line, NOBODY};
 pub use numbers::{NEVER, Owner, TaskId};
-pub use obstacle::{Busy, KeyOf, Obstacle, Ready};
+pub use obstacle::{Bound, Busy, KeyOf, Obstacle, Ready};
 pub use outside::Outside;
 pub use phase::Phase;
 pub use position::{Candidate, Class, Position};

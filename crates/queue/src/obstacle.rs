@@ -100,11 +100,24 @@ pub enum Obstacle {
     Lane(i64),
     /// Every worker has as many calls as it may have.
     Full,
-    /// All workers that may take the task are running others; how many, and the one that began first.
+    /// All workers that may take the task are running others; how many, the one that began first, and what keeps another
+    /// worker from being started.
     Busy {
         workers: u32,
         first: Busy,
+        bound: Option<Bound>,
     },
+}
+
+/// What limits the number of workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bound {
+    /// The database has as many as `pg_errand.concurrency` allows: this many.
+    Concurrency(u32),
+    /// There are as many as `pg_errand.max_workers` allows.
+    MaxWorkers,
+    /// No further process could be started (`max_worker_processes`).
+    Processes,
 }
 
 impl Obstacle {
@@ -131,6 +144,11 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.slots_of(database).find(|slot| slot.shows(database, task_id)).map(busy)
     }
 
+    /// The worker of this process, if it runs a task.
+    pub fn busy_worker(&self, database: DatabaseId, pid: i32) -> Option<Busy> {
+        self.slots_of(database).find(|slot| slot.is_live() && slot.pid == pid && slot.task_id != 0).map(busy)
+    }
+
     /// The live worker with this identity.
     pub fn worker_of(&self, database: DatabaseId, owner: i64) -> Option<&Slot<L>> {
         self.slots_of(database).find(|slot| slot.owner == owner && slot.is_live())
@@ -154,10 +172,31 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             .or_else(|| journal.paused_until(task.database, task.task_id, now).map(Obstacle::Interrupted))
             .or_else(|| self.deferred(task, now))
             .or_else(|| self.obstacle_to_key(task, now))
-            .or_else(|| self.obstacle_to_type(task, now))
+            .or_else(|| self.obstacle_to_tasks_like(task, now))
+            .or_else(|| self.obstacle_to_start(task, max_workers, now))
+    }
+
+    /// True if no task of the type of this one may be started now, so that others are, although they come later.
+    pub fn is_passed_over(&self, task: &Ready, now: i64) -> bool {
+        self.obstacle_to_tasks_like(task, now).is_some() || self.first_able(task) == Err(Obstacle::Full)
+    }
+
+    /// The tasks that may not start now although their rows say nothing of it.
+    pub fn withheld<'a, const R: usize>(
+        &'a self,
+        journal: &'a Journal<S, R>,
+        database: DatabaseId,
+        now: i64,
+    ) -> impl Iterator<Item = i64> {
+        let deferred = self.staff(database).flat_map(move |slot| slot.deferred.at(now));
+        deferred.chain(journal.paused(database, now))
+    }
+
+    /// What keeps all tasks of the type of this one from being started.
+    fn obstacle_to_tasks_like(&self, task: &Ready, now: i64) -> Option<Obstacle> {
+        self.obstacle_to_type(task, now)
             .or_else(|| self.obstacle_to_calls(task, now))
             .or_else(|| self.closed_lane(task, now))
-            .or_else(|| self.obstacle_to_start(task))
     }
 
     /// What keeps the database from having any worker. `max_workers` as in [`Shared::obstacle`].
@@ -184,7 +223,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
             _ if until > now => Obstacle::Failing { failures: database.failures, until },
             _ if self.slots_of(id).any(|slot| slot.state == SlotState::Starting) => Obstacle::Starting,
             _ if self.used_places() >= max_workers => Obstacle::NoPlace,
-            _ if self.no_process_at + REFUSED_FOR > now => Obstacle::NoProcess,
+            _ if self.is_without_process(now) => Obstacle::NoProcess,
             _ => Obstacle::Starting,
         })
     }
@@ -249,16 +288,41 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         self.queue_of(task.database)?.closed(task.lane, now).map(Obstacle::Lane)
     }
 
-    /// What keeps the workers of the database from starting the task.
-    fn obstacle_to_start(&self, task: &Ready) -> Option<Obstacle> {
+    /// What keeps the workers of the database from starting the task. `max_workers` as in [`Shared::obstacle`].
+    fn obstacle_to_start(&self, task: &Ready, max_workers: usize, now: i64) -> Option<Obstacle> {
+        match self.first_able(task) {
+            Ok((_, first)) if first.task_id == 0 => None,
+            Ok((workers, first)) => {
+                Some(Obstacle::Busy { workers, first, bound: self.bound(task.database, max_workers, now) })
+            }
+            Err(obstacle) => Some(obstacle),
+        }
+    }
+
+    /// The number of workers that may take the task, and one of them: a free one, or that which has been busy for longest.
+    fn first_able(&self, task: &Ready) -> Result<(u32, Busy), Obstacle> {
         let may_take = |slot: &&Slot<L>| task.terms.is_none() || !slot.full;
         let able = || self.staff(task.database).filter(may_take);
-        if able().any(|slot| slot.task_id == 0) {
-            return None;
+        let first = able().min_by_key(|slot| (slot.task_id != 0, slot.busy_since));
+        first.map(|first| (able().count() as u32, busy(first))).ok_or(Obstacle::Full)
+    }
+
+    /// What keeps a database that has workers from having another one. `max_workers` as in [`Shared::obstacle`].
+    fn bound(&self, id: DatabaseId, max_workers: usize, now: i64) -> Option<Bound> {
+        let database = self.databases.iter().find(|database| database.id == id)?;
+        match database.service {
+            Service::Workers(most) if self.staff(id).count() >= most as usize => {
+                Some(Bound::Concurrency(most))
+            }
+            _ if self.used_places() >= max_workers => Some(Bound::MaxWorkers),
+            _ if self.is_without_process(now) => Some(Bound::Processes),
+            _ => None,
         }
-        let workers = able().count() as u32;
-        let first = able().min_by_key(|slot| slot.busy_since);
-        Some(first.map_or(Obstacle::Full, |first| Obstacle::Busy { workers, first: busy(first) }))
+    }
+
+    /// True if no process could be started last.
+    fn is_without_process(&self, now: i64) -> bool {
+        self.no_process_at.saturating_add(REFUSED_FOR) > now
     }
 
     /// The workers of a database that can still take tasks.

@@ -73,7 +73,7 @@ pub struct Surroundings {
     /// The worker that runs the task.
     pub runner: Option<Busy>,
     pub obstacle: Option<Obstacle>,
-    /// The number of ready tasks before this one, up to a limit.
+    /// The number of tasks before this one that may start now, up to a limit.
     pub ahead: i64,
 }
 
@@ -110,8 +110,12 @@ pub enum Reason {
     KeyBusy(i64),
     VersionMismatch,
     Obstacle(Obstacle),
-    /// This many ready tasks come first.
-    Behind(i64),
+    /// Ready tasks come first.
+    Behind {
+        tasks: i64,
+        /// The number of workers if all of them run tasks, else 0.
+        busy: u32,
+    },
     Next,
 }
 
@@ -169,7 +173,10 @@ impl Reason {
         }
         match around.obstacle {
             _ if !around.is_current => Reason::VersionMismatch,
-            None | Some(Obstacle::Busy { .. }) if around.ahead > 0 => Reason::Behind(around.ahead),
+            None if around.ahead > 0 => Reason::Behind { tasks: around.ahead, busy: 0 },
+            Some(Obstacle::Busy { workers, .. }) if around.ahead > 0 => {
+                Reason::Behind { tasks: around.ahead, busy: workers }
+            }
             Some(obstacle) => Reason::Obstacle(obstacle),
             None => Reason::Next,
         }
@@ -270,7 +277,7 @@ words! {
     Reason::Obstacle(Obstacle::Lane(_)) => "lane_closed",
     Reason::Obstacle(Obstacle::Full) => "max_in_flight",
     Reason::Obstacle(Obstacle::Busy { .. }) => "workers_busy",
-    Reason::Behind(_) => "behind",
+    Reason::Behind { .. } => "behind",
     Reason::Next => "next",
 }
 

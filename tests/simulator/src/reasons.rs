@@ -1,7 +1,7 @@
 //! What `queues.explain` would say of a task is never wrong.
 
 use crate::launcher::RETRY;
-use crate::row::{index, task_id};
+use crate::row::{index, position, task_id};
 use crate::types::{is_of_type, limits_of};
 use crate::worker::Hand;
 use crate::world::{DATABASE, SLOTS, World, terms};
@@ -27,6 +27,19 @@ impl<const W: usize, const C: usize> World<W, C> {
 
     /// The reason as `queues.explain` finds it.
     fn reason(&self, task: usize) -> Reason {
+        let (state, mut around) = (self.state(task), self.surroundings(task));
+        if Reason::of(&state, &around, self.now).is_next() {
+            around.ahead = self.first_ones(task).count() as i64;
+        }
+        Reason::of(&state, &around, self.now)
+    }
+
+    /// The reason of a task, whatever comes before it.
+    fn own_reason(&self, task: usize) -> Reason {
+        Reason::of(&self.state(task), &self.surroundings(task), self.now)
+    }
+
+    fn ready(&self, task: usize) -> Ready {
         let row = &self.rows[task];
         let (lane, terms) = match row.lane {
             _ if row.owner.is_some() => (Lane::LOCAL, None),
@@ -34,10 +47,12 @@ impl<const W: usize, const C: usize> World<W, C> {
             lane => (lane, Some(terms(lane))),
         };
         let limits = limits_of(lane);
-        let ready =
-            Ready { database: DATABASE, task_id: task_id(task), lane, terms, limits, leased: 0, key: None };
-        let holder = self.workers.iter().find(|worker| worker.locked() == Some(task));
-        let state = TaskState {
+        Ready { database: DATABASE, task_id: task_id(task), lane, terms, limits, leased: 0, key: None }
+    }
+
+    fn state(&self, task: usize) -> TaskState {
+        let row = &self.rows[task];
+        TaskState {
             is_finished: row.ends > 0,
             is_uncommitted: false,
             is_unadopted: false,
@@ -50,21 +65,69 @@ impl<const W: usize, const C: usize> World<W, C> {
                 refusal: None,
                 is_queued: None,
             }),
-            locked_by: row.is_locked.then_some(1).or(holder.map(|worker| worker.slot as i32)),
+            locked_by: self.locker(task),
             follows: None,
             key_paused: None,
             key_busy: None,
             paused: self.is_paused(row.lane).then_some(Paused::Type(NEVER)),
-        };
-        let around = Surroundings {
+        }
+    }
+
+    fn locker(&self, task: usize) -> Option<i32> {
+        let holder = self.workers.iter().find(|worker| worker.locked() == Some(task));
+        self.rows[task].is_locked.then_some(1).or(holder.map(|worker| worker.slot as i32))
+    }
+
+    fn surroundings(&self, task: usize) -> Surroundings {
+        Surroundings {
             is_preloaded: true,
             is_standby: false,
             is_current: true,
             runner: self.shared.runner_of(DATABASE, task_id(task)),
-            obstacle: self.shared.obstacle(&self.journal, &ready, SLOTS, self.now),
+            obstacle: self.shared.obstacle(&self.journal, &self.ready(task), SLOTS, self.now),
             ahead: 0,
+        }
+    }
+
+    /// The tasks without a key before this one that are due.
+    fn before(&self, task: usize) -> impl Iterator<Item = usize> {
+        let place = |index: usize| {
+            let ageing = self.ageing_of(self.rows[index].lane);
+            ageing.effective(position(&self.rows, index), self.now)
         };
-        Reason::of(&state, &around, self.now)
+        let own = place(task);
+        let is_due = |index: &usize| self.rows[*index].key.is_none() && self.rows[*index].is_ready(self.now);
+        (0..self.rows.len()).filter(is_due).filter(move |index| place(*index) < own)
+    }
+
+    /// The tasks that `queues.explain` counts before this one.
+    fn first_ones(&self, task: usize) -> impl Iterator<Item = usize> {
+        let withheld: Vec<i64> = self.shared.withheld(&self.journal, DATABASE, self.now).collect();
+        let runs = |index| self.shared.runner_of(DATABASE, task_id(index)).is_some();
+        self.before(task).filter(move |index| {
+            !runs(*index)
+                && !withheld.contains(&task_id(*index))
+                && self.locker(*index).is_none()
+                && !self.is_paused(self.rows[*index].lane)
+                && !self.shared.is_passed_over(&self.ready(*index), self.now)
+        })
+    }
+
+    /// Tasks that come first may start, and no other task may that comes first.
+    fn check_first_ones(&self, task: usize) {
+        let counted: Vec<usize> = self.first_ones(task).collect();
+        let is_taken = |index: usize| {
+            let taken = self.shared.slots_of(DATABASE).filter_map(|slot| slot.taken);
+            taken.into_iter().any(|(_, taken)| taken.position.task_id == task_id(index))
+        };
+        for index in self.before(task) {
+            let reason = self.own_reason(index);
+            let is_counted = counted.contains(&index);
+            assert!(
+                is_counted == reason.is_next() || !is_counted && is_taken(index),
+                "task {index} before {task}, counted: {is_counted}, is told: {reason:?}"
+            );
+        }
     }
 
     fn check_reason(&self, task: usize, reason: Reason) {
@@ -79,6 +142,9 @@ impl<const W: usize, const C: usize> World<W, C> {
             runner.is_none() || runner == told,
             "task {task} runs in {runner:?}, and is told: {reason:?}"
         );
+        if reason.is_next() || matches!(reason, Reason::Behind { .. }) {
+            self.check_first_ones(task);
+        }
         match reason {
             Reason::Finished => assert!(row.ends > 0),
             Reason::Scheduled(until) | Reason::Deferred(until) => {

@@ -115,9 +115,18 @@ fn workers_are_busy_if_none_is_free() {
     assert_eq!(local(&shared), None);
     shared.begin(&mut journal, 1, 4, "", "", 10).unwrap();
     let first = Busy { pid: 101, task_id: 4, since: 10 };
-    assert_eq!(local(&shared), Some(Obstacle::Busy { workers: 2, first }));
+    let busy = |bound| Some(Obstacle::Busy { workers: 2, first, bound });
+    assert_eq!(local(&shared), busy(Some(Bound::Concurrency(2))));
+    // A third worker would be started.
+    change(&mut shared, |database| database.service = Service::Workers(3));
+    assert_eq!(local(&shared), busy(None));
+    shared.no_process_at = NOW - REFUSED_FOR / 2;
+    assert_eq!(local(&shared), busy(Some(Bound::Processes)));
+    shared.allocate(DatabaseId::new(6), 0, 0).unwrap();
+    assert_eq!(local(&shared), busy(Some(Bound::MaxWorkers)));
     assert_eq!(shared.runner_of(DATABASE, 4), Some(first));
     assert_eq!(shared.runner_of(DatabaseId::new(6), 4), None);
+    assert_eq!((shared.busy_worker(DATABASE, 101), shared.busy_worker(DATABASE, 7)), (Some(first), None));
 }
 
 #[test]
@@ -179,7 +188,10 @@ fn a_call_waits_for_busy_workers_though_another_one_is_full() {
     shared.begin(&mut journal, 0, 3, "", "", 20).unwrap();
     shared.slots[1].full = true;
     let first = Busy { pid: shared.slots[0].pid, task_id: 3, since: 20 };
-    assert_eq!(obstacle(&shared, &ready(Some(TERMS))), Some(Obstacle::Busy { workers: 1, first }));
+    assert_eq!(
+        obstacle(&shared, &ready(Some(TERMS))),
+        Some(Obstacle::Busy { workers: 1, first, bound: Some(Bound::Concurrency(2)) })
+    );
     assert_eq!(local(&shared), None);
 }
 
@@ -296,4 +308,44 @@ fn the_rate_of_a_key_is_told() {
     let entry = KeyEntry { key, since: 0, priority: 0, max_running: 1, after: None };
     assert!(shared.show_key(0, Lane::LOCAL, entry));
     assert_eq!(obstacle(&shared, &of_key), None);
+}
+
+#[test]
+fn tasks_of_a_type_that_may_not_start_are_passed_over() {
+    let mut shared = served(&[SlotState::Working, SlotState::Working]);
+    let mut journal = Runs::EMPTY;
+    let (single, call) = (limited(1, 0, false), ready(Some(TERMS)));
+    let passed = |shared: &Shared| [ready(None), single, call].map(|task| shared.is_passed_over(&task, NOW));
+    assert_eq!(passed(&shared), [false; 3]);
+    // Busy workers take these tasks next.
+    assert_eq!(shared.start(0, &single.limits.unwrap(), NOW), Admission::Admitted);
+    shared.begin(&mut journal, 0, 3, "limited", "", 20).unwrap();
+    shared.begin(&mut journal, 1, 4, "", "", 10).unwrap();
+    assert_eq!(passed(&shared), [false, true, false]);
+    assert!(shared.is_passed_over(&Ready { leased: 2, ..limited(3, 0, false) }, NOW));
+    shared.pause(0, TERMS.account, NOW + 7, NOW);
+    assert_eq!(passed(&shared), [false, true, true]);
+
+    let mut shared = served(&[SlotState::Idle]);
+    shared.slots[0].full = true;
+    assert_eq!(passed(&shared), [false, false, true]);
+    shared.slots[0].full = false;
+    let place = shared.queue_or_new(DATABASE).unwrap();
+    shared.queues[place].shut(single.lane, NOW + 9, 1);
+    assert_eq!(passed(&shared), [false, true, false]);
+}
+
+#[test]
+fn tasks_that_are_deferred_or_interrupted_are_withheld() {
+    let mut shared = served(&[SlotState::Idle]);
+    let mut journal = Runs::EMPTY;
+    for _ in 0..2 {
+        journal.begin(0, DATABASE, 7);
+        journal.interrupt(0, RunEnd::Evicted { early: true, now: NOW }, false);
+    }
+    shared.slots[0].deferred.add(8, NOW + 5);
+    let withheld = |id, now| shared.withheld(&journal, id, now).collect::<Vec<_>>();
+    assert_eq!(withheld(DATABASE, NOW), [8, 7]);
+    assert_eq!(withheld(DATABASE, NOW + 5), [7]);
+    assert_eq!(withheld(DatabaseId::new(6), NOW), []);
 }

@@ -69,12 +69,13 @@ fn what_stops_the_whole_server_comes_before_what_the_row_says() {
 #[test]
 fn a_ready_task_waits_for_its_turn_only_if_nothing_else_stops_it() {
     assert_eq!(reason(READY, QUIET), Reason::Next);
-    assert_eq!(reason(READY, Surroundings { ahead: 2, ..QUIET }), Reason::Behind(2));
-    let busy = Some(Obstacle::Busy { workers: 1, first: BUSY });
-    assert_eq!(reason(READY, Surroundings { obstacle: busy, ahead: 2, ..QUIET }), Reason::Behind(2));
+    assert_eq!(reason(READY, Surroundings { ahead: 2, ..QUIET }), Reason::Behind { tasks: 2, busy: 0 });
+    let busy = Some(Obstacle::Busy { workers: 1, first: BUSY, bound: None });
+    let behind = reason(READY, Surroundings { obstacle: busy, ahead: 2, ..QUIET });
+    assert_eq!(behind, Reason::Behind { tasks: 2, busy: 1 });
     assert_eq!(
         reason(READY, Surroundings { obstacle: busy, ..QUIET }),
-        Reason::Obstacle(Obstacle::Busy { workers: 1, first: BUSY })
+        Reason::Obstacle(Obstacle::Busy { workers: 1, first: BUSY, bound: None })
     );
     let broken = Obstacle::Provider(Refusal::Broken(NOW + 3));
     let found = reason(READY, Surroundings { obstacle: Some(broken), ahead: 2, ..QUIET });

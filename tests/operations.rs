@@ -10,12 +10,12 @@ use crate::harness::queue::{enqueue, wait_status};
 
 const PAGE: &str = include_str!("../docs/operations.md");
 
-/// Statements in the text of the page. Those about leases are left out, since no task here is leased.
+/// Statements in the text of the page.
 fn inline_statements(section: &str) -> impl Iterator<Item = &str> {
     let codes = section.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     let is_statement = |code: &str| {
         let is_of_kind = ["select ", "update ", "grant "].iter().any(|kind| code.starts_with(kind));
-        is_of_kind && code.ends_with(';') && !code.contains("lease")
+        is_of_kind && code.ends_with(';')
     };
     codes.filter(move |code| is_statement(code))
 }

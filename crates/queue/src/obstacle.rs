@@ -180,13 +180,26 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
         let until = database.start_allowed_at();
         Some(match database.service {
+            // To decide, the launcher needs a process that reads the stored settings.
+            Service::Undecided if self.no_process_at + REFUSED_FOR > now => Obstacle::NoProcess,
             Service::Undecided => Obstacle::Launcher,
             _ if until > now => Obstacle::Failing { failures: database.failures, until },
             _ if self.slots_of(id).any(|slot| slot.state == SlotState::Starting) => Obstacle::Starting,
             _ if self.used_places() >= max_workers => Obstacle::NoPlace,
-            _ if self.no_process_at + REFUSED_FOR > now => Obstacle::NoProcess,
+            _ if database.no_process_at + REFUSED_FOR > now => Obstacle::NoProcess,
             _ => Obstacle::Starting,
         })
+    }
+
+    /// True if the database has workers, all of them are busy, and the launcher could start no process for the further one
+    /// that it wants.
+    pub fn lacks_process(&self, id: DatabaseId, now: i64) -> bool {
+        let refused_at =
+            self.databases.iter().find(|database| database.id == id).map(|database| database.no_process_at);
+        let is_refused = refused_at.is_some_and(|at| at + REFUSED_FOR > now);
+        is_refused
+            && self.staff(id).next().is_some()
+            && self.staff(id).all(|slot| slot.state != SlotState::Idle || slot.full)
     }
 
     fn deferred(&self, task: &Ready, now: i64) -> Option<Obstacle> {
@@ -262,7 +275,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     }
 
     /// The workers of a database that can still take tasks.
-    fn staff(&self, id: DatabaseId) -> impl Iterator<Item = &Slot<L>> {
+    pub(crate) fn staff(&self, id: DatabaseId) -> impl Iterator<Item = &Slot<L>> {
         self.slots_of(id).filter(|slot| slot.is_live() && slot.state != SlotState::Leaving && !slot.retire)
     }
 

@@ -9,11 +9,11 @@ from (
             'error',
             '{not_preloaded,version_mismatch,launcher_starting,not_served,too_many_databases,role_missing,role_lacks_login,
               role_lacks_connect,no_connections,read_only,quiesced,paused,workers_failing,max_workers,no_process,
-              definition_unusable}'::text[]
+              definition_unusable,breaker_open,secret_missing}'::text[]
         ),
         (
             'warning',
-            '{database_paused,breaker_open,role_lacks_rights,unadopted_tasks,retention_behind,clock_set_back,
+            '{database_paused,type_paused,provider_paused_by_operator,breaker_open,secret_missing,role_lacks_rights,unadopted_tasks,retention_behind,clock_set_back,
               setting_not_applied,too_few_workers,too_few_processes,autovacuum_off}'
         )
 ) as s (severity, problems)

@@ -8,6 +8,8 @@ select format(
     case
         when name like '%key' then '(hidden)'
         when boot_val = '' then '`''''`'
+        -- with the largest unit that fits
+        when unit is not null and setting = boot_val then format('`%s`', current_setting(name))
         else format('`%s%s`', boot_val, case when boot_val <> '0' then unit end)
     end,
     case

@@ -713,15 +713,26 @@ begin
 end;
 $$;
 
--- Ends what queues.pause_provider has begun.
+-- Ends what queues.pause_provider has begun. It closes no circuit breaker, and says so.
 create function queues.resume_provider(_provider text)
 returns boolean
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    _was_paused boolean := errand.end_pause(null, coalesce(_provider, ''));
 begin
-    return errand.end_pause(null, coalesce(_provider, ''));
+    if exists (
+        select 1
+        from errand.provider_state() s
+        where s.name = _provider
+            and s.breaker = 'open'
+    ) then
+        raise notice 'the circuit breaker of provider "%" is open, which is no pause', _provider
+            using hint = format('To close it, run: UPDATE queues.provider SET name = name WHERE name = %L;', _provider);
+    end if;
+    return _was_paused;
 end;
 $$;
 
@@ -1988,7 +1999,8 @@ create function errand.unadopted(
     out tasks bigint,
     out first_enqueued_at timestamptz,
     out last_enqueued_at timestamptz,
-    out first_scheduled_at timestamptz
+    out first_scheduled_at timestamptz,
+    out task_types text[]
 )
 returns setof record
 stable
@@ -2005,10 +2017,17 @@ as $$
         from origins o
         where o.origin is not null
     )
-    select o.origin, t.tasks, t.first_enqueued_at, t.last_enqueued_at, t.first_scheduled_at
+    select
+        o.origin,
+        coalesce(sum(t.tasks), 0)::bigint,
+        min(t.first_enqueued_at),
+        max(t.last_enqueued_at),
+        min(t.first_scheduled_at),
+        array_agg(t.task_type order by t.task_type)
     from origins o
     cross join lateral (
         select
+            t.task_type,
             count(*) as tasks,
             min(t.enqueued_at) as first_enqueued_at,
             max(t.enqueued_at) as last_enqueued_at,
@@ -2026,8 +2045,10 @@ as $$
                     and t.task_id = any (array(select c.task_id from only queues.call c))
                 )
             )
+        group by t.task_type
     ) t
-    where o.origin <> errand.queue_origin();
+    where o.origin <> errand.queue_origin()
+    group by o.origin;
 $$;
 
 -- Unadopted tasks, by the database from which they came: they do not run here until queues.adopt() is called.
@@ -2428,7 +2449,55 @@ security definer
 set search_path = pg_catalog, pg_temp
 set jit = off
 as $$
-    select w.problem, 'error', current_database()::text, w.explanation, w.until, w.hint
+    with waiting as materialized (
+        -- the tasks that wait; only read if something is found that they may wait for
+        select
+            w.task_type,
+            coalesce(d.provider, current_setting(d.provider_setting, true)) as provider,
+            w.reason,
+            w.tasks
+        from errand.waiting() w
+        left join only queues.task_definition d on d.task_type = w.task_type
+        union all
+        select null, s.name, 'call_queued', s.queued
+        from queues.provider_status s
+        where s.queued > 0
+    ),
+    failed as materialized (
+        select e.error_message
+        from (
+            select l.error_message, l.created_at
+            from only queues.error l
+            order by l.error_id desc
+            limit 1000
+        ) e
+        where e.created_at > clock_timestamp() - interval '1 day'
+    ),
+    restart (hint) as materialized (
+        -- the configuration has a larger value already
+        select format('max_worker_processes = %s is set in the file; restart the server.', f.setting)
+        from pg_settings s
+        cross join lateral (
+            select l.setting
+            from pg_file_settings l
+            where l.name = s.name
+            order by l.seqno desc
+            limit 1
+        ) f
+        where s.name = 'max_worker_processes'
+            and s.pending_restart
+            and case when f.setting ~ '^[0-9]{1,9}$' then f.setting::integer > s.setting::integer end
+    )
+    select
+        w.problem,
+        'error',
+        current_database()::text,
+        w.explanation,
+        w.until,
+        case
+            when w.problem = 'no_process' then coalesce((select r.hint from restart r), w.hint)
+            else w.hint
+        end
     from pg_extension e
     cross join lateral errand.problems_of_workers(e.extversion) w
     where e.extname = 'pg_errand'
@@ -2448,18 +2517,93 @@ as $$
 
     union all
     select
-        'breaker_open',
+        'type_paused',
         'warning',
+        p.task_type,
+        format(
+            'Role "%s" has paused task type "%s" at %s%s; tasks that wait: %s.',
+            p.paused_by, p.task_type, p.paused_at, ': ' || p.reason, w.tasks
+        ),
+        p.paused_until,
+        format('Run: SELECT queues.resume(%L);', p.task_type)
+    from only queues.paused p
+    cross join lateral (
+        select sum(w.tasks)
+        from waiting w
+        where w.task_type = p.task_type
+            and w.reason = 'type_paused'
+    ) as w (tasks)
+    where p.task_type is not null
+        and (p.paused_until is null or p.paused_until > clock_timestamp() + interval '1 hour')
+        and w.tasks > 0
+
+    union all
+    select
+        'provider_paused_by_operator',
+        'warning',
+        p.provider,
+        format(
+            'Role "%s" has paused provider "%s" at %s%s; tasks that wait: %s.',
+            p.paused_by, p.provider, p.paused_at, ': ' || p.reason, w.tasks
+        ),
+        p.paused_until,
+        format('Run: SELECT queues.resume_provider(%L);', p.provider)
+    from only queues.paused p
+    cross join lateral (
+        select sum(w.tasks)
+        from waiting w
+        where w.provider = p.provider
+            and w.reason in ('provider_paused_by_operator', 'call_queued')
+    ) as w (tasks)
+    where p.provider is not null
+        and (p.paused_until is null or p.paused_until > clock_timestamp() + interval '1 hour')
+        and w.tasks > 0
+
+    union all
+    select
+        'breaker_open',
+        case
+            when exists (
+                select 1
+                from waiting w
+                where w.provider = p.name
+                    and w.reason in ('breaker_open', 'call_queued')
+            ) then 'error'
+            else 'warning'
+        end,
         p.name,
         format('The circuit breaker of provider "%s" is open after %s failures.', p.name, p.consecutive_failures),
         p.breaker_until,
-        'See queues.provider_status, and queues.failures() for the errors. An update of its row in queues.provider closes the circuit breaker.'
+        format(
+            'See queues.provider_status, and queues.failures(). To close the circuit breaker, run: UPDATE queues.provider SET name = name WHERE name = %L;',
+            p.name
+        )
     from errand.provider_state() p
     where p.breaker = 'open'
 
     union all
     select 'handlers_blocked', l.severity, l.subject, l.explanation, null, l.hint
     from errand.problems_of_locks() l
+
+    union all
+    -- Most databases use few of the built-in providers, so these matter only if tasks have failed.
+    select
+        'secret_missing',
+        case
+            when f.has_failed or exists (select 1 from waiting w where w.provider = p.name) then 'error'
+            else 'warning'
+        end,
+        p.name,
+        format('No request can be sent to provider "%s": %s.', p.name, p.secret_problem),
+        null,
+        'The secret is looked up for each request. Once it is there, run failed tasks again with queues.retry_failed.'
+    from errand.provider_state() p
+    join only queues.provider r on r.name = p.name
+    cross join lateral (
+        select exists (select 1 from failed f where position(p.secret_problem in f.error_message) > 0)
+    ) as f (has_failed)
+    where p.secret_problem is not null
+        and (f.has_failed or not r.built_in)
 
     union all
     select
@@ -2486,14 +2630,17 @@ as $$
     select
         'unadopted_tasks',
         'warning',
-        u.origin::text,
+        current_database()::text,
         format(
-            '%s tasks came from another database, the first one was enqueued at %s; they do not run here.',
-            u.tasks, u.first_enqueued_at
+            '%s tasks came from another database, enqueued there from %s to %s (types: %s); they do not run here.',
+            u.tasks, u.first_enqueued_at, u.last_enqueued_at, array_to_string(u.task_types[:10], ', ')
         ),
         null,
-        'See queues.unadopted. Run: SELECT queues.adopt(); once the original database will not run them, or delete them.'
-    from queues.unadopted u
+        format(
+            'If that database will not run them, run: SELECT queues.adopt(); if it does, run: DELETE FROM queues.task WHERE origin = %s AND finished_at IS NULL;',
+            u.origin
+        )
+    from errand.unadopted() u
 
     union all
     select
@@ -2534,11 +2681,42 @@ as $$
         'setting_not_applied',
         'warning',
         f.name,
-        format('%s is set in %s (line %s) but not applied: %s.', f.name, f.sourcefile, f.sourceline, f.error),
+        -- A text may be a secret, and the value of an unknown setting, too.
+        format(
+            case
+                when f.name is null then '%s line %s cannot be read, so that no change of the configuration is applied: syntax error.'
+                else '%s line %s sets %s%s, which is not applied: %s.'
+            end,
+            f.sourcefile,
+            f.sourceline,
+            f.name,
+            case when s.vartype <> 'string' then format(' to "%s"', f.setting) end,
+            case
+                when s.name is null then 'there is no such setting'
+                when s.context = 'postmaster' then 'it needs a restart'
+                when s.vartype in ('integer', 'real') then format('a number from %s to %s is required', s.min_val, concat_ws(' ', s.max_val, s.unit))
+                when s.vartype = 'bool' then 'on or off is required'
+                when s.vartype = 'enum' then format('one of %s is required', array_to_string(s.enumvals, ', '))
+                else 'the value is not valid'
+            end
+        ),
         null,
-        'Correct the file, then run: SELECT pg_reload_conf();'
+        case
+            when s.context = 'postmaster' then 'Restart the server.'
+            when s.unit in ('ms', 's') then format(
+                'Write the time with a unit (us, ms, s, min, h, d), such as %s = ''%s'', then run: SELECT pg_reload_conf();',
+                f.name,
+                case s.unit when 's' then '7d' else '30s' end
+            )
+            when s.unit = 'B' then format(
+                'Write the size with a unit (B, kB, MB, GB, TB), such as %s = ''1MB'', then run: SELECT pg_reload_conf();',
+                f.name
+            )
+            else 'Correct the file, then run: SELECT pg_reload_conf();'
+        end
     from pg_file_settings f
-    where (f.name like 'pg\_errand.%' or f.name = 'shared_preload_libraries' and f.setting like '%pg\_errand%')
+    left join pg_settings s on s.name = f.name
+    where (f.name is null or f.name like 'pg\_errand.%' or f.name = 'shared_preload_libraries' and f.setting like '%pg\_errand%')
         and f.error is not null
         and not exists (
             select 1
@@ -2576,7 +2754,10 @@ as $$
             s.processes, s.max_workers + 1
         ),
         null,
-        'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+        coalesce(
+            (select r.hint from restart r),
+            'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+        )
     from (
         select
             current_setting('max_worker_processes')::integer,
@@ -2609,7 +2790,7 @@ as $$
         );
 $$;
 
--- What needs attention: a row per problem, none if all is well.
+-- What needs attention: a row per problem. No row means that the machinery is well, not that no task waits or fails.
 create view queues.health as
 select h.problem, h.severity, h.subject, h.explanation, h.until, h.hint
 from errand.health() h;
@@ -2627,7 +2808,9 @@ create function errand.provider_state(
     out consecutive_failures integer,
     out last_failure_at timestamptz,
     out last_status integer,
-    out state text
+    out state text,
+    -- why no request can be sent, if a secret cannot be looked up; never the secret
+    out secret_problem text
 )
 returns setof record
 stable
@@ -2643,6 +2826,8 @@ select
     p.interface,
     case
         when paused.paused_at is not null then 'paused'
+        -- Most databases use few of the built-in providers, so these matter only if a call has failed.
+        when s.secret_problem is not null and (not p.built_in or s.last_failure_at is not null) then 'secret_missing'
         else s.state
     end as state,
     s.in_flight,
@@ -3868,12 +4053,13 @@ from (
             'error',
             '{not_preloaded,version_mismatch,launcher_starting,not_served,too_many_databases,role_missing,role_lacks_login,
               role_lacks_connect,no_connections,read_only,quiesced,paused,workers_failing,max_workers,no_process,
-              definition_unusable,handlers_blocked}'::text[]
+              definition_unusable,breaker_open,secret_missing,handlers_blocked}'::text[]
         ),
         (
             'warning',
-            '{database_paused,breaker_open,role_lacks_rights,unadopted_tasks,retention_behind,clock_set_back,
-              setting_not_applied,too_few_workers,too_few_processes,autovacuum_off,handlers_blocked}'
+            '{database_paused,type_paused,provider_paused_by_operator,breaker_open,secret_missing,role_lacks_rights,
+              unadopted_tasks,retention_behind,clock_set_back,setting_not_applied,too_few_workers,too_few_processes,
+              autovacuum_off,handlers_blocked}'
         )
 ) as s (severity, problems)
 cross join lateral unnest(s.problems) as p (problem);
@@ -4068,7 +4254,7 @@ select
     jsonb_build_object('provider', p.name, 'state', s.state) as labels,
     (p.state = s.state)::integer::double precision as value
 from provider p
-cross join lateral unnest('{ok,paused,broken,probing,full,rate_limited}'::text[]) as s (state)
+cross join lateral unnest('{ok,paused,secret_missing,broken,probing,full,rate_limited}'::text[]) as s (state)
 union all
 select c.metric, jsonb_build_object('provider', p.name) || c.labels, c.value
 from provider p
@@ -4261,9 +4447,9 @@ comment on view queues.stats_info is 'How full the table of statistics in shared
 comment on table queues.stats_history is 'Statistics of each minute of a day and each hour of 90 days in which something ended; times in milliseconds';
 comment on view errand.active_task is 'Tasks that workers run or hold the calls of, from shared memory';
 comment on view queues.role_privilege is 'Privileges of each kind of role, see queues.grant_role, and the roles to which they were granted';
-comment on view queues.health is 'What needs attention: a row per problem, none if all is well';
+comment on view queues.health is 'What keeps tasks from running: a row per problem, none if the machinery is well; see also queues.waiting and queues.failures()';
 comment on view queues.provider_status is 'Providers of this database: what is in flight, waits, is paused, limited or broken, and until when';
-comment on column queues.provider_status.state is 'ok, paused, broken, probing, full or rate_limited; null where no worker can run';
+comment on column queues.provider_status.state is 'ok, paused, secret_missing, broken, probing, full or rate_limited; null where no worker can run';
 comment on column queues.provider_status.queued is 'Stored requests that have not been sent';
 comment on column queues.provider_status.pause_reason is 'operator (queues.pause_provider) or retry_after (the provider has asked for it)';
 comment on column queues.provider_status.next_request_at is 'When the rate limit admits the next request; null: now';

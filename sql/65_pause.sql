@@ -216,14 +216,25 @@ begin
 end;
 $$;
 
--- Ends what queues.pause_provider has begun.
+-- Ends what queues.pause_provider has begun. It closes no circuit breaker, and says so.
 create function queues.resume_provider(_provider text)
 returns boolean
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    _was_paused boolean := errand.end_pause(null, coalesce(_provider, ''));
 begin
-    return errand.end_pause(null, coalesce(_provider, ''));
+    if exists (
+        select 1
+        from errand.provider_state() s
+        where s.name = _provider
+            and s.breaker = 'open'
+    ) then
+        raise notice 'the circuit breaker of provider "%" is open, which is no pause', _provider
+            using hint = format('To close it, run: UPDATE queues.provider SET name = name WHERE name = %L;', _provider);
+    end if;
+    return _was_paused;
 end;
 $$;

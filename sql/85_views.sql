@@ -282,7 +282,8 @@ create function errand.unadopted(
     out tasks bigint,
     out first_enqueued_at timestamptz,
     out last_enqueued_at timestamptz,
-    out first_scheduled_at timestamptz
+    out first_scheduled_at timestamptz,
+    out task_types text[]
 )
 returns setof record
 stable
@@ -299,10 +300,17 @@ as $$
         from origins o
         where o.origin is not null
     )
-    select o.origin, t.tasks, t.first_enqueued_at, t.last_enqueued_at, t.first_scheduled_at
+    select
+        o.origin,
+        coalesce(sum(t.tasks), 0)::bigint,
+        min(t.first_enqueued_at),
+        max(t.last_enqueued_at),
+        min(t.first_scheduled_at),
+        array_agg(t.task_type order by t.task_type)
     from origins o
     cross join lateral (
         select
+            t.task_type,
             count(*) as tasks,
             min(t.enqueued_at) as first_enqueued_at,
             max(t.enqueued_at) as last_enqueued_at,
@@ -320,8 +328,10 @@ as $$
                     and t.task_id = any (array(select c.task_id from only queues.call c))
                 )
             )
+        group by t.task_type
     ) t
-    where o.origin <> errand.queue_origin();
+    where o.origin <> errand.queue_origin()
+    group by o.origin;
 $$;
 
 -- Unadopted tasks, by the database from which they came: they do not run here until queues.adopt() is called.

@@ -163,7 +163,55 @@ security definer
 set search_path = pg_catalog, pg_temp
 set jit = off
 as $$
-    select w.problem, 'error', current_database()::text, w.explanation, w.until, w.hint
+    with waiting as materialized (
+        -- the tasks that wait; only read if something is found that they may wait for
+        select
+            w.task_type,
+            coalesce(d.provider, current_setting(d.provider_setting, true)) as provider,
+            w.reason,
+            w.tasks
+        from errand.waiting() w
+        left join only queues.task_definition d on d.task_type = w.task_type
+        union all
+        select null, s.name, 'call_queued', s.queued
+        from queues.provider_status s
+        where s.queued > 0
+    ),
+    failed as materialized (
+        select e.error_message
+        from (
+            select l.error_message, l.created_at
+            from only queues.error l
+            order by l.error_id desc
+            limit 1000
+        ) e
+        where e.created_at > clock_timestamp() - interval '1 day'
+    ),
+    restart (hint) as materialized (
+        -- the configuration has a larger value already
+        select format('max_worker_processes = %s is set in the file; restart the server.', f.setting)
+        from pg_settings s
+        cross join lateral (
+            select l.setting
+            from pg_file_settings l
+            where l.name = s.name
+            order by l.seqno desc
+            limit 1
+        ) f
+        where s.name = 'max_worker_processes'
+            and s.pending_restart
+            and case when f.setting ~ '^[0-9]{1,9}$' then f.setting::integer > s.setting::integer end
+    )
+    select
+        w.problem,
+        'error',
+        current_database()::text,
+        w.explanation,
+        w.until,
+        case
+            when w.problem = 'no_process' then coalesce((select r.hint from restart r), w.hint)
+            else w.hint
+        end
     from pg_extension e
     cross join lateral errand.problems_of_workers(e.extversion) w
     where e.extname = 'pg_errand'
@@ -183,18 +231,93 @@ as $$
 
     union all
     select
-        'breaker_open',
+        'type_paused',
         'warning',
+        p.task_type,
+        format(
+            'Role "%s" has paused task type "%s" at %s%s; tasks that wait: %s.',
+            p.paused_by, p.task_type, p.paused_at, ': ' || p.reason, w.tasks
+        ),
+        p.paused_until,
+        format('Run: SELECT queues.resume(%L);', p.task_type)
+    from only queues.paused p
+    cross join lateral (
+        select sum(w.tasks)
+        from waiting w
+        where w.task_type = p.task_type
+            and w.reason = 'type_paused'
+    ) as w (tasks)
+    where p.task_type is not null
+        and (p.paused_until is null or p.paused_until > clock_timestamp() + interval '1 hour')
+        and w.tasks > 0
+
+    union all
+    select
+        'provider_paused_by_operator',
+        'warning',
+        p.provider,
+        format(
+            'Role "%s" has paused provider "%s" at %s%s; tasks that wait: %s.',
+            p.paused_by, p.provider, p.paused_at, ': ' || p.reason, w.tasks
+        ),
+        p.paused_until,
+        format('Run: SELECT queues.resume_provider(%L);', p.provider)
+    from only queues.paused p
+    cross join lateral (
+        select sum(w.tasks)
+        from waiting w
+        where w.provider = p.provider
+            and w.reason in ('provider_paused_by_operator', 'call_queued')
+    ) as w (tasks)
+    where p.provider is not null
+        and (p.paused_until is null or p.paused_until > clock_timestamp() + interval '1 hour')
+        and w.tasks > 0
+
+    union all
+    select
+        'breaker_open',
+        case
+            when exists (
+                select 1
+                from waiting w
+                where w.provider = p.name
+                    and w.reason in ('breaker_open', 'call_queued')
+            ) then 'error'
+            else 'warning'
+        end,
         p.name,
         format('The circuit breaker of provider "%s" is open after %s failures.', p.name, p.consecutive_failures),
         p.breaker_until,
-        'See queues.provider_status, and queues.failures() for the errors. An update of its row in queues.provider closes the circuit breaker.'
+        format(
+            'See queues.provider_status, and queues.failures(). To close the circuit breaker, run: UPDATE queues.provider SET name = name WHERE name = %L;',
+            p.name
+        )
     from errand.provider_state() p
     where p.breaker = 'open'
 
     union all
     select 'handlers_blocked', l.severity, l.subject, l.explanation, null, l.hint
     from errand.problems_of_locks() l
+
+    union all
+    -- Most databases use few of the built-in providers, so these matter only if tasks have failed.
+    select
+        'secret_missing',
+        case
+            when f.has_failed or exists (select 1 from waiting w where w.provider = p.name) then 'error'
+            else 'warning'
+        end,
+        p.name,
+        format('No request can be sent to provider "%s": %s.', p.name, p.secret_problem),
+        null,
+        'The secret is looked up for each request. Once it is there, run failed tasks again with queues.retry_failed.'
+    from errand.provider_state() p
+    join only queues.provider r on r.name = p.name
+    cross join lateral (
+        select exists (select 1 from failed f where position(p.secret_problem in f.error_message) > 0)
+    ) as f (has_failed)
+    where p.secret_problem is not null
+        and (f.has_failed or not r.built_in)
 
     union all
     select
@@ -221,14 +344,17 @@ as $$
     select
         'unadopted_tasks',
         'warning',
-        u.origin::text,
+        current_database()::text,
         format(
-            '%s tasks came from another database, the first one was enqueued at %s; they do not run here.',
-            u.tasks, u.first_enqueued_at
+            '%s tasks came from another database, enqueued there from %s to %s (types: %s); they do not run here.',
+            u.tasks, u.first_enqueued_at, u.last_enqueued_at, array_to_string(u.task_types[:10], ', ')
         ),
         null,
-        'See queues.unadopted. Run: SELECT queues.adopt(); once the original database will not run them, or delete them.'
-    from queues.unadopted u
+        format(
+            'If that database will not run them, run: SELECT queues.adopt(); if it does, run: DELETE FROM queues.task WHERE origin = %s AND finished_at IS NULL;',
+            u.origin
+        )
+    from errand.unadopted() u
 
     union all
     select
@@ -269,11 +395,42 @@ as $$
         'setting_not_applied',
         'warning',
         f.name,
-        format('%s is set in %s (line %s) but not applied: %s.', f.name, f.sourcefile, f.sourceline, f.error),
+        -- A text may be a secret, and the value of an unknown setting, too.
+        format(
+            case
+                when f.name is null then '%s line %s cannot be read, so that no change of the configuration is applied: syntax error.'
+                else '%s line %s sets %s%s, which is not applied: %s.'
+            end,
+            f.sourcefile,
+            f.sourceline,
+            f.name,
+            case when s.vartype <> 'string' then format(' to "%s"', f.setting) end,
+            case
+                when s.name is null then 'there is no such setting'
+                when s.context = 'postmaster' then 'it needs a restart'
+                when s.vartype in ('integer', 'real') then format('a number from %s to %s is required', s.min_val, concat_ws(' ', s.max_val, s.unit))
+                when s.vartype = 'bool' then 'on or off is required'
+                when s.vartype = 'enum' then format('one of %s is required', array_to_string(s.enumvals, ', '))
+                else 'the value is not valid'
+            end
+        ),
         null,
-        'Correct the file, then run: SELECT pg_reload_conf();'
+        case
+            when s.context = 'postmaster' then 'Restart the server.'
+            when s.unit in ('ms', 's') then format(
+                'Write the time with a unit (us, ms, s, min, h, d), such as %s = ''%s'', then run: SELECT pg_reload_conf();',
+                f.name,
+                case s.unit when 's' then '7d' else '30s' end
+            )
+            when s.unit = 'B' then format(
+                'Write the size with a unit (B, kB, MB, GB, TB), such as %s = ''1MB'', then run: SELECT pg_reload_conf();',
+                f.name
+            )
+            else 'Correct the file, then run: SELECT pg_reload_conf();'
+        end
     from pg_file_settings f
-    where (f.name like 'pg\_errand.%' or f.name = 'shared_preload_libraries' and f.setting like '%pg\_errand%')
+    left join pg_settings s on s.name = f.name
+    where (f.name is null or f.name like 'pg\_errand.%' or f.name = 'shared_preload_libraries' and f.setting like '%pg\_errand%')
         and f.error is not null
         and not exists (
             select 1
@@ -311,7 +468,10 @@ as $$
             s.processes, s.max_workers + 1
         ),
         null,
-        'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+        coalesce(
+            (select r.hint from restart r),
+            'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+        )
     from (
         select
             current_setting('max_worker_processes')::integer,
@@ -344,9 +504,9 @@ as $$
         );
 $$;
 
--- What needs attention: a row per problem, none if all is well.
+-- What needs attention: a row per problem. No row means that the machinery is well, not that no task waits or fails.
 create view queues.health as
 select h.problem, h.severity, h.subject, h.explanation, h.until, h.hint
 from errand.health() h;
 
-comment on view queues.health is 'What needs attention: a row per problem, none if all is well';
+comment on view queues.health is 'What keeps tasks from running: a row per problem, none if the machinery is well; see also queues.waiting and queues.failures()';

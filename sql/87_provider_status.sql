@@ -11,7 +11,9 @@ create function errand.provider_state(
     out consecutive_failures integer,
     out last_failure_at timestamptz,
     out last_status integer,
-    out state text
+    out state text,
+    -- why no request can be sent, if a secret cannot be looked up; never the secret
+    out secret_problem text
 )
 returns setof record
 stable
@@ -27,6 +29,8 @@ select
     p.interface,
     case
         when paused.paused_at is not null then 'paused'
+        -- Most databases use few of the built-in providers, so these matter only if a call has failed.
+        when s.secret_problem is not null and (not p.built_in or s.last_failure_at is not null) then 'secret_missing'
         else s.state
     end as state,
     s.in_flight,
@@ -66,7 +70,7 @@ left join lateral (
 ) open on true;
 
 comment on view queues.provider_status is 'Providers of this database: what is in flight, waits, is paused, limited or broken, and until when';
-comment on column queues.provider_status.state is 'ok, paused, broken, probing, full or rate_limited; null where no worker can run';
+comment on column queues.provider_status.state is 'ok, paused, secret_missing, broken, probing, full or rate_limited; null where no worker can run';
 comment on column queues.provider_status.queued is 'Stored requests that have not been sent';
 comment on column queues.provider_status.pause_reason is 'operator (queues.pause_provider) or retry_after (the provider has asked for it)';
 comment on column queues.provider_status.next_request_at is 'When the rate limit admits the next request; null: now';

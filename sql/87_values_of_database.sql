@@ -9,12 +9,13 @@ from (
             'error',
             '{not_preloaded,version_mismatch,launcher_starting,not_served,too_many_databases,role_missing,role_lacks_login,
               role_lacks_connect,no_connections,read_only,quiesced,paused,workers_failing,max_workers,no_process,
-              definition_unusable,handlers_blocked}'::text[]
+              definition_unusable,breaker_open,secret_missing,handlers_blocked}'::text[]
         ),
         (
             'warning',
-            '{database_paused,breaker_open,role_lacks_rights,unadopted_tasks,retention_behind,clock_set_back,
-              setting_not_applied,too_few_workers,too_few_processes,autovacuum_off,handlers_blocked}'
+            '{database_paused,type_paused,provider_paused_by_operator,breaker_open,secret_missing,role_lacks_rights,
+              unadopted_tasks,retention_behind,clock_set_back,setting_not_applied,too_few_workers,too_few_processes,
+              autovacuum_off,handlers_blocked}'
         )
 ) as s (severity, problems)
 cross join lateral unnest(s.problems) as p (problem);

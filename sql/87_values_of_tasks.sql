@@ -129,7 +129,7 @@ select
     jsonb_build_object('provider', p.name, 'state', s.state) as labels,
     (p.state = s.state)::integer::double precision as value
 from provider p
-cross join lateral unnest('{ok,paused,broken,probing,full,rate_limited}'::text[]) as s (state)
+cross join lateral unnest('{ok,paused,secret_missing,broken,probing,full,rate_limited}'::text[]) as s (state)
 union all
 select c.metric, jsonb_build_object('provider', p.name) || c.labels, c.value
 from provider p

@@ -78,6 +78,14 @@ pub fn credentials(provider: &Provider, request: &Request) -> Result<Credentials
     provider.credentials(request, &ServerSettings)
 }
 
+/// Checks whether the secrets of a provider can be looked up, by any process of the server.
+///
+/// # Errors
+/// If one cannot; the message does not contain it.
+pub fn check_secrets(provider: &Provider) -> Result<(), String> {
+    provider.check_secrets(&ServerSettings)
+}
+
 /// The base URL of a provider, if a superuser has chosen it.
 pub fn trusted_base_url(provider: &Provider) -> Option<String> {
     provider.trusted_base_url(&ServerSettings)

@@ -6,8 +6,8 @@ pub use pg_errand_queue::{
     CancelReply, Candidate, Class, Database, DatabaseId, EndedCall, Hindrance, InFlight, Interrupted, Key,
     KeyEntry, KeyOf, KeyPlace, LANES, Lane, LaneSet, Latch, MAX_CANCELS, MAX_SLOTS, NEVER, Next, Obstacle,
     Outside, Over, Owner, Paused, Position, ProviderState, QueuedCalls, Read, ReadKeys, Ready, Reason,
-    Refusal, Rest, RoleId, Service, Settled, SlotState, Sources, StartLimits, Starts, Surroundings, Sweep,
-    TYPE_LANES, TaskId, TaskState, Terms, TypeAgeing, TypeLimits, Unavailable, type_account,
+    Refusal, Rest, RoleId, Service, SetFor, Settled, SlotState, Sources, StartLimits, Starts, Surroundings,
+    Sweep, TYPE_LANES, TaskId, TaskState, Terms, TypeAgeing, TypeLimits, Unavailable, type_account,
 };
 use pgrx::pg_sys::Oid;
 

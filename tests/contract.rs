@@ -1,8 +1,5 @@
 //! The names of the contract: objects, columns, signatures, rights, and the effects of CREATE and DROP EXTENSION.
 
-use std::io::Write;
-use std::process::Stdio;
-
 use postgres::Client;
 use postgres::error::SqlState;
 use serde_json::json;
@@ -48,21 +45,6 @@ fn named_types(client: &mut Client, relation: &str) -> Vec<(String, String)> {
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect()
-}
-
-/// What `psql` writes to standard error.
-fn notices(cluster: &Cluster, sql: &str) -> String {
-    let mut psql = cluster.client_program("psql");
-    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", "postgres"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = psql.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    said
 }
 
 #[test]
@@ -485,7 +467,7 @@ fn only_a_superuser_installs_it_and_it_stays_where_it_is() {
 #[test]
 fn without_the_preloaded_library_it_warns_and_queues() {
     let cluster = Cluster::start(&[("shared_preload_libraries", "")]);
-    let said = notices(&cluster, "create extension pg_errand");
+    let said = cluster.notices("postgres", "create extension pg_errand");
     assert!(said.contains("WARNING"), "{said}");
     assert!(said.contains("HINT") && said.contains("shared_preload_libraries"), "{said}");
     let mut client = cluster.connect("postgres");
@@ -499,7 +481,7 @@ fn without_the_preloaded_library_it_warns_and_queues() {
 #[test]
 fn with_the_preloaded_library_it_says_nothing() {
     let cluster = Cluster::start(&[]);
-    assert_eq!(notices(&cluster, "create extension pg_errand"), "");
+    assert_eq!(cluster.notices("postgres", "create extension pg_errand"), "");
 }
 
 /// Everything a client is told about a statement's error.

@@ -5,10 +5,12 @@ use std::io::Write;
 
 use postgres::error::SqlState;
 use postgres::{Client, Row};
+use serde_json::json;
 
 use crate::harness::builder::Builder;
 use crate::harness::cluster::Cluster;
-use crate::harness::handlers::{install, one, run_one};
+use crate::harness::handlers::{Gate, create_database, install, one, run_one, runner, task};
+use crate::harness::queue::{enqueue, wait_status};
 use crate::harness::wait::{eventually, wait_until_sql};
 
 /// The problems, with what they concern.
@@ -80,13 +82,115 @@ fn what_keeps_workers_from_running_is_told_with_what_to_do() {
     wait_problems(&mut client, &[]);
     let told = "revoke connect on database postgres from public";
     is_told_and_mended(&mut client, told, "role_lacks_connect", "");
-    let told = "alter role errand_worker set default_transaction_read_only = on";
-    is_told_and_mended(&mut client, told, "read_only", "alter role errand_worker reset all");
     is_told_and_mended(&mut client, "select queues.pause(_why => 'release')", "database_paused", "");
     let told = "revoke usage on schema queues from errand_worker;
         revoke execute on function queues.enqueue from errand_worker";
     is_told_and_mended(&mut client, told, "role_lacks_rights", "");
     run_one(&mut client, "works");
+}
+
+#[test]
+fn a_read_only_database_is_told_with_the_statement_that_works_where_it_is_read() {
+    let cluster = Cluster::start(&[]);
+    let mut client = install(&cluster, "postgres");
+    let mut elsewhere = cluster.connect("template1");
+    elsewhere.batch_execute("set default_transaction_read_only = off").unwrap();
+    wait_problems(&mut client, &[]);
+    for (who, place) in [
+        (
+            "alter role errand_worker in database postgres",
+            "Run: ALTER ROLE errand_worker IN DATABASE postgres RESET",
+        ),
+        ("alter role errand_worker", "Run: ALTER ROLE errand_worker RESET"),
+        ("alter database postgres", "off: ALTER DATABASE postgres RESET"),
+        ("alter role all", "off: ALTER ROLE ALL RESET"),
+        ("alter system", "Run: ALTER SYSTEM SET"),
+    ] {
+        elsewhere.batch_execute(&format!("{who} set default_transaction_read_only = on")).unwrap();
+        cluster.reload();
+        let (explanation, hint) = wait_problem(&mut client, "read_only");
+        assert!(explanation.contains("Database \"postgres\" is read-only"), "{explanation}");
+        assert!(hint.contains(place), "{hint}");
+        // A new session, in which transactions may be read-only.
+        let mut session = cluster.connect("postgres");
+        let first = "SET default_transaction_read_only = off";
+        if hint.contains(first) {
+            session.batch_execute(first).unwrap();
+        }
+        let (_, statements) = hint.split_once(": ").unwrap();
+        for statement in statements.split_inclusive("; ") {
+            session.batch_execute(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        }
+        cluster.reload();
+        wait_problems(&mut client, &[]);
+    }
+}
+
+#[test]
+fn a_lack_of_processes_is_told_while_tasks_wait_for_them_and_no_longer() {
+    let settings = [
+        ("max_worker_processes", "2"),
+        ("max_logical_replication_workers", "0"),
+        ("pg_errand.max_idle_time", "0"),
+        ("pg_errand.poll_interval", "1h"),
+    ];
+    let cluster = Cluster::start(&settings);
+    let mut client = install(&cluster, "postgres");
+    let configured = "too_few_processes max_worker_processes";
+    run_one(&mut client, "first");
+    wait_problems(&mut client, &[configured]);
+    let gate = Gate::close(&cluster, "postgres", 1);
+    let long = task(&mut client, "gate", json!({"gate": 1}));
+    runner(&mut client, long);
+    wait_problems(&mut client, &[configured]);
+    let waiting = task(&mut client, "note", json!({"label": "waits"}));
+    wait_problems(&mut client, &["no_process postgres", configured]);
+    // Its launcher needs a process to look at it.
+    let mut other = create_database(&cluster, "other");
+    wait_problems(&mut other, &["no_process other", configured]);
+    let told = "select explanation || hint from queues.health where problem = 'no_process'";
+    assert!(one::<String>(&mut other, told).contains("max_worker_processes (2) are in use"));
+    cluster.set(&[("max_worker_processes", "16")]);
+    let of_file = "select bool_and(hint = 'max_worker_processes = 16 is set in the file; restart the server.') from queues.health";
+    wait_until_sql(&mut client, of_file, "t");
+    gate.open();
+    for task_id in [long, waiting] {
+        wait_status(&mut client, task_id, "succeeded");
+    }
+    wait_problems(&mut client, &[configured]);
+}
+
+#[test]
+fn types_and_providers_that_are_paused_are_told_while_tasks_wait() {
+    let cluster = Cluster::start(&[]);
+    let mut client = install(&cluster, "postgres");
+    wait_problems(&mut client, &[]);
+    client
+        .batch_execute(
+            "insert into queues.provider (name, interface) values ('partner', 'simulated');
+             insert into queues.task_definition (task_type, provider) values ('order', 'partner');
+             select queues.pause('db_function', _why => 'a bug'), queues.pause_provider('partner', _why => 'their bug');",
+        )
+        .unwrap();
+    assert_eq!(problems(&mut client), [""; 0]);
+    enqueue(&mut client, "db_function", json!({}));
+    let (explanation, hint) = wait_problem(&mut client, "type_paused");
+    assert!(
+        explanation.contains("Role \"postgres\" has paused task type \"db_function\" at "),
+        "{explanation}"
+    );
+    assert!(explanation.ends_with(": a bug; tasks that wait: 1."), "{explanation}");
+    client.batch_execute("select queues.pause('db_function', now() + interval '10 minutes')").unwrap();
+    wait_problems(&mut client, &[]);
+    client.batch_execute("select queues.pause('db_function', now() + interval '2 hours')").unwrap();
+    wait_problems(&mut client, &["type_paused db_function"]);
+    client.batch_execute(hint.strip_prefix("Run: ").unwrap()).unwrap();
+    wait_problems(&mut client, &[]);
+    enqueue(&mut client, "order", json!({}));
+    let (explanation, hint) = wait_problem(&mut client, "provider_paused_by_operator");
+    assert!(explanation.ends_with(": their bug; tasks that wait: 1."), "{explanation}");
+    client.batch_execute(hint.strip_prefix("Run: ").unwrap()).unwrap();
+    wait_problems(&mut client, &[]);
 }
 
 #[test]
@@ -113,14 +217,31 @@ fn what_is_wrong_with_rows_and_settings_is_told() {
     let file = cluster.data_dir().join("postgresql.conf");
     let mut file = OpenOptions::new().append(true).open(file).unwrap();
     writeln!(file, "pg_errand.poll_interval = 'often'").unwrap();
-    let (explanation, _) = wait_problem(&mut client, "setting_not_applied");
+    let (explanation, hint) = wait_problem(&mut client, "setting_not_applied");
     assert!(
-        explanation.contains("pg_errand.poll_interval") && !explanation.contains("often"),
+        explanation.contains("/postgresql.conf line ")
+            && explanation.contains(
+                " sets pg_errand.poll_interval to \"often\", which is not applied: a number from 10 "
+            ),
         "{explanation}"
     );
+    assert!(hint.contains("pg_errand.poll_interval = '30s'"), "{hint}");
     writeln!(file, "pg_errand.poll_interval = '5s'").unwrap();
-    client.batch_execute("select pg_reload_conf()").unwrap();
-    wait_problems(&mut client, &[]);
+    for (bad, good) in [
+        ("pg_errand.smtp_password = 'hunter2\\n'", "pg_errand.smtp_password = ''"),
+        ("pg_errand.secrets = 'hunter2'", "pg_errand.secrets = ''"),
+    ] {
+        writeln!(file, "{bad}").unwrap();
+        let (explanation, hint) = wait_problem(&mut client, "setting_not_applied");
+        assert!(explanation.contains("which is not applied: the value is not valid"), "{explanation}");
+        assert!(!format!("{explanation}{hint}").contains("hunter2"), "{explanation}");
+        writeln!(file, "{good}").unwrap();
+        client.batch_execute("select pg_reload_conf()").unwrap();
+        wait_problems(&mut client, &[]);
+    }
+    writeln!(file, "pg_errand.smtp_password = E'hunter2'").unwrap();
+    let (explanation, _) = wait_problem(&mut client, "setting_not_applied");
+    assert!(explanation.contains("cannot be read") && !explanation.contains("hunter2"), "{explanation}");
 }
 
 #[test]
@@ -157,9 +278,15 @@ fn tasks_that_cannot_go_or_came_from_elsewhere_are_told() {
     let mut other = cluster.connect("template1");
     eventually("the copy is made", || other.batch_execute("create database copy template postgres"));
     let mut copy = cluster.connect("copy");
-    let (explanation, _) = wait_problem(&mut copy, "unadopted_tasks");
+    let (explanation, hint) = wait_problem(&mut copy, "unadopted_tasks");
     assert!(explanation.starts_with("1 tasks came from another database"), "{explanation}");
-    copy.batch_execute("select queues.adopt()").unwrap();
+    assert!(explanation.contains("(types: db_function)"), "{explanation}");
+    // Both statements can be run; one is enough.
+    let delete = hint.rsplit_once("run: ").unwrap().1;
+    assert!(delete.starts_with("DELETE") && hint.contains("SELECT queues.adopt();"), "{hint}");
+    copy.batch_execute(&format!("begin; {delete}")).unwrap();
+    assert_eq!(problems(&mut copy), [""; 0]);
+    copy.batch_execute("rollback; select queues.adopt()").unwrap();
     wait_problems(&mut copy, &[]);
 }
 

@@ -57,8 +57,58 @@ fn failures_and_the_circuit_breaker_are_told() {
     let columns =
         "breaker, breaker_until > now() + interval '50 min', consecutive_failures, pause_reason is null";
     assert_eq!(shown(&mut calling.client, columns, "broken"), "open|t|2|t");
-    let told = "select concat_ws('|', problem, subject, until is not null) from queues.health";
-    wait_until_sql(&mut calling.client, told, "breaker_open|broken|t");
+    let told = "select concat_ws('|', problem, severity, subject, until is not null) from queues.health";
+    wait_until_sql(&mut calling.client, told, "breaker_open|warning|broken|t");
+    let waits = calling.call("broken", json!({}));
+    wait_until_sql(&mut calling.client, told, "breaker_open|error|broken|t");
+
+    let resume = "select queues.resume_provider('broken')";
+    let said = calling.cluster.notices("postgres", resume);
+    assert!(said.contains("the circuit breaker of provider \"broken\" is open"), "{said}");
+    let hint: String = one(&mut calling.client, "select hint from queues.health");
+    assert_eq!(
+        one::<String>(&mut calling.client, &format!("select hint from queues.explain({waits})")),
+        hint
+    );
+    let close = hint.rsplit_once("run: ").unwrap().1;
+    assert!(said.contains(close), "{said}");
+    calling
+        .client
+        .batch_execute(&format!("begin; {close} delete from queues.task where task_id = {waits}; commit"))
+        .unwrap();
+    wait_state(&mut calling.client, "broken", "ok");
+    assert_eq!(shown(&mut calling.client, "breaker, consecutive_failures", "broken"), "closed|0");
+    assert!(!calling.cluster.notices("postgres", resume).contains("circuit breaker"));
+}
+
+#[test]
+fn a_secret_that_is_missing_is_told_before_and_after_tasks_fail_for_it() {
+    let mut calling = Calling::friendly(&WORKER);
+    let directory = calling.directory("secrets");
+    calling.cluster.set(&[("pg_errand.secrets_dir", directory.to_str().unwrap())]);
+    calling.register("locked", json!({"auth": "bearer", "secret": "key"}));
+    wait_state(&mut calling.client, "locked", "secret_missing");
+    let told = "select concat_ws('|', problem, severity, subject) from queues.health";
+    wait_until_sql(&mut calling.client, told, "secret_missing|warning|locked");
+    let error = calling.fail("locked", json!({}));
+    wait_until_sql(&mut calling.client, told, "secret_missing|error|locked");
+    let explanation: String = one(&mut calling.client, "select explanation from queues.health");
+    let problem = error.strip_prefix("locked: ").unwrap();
+    assert!(problem.contains("\"key\"") && explanation.contains(problem), "{explanation}: {error}");
+    let counted = "select concat_ws('|', calls, failed_calls) from queues.stats where provider = 'locked'";
+    wait_until_sql(&mut calling.client, counted, "0|1");
+    let columns = "state, consecutive_failures, last_failure_at is not null, last_status is null";
+    assert_eq!(shown(&mut calling.client, columns, "locked"), "secret_missing|1|t|t");
+    // That of a built-in provider is only told if it is missed.
+    assert_eq!(shown(&mut calling.client, "state", "resend"), "ok");
+
+    calling.client.batch_execute("create role watcher login in role pg_monitor").unwrap();
+    let mut watcher = calling.cluster.connect_as("watcher", "postgres");
+    assert_eq!(one::<String>(&mut watcher, told), "secret_missing|error|locked");
+    std::fs::write(directory.join("key"), "sesame\n").unwrap();
+    assert_eq!(shown(&mut watcher, "state", "locked"), "ok");
+    assert_eq!(one::<i64>(&mut watcher, "select count(*) from queues.health"), 0);
+    calling.succeed("locked", json!({}));
 }
 
 #[test]

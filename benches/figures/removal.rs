@@ -31,10 +31,10 @@ pub fn run(run: &mut Run) -> Result<()> {
     let old = run.scale.of(20_000, 1_000_000, 10_000_000);
     let load = run.scale.of(5000, 300_000, 1_000_000);
     let server = Server::start(&[("autovacuum_naptime", "1s"), ("pg_errand.retention", "0")])?;
-    let mut queue = Queue::warm(&server, WARM)?;
-    queue.pause()?;
+    let mut queue = Queue::open(&server)?;
     queue.sql.batch_execute(&fixture(old))?;
     queue.sql.batch_execute("vacuum analyze queues.task")?;
+    queue.work_off(NOTHING, WARM)?;
     run.note(format!(
         "{old} tasks that ended two hours ago, a tenth as many for tomorrow, {load} tasks that run meanwhile"
     ));

@@ -36,19 +36,20 @@ pub fn problem(version: &str) -> Option<Problem> {
     Some(Problem { reason: Reason::Obstacle(obstacle), text: obstacle::sentence(obstacle, &names) })
 }
 
-/// What keeps the database from having workers, unless it is without work or its worker is just starting.
+/// What keeps the database from having workers, or a further one that it needs, unless it is without work or its worker is just starting.
 fn obstacle_to_workers() -> Option<Obstacle> {
     let (id, now) = (backend::database().id(), backend::now());
     let max_workers = config::MAX_WORKERS.get() as usize;
     let (found, has_work) = shmem::read(|shared| {
         let database = shared.databases.iter().find(|database| database.id == id);
         let has_work = database.is_some_and(|database| database.has_work(now));
-        (shared.obstacle_to_workers(id, max_workers, now), has_work)
+        let lacks = || shared.lacks_process(id, now).then_some(Obstacle::NoProcess);
+        (shared.obstacle_to_workers(id, max_workers, now).or_else(lacks), has_work)
     });
     match found? {
         Obstacle::Starting => None,
         Obstacle::Launcher if !is_listed() => Some(Obstacle::NotServed),
-        waits @ (Obstacle::NoPlace | Obstacle::NoProcess) => has_work.then_some(waits),
+        Obstacle::NoPlace => has_work.then_some(Obstacle::NoPlace),
         lasts => Some(lasts),
     }
 }

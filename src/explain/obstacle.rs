@@ -4,6 +4,7 @@ use super::parts::{Names, Text, lease_of, of_refusal, sentence_of};
 use super::paused;
 use crate::config;
 use crate::hindrance;
+use crate::pg::guc;
 use crate::pg::time::time_text;
 use crate::shared::{Bound, Busy, NEVER, Obstacle, Refusal};
 
@@ -38,9 +39,13 @@ pub fn sentence(obstacle: Obstacle, names: &Names) -> Text {
             time_text(until)
         ))
         .hint("See the server log for their errors."),
-        Obstacle::NoProcess => Text::new("The server can start no further background worker.").hint(
-            "Raise max_worker_processes (this needs a restart of the server); it is shared with parallel queries and \
-             replication.",
+        Obstacle::NoProcess => Text::new(format!(
+            "The launcher can start no process for this database: all max_worker_processes ({}) are in use.",
+            guc::value("max_worker_processes").unwrap_or_default()
+        ))
+        .hint(
+            "Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it. \
+             See pg_stat_activity for the processes.",
         ),
         Obstacle::NoPlace => {
             Text::new("There are as many workers as pg_errand.max_workers allows, none of them in this database.")
@@ -175,9 +180,7 @@ fn of_full_type(first: Option<Busy>, names: &Names) -> Text {
 fn of_provider(refusal: Refusal, provider: &str) -> Text {
     let text = Text::new(format!("Provider \"{provider}\" admits no request: {}.", of_refusal(refusal)));
     match refusal {
-        Refusal::Broken(_) => text.hint(
-            "See the server log for its failures. An update of its row in queues.provider closes the circuit breaker.",
-        ),
+        Refusal::Broken(_) => text.hint(paused::close_breaker(provider)),
         Refusal::Rate(_) => text.hint("Raise requests_per_second or burst in its row of queues.provider."),
         Refusal::Full => text.hint("Raise max_in_flight in its row of queues.provider."),
         Refusal::ByOperator(_) => text.hint(paused::resume(provider)),

@@ -56,6 +56,15 @@ pub fn resume(provider: &str) -> String {
     format!("Run: SELECT queues.resume_provider({});", literal(provider))
 }
 
+/// The hint for an open circuit breaker.
+pub fn close_breaker(provider: &str) -> String {
+    format!(
+        "See queues.provider_status, and queues.failures(). To close the circuit breaker, run: \
+         UPDATE queues.provider SET name = name WHERE name = {};",
+        literal(provider)
+    )
+}
+
 /// Until when, by whom and why.
 pub fn details(names: &Names) -> String {
     let Some(Pause { until, reason, by }) = &names.pause else { return String::new() };

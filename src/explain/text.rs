@@ -147,7 +147,11 @@ fn of_call(row: &TaskRow, reason: Reason, names: &Names) -> Text {
             let why = if is_paused { format!("waits: the provider is paused{}", paused::details(names)) } else { why };
             let text =
                 Text::new(format!("Worker {pid} holds its request to provider \"{provider}\", which {why}.")).by(pid);
-            if is_paused { text.hint(paused::resume(provider)) } else { text }
+            match refusal {
+                Some(Refusal::ByOperator(_)) => text.hint(paused::resume(provider)),
+                Some(Refusal::Broken(_)) => text.hint(paused::close_breaker(provider)),
+                _ => text,
+            }
         }
         Reason::CallInFlight(pid) => Text::new(format!(
             "Worker {pid} has sent its request to provider \"{provider}\", or is about to, and waits for the response."

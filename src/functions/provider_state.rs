@@ -3,10 +3,12 @@
 use super::shown::{require_select, timestamp};
 use crate::pg::{backend, shmem};
 use crate::provider;
-use crate::shared::{BreakerState, ProviderState, Refusal, Terms, ToId};
+use crate::shared::{BreakerState, ProviderState, Refusal, ToId};
 use crate::task_definition::TaskDefinitions;
+use pg_errand_calls::provider::Provider;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
+use std::sync::Arc;
 
 /// `errand.provider_state()`.
 #[pg_extern(sql = false)]
@@ -24,10 +26,11 @@ fn provider_state() -> TableIterator<
         name!(last_failure_at, Option<TimestampWithTimeZone>),
         name!(last_status, Option<i32>),
         name!(state, &'static str),
+        name!(secret_problem, Option<String>),
     ),
 > {
     require_select(&["provider_status"], "the state of providers");
-    TableIterator::new(states().into_iter().map(|(name, state)| {
+    TableIterator::new(states().into_iter().map(|Known { name, state, secret_problem }| {
         let time = |time: Option<i64>| time.and_then(timestamp);
         (
             name,
@@ -40,24 +43,34 @@ fn provider_state() -> TableIterator<
             time(state.failed_at),
             state.status.map(i32::from),
             word(&state),
+            secret_problem,
         )
     }))
 }
 
+struct Known {
+    name: String,
+    state: ProviderState,
+    /// Why no request can be sent: a secret cannot be looked up.
+    secret_problem: Option<String>,
+}
+
 /// The providers and their states; none where no worker can run.
-fn states() -> Vec<(String, ProviderState)> {
+fn states() -> Vec<Known> {
     if !shmem::available() || backend::is_standby() {
         return Vec::new();
     }
     let definitions = TaskDefinitions::now();
-    let known: Vec<(String, Terms)> =
-        definitions.providers().map(|known| (known.name.clone(), provider::terms(known))).collect();
     let (id, now) = (backend::database().id(), backend::now());
-    let state = |(name, terms): (String, Terms)| {
-        let state = shmem::read(|shared| shared.provider_state(id, &terms, now));
-        (name, state)
+    let state = |known: &Arc<Provider>| {
+        let terms = provider::terms(known);
+        Known {
+            name: known.name.clone(),
+            state: shmem::read(|shared| shared.provider_state(id, &terms, now)),
+            secret_problem: provider::check_secrets(known).err(),
+        }
     };
-    known.into_iter().map(state).collect()
+    definitions.providers().map(state).collect()
 }
 
 fn word_of_breaker(breaker: BreakerState) -> &'static str {

@@ -263,8 +263,12 @@ impl Launcher {
                 self.started.insert(slot, started);
                 self.process_limit.note_start();
                 shmem::write(|shared| shared.no_process_at = i64::MIN);
+                note_process(database, i64::MIN);
             }
-            None => self.note_limit(now),
+            None => {
+                self.note_limit(now);
+                note_process(database, now);
+            }
         }
     }
 
@@ -273,6 +277,15 @@ impl Launcher {
         self.process_limit.note_failure(now);
         shmem::write(|shared| shared.no_process_at = now);
     }
+}
+
+/// Notes when no worker could be started in a database, for other processes.
+fn note_process(database: Oid, refused_at: i64) {
+    shmem::write(|shared| {
+        if let Some(entry) = shared.database(database.id()) {
+            entry.no_process_at = refused_at;
+        }
+    });
 }
 
 /// The databases in shared memory.

@@ -6,7 +6,7 @@ use crate::hindrance;
 use crate::pg::catalog::{self, DatabaseRow};
 use crate::pg::guc::{self, split_list};
 use crate::pg::{bgworker, transaction};
-use crate::shared::{Database, Hindrance, Service, ToOid};
+use crate::shared::{Database, Hindrance, Service, SetFor, ToOid};
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -118,7 +118,7 @@ impl Catalogs {
             stored_settings: entry.settings,
             hindrance: self
                 .hindrance(row, role.as_ref())
-                .or_else(|| is_read_only(entry).then_some(Hindrance::ReadOnly)),
+                .or_else(|| read_only(entry).map(Hindrance::ReadOnly)),
         })
     }
 
@@ -166,8 +166,13 @@ impl Catalogs {
     }
 }
 
-/// True if transactions of the workers' role are read-only by default, so that no task is started.
-fn is_read_only(entry: &Database) -> bool {
+/// Where it is set that transactions of the workers' role are read-only by default, so that no task is started; `None` if
+/// they are not.
+fn read_only(entry: &Database) -> Option<SetFor> {
     // Until the stored settings are known, the server's value says nothing about this database.
-    entry.settings_as_of != 0 && entry.read_only.unwrap_or_else(guc::is_read_only)
+    if entry.settings_as_of == 0 {
+        return None;
+    }
+    let (is_read_only, set_for) = entry.read_only.unwrap_or_else(|| (guc::is_read_only(), SetFor::Server));
+    is_read_only.then_some(set_for)
 }

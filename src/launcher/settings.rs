@@ -5,7 +5,7 @@ use crate::config::{self, LogLevel};
 use crate::error::PgError;
 use crate::pg::spi::{Row, Statement};
 use crate::pg::{activity, bgworker, guc, interrupt, log, session, shmem, transaction};
-use crate::shared::{DatabaseId, Latch, ToId, ToOid};
+use crate::shared::{DatabaseId, Latch, SetFor, ToId, ToOid};
 use pgrx::pg_sys::Oid;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -102,8 +102,8 @@ fn publish(stored: &[Stored], as_of: u64) {
         let poll_interval =
             own(stored, oid, "pg_errand.poll_interval").and_then(|text| config::POLL_INTERVAL.parse(text));
         let effective = config::role_of(role);
-        let read_only =
-            of_session(stored, oid, &effective, "default_transaction_read_only").and_then(guc::boolean);
+        let read_only = of_session(stored, oid, &effective, "default_transaction_read_only")
+            .and_then(|(text, set_for)| Some((guc::boolean(text)?, set_for)));
         let fingerprint = fingerprint(stored, oid, &effective);
         shmem::write(|shared| {
             if let Some(database) = shared.database(oid.id()) {
@@ -124,10 +124,18 @@ fn own<'a>(stored: &'a [Stored], database: Oid, name: &str) -> Option<&'a str> {
     value(stored, database, "", name)
 }
 
-/// The value of `name` with which a session of `role` in `database` starts: the most specific one that is stored.
-fn of_session<'a>(stored: &'a [Stored], database: Oid, role: &str, name: &str) -> Option<&'a str> {
-    let places = [(database, role), (Oid::INVALID, role), (database, ""), (Oid::INVALID, "")];
-    places.into_iter().find_map(|(database, role)| value(stored, database, role, name))
+/// The value of `name` with which a session of `role` in `database` starts: the most specific one that is stored, and where
+/// it is.
+fn of_session<'a>(stored: &'a [Stored], database: Oid, role: &str, name: &str) -> Option<(&'a str, SetFor)> {
+    let places = [
+        (database, role, SetFor::RoleInDatabase),
+        (Oid::INVALID, role, SetFor::Role),
+        (database, "", SetFor::Database),
+        (Oid::INVALID, "", SetFor::AllRoles),
+    ];
+    places
+        .into_iter()
+        .find_map(|(database, role, set_for)| Some((value(stored, database, role, name)?, set_for)))
 }
 
 /// The value that is stored for exactly this database and this role.
@@ -182,7 +190,14 @@ mod tests {
             stored(1, "x", "a=5"),
         ];
         let of_session = |n: usize| of_session(&all[..n], Oid::from_u32(1), "w", "a");
-        assert_eq!([1, 2, 3, 4, 5].map(of_session), ["1", "2", "3", "4", "4"].map(Some));
+        let expected = [
+            ("1", SetFor::AllRoles),
+            ("2", SetFor::Database),
+            ("3", SetFor::Role),
+            ("4", SetFor::RoleInDatabase),
+            ("4", SetFor::RoleInDatabase),
+        ];
+        assert_eq!([1, 2, 3, 4, 5].map(of_session), expected.map(Some));
         assert_eq!(of_session(0), None);
     }
 

@@ -6,11 +6,15 @@ use crate::envelope::{self, FIELDS_OF_REQUEST, Reason, Refusal};
 use crate::error::Failure;
 use crate::handler::Stop;
 use crate::pg::jsonb_field::View;
+use crate::pg::{backend, shmem};
 use crate::provider;
+use crate::shared::ToId;
+use crate::stats;
 use crate::task::Task;
 use pg_errand_calls::prepared::Prepared;
 use pg_errand_calls::provider::Provider;
 use pg_errand_calls::traceparent;
+use pg_errand_stats::Counter;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -71,7 +75,10 @@ fn prepare(task: &Task, context: &mut Context, provider: Arc<Provider>) -> Resul
             }
             Started::Call(prepared)
         }
-        Ok(Err(missing)) => failed(task.failure_of_call("F0000", &format!("{}: {missing}", provider.name))),
+        Ok(Err(missing)) => {
+            note_unsent(task, &provider);
+            failed(task.failure_of_call("F0000", &format!("{}: {missing}", provider.name)))
+        }
         Err(Refusal::Said(reason)) => {
             let sqlstate = if task.before_handler.is_some() { "P0001" } else { "22023" };
             refused(Failure::new(sqlstate, &what, &reason.text).with_hint(reason.hint))
@@ -95,6 +102,14 @@ fn equipped(
     }
     let prepared = prepared(provider.clone(), payload, key)?;
     Ok(provider::credentials(provider, &prepared.request).map(|_| prepared))
+}
+
+/// Counts a call that fails before it is stored.
+fn note_unsent(task: &Task, provider: &Provider) {
+    stats::count_call_as(&task.task_type, &provider.name, Counter::FailedCalls);
+    let (database, now) = (backend::database().id(), backend::now());
+    let account = provider::terms(provider).account;
+    shmem::write(|shared| shared.note_unsent(database, account, now));
 }
 
 /// The request, if it is not too large to be sent.

@@ -27,11 +27,11 @@ pub fn credentials(
     settings: &dyn Settings,
     request: &Request,
 ) -> Result<Vec<Credential>, String> {
-    let name = match (provider.auth, provider.secret.as_deref(), &provider.auth_name) {
-        (Auth::None, ..) => return Ok(vec![]),
-        (Auth::Basic, None, Some(user)) => return Ok(vec![basic(user, String::new())]),
-        (_, None, _) => return Ok(vec![]),
-        (_, Some(name), _) => name,
+    let Some(name) = secret_name(provider) else {
+        return Ok(match (provider.auth, &provider.auth_name) {
+            (Auth::Basic, Some(user)) => vec![basic(user, String::new())],
+            _ => vec![],
+        });
     };
     let secret = settings.named_secret(name)?;
     let place = provider.auth_name.clone().unwrap_or_default();
@@ -50,6 +50,11 @@ pub fn credentials(
             Request::Smtp(_) | Request::Local { .. } => Ok(vec![]),
         },
     }
+}
+
+/// The name of the secret that is sent with each request; `None` if there is none.
+pub fn secret_name(provider: &ProviderRow) -> Option<&str> {
+    provider.secret.as_deref().filter(|_| provider.auth != Auth::None)
 }
 
 /// Returns the secret of an interface that has a setting for it: the secret that the row names, or else the setting's.

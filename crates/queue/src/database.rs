@@ -3,7 +3,7 @@
 use crate::ids::{DatabaseId, TableId};
 use crate::numbers::NEVER;
 use crate::retained::Retained;
-use crate::service::Service;
+use crate::service::{Service, SetFor};
 use crate::sizes::MAX_QUIESCERS;
 use crate::text::Text;
 
@@ -55,6 +55,8 @@ pub struct Database {
     pub unannounced: bool,
     /// The time at which the last worker was started.
     pub looked_at: i64,
+    /// When the launcher last could start no process for a worker that it wanted, if it has started none since.
+    pub no_process_at: i64,
     /// There are orphaned calls.
     pub orphans: bool,
     /// The number of events that may have left orphaned calls.
@@ -91,8 +93,8 @@ pub struct Database {
     pub role: Text<64>,
     /// The value of `pg_errand.concurrency` that ALTER DATABASE … SET has stored.
     pub concurrency: Option<i32>,
-    /// The stored value of `default_transaction_read_only` for sessions of the workers' role.
-    pub read_only: Option<bool>,
+    /// The stored value of `default_transaction_read_only` for sessions of the workers' role, and where it is stored.
+    pub read_only: Option<(bool, SetFor)>,
     /// A digest of all settings that a worker starts with.
     pub settings: u64,
     /// The value of `settings_changes` as of which the stored settings were read; 0 if they were not.
@@ -120,6 +122,7 @@ impl Database {
         quiesces_in_a_row: 0,
         unannounced: false,
         looked_at: 0,
+        no_process_at: i64::MIN,
         orphans: false,
         // A crash may have left some.
         orphanings: 1,

@@ -58,6 +58,11 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         ProviderState { in_flight, ..state }
     }
 
+    /// Notes a call that failed since it could not be sent, for views.
+    pub fn note_unsent(&mut self, database: DatabaseId, account: u64, now: i64) {
+        self.limiter.keep_status(database, account, CallOutcome::Badly, 0, now);
+    }
+
     /// Pauses an account in the database of a worker, because its provider requests it.
     pub fn pause(&mut self, slot: usize, account: u64, until: i64, now: i64) {
         self.limiter.pause(self.slots[slot].database, account, until, now);

@@ -71,7 +71,7 @@ pub use queue::sweep::Sweep;
 pub use queue::{CALL_WINDOW, Next, Queue, Read, WINDOW};
 pub use reason::{CallState, Paused, Reason, Surroundings, TaskState};
 pub use retained::{Aging, Retained, Settled};
-pub use service::{Hindrance, Service};
+pub use service::{Hindrance, Service, SetFor};
 pub use shared::{Rest, Shared};
 pub use sizes::{MAX_CANCELS, MAX_DATABASES, MAX_QUIESCERS, MAX_RECENT, MAX_SLOTS};
 pub use slot::{CancelReply, Over, Slot, SlotState};

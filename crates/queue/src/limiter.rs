@@ -164,7 +164,7 @@ impl<const ACCOUNTS: usize> Limiter<ACCOUNTS> {
     pub fn close_breakers(&mut self, database: DatabaseId) {
         for account in self.accounts.iter_mut().filter(|account| account.database == database) {
             account.broken_until = i64::MIN;
-            account.failures = 0;
+            (account.failures, account.failed_in_a_row) = (0, 0);
         }
     }
 

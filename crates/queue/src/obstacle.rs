@@ -15,6 +15,11 @@ use crate::slot::{Slot, SlotState};
 /// How long a failure to start a process counts, in microseconds. The launcher tries again more often than that.
 const REFUSED_FOR: i64 = 1_000_000;
 
+/// True if the launcher could start no process when it last tried, at this time.
+const fn is_recent(refused_at: i64, now: i64) -> bool {
+    refused_at.saturating_add(REFUSED_FOR) > now
+}
+
 /// A task that is ready according to its row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ready {
@@ -219,13 +224,26 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
         }
         let until = database.start_allowed_at();
         Some(match database.service {
+            // To decide, the launcher needs a process that reads the stored settings.
+            Service::Undecided if is_recent(self.no_process_at, now) => Obstacle::NoProcess,
             Service::Undecided => Obstacle::Launcher,
             _ if until > now => Obstacle::Failing { failures: database.failures, until },
             _ if self.slots_of(id).any(|slot| slot.state == SlotState::Starting) => Obstacle::Starting,
             _ if self.used_places() >= max_workers => Obstacle::NoPlace,
-            _ if self.is_without_process(now) => Obstacle::NoProcess,
+            _ if is_recent(database.no_process_at, now) => Obstacle::NoProcess,
             _ => Obstacle::Starting,
         })
+    }
+
+    /// True if the database has workers, all of them are busy, and the launcher could start no process for the further one
+    /// that it wants.
+    pub fn lacks_process(&self, id: DatabaseId, now: i64) -> bool {
+        let refused_at =
+            self.databases.iter().find(|database| database.id == id).map(|database| database.no_process_at);
+        let is_refused = refused_at.is_some_and(|at| is_recent(at, now));
+        is_refused
+            && self.staff(id).next().is_some()
+            && self.staff(id).all(|slot| slot.state != SlotState::Idle || slot.full)
     }
 
     fn deferred(&self, task: &Ready, now: i64) -> Option<Obstacle> {
@@ -315,18 +333,13 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
                 Some(Bound::Concurrency(most))
             }
             _ if self.used_places() >= max_workers => Some(Bound::MaxWorkers),
-            _ if self.is_without_process(now) => Some(Bound::Processes),
+            _ if is_recent(database.no_process_at, now) => Some(Bound::Processes),
             _ => None,
         }
     }
 
-    /// True if no process could be started last.
-    fn is_without_process(&self, now: i64) -> bool {
-        self.no_process_at.saturating_add(REFUSED_FOR) > now
-    }
-
     /// The workers of a database that can still take tasks.
-    fn staff(&self, id: DatabaseId) -> impl Iterator<Item = &Slot<L>> {
+    pub(crate) fn staff(&self, id: DatabaseId) -> impl Iterator<Item = &Slot<L>> {
         self.slots_of(id).filter(|slot| slot.is_live() && slot.state != SlotState::Leaving && !slot.retire)
     }
 

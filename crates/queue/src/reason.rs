@@ -257,7 +257,7 @@ words! {
     Reason::Obstacle(Obstacle::Hindered(Hindrance::NoConnections)) => "no_connections",
     Reason::Obstacle(Obstacle::Hindered(Hindrance::NoLogin)) => "role_lacks_login",
     Reason::Obstacle(Obstacle::Hindered(Hindrance::NoConnect)) => "role_lacks_connect",
-    Reason::Obstacle(Obstacle::Hindered(Hindrance::ReadOnly)) => "read_only",
+    Reason::Obstacle(Obstacle::Hindered(Hindrance::ReadOnly(_))) => "read_only",
     Reason::Obstacle(Obstacle::Quiesced(_)) => "quiesced",
     Reason::Obstacle(Obstacle::Paused) => "paused",
     Reason::Obstacle(Obstacle::Failing { .. }) => "workers_failing",

@@ -24,5 +24,20 @@ pub enum Hindrance {
     /// The role lacks CONNECT on the database.
     NoConnect,
     /// Transactions of the role are read-only by default.
-    ReadOnly,
+    ReadOnly(SetFor),
+}
+
+/// For whom a setting is set.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SetFor {
+    /// ALTER ROLE … IN DATABASE
+    RoleInDatabase,
+    /// ALTER ROLE
+    Role,
+    /// ALTER DATABASE
+    Database,
+    /// ALTER ROLE ALL
+    AllRoles,
+    /// The configuration of the server.
+    Server,
 }

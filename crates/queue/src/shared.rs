@@ -45,7 +45,7 @@ pub struct Shared<
     pub(crate) unflushed: u64,
     /// The launcher flushes WAL.
     pub(crate) flushing: bool,
-    /// When the launcher could start no process the last time, if it could start none since.
+    /// When the launcher last could start no process at all, be it to read stored settings, if it has started no worker since.
     pub no_process_at: i64,
     pub databases: [Database; D],
     pub slots: [Slot<L>; S],
@@ -258,7 +258,7 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     pub fn set_clock_back(&mut self, now: i64) {
         for database in self.databases.iter_mut() {
             let times = [&mut database.looked_at, &mut database.failed_at, &mut database.quiesce_ended_at];
-            for time in times {
+            for time in times.into_iter().chain([&mut database.no_process_at]) {
                 *time = now.min(*time);
             }
             database.retained.set_clock_back(now);

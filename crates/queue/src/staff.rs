@@ -106,11 +106,14 @@ impl<L: Latch, const S: usize, const D: usize, const W: usize, const C: usize, c
     /// Frees a slot for which no process was started. The next worker does its work.
     pub fn return_slot(&mut self, slot: usize) {
         let id = self.slots[slot].database;
-        if let Some(database) = self.database(id) {
-            database.look = true;
-        }
         let generation = self.slots[slot].generation.wrapping_add(1);
         self.slots[slot] = Slot { generation, ..Slot::FREE };
+        // A worker that is here looks for tasks itself, and needs no other one when it finds none.
+        let has_others = self.staff(id).next().is_some();
+        if let Some(database) = self.database(id) {
+            database.look |= !has_others;
+            database.needs_worker |= has_others;
+        }
     }
 
     /// Frees a slot whose process has ended without attaching.

@@ -197,6 +197,29 @@ fn an_idle_worker_that_is_retired_is_not_woken() {
 }
 
 #[test]
+fn a_worker_that_finds_nothing_more_ends_the_wish_for_one_that_could_not_be_started() {
+    let mut shared = shared_with(&[SlotState::Working]);
+    shared.announce(DATABASE, &tasks(1, 10), 10);
+    let start_in_vain = |shared: &mut Shared| {
+        let slot = shared.allocate(DATABASE, 0, 10).unwrap();
+        shared.expect_worker(DATABASE, 10);
+        shared.return_slot(slot);
+    };
+    start_in_vain(&mut shared);
+    let wishes = |shared: &mut Shared| {
+        let database = shared.database(DATABASE).unwrap();
+        (database.look, database.needs_worker)
+    };
+    assert_eq!(wishes(&mut shared), (false, true));
+    let announced = shared.database(DATABASE).unwrap().announced;
+    assert!(shared.go_idle(0, announced, Some(REST), 10).is_some());
+    assert_eq!(wishes(&mut shared), (false, false));
+    shared.retire(0, 10);
+    start_in_vain(&mut shared);
+    assert_eq!(wishes(&mut shared), (true, false));
+}
+
+#[test]
 fn numbers_are_the_smallest_free_ones_and_identities_never_repeat() {
     let mut shared = shared_with(&[SlotState::Idle, SlotState::Idle]);
     let owners: Vec<i64> = shared.slots_of(DATABASE).map(|slot| slot.owner).collect();

@@ -124,7 +124,8 @@ fn failures(facts: &Facts) -> Option<String> {
 fn failed_calls(facts: &Facts) -> Vec<String> {
     let Ok(stats) = &facts.stats else { return Vec::new() };
     let sentence = |row: &Counted| {
-        let (calls, failed) = (row.calls?, row.failed_calls?);
+        // Calls whose request could not be sent are not among the requests.
+        let (calls, failed) = (row.calls?.max(row.failed_calls?), row.failed_calls?);
         let matters = calls >= ENOUGH && failed as f64 >= calls as f64 * MANY_FAILED_CALLS;
         matters.then(|| {
             format!(

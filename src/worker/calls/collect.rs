@@ -50,10 +50,7 @@ impl Calls {
         match interpret(batch, outcome) {
             BatchResult::Results(results) => {
                 for (task_id, result) in results {
-                    if result.is_err() {
-                        count::continued(&self.types, task_id, &provider.name, Counter::FailedCalls);
-                    }
-                    self.add_unstored(task_id, result);
+                    self.add_unstored(task_id, &provider.name, result);
                 }
             }
             BatchResult::Refused(batch) => self.separate(batch),

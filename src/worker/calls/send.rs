@@ -35,7 +35,10 @@ impl Calls {
         match equip(&mut batch) {
             Ok(equipped) => self.start(batch, equipped),
             Err(reason) => {
-                batch.tasks().for_each(|task_id| self.add_unstored(task_id, Err(reason.clone().into())));
+                let provider = batch.provider.name.clone();
+                batch.tasks().for_each(|task_id| {
+                    self.add_unstored(task_id, &provider, Err(reason.clone().into()));
+                });
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::answered::AnsweredCalls;
 use super::batch::Batch;
+use super::count;
 use super::queued::QueuedCall;
 use super::result::CallResult;
 use super::types_of_calls::TypesOfCalls;
@@ -14,6 +15,7 @@ use crate::worker::pace::Pace;
 use crate::worker::tables::Tables;
 use pg_errand_calls::network::Network;
 use pg_errand_calls::pool::Pool;
+use pg_errand_stats::Counter;
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -208,7 +210,11 @@ impl Calls {
         self.queued.insert(index, queued);
     }
 
-    pub(super) fn add_unstored(&mut self, task_id: TaskId, result: CallResult) {
+    /// Adds the result of a call to `provider`, and counts a failure, also of a call that was not sent.
+    pub(super) fn add_unstored(&mut self, task_id: TaskId, provider: &str, result: CallResult) {
+        if result.is_err() {
+            count::continued(&self.types, task_id, provider, Counter::FailedCalls);
+        }
         self.unstored.push((task_id, result));
         self.note_unflushed();
     }

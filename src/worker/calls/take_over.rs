@@ -94,7 +94,9 @@ fn resume(calls: &mut Calls, group: Vec<Orphan>) {
     match batch_of(first, &open) {
         Ok(batch) => calls.add_queued(QueuedCall::new(batch)),
         Err(reason) => {
-            open.iter().for_each(|orphan| calls.add_unstored(orphan.task_id, Err(reason.clone().into())));
+            open.iter().for_each(|orphan| {
+                calls.add_unstored(orphan.task_id, &orphan.provider, Err(reason.clone().into()));
+            });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions and client programs.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use postgres::error::SqlState;
 use postgres::{Client, Config, Error, NoTls};
@@ -46,6 +46,17 @@ impl Cluster {
     /// A statement fails.
     #[track_caller]
     pub fn psql(&self, database: &str, sql: &str) -> String {
+        String::from_utf8_lossy(&self.run_psql(database, sql).stdout).trim_end().to_owned()
+    }
+
+    /// Runs SQL as [`Cluster::psql`] does, and returns the notices and warnings with their hints.
+    #[track_caller]
+    pub fn notices(&self, database: &str, sql: &str) -> String {
+        String::from_utf8_lossy(&self.run_psql(database, sql).stderr).into_owned()
+    }
+
+    #[track_caller]
+    fn run_psql(&self, database: &str, sql: &str) -> Output {
         let mut psql = self.client_program("psql");
         psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", database]);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -56,7 +67,7 @@ impl Cluster {
         drop(input);
         let result = child.wait_with_output().expect("psql");
         assert!(result.status.success(), "{sql}\n{}", String::from_utf8_lossy(&result.stderr));
-        String::from_utf8_lossy(&result.stdout).trim_end().to_owned()
+        result
     }
 
     /// Returns a command for a client program, such as `pg_dump`, that connects to this cluster as superuser.

@@ -25,6 +25,12 @@ pub trait Interface: Sync {
         Ok(())
     }
 
+    /// Checks whether the secret of the provider can be looked up, without which no request is sent.
+    ///
+    /// # Errors
+    /// If it cannot; the message does not contain it.
+    fn check_secret(&self, provider: &ProviderRow, settings: &dyn Settings) -> Result<(), String>;
+
     /// Builds the request from what a `before_handler` returned. `key` is the idempotency key. The request is stored and,
     /// after a crash, sent again, so it must not contain credentials.
     ///

@@ -28,6 +28,10 @@ impl Interface for Resend {
         "resend"
     }
 
+    fn check_secret(&self, provider: &ProviderRow, settings: &dyn Settings) -> Result<(), String> {
+        api_key(provider, settings).map(drop)
+    }
+
     fn request(
         &self,
         provider: &ProviderRow,
@@ -49,12 +53,7 @@ impl Interface for Resend {
         settings: &dyn Settings,
         _request: &Request,
     ) -> Result<Vec<Credential>, String> {
-        let secret = auth::secret_or_setting(
-            provider,
-            settings,
-            SecretSetting::ResendApiKey,
-            "no API key for Resend: set pg_errand.resend_api_key, or RESEND_API_KEY in the server's environment",
-        )?;
+        let secret = api_key(provider, settings)?;
         Ok(vec![Credential::header("Authorization", format!("Bearer {secret}"), vec![secret])])
     }
 
@@ -94,6 +93,15 @@ impl Interface for Resend {
     fn remembers_keys_for(&self, _provider: &ProviderRow) -> Duration {
         KEY_TTL
     }
+}
+
+fn api_key(provider: &ProviderRow, settings: &dyn Settings) -> Result<String, String> {
+    auth::secret_or_setting(
+        provider,
+        settings,
+        SecretSetting::ResendApiKey,
+        "no API key for Resend: set pg_errand.resend_api_key, or RESEND_API_KEY in the server's environment",
+    )
 }
 
 /// Rewrites addresses: Resend accepts domains in ASCII only, and neither comments nor blanks around an address.

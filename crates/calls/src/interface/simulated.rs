@@ -18,6 +18,10 @@ impl Interface for Simulated {
         "simulated"
     }
 
+    fn check_secret(&self, _provider: &ProviderRow, _settings: &dyn Settings) -> Result<(), String> {
+        Ok(())
+    }
+
     fn request(
         &self,
         _provider: &ProviderRow,

@@ -23,6 +23,10 @@ impl Interface for Smtp {
         server(&settings.smtp()).map(drop)
     }
 
+    fn check_secret(&self, provider: &ProviderRow, settings: &dyn Settings) -> Result<(), String> {
+        login(provider, settings).map(drop)
+    }
+
     fn request(
         &self,
         _provider: &ProviderRow,
@@ -47,17 +51,8 @@ impl Interface for Smtp {
             Request::Smtp(request) => return Err(moved(&request.server, &now)),
             _ => return Err("the request is not a mail".into()),
         }
-        let user = provider.auth_name.clone().unwrap_or(of_settings.user);
-        if user.is_empty() {
-            return Ok(Vec::new());
-        }
-        let password = match &provider.secret {
-            Some(name) => settings.named_secret(name)?,
-            None => settings.secret(SecretSetting::SmtpPassword).ok_or(
-                "no password for the mail server: set pg_errand.smtp_password, or SMTP_PASSWORD in the server's environment",
-            )?,
-        };
-        Ok(vec![auth::login(user, password)])
+        let login = login(provider, settings)?;
+        Ok(login.map(|(user, password)| auth::login(user, password)).into_iter().collect())
     }
 
     fn judge(
@@ -78,6 +73,21 @@ impl Interface for Smtp {
         let settings = settings.smtp();
         format!("{} {} {}", settings.host, settings.port, settings.user)
     }
+}
+
+/// The user and the password for the mail server; `None` if it needs none.
+fn login(provider: &ProviderRow, settings: &dyn Settings) -> Result<Option<(String, String)>, String> {
+    let user = provider.auth_name.clone().unwrap_or_else(|| settings.smtp().user);
+    if user.is_empty() {
+        return Ok(None);
+    }
+    let password = match &provider.secret {
+        Some(name) => settings.named_secret(name)?,
+        None => settings.secret(SecretSetting::SmtpPassword).ok_or(
+            "no password for the mail server: set pg_errand.smtp_password, or SMTP_PASSWORD in the server's environment",
+        )?,
+    };
+    Ok(Some((user, password)))
 }
 
 fn server(settings: &SmtpSettings) -> Result<MailServer, String> {

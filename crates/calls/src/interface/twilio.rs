@@ -34,6 +34,10 @@ impl Interface for Twilio {
         customer(provider, &settings.twilio()).map(drop)
     }
 
+    fn check_secret(&self, provider: &ProviderRow, settings: &dyn Settings) -> Result<(), String> {
+        token(provider, settings).map(drop)
+    }
+
     fn request(
         &self,
         provider: &ProviderRow,
@@ -62,12 +66,7 @@ impl Interface for Twilio {
         settings: &dyn Settings,
         _request: &Request,
     ) -> Result<Vec<Credential>, String> {
-        let token = auth::secret_or_setting(
-            provider,
-            settings,
-            SecretSetting::TwilioAuthToken,
-            "no token for Twilio: set pg_errand.twilio_auth_token, or TWILIO_AUTH_TOKEN in the server's environment",
-        )?;
+        let token = token(provider, settings)?;
         Ok(vec![auth::basic(&customer(provider, &settings.twilio())?.user, token)])
     }
 
@@ -116,6 +115,15 @@ impl Interface for Twilio {
 struct Customer {
     account: String,
     user: String,
+}
+
+fn token(provider: &ProviderRow, settings: &dyn Settings) -> Result<String, String> {
+    auth::secret_or_setting(
+        provider,
+        settings,
+        SecretSetting::TwilioAuthToken,
+        "no token for Twilio: set pg_errand.twilio_auth_token, or TWILIO_AUTH_TOKEN in the server's environment",
+    )
 }
 
 fn customer(provider: &ProviderRow, settings: &TwilioSettings) -> Result<Customer, String> {

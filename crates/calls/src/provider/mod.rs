@@ -101,6 +101,16 @@ impl Provider {
         })
     }
 
+    /// Checks whether the secrets that the row needs can be looked up.
+    ///
+    /// # Errors
+    /// If one cannot; the message does not contain it.
+    pub fn check_secrets(&self, settings: &dyn Settings) -> Result<(), String> {
+        let certificate = self.client_certificate.as_deref();
+        certificate.map_or(Ok(()), |name| settings.named_secret(name).map(drop))?;
+        self.interface.check_secret(self, settings)
+    }
+
     /// A provider for tests that has only an interface.
     #[cfg(test)]
     pub fn plain(interface: &str) -> Provider {

@@ -176,7 +176,10 @@ fn one_database_s_pauses_breakers_and_slower_rate_are_not_another_s() {
     limiter.pause(THERE, 7, 2_000_000, 10);
     assert_eq!(limiter.admit(HERE, &plain, 0, 10), Admission::Admitted);
 
+    limiter.keep_status(THERE, broken.account, CallOutcome::Badly, 500, 10);
+    assert_eq!(limiter.state(THERE, &broken, 0, 10).failed_in_a_row, 1);
     limiter.close_breakers(THERE);
+    assert_eq!(limiter.state(THERE, &broken, 0, 10).failed_in_a_row, 0);
     assert_eq!(limiter.admit(THERE, &broken, 0, 10), Admission::Wait(2_000_000));
 
     let slow = Terms { interval: 1_000_000, ..TERMS };

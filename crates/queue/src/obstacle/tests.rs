@@ -89,9 +89,9 @@ fn the_launcher_s_decision_is_told() {
 #[test]
 fn why_there_is_no_worker_is_told() {
     let mut shared = served(&[]);
-    shared.no_process_at = NOW - REFUSED_FOR / 2;
+    change(&mut shared, |database| database.no_process_at = NOW - REFUSED_FOR / 2);
     assert_eq!(local(&shared), Some(Obstacle::NoProcess));
-    shared.no_process_at = NOW - REFUSED_FOR;
+    change(&mut shared, |database| database.no_process_at = NOW - REFUSED_FOR);
     assert_eq!(local(&shared), Some(Obstacle::Starting));
     (0..3).for_each(|_| assert!(shared.allocate(DatabaseId::new(6), 0, 0).is_some()));
     assert_eq!(local(&shared), Some(Obstacle::NoPlace));
@@ -108,6 +108,30 @@ fn why_there_is_no_worker_is_told() {
 }
 
 #[test]
+fn a_database_that_no_process_could_look_at_is_told_from_one_at_which_the_launcher_will_look() {
+    let mut shared = served(&[]);
+    change(&mut shared, |database| database.service = Service::Undecided);
+    assert_eq!(local(&shared), Some(Obstacle::Launcher));
+    shared.no_process_at = NOW - REFUSED_FOR / 2;
+    assert_eq!(local(&shared), Some(Obstacle::NoProcess));
+    shared.no_process_at = NOW - REFUSED_FOR;
+    assert_eq!(local(&shared), Some(Obstacle::Launcher));
+}
+
+#[test]
+fn a_process_is_lacking_while_the_launcher_is_refused_one_and_all_workers_are_busy() {
+    let mut shared = served(&[SlotState::Working]);
+    assert!(!shared.lacks_process(DATABASE, NOW));
+    change(&mut shared, |database| database.no_process_at = NOW);
+    assert!(shared.lacks_process(DATABASE, NOW));
+    assert!(!shared.lacks_process(DATABASE, NOW + REFUSED_FOR));
+    shared.slots[0].state = SlotState::Idle;
+    assert!(!shared.lacks_process(DATABASE, NOW));
+    shared.slots[0].state = SlotState::Leaving;
+    assert!(!shared.lacks_process(DATABASE, NOW), "it has no worker at all");
+}
+
+#[test]
 fn workers_are_busy_if_none_is_free() {
     let mut shared = served(&[SlotState::Working, SlotState::Working]);
     let mut journal = Runs::EMPTY;
@@ -120,7 +144,7 @@ fn workers_are_busy_if_none_is_free() {
     // A third worker would be started.
     change(&mut shared, |database| database.service = Service::Workers(3));
     assert_eq!(local(&shared), busy(None));
-    shared.no_process_at = NOW - REFUSED_FOR / 2;
+    change(&mut shared, |database| database.no_process_at = NOW - REFUSED_FOR / 2);
     assert_eq!(local(&shared), busy(Some(Bound::Processes)));
     shared.allocate(DatabaseId::new(6), 0, 0).unwrap();
     assert_eq!(local(&shared), busy(Some(Bound::MaxWorkers)));

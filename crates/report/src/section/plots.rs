@@ -64,7 +64,8 @@ fn all(history: &History, head: &Head, zone: Zone) -> Markup {
         }
         p class="remark" {
             "A step is " (span.step_text()) ". Times: 50, 95 and 99 % of the tasks of a minute or hour took at most that long; of \
-             several ones in a step, the highest is shown. Where nothing ended there is a gap."
+             several ones in a step, the highest is shown. Where nothing ended there is a gap. Workers write the history once a \
+             minute: what has ended since is not there yet."
         }
     }
 }

@@ -32,6 +32,10 @@ impl Interface for Http {
         "http"
     }
 
+    fn check_secret(&self, provider: &ProviderRow, settings: &dyn Settings) -> Result<(), String> {
+        auth::secret_name(provider).map_or(Ok(()), |name| settings.named_secret(name).map(drop))
+    }
+
     fn request(
         &self,
         provider: &ProviderRow,

@@ -1,6 +1,16 @@
 -- Counts the tasks before a position that may start, the nearest first: without those that follow a task, or whose row a
 -- transaction has locked. $1 origin of this database, $2 and $3 scheduled_at and task_id, $4 priority, $5 tasks that are
 -- running or withheld, $6 limit, $7 types whose tasks are not counted.
+with running as materialized (
+    -- transactions that have not ended
+    select array(
+        select l.transactionid
+        from pg_catalog.pg_locks l
+        where l.locktype = 'transactionid'
+            and l.granted
+            and l.mode = 'ExclusiveLock'
+    ) as ids
+)
 select count(*)
 from (
     (
@@ -21,18 +31,7 @@ from (
             and t.task_id <> all ($5)
             and t.task_type <> all ($7)
             and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
-            and (
-                t.xmax = '0'
-                or t.xmax <> all (
-                    array(
-                        select l.transactionid
-                        from pg_catalog.pg_locks l
-                        where l.locktype = 'transactionid'
-                            and l.granted
-                            and l.mode = 'ExclusiveLock'
-                    )
-                )
-            )
+            and (t.xmax = '0' or t.xmax <> all ((select r.ids from running r)::xid[]))
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )
@@ -51,18 +50,7 @@ from (
             and t.task_id <> all ($5)
             and t.task_type <> all ($7)
             and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
-            and (
-                t.xmax = '0'
-                or t.xmax <> all (
-                    array(
-                        select l.transactionid
-                        from pg_catalog.pg_locks l
-                        where l.locktype = 'transactionid'
-                            and l.granted
-                            and l.mode = 'ExclusiveLock'
-                    )
-                )
-            )
+            and (t.xmax = '0' or t.xmax <> all ((select r.ids from running r)::xid[]))
         limit $6
     )
     union all
@@ -80,18 +68,7 @@ from (
             and t.task_id <> all ($5)
             and t.task_type <> all ($7)
             and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
-            and (
-                t.xmax = '0'
-                or t.xmax <> all (
-                    array(
-                        select l.transactionid
-                        from pg_catalog.pg_locks l
-                        where l.locktype = 'transactionid'
-                            and l.granted
-                            and l.mode = 'ExclusiveLock'
-                    )
-                )
-            )
+            and (t.xmax = '0' or t.xmax <> all ((select r.ids from running r)::xid[]))
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )

@@ -1,5 +1,15 @@
 -- Counts the tasks of a type and a priority before a position that may start, the nearest first. $1 to $6 as in
 -- explain_ahead.sql, $7 type.
+with running as materialized (
+    -- transactions that have not ended
+    select array(
+        select l.transactionid
+        from pg_catalog.pg_locks l
+        where l.locktype = 'transactionid'
+            and l.granted
+            and l.mode = 'ExclusiveLock'
+    ) as ids
+)
 select count(*)
 from (
     (
@@ -18,18 +28,7 @@ from (
             and t.task_id <> all ($5)
             and t.task_type = $7
             and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
-            and (
-                t.xmax = '0'
-                or t.xmax <> all (
-                    array(
-                        select l.transactionid
-                        from pg_catalog.pg_locks l
-                        where l.locktype = 'transactionid'
-                            and l.granted
-                            and l.mode = 'ExclusiveLock'
-                    )
-                )
-            )
+            and (t.xmax = '0' or t.xmax <> all ((select r.ids from running r)::xid[]))
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )
@@ -49,18 +48,7 @@ from (
             and t.task_id <> all ($5)
             and t.task_type = $7
             and coalesce((select p.finished_at is not null from only queues.task p where p.task_id = t.follows), true)
-            and (
-                t.xmax = '0'
-                or t.xmax <> all (
-                    array(
-                        select l.transactionid
-                        from pg_catalog.pg_locks l
-                        where l.locktype = 'transactionid'
-                            and l.granted
-                            and l.mode = 'ExclusiveLock'
-                    )
-                )
-            )
+            and (t.xmax = '0' or t.xmax <> all ((select r.ids from running r)::xid[]))
         order by t.scheduled_at desc, t.task_id desc
         limit $6
     )

@@ -22,6 +22,8 @@ fn has(page: &str, id: &str, parts: &[&str]) {
 fn a_section_that_cannot_be_read_says_so_and_the_others_are_there() {
     let cluster = Cluster::start(&[("pg_errand.concurrency", "0")]);
     let mut client = install(&cluster, "postgres");
+    // The launcher has looked at the database.
+    wait_until_sql(&mut client, "select string_agg(problem, ',') from queues.health", "paused");
     let mut other = cluster.connect("postgres");
     other.batch_execute("begin; lock table queues.stats_history in access exclusive mode").unwrap();
     let page = report(&mut client, "");

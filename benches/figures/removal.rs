@@ -45,7 +45,7 @@ pub fn run(run: &mut Run) -> Result<()> {
     {
         measure(run, &mut queue, name, load, Some((statement, alone)))?;
     }
-    replace(run, &mut queue, old / 2)?;
+    replace(run, &mut queue, old / 5)?;
     queue.set("pg_errand.retention", "1h")?;
     measure(run, &mut queue, "retention", load, Some(("", alone)))?;
     let begun = Instant::now();

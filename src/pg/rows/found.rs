@@ -1,22 +1,21 @@
-//! Rows that an index has found, read page by page: an index scan would lock a page again for each of its rows.
+//! Rows that indexes have found, read page by page: an index scan would lock a page again for each of its rows.
 
+use crate::pg::interrupt;
 use crate::pg::majors::since_18;
-use crate::pg::{heap, interrupt};
-use pg_errand_queue::Address;
 use pgrx::itemptr::item_pointer_set_all;
 use pgrx::pg_sys;
 
-/// The number of rows that are sorted by their address at a time.
-const CHUNK: usize = 1 << 17;
+/// The memory for the addresses of rows, in bytes. If there are more, pages are read in full.
+const MEMORY: i64 = 64 << 20;
 
 /// A row on a page that is pinned.
 type Place = (pg_sys::HeapTupleHeader, u32);
 
 /// Reads the rows of a heap that are in btree indexes and in the snapshot of the query; with a time, those whose first key is
-/// later. A page that several indexes name is read once.
+/// later. A page that several indexes name is read once. Where there are very many rows, others on the same pages are read, too.
 ///
 /// # Safety
-/// An open heap and indexes of it, of which at most one has each row; within a query.
+/// An open heap and indexes of it; within a query.
 pub(super) unsafe fn each(
     relation: pg_sys::Relation,
     indexes: &[pg_sys::Oid],
@@ -25,68 +24,40 @@ pub(super) unsafe fn each(
 ) {
     // SAFETY: as the caller promises.
     unsafe {
-        let mut pages = Pages::of(relation);
+        let bitmap = pg_sys::tbm_create(MEMORY as _, std::ptr::null_mut());
         for index in indexes {
-            let mut scan = Scan::begin(relation, *index, after);
-            while scan.fill(&mut pages.addresses) {
-                pages.read(each);
-            }
-            scan.end();
+            add_entries(bitmap, *index, after);
         }
-        pages.read(each);
+        let mut pages = Pages::of(relation);
+        since_18::each_page(bitmap, |page, lines| {
+            interrupt::check();
+            pages.read(page, lines, each);
+        });
+        pg_sys::tbm_free(bitmap);
     }
 }
 
-/// A scan of an index for the addresses of rows.
-struct Scan {
-    index: pg_sys::Relation,
-    scan: pg_sys::IndexScanDesc,
-    /// It stays where it is as long as the scan.
-    _key: Option<Box<pg_sys::ScanKeyData>>,
-}
-
-impl Scan {
-    unsafe fn begin(relation: pg_sys::Relation, index: pg_sys::Oid, after: Option<i64>) -> Scan {
-        let mut key = after.map(later_than).map(Box::new);
-        // SAFETY: the index is open as long as its scan.
-        unsafe {
-            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as _);
-            let keys = i32::from(key.is_some());
-            let scan = since_18::begin_index_scan(relation, index, pg_sys::GetActiveSnapshot(), keys);
-            let first = key.as_mut().map_or(std::ptr::null_mut(), |key| &raw mut **key);
-            pg_sys::index_rescan(scan, first, keys, std::ptr::null_mut(), 0);
-            Scan { index, scan, _key: key }
-        }
-    }
-
-    /// Adds addresses until there are [`CHUNK`]. False at the end of the index; a scan that has reached its end would begin
-    /// again.
-    unsafe fn fill(&mut self, addresses: &mut Vec<u64>) -> bool {
-        while addresses.len() < CHUNK {
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            // SAFETY: the scan is open; the address is valid until the next call.
-            let Some(place) = (unsafe { pg_sys::index_getnext_tid(self.scan, forward).as_ref() }) else {
-                return false;
-            };
-            addresses.extend(heap::address(place).map(pack));
-        }
-        true
-    }
-
-    unsafe fn end(self) {
-        // SAFETY: both are open.
-        unsafe {
-            pg_sys::index_endscan(self.scan);
-            pg_sys::index_close(self.index, pg_sys::AccessShareLock as _);
-        }
+/// Adds the addresses of an index to a bitmap.
+unsafe fn add_entries(bitmap: *mut pg_sys::TIDBitmap, index: pg_sys::Oid, after: Option<i64>) {
+    let mut key = after.map(later_than);
+    // SAFETY: the index is open as long as its scan, and the key stays where it is.
+    unsafe {
+        let index = pg_sys::index_open(index, pg_sys::AccessShareLock as _);
+        let keys = i32::from(key.is_some());
+        let scan = since_18::begin_bitmap_scan(index, pg_sys::GetActiveSnapshot(), keys);
+        let key = key.as_mut().map_or(std::ptr::null_mut(), |key| &raw mut *key);
+        pg_sys::index_rescan(scan, key, keys, std::ptr::null_mut(), 0);
+        pg_sys::index_getbitmap(scan, bitmap);
+        pg_sys::index_endscan(scan);
+        pg_sys::index_close(index, pg_sys::AccessShareLock as _);
     }
 }
 
-/// The rows that are to be read, and memory for those of a page.
+/// What is needed to read the rows of a page.
 struct Pages {
     relation: pg_sys::Relation,
     visibility: Visibility,
-    addresses: Vec<u64>,
+    /// Memory for the rows of a page.
     visible: Vec<Place>,
 }
 
@@ -94,38 +65,31 @@ impl Pages {
     unsafe fn of(relation: pg_sys::Relation) -> Pages {
         // SAFETY: within a query.
         let visibility = unsafe { Visibility::now() };
-        Pages { relation, visibility, addresses: Vec::new(), visible: Vec::new() }
+        Pages { relation, visibility, visible: Vec::new() }
     }
 
-    /// Reads the rows at the addresses, in the order of pages, and forgets the addresses.
-    unsafe fn read(&mut self, each: &mut impl FnMut(&pg_sys::HeapTupleData)) {
-        let mut addresses = std::mem::take(&mut self.addresses);
-        addresses.sort_unstable();
-        for page in addresses.chunk_by(|one, other| page_of(*one) == page_of(*other)) {
-            interrupt::check();
-            // SAFETY: the relation is open.
-            unsafe { self.read_page(page, each) };
-        }
-        addresses.clear();
-        self.addresses = addresses;
-    }
-
-    /// Reads the rows at addresses of one page. An address may belong to another row by now, one that the snapshot does not
-    /// see.
-    unsafe fn read_page(&mut self, addresses: &[u64], each: &mut impl FnMut(&pg_sys::HeapTupleData)) {
+    /// Reads the rows at these lines of a page, or at all. A line may belong to another row by now, one that the snapshot does
+    /// not see.
+    unsafe fn read(
+        &mut self,
+        number: u32,
+        lines: Option<&[u16]>,
+        each: &mut impl FnMut(&pg_sys::HeapTupleData),
+    ) {
         self.visible.clear();
         // SAFETY: a page of the heap; rows stay where they are while it is pinned.
         unsafe {
-            let buffer = pg_sys::ReadBuffer(self.relation, page_of(addresses[0]));
+            let buffer = pg_sys::ReadBuffer(self.relation, number);
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as _);
             let page = pg_sys::BufferGetPage(buffer);
-            for address in addresses {
-                let line = *address as u16;
-                let row = match self.visibility.certain(page, line) {
-                    Some(row) => Some(row),
-                    None => self.search(buffer, page_of(*address), line),
-                };
+            let mut see = |line| {
+                let certain = self.visibility.certain(page, line);
+                let row = certain.or_else(|| search(self.relation, &self.visibility, buffer, number, line));
                 self.visible.extend(row);
+            };
+            match lines {
+                Some(lines) => lines.iter().copied().for_each(&mut see),
+                None => (1..=pg_sys::PageGetMaxOffsetNumber(page)).for_each(&mut see),
             }
             pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_UNLOCK as _);
             for (data, length) in &self.visible {
@@ -134,26 +98,24 @@ impl Pages {
             pg_sys::ReleaseBuffer(buffer);
         }
     }
+}
 
-    /// The version of a row that the snapshot sees.
-    unsafe fn search(&self, buffer: pg_sys::Buffer, page: u32, line: u16) -> Option<Place> {
-        let mut place = pg_sys::ItemPointerData::default();
-        item_pointer_set_all(&mut place, page, line);
-        let mut tuple = pg_sys::HeapTupleData::default();
-        let (snapshot, none) = (self.visibility.snapshot, std::ptr::null_mut());
-        // SAFETY: the page is pinned and locked.
-        unsafe {
-            pg_sys::heap_hot_search_buffer(
-                &mut place,
-                self.relation,
-                buffer,
-                snapshot,
-                &mut tuple,
-                none,
-                true,
-            )
+/// The version of the row at a line that the snapshot sees.
+unsafe fn search(
+    relation: pg_sys::Relation,
+    visibility: &Visibility,
+    buffer: pg_sys::Buffer,
+    page: u32,
+    line: u16,
+) -> Option<Place> {
+    let mut place = pg_sys::ItemPointerData::default();
+    item_pointer_set_all(&mut place, page, line);
+    let mut tuple = pg_sys::HeapTupleData::default();
+    let (snapshot, none) = (visibility.snapshot, std::ptr::null_mut());
+    // SAFETY: the page is pinned and locked.
+    unsafe {
+        pg_sys::heap_hot_search_buffer(&mut place, relation, buffer, snapshot, &mut tuple, none, true)
             .then_some((tuple.t_data, tuple.t_len))
-        }
     }
 }
 
@@ -193,11 +155,13 @@ impl Visibility {
                 return None;
             }
             let row = page.add(item.lp_off() as usize).cast::<pg_sys::HeapTupleHeaderData>();
+            // Such a version is found by way of the first one.
+            let is_first = u32::from((*row).t_infomask2) & pg_sys::HEAP_ONLY_TUPLE == 0;
             let marks = u32::from((*row).t_infomask);
             let is_old = marks & pg_sys::HEAP_XMIN_FROZEN == pg_sys::HEAP_XMIN_FROZEN
                 || marks & pg_sys::HEAP_XMIN_COMMITTED != 0
                     && precedes((*row).t_choice.t_heap.t_xmin, ended_before);
-            (is_old && marks & pg_sys::HEAP_XMAX_INVALID != 0).then_some((row, item.lp_len()))
+            (is_first && is_old && marks & pg_sys::HEAP_XMAX_INVALID != 0).then_some((row, item.lp_len()))
         }
     }
 }
@@ -224,13 +188,4 @@ fn later_than(time: i64) -> pg_sys::ScanKeyData {
         );
     }
     key
-}
-
-/// An address as a number, in the order of pages and lines.
-fn pack(address: Address) -> u64 {
-    u64::from(address.page) << 16 | u64::from(address.line.get())
-}
-
-const fn page_of(address: u64) -> u32 {
-    (address >> 16) as u32
 }

@@ -1232,6 +1232,7 @@ declare
     _task_id bigint;
     _task queues.task;
     _retried bigint := 0;
+    _left bigint;
 begin
     perform errand.check_selection(_task_type, null, _limit);
 
@@ -1278,6 +1279,35 @@ begin
             _retried := _retried + 1;
         end if;
     end loop;
+
+    if not _retries and _retried < _limit then
+        select count(*)
+        into _left
+        from (
+            select
+            from only queues.task t
+            where t.final_status = 'failed'
+                and t.retried_as is null
+                and t.retry_of is not null
+                and (_task_type is null or t.task_type = _task_type)
+                and (_since is null or t.finished_at >= _since)
+                and (
+                    _error_like is null
+                    or (
+                        select e.error_message
+                        from only queues.error e
+                        where e.task_id = t.task_id
+                        order by e.error_id desc
+                        limit 1
+                    ) like _error_like
+                )
+            limit 1000
+        ) l;
+        if _left > 0 then
+            raise notice 'left out, since they are retries themselves: % failed tasks', _left
+                using hint = 'To run these again, too, add _retries => true.';
+        end if;
+    end if;
 
     perform errand.log_steering(
         'retry_failed',
@@ -2596,7 +2626,7 @@ as $$
         p.name,
         format('No request can be sent to provider "%s": %s.', p.name, p.secret_problem),
         null,
-        'The secret is looked up for each request. Once it is there, run failed tasks again with queues.retry_failed.'
+        'The secret is looked up for each request. Once it is there, run failed tasks again with queues.retry_failed, and failed retries with _retries => true.'
     from errand.provider_state() p
     join only queues.provider r on r.name = p.name
     cross join lateral (
@@ -2694,7 +2724,7 @@ as $$
             case
                 when s.name is null then 'there is no such setting'
                 when s.context = 'postmaster' then 'it needs a restart'
-                when s.vartype in ('integer', 'real') then format('a number from %s to %s is required', s.min_val, concat_ws(' ', s.max_val, s.unit))
+                when s.vartype in ('integer', 'real') then format('a number from %s to %s is required%s', s.min_val, concat_ws(' ', s.max_val, s.unit), case when s.unit is not null then ', or one with another unit' else '' end)
                 when s.vartype = 'bool' then 'on or off is required'
                 when s.vartype = 'enum' then format('one of %s is required', array_to_string(s.enumvals, ', '))
                 else 'the value is not valid'
@@ -2750,20 +2780,24 @@ as $$
         'warning',
         'max_worker_processes',
         format(
-            'max_worker_processes is %s, and the launcher and pg_errand.max_workers need %s.',
-            s.processes, s.max_workers + 1
+            'max_worker_processes is %s, and the launcher%s and pg_errand.max_workers need %s.',
+            s.processes,
+            case when s.others > 0 then ', that of logical replication' else '' end,
+            s.max_workers + 1 + s.others
         ),
         null,
         coalesce(
             (select r.hint from restart r),
-            'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+            'Raise max_worker_processes (this needs a restart of the server), which parallel queries and replication share, or lower pg_errand.max_workers.'
         )
     from (
         select
             current_setting('max_worker_processes')::integer,
-            current_setting('pg_errand.max_workers', true)::integer
-    ) as s (processes, max_workers)
-    where s.processes < s.max_workers + 1
+            current_setting('pg_errand.max_workers', true)::integer,
+            -- the launcher of logical replication
+            least(current_setting('max_logical_replication_workers')::integer, 1)
+    ) as s (processes, max_workers, others)
+    where s.processes < s.max_workers + 1 + s.others
 
     union all
     select
@@ -2793,7 +2827,8 @@ $$;
 -- What needs attention: a row per problem. No row means that the machinery is well, not that no task waits or fails.
 create view queues.health as
 select h.problem, h.severity, h.subject, h.explanation, h.until, h.hint
-from errand.health() h;
+from errand.health() h
+order by h.severity, h.problem, h.subject;
 
 -- What shared memory knows about the providers of this database. Views call functions with the privileges of the role that
 -- reads them, so PUBLIC may execute this function; it requires SELECT on the view. There are no rows on a standby and

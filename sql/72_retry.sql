@@ -161,6 +161,7 @@ declare
     _task_id bigint;
     _task queues.task;
     _retried bigint := 0;
+    _left bigint;
 begin
     perform errand.check_selection(_task_type, null, _limit);
 
@@ -207,6 +208,35 @@ begin
             _retried := _retried + 1;
         end if;
     end loop;
+
+    if not _retries and _retried < _limit then
+        select count(*)
+        into _left
+        from (
+            select
+            from only queues.task t
+            where t.final_status = 'failed'
+                and t.retried_as is null
+                and t.retry_of is not null
+                and (_task_type is null or t.task_type = _task_type)
+                and (_since is null or t.finished_at >= _since)
+                and (
+                    _error_like is null
+                    or (
+                        select e.error_message
+                        from only queues.error e
+                        where e.task_id = t.task_id
+                        order by e.error_id desc
+                        limit 1
+                    ) like _error_like
+                )
+            limit 1000
+        ) l;
+        if _left > 0 then
+            raise notice 'left out, since they are retries themselves: % failed tasks', _left
+                using hint = 'To run these again, too, add _retries => true.';
+        end if;
+    end if;
 
     perform errand.log_steering(
         'retry_failed',

@@ -310,7 +310,7 @@ as $$
         p.name,
         format('No request can be sent to provider "%s": %s.', p.name, p.secret_problem),
         null,
-        'The secret is looked up for each request. Once it is there, run failed tasks again with queues.retry_failed.'
+        'The secret is looked up for each request. Once it is there, run failed tasks again with queues.retry_failed, and failed retries with _retries => true.'
     from errand.provider_state() p
     join only queues.provider r on r.name = p.name
     cross join lateral (
@@ -408,7 +408,7 @@ as $$
             case
                 when s.name is null then 'there is no such setting'
                 when s.context = 'postmaster' then 'it needs a restart'
-                when s.vartype in ('integer', 'real') then format('a number from %s to %s is required', s.min_val, concat_ws(' ', s.max_val, s.unit))
+                when s.vartype in ('integer', 'real') then format('a number from %s to %s is required%s', s.min_val, concat_ws(' ', s.max_val, s.unit), case when s.unit is not null then ', or one with another unit' else '' end)
                 when s.vartype = 'bool' then 'on or off is required'
                 when s.vartype = 'enum' then format('one of %s is required', array_to_string(s.enumvals, ', '))
                 else 'the value is not valid'
@@ -464,20 +464,24 @@ as $$
         'warning',
         'max_worker_processes',
         format(
-            'max_worker_processes is %s, and the launcher and pg_errand.max_workers need %s.',
-            s.processes, s.max_workers + 1
+            'max_worker_processes is %s, and the launcher%s and pg_errand.max_workers need %s.',
+            s.processes,
+            case when s.others > 0 then ', that of logical replication' else '' end,
+            s.max_workers + 1 + s.others
         ),
         null,
         coalesce(
             (select r.hint from restart r),
-            'Raise max_worker_processes (this needs a restart of the server); parallel queries and replication share it.'
+            'Raise max_worker_processes (this needs a restart of the server), which parallel queries and replication share, or lower pg_errand.max_workers.'
         )
     from (
         select
             current_setting('max_worker_processes')::integer,
-            current_setting('pg_errand.max_workers', true)::integer
-    ) as s (processes, max_workers)
-    where s.processes < s.max_workers + 1
+            current_setting('pg_errand.max_workers', true)::integer,
+            -- the launcher of logical replication
+            least(current_setting('max_logical_replication_workers')::integer, 1)
+    ) as s (processes, max_workers, others)
+    where s.processes < s.max_workers + 1 + s.others
 
     union all
     select
@@ -507,6 +511,7 @@ $$;
 -- What needs attention: a row per problem. No row means that the machinery is well, not that no task waits or fails.
 create view queues.health as
 select h.problem, h.severity, h.subject, h.explanation, h.until, h.hint
-from errand.health() h;
+from errand.health() h
+order by h.severity, h.problem, h.subject;
 
 comment on view queues.health is 'What keeps tasks from running: a row per problem, none if the machinery is well; see also queues.waiting and queues.failures()';

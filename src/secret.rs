@@ -29,14 +29,16 @@ pub fn find(name: &str) -> Result<String, String> {
         )
     };
     let set = config::SECRETS.get().map_or(Ok(None), |all| of_setting(&all, name)).map_err(unusable)?;
+    let directory = config::SECRETS_DIR.get();
     let found = match set {
         Some(secret) => Some(secret),
-        None => of_directory(&config::SECRETS_DIR.get(), name)?,
+        None => of_directory(&directory, name)?,
     };
     found.or_else(|| std::env::var(variable(name)).ok()).filter(|secret| !secret.is_empty()).ok_or_else(|| {
         format!(
-            "there is no secret \"{name}\": put it into a file of that name in pg_errand.secrets_dir, into \
+            "there is no secret \"{name}\": put it into a file of that name in pg_errand.secrets_dir{}, into \
              pg_errand.secrets, or into the server's environment variable {}",
+            if directory.is_empty() { " (which is not set)" } else { "" },
             variable(name)
         )
     })

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::time::Duration;
 
 use postgres::error::SqlState;
 use postgres::{Client, Row};
@@ -11,7 +12,7 @@ use crate::harness::builder::Builder;
 use crate::harness::cluster::Cluster;
 use crate::harness::handlers::{Gate, create_database, install, one, run_one, runner, task};
 use crate::harness::queue::{enqueue, wait_status};
-use crate::harness::wait::{eventually, wait_until_sql};
+use crate::harness::wait::{eventually, wait_until_sql, within};
 
 /// The problems, with what they concern.
 fn problems(client: &mut Client) -> Vec<String> {
@@ -150,6 +151,9 @@ fn a_lack_of_processes_is_told_while_tasks_wait_for_them_and_no_longer() {
     wait_problems(&mut other, &["no_process other", configured]);
     let told = "select explanation || hint from queues.health where problem = 'no_process'";
     assert!(one::<String>(&mut other, told).contains("max_worker_processes (2) are in use"));
+    // While the launcher tries to look at the other one, this one still waits.
+    let is_told = "select exists (select from queues.health where problem = 'no_process')";
+    assert!(!within(Duration::from_secs(3), || !one::<bool>(&mut client, is_told)));
     cluster.set(&[("max_worker_processes", "16")]);
     let of_file = "select bool_and(hint = 'max_worker_processes = 16 is set in the file; restart the server.') from queues.health";
     wait_until_sql(&mut client, of_file, "t");

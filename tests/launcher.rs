@@ -290,6 +290,27 @@ fn too_few_worker_processes_are_one_log_line_and_tasks_run_when_there_are_places
     wait_status(&mut b, waiting, "succeeded");
 }
 
+/// The launcher needs a process to look at a database before it can start a worker there.
+#[test]
+fn idle_workers_make_room_for_a_database_that_was_not_looked_at() {
+    let cluster = Cluster::start(&[
+        NO_POLL,
+        ("pg_errand.max_idle_time", "0"),
+        ("max_worker_processes", "3"),
+        ("max_logical_replication_workers", "0"),
+    ]);
+    let mut a = create_database(&cluster, "a");
+    let gate = Gate::close(&cluster, "a", 1);
+    let long: Vec<i64> = (0..2).map(|_| task(&mut a, "gate", json!({"gate": 1}))).collect();
+    wait_running(&mut a, 2);
+    gate.open();
+    for id in long {
+        wait_status(&mut a, id, "succeeded");
+    }
+    let mut b = create_database(&cluster, "b");
+    run_one(&mut b, "first");
+}
+
 #[test]
 fn a_place_too_few_for_the_concurrency_is_one_log_line_however_often_workers_come_and_go() {
     let settings = [("max_worker_processes", "2"), ("max_logical_replication_workers", "0")];

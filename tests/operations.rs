@@ -20,26 +20,29 @@ fn inline_statements(section: &str) -> impl Iterator<Item = &str> {
     codes.filter(move |code| is_statement(code))
 }
 
-/// A task that has failed, and one that waits, with a queue key.
+/// A task that waits, with a queue key, and one that has failed.
 fn fixture(client: &mut Client) -> (i64, i64) {
     client.batch_execute("create role support").unwrap();
-    let failed = enqueue(client, "db_function", payload("missing", json!({})));
-    wait_status(client, failed, "failed");
     let waiting =
         "select queues.enqueue('email', '{}', now() + interval '1 day', _queue_key => 'customer 12')";
-    (failed, one(client, waiting))
+    let waiting = one(client, waiting);
+    let failed = enqueue(client, "db_function", payload("missing", json!({})));
+    wait_status(client, failed, "failed");
+    (waiting, failed)
 }
 
 #[test]
 fn the_statements_by_symptom_run() {
     let cluster = Cluster::start(&[("pg_errand.concurrency", "1")]);
     let mut client = install(&cluster, "postgres");
-    let (failed, waiting) = fixture(&mut client);
+    let (waiting, failed) = fixture(&mut client);
     let symptoms = section(PAGE, "## By symptom");
     let statements: Vec<&str> = sql_blocks(symptoms).chain(inline_statements(symptoms)).collect();
     assert!(statements.len() > 20, "{statements:?}");
     for statement in statements {
         let sql = statement.replace("4711", &failed.to_string()).replace("4712", &waiting.to_string());
+        // The last one is the retry that the statements before have made.
+        let sql = sql.replace("4713", "(select max(task_id) from queues.task)");
         let mut transaction = client.transaction().unwrap();
         transaction.batch_execute(&sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         transaction.rollback().unwrap();

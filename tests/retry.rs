@@ -145,6 +145,9 @@ fn a_repeated_call_leaves_out_retries_that_have_failed_as_well() {
     assert_eq!(one::<i64>(&mut client, failed), 8);
     let again = "select queues.retry_failed('sms', _limit => 100)";
     assert_eq!(retry_and_wait(&mut client, again), 0);
+    let notices = cluster.notices("postgres", again);
+    assert!(notices.contains("left out, since they are retries themselves: 4 failed tasks"), "{notices}");
+    assert!(notices.contains("_retries => true"), "{notices}");
     let mark = cluster.log_mark();
     assert_eq!(
         retry_and_wait(&mut client, "select queues.retry_failed('sms', _limit => 3, _retries => true)"),

@@ -35,6 +35,10 @@ pub(super) struct Launcher {
     without_extension: HashSet<Oid>,
     started: HashMap<usize, Started>,
     process_limit: ProcessLimit,
+    /// No process could be started to read stored settings.
+    lacks_reader: bool,
+    /// A worker could not be started in this cycle, so that others may have to give way.
+    was_refused: bool,
     reports: Reports,
 }
 
@@ -73,6 +77,7 @@ impl Launcher {
             }
         }
         let times = [
+            if std::mem::take(&mut self.was_refused) { now } else { NEVER },
             reconcile::next_look(&state),
             reading,
             cancels,
@@ -125,12 +130,17 @@ impl Launcher {
     /// Lets stored settings be read if those in shared memory may be out of date, or if it is not known whether a
     /// database has the extension. Returns when to check again.
     fn have_settings_read(&mut self, databases: &[Database], now: i64) -> i64 {
+        if self.lacks_reader && self.process_limit.is_reached(now) {
+            return NEVER;
+        }
         let current = shmem::read(|shared| shared.settings_changes);
         let stale = databases.iter().any(|entry| entry.settings_as_of != current);
         let unseen = databases.iter().filter(|entry| !entry.has_extension && self.is_hindered(entry));
         let unseen: Vec<Oid> = unseen.map(|entry| entry.id.oid()).collect();
         let changed = if stale { self.catalogs.readable(databases) } else { Vec::new() };
-        match self.reader.step(&changed, &unseen, now) {
+        let reading = self.reader.step(&changed, &unseen, now);
+        self.lacks_reader = matches!(reading, Reading::LimitReached);
+        match reading {
             Reading::Wait(until) => until,
             Reading::Done => {
                 // The roles that were found have to be looked up in the catalogs.
@@ -207,11 +217,13 @@ impl Launcher {
         let mut state = State {
             now,
             max_workers: config::MAX_WORKERS.get() as usize,
+            lacks_reader: self.lacks_reader,
             databases: Vec::new(),
             workers: shmem::read(|shared| reconcile::workers(shared, now)),
         };
-        if self.process_limit.is_reached(now) {
-            state.max_workers = state.max_workers.min(state.workers.len());
+        let lacks_process = self.process_limit.is_reached(now) && state.workers.len() < state.max_workers;
+        if lacks_process {
+            state.max_workers = state.workers.len();
         }
         for entry in databases {
             let desired = self.catalogs.desired(entry);
@@ -245,6 +257,9 @@ impl Launcher {
                 looked_at: entry.looked_at,
             });
         }
+        if lacks_process {
+            reconcile::unserved(&state).into_iter().for_each(|database| note_process(database, now));
+        }
         state
     }
 
@@ -267,6 +282,7 @@ impl Launcher {
             }
             None => {
                 self.note_limit(now);
+                self.was_refused = true;
                 note_process(database, now);
             }
         }

@@ -9,6 +9,8 @@ const TURN: i64 = 1_000_000;
 pub struct State {
     pub now: i64,
     pub max_workers: usize,
+    /// There is no process that could read stored settings, without which a database gets no worker.
+    pub lacks_reader: bool,
     pub databases: Vec<Database>,
     pub workers: Vec<Worker>,
 }
@@ -81,8 +83,9 @@ pub fn reconcile(state: &State) -> Vec<Action> {
     // Workers that exit anyway make room. One that takes long to exit does not count, since its task may never end.
     let soon = |worker: &&Worker| worker.leaving && worker.leaving_since + TURN > state.now;
     let coming = retired.len() + state.workers.iter().filter(soon).count();
-    for (_, live) in waiting.iter().skip(coming) {
-        if let Some(slot) = victim(state, &retired, *live == 0) {
+    let lives = waiting.iter().map(|(_, live)| *live);
+    for live in state.lacks_reader.then_some(0).into_iter().chain(lives).skip(coming) {
+        if let Some(slot) = victim(state, &retired, live == 0) {
             retired.push(slot);
         }
     }
@@ -91,6 +94,11 @@ pub fn reconcile(state: &State) -> Vec<Action> {
     let wake =
         due.filter(|database| has_ready(state, database.oid)).map(|database| Action::Wake(database.oid));
     retire.chain(starts.into_iter().map(Action::Start)).chain(wake).collect()
+}
+
+/// The databases that should get another worker, while no process can be started for one.
+pub fn unserved(state: &State) -> Vec<Oid> {
+    waiting(state, &[]).into_iter().map(|(database, _)| database).collect()
 }
 
 /// When to reconcile again if nothing happens before.

@@ -31,7 +31,7 @@ fn worker(slot: usize, of: u32, idle: bool) -> Worker {
 }
 
 fn state(databases: Vec<Database>, workers: Vec<Worker>) -> State {
-    State { now: 0, max_workers: 4, databases, workers }
+    State { now: 0, max_workers: 4, lacks_reader: false, databases, workers }
 }
 
 #[test]
@@ -64,6 +64,24 @@ fn idle_workers_give_way_at_once() {
     let mut state = state(vec![database(1, false), database(2, true)], vec![worker(0, 1, true)]);
     state.max_workers = 1;
     assert_eq!(reconcile(&state), [Action::Retire(0)]);
+}
+
+#[test]
+fn a_worker_gives_way_to_the_reader_of_settings() {
+    let mut state = state(vec![database(1, false)], vec![worker(0, 1, false), worker(1, 1, true)]);
+    state.max_workers = 2;
+    assert_eq!(reconcile(&state), []);
+    state.lacks_reader = true;
+    assert_eq!(reconcile(&state), [Action::Retire(1)]);
+    state.workers[1].leaving = true;
+    assert_eq!(reconcile(&state), [], "one leaves already");
+}
+
+#[test]
+fn databases_that_should_get_another_worker_are_unserved() {
+    let workers = vec![worker(0, 1, false), worker(1, 3, false), worker(2, 3, false)];
+    let databases = vec![database(1, true), database(2, false), database(3, true), database(4, true)];
+    assert_eq!(unserved(&state(databases, workers)), [oid(4), oid(1)]);
 }
 
 #[test]

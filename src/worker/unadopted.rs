@@ -19,6 +19,7 @@ use pgrx::pg_sys::{
 /// The maximum number up to which unadopted tasks are counted.
 const COUNTED: i64 = 100_000;
 
+static LOCK_HOME: Statement = Statement::new(include_str!("../../sql/runtime/home_lock.sql"), &[]);
 static MAKE_HOME: Statement =
     Statement::new(include_str!("../../sql/runtime/settle_home.sql"), &[INT8OID, INT8OID, OIDOID, INT8OID]);
 static COUNT_UNADOPTED: Statement =
@@ -31,7 +32,12 @@ static DEPEND: Statement = Statement::new(include_str!("../../sql/runtime/depend
 /// dropped meanwhile.
 pub fn make_home(slot: MySlot, owner: pg_sys::Oid) -> Result<Option<i64>, PgError> {
     let found = transaction::commit_after(|| {
-        let (table, origin) = (home_table()?, home::look()?);
+        let (table, mut origin) = (home_table()?, home::look()?);
+        if origin.unsettled {
+            session::as_owner(owner, || LOCK_HOME.run(&[]));
+            // Another worker may have stored it.
+            origin = home::look()?;
+        }
         if origin.unsettled {
             let Place { system, database, directory } = here();
             let args = [

@@ -101,7 +101,8 @@ fn scan(tables: &Tables, lane: Lane, after: Key, limit: usize, now: i64) -> Foun
         let max_running = queue_key::limits(&definitions, &task_type).max_running;
         loop {
             let wanted = limit - found.entries.len();
-            let keys = read(tables, digest, last, max_running, wanted, now);
+            let keys =
+                read(tables, &Wanted { task_type: digest, after: last, max_running, limit: wanted, now });
             let Some((end, _)) = keys.last() else { break };
             last = end.key.queue_key;
             steps += keys.len();
@@ -127,28 +128,23 @@ fn next_type(tables: &Tables, least: i64) -> Option<(i64, String)> {
     })
 }
 
-/// Up to `limit` keys of a type after one of them, and whether the first task of each is ready.
-fn read(
-    tables: &Tables,
+/// Up to `limit` keys of a type after the one with this digest.
+struct Wanted {
     task_type: i64,
     after: i64,
     max_running: u32,
     limit: usize,
     now: i64,
-) -> Vec<(KeyEntry, bool)> {
-    let directly = || read_directly(tables, task_type, after, max_running, limit, now);
-    directly().unwrap_or_else(|| read_by_statement(tables, task_type, after, max_running, limit, now))
+}
+
+/// The keys, and whether the first task of each is ready.
+fn read(tables: &Tables, wanted: &Wanted) -> Vec<(KeyEntry, bool)> {
+    read_directly(tables, wanted).unwrap_or_else(|| read_by_statement(tables, wanted))
 }
 
 /// Does the same as read_keys.sql without the executor, except for pauses; `None` if this is not possible.
-fn read_directly(
-    tables: &Tables,
-    task_type: i64,
-    after: i64,
-    max_running: u32,
-    limit: usize,
-    now: i64,
-) -> Option<Vec<(KeyEntry, bool)>> {
+fn read_directly(tables: &Tables, wanted: &Wanted) -> Option<Vec<(KeyEntry, bool)>> {
+    let Wanted { task_type, after, max_running, limit, now } = *wanted;
     if tables.may_have_paused_keys() {
         return None;
     }
@@ -165,14 +161,8 @@ fn read_directly(
     is_read.then_some(found)
 }
 
-fn read_by_statement(
-    tables: &Tables,
-    task_type: i64,
-    after: i64,
-    max_running: u32,
-    limit: usize,
-    now: i64,
-) -> Vec<(KeyEntry, bool)> {
+fn read_by_statement(tables: &Tables, wanted: &Wanted) -> Vec<(KeyEntry, bool)> {
+    let Wanted { task_type, after, max_running, limit, now } = *wanted;
     let args: [Arg; 6] = [
         tables.origin.into_datum(),
         task_type.into_datum(),

@@ -1,6 +1,6 @@
 //! `queues.pause_provider`: a provider that is paused gets no request, and stored requests wait for it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use standin::Answer;
 
 use super::{FOUR_WORKERS, reason};
@@ -29,16 +29,14 @@ fn a_paused_provider_gets_no_request_and_others_do() {
     assert_eq!(calling.web.requests().len(), 21);
 }
 
-#[test]
-fn a_stored_request_waits_for_a_paused_provider() {
-    // The first response asks for a pause of one second.
+/// A request that is stored, since the first response asks for a pause of one second, and whose provider is paused then.
+fn stored_request(definition: Value) -> (Calling, i64) {
     let mut answers = 0;
     let mut calling = Calling::start(&FOUR_WORKERS, move |_| {
         answers += 1;
         if answers == 1 { asks_for_a_second() } else { ok() }
     });
-    // Together with the pause of an operator, the call waits for longer.
-    calling.register("first", json!({"max_wait": "2 s"}));
+    calling.register("first", definition);
     let task_id = calling.call("first", json!({}));
     wait_until_sql(
         &mut calling.client,
@@ -46,6 +44,13 @@ fn a_stored_request_waits_for_a_paused_provider() {
         "call_queued",
     );
     calling.client.batch_execute("select queues.pause_provider('first')").unwrap();
+    (calling, task_id)
+}
+
+#[test]
+fn a_stored_request_waits_for_a_paused_provider() {
+    // Together with the pause of an operator, the call waits for longer.
+    let (mut calling, task_id) = stored_request(json!({"max_wait": "2 s"}));
     wait_until_sql(
         &mut calling.client,
         &format!("select explanation like '%paused by role \"postgres\"%' from queues.explain({task_id})"),
@@ -86,19 +91,7 @@ fn a_call_in_flight_ends_while_its_type_provider_and_database_are_paused() {
 
 #[test]
 fn a_worker_that_dies_leaves_a_stored_request_to_wait_on() {
-    let mut answers = 0;
-    let mut calling = Calling::start(&FOUR_WORKERS, move |_| {
-        answers += 1;
-        if answers == 1 { asks_for_a_second() } else { ok() }
-    });
-    calling.register("first", json!({"idempotency_key_ttl": "1 h"}));
-    let task_id = calling.call("first", json!({}));
-    wait_until_sql(
-        &mut calling.client,
-        &format!("select reason from queues.explain({task_id})"),
-        "call_queued",
-    );
-    calling.client.batch_execute("select queues.pause_provider('first')").unwrap();
+    let (mut calling, task_id) = stored_request(json!({"idempotency_key_ttl": "1 h"}));
     let worker = format!("select blocking_pid from queues.explain({task_id})");
     let pid: i32 = one(&mut calling.client, &worker);
     assert!(one::<bool>(&mut calling.client, &format!("select pg_terminate_backend({pid})")));

@@ -84,7 +84,8 @@ extension_sql_file!("../sql/80_run_function.sql", name = "run_function", require
 extension_sql_file!("../sql/84_stats.sql", name = "stats", requires = ["run_function"]);
 extension_sql_file!("../sql/85_views.sql", name = "views", requires = ["stats"]);
 extension_sql_file!("../sql/86_explain.sql", name = "explain", requires = ["views"]);
-extension_sql_file!("../sql/87_grant_role.sql", name = "grant_role", requires = ["explain"]);
+extension_sql_file!("../sql/87_checks_of_health.sql", name = "health_checks", requires = ["explain"]);
+extension_sql_file!("../sql/87_grant_role.sql", name = "grant_role", requires = ["health_checks"]);
 extension_sql_file!("../sql/87_health.sql", name = "health", requires = ["grant_role"]);
 extension_sql_file!("../sql/87_provider_status.sql", name = "provider_status", requires = ["health"]);
 extension_sql_file!("../sql/87_questions.sql", name = "questions", requires = ["provider_status"]);

@@ -161,7 +161,7 @@ impl Database {
         self.look || self.orphans || self.due_at() <= now || self.needs_worker && !self.starts_nothing()
     }
 
-    /// The time at which a worker has something to do that nobody announces: a task falls due, or a pause ends.
+    /// The time at which a worker has something to do that is not announced: a task falls due, or a pause ends.
     pub fn due_at(&self) -> i64 {
         let next_due = if self.starts_nothing() { NEVER } else { self.next_due };
         next_due.min(self.pause_ends_at)

@@ -48,7 +48,7 @@ fn a_paused_database_hands_out_nothing_and_starts_no_worker() {
     let announced = entry(&mut shared).announced;
     entry(&mut shared).due_unknown = false;
     assert_eq!(shared.go_idle(0, announced, Some(REST), 20), Some(NEVER));
-    // What becomes ready wakes nobody.
+    // What becomes ready wakes no worker.
     announce(&mut shared, 2, 30);
     assert_eq!(shared.slots[0].state, SlotState::Idle);
     entry(&mut shared).needs_worker = true;
